@@ -1,0 +1,153 @@
+"""The settings that travel between layers: small frozen dataclasses and enums, nothing else.
+
+A spec is materialised once from raw input (JSON, TOML, command line) by a strict reader that refuses unknown
+keys and wrong types, and from then on it is only read.
+"""
+
+import dataclasses
+import enum
+import math
+from collections.abc import Mapping
+from typing import Any, Self, TypeVar
+
+E = TypeVar("E", bound=enum.Enum)
+
+
+class Interpolation(enum.Enum):
+    """Resampling filter of the resize; the value is Pillow's name for it in lower case."""
+
+    NEAREST = "nearest"
+    BOX = "box"
+    BILINEAR = "bilinear"
+    HAMMING = "hamming"
+    BICUBIC = "bicubic"
+    LANCZOS = "lanczos"
+
+
+class ResizeMode(enum.Enum):
+    """How an image of any size becomes one from which the crop is taken."""
+
+    NONE = "none"  # crop only
+    SHORT_SIDE = "short_side"  # keep the aspect ratio, short side to resize[0]
+    EXACT = "exact"  # to exactly (height, width), aspect ratio given up
+
+
+@dataclasses.dataclass(frozen=True)
+class PreprocessSpec:
+    """The resolved, numeric recipe from a decoded RGB image to the model's input.
+
+    Resize (on uint8), centre crop to (height, width), then `(pixel / 255 - mean) / std` per RGB channel.
+    A crop larger than the resized image pads with black, as Hugging Face and torchvision do.
+    """
+
+    height: int  # pixels, what the model sees
+    width: int
+    resize_mode: ResizeMode
+    resize: tuple[int, int]  # pixels (height, width); for SHORT_SIDE both are the length of the short side
+    interpolation: Interpolation
+    mean: tuple[float, float, float]  # RGB, of values in [0, 1]
+    std: tuple[float, float, float]
+
+    def __post_init__(self) -> None:
+        """Refuse sizes and statistics that no image can have."""
+        for name in ("height", "width"):
+            if not 1 <= getattr(self, name) <= 4096:
+                raise ValueError(f"preprocess {name} must be 1 to 4096 pixels, got {getattr(self, name)}")
+        if not all(1 <= side <= 8192 for side in self.resize):
+            raise ValueError(f"preprocess resize must be 1 to 8192 pixels, got {self.resize}")
+        if self.resize_mode is ResizeMode.SHORT_SIDE and self.resize[0] != self.resize[1]:
+            raise ValueError(f"preprocess resize must be (side, side) for short_side, got {self.resize}")
+        if not all(deviation > 0 for deviation in self.std):
+            raise ValueError(f"preprocess std must be positive, got {self.std}")
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON types, the form kept in the manifest and in an ONNX file's metadata_props."""
+        return {
+            "height": self.height,
+            "width": self.width,
+            "resize_mode": self.resize_mode.value,
+            "resize": list(self.resize),
+            "interpolation": self.interpolation.value,
+            "mean": list(self.mean),
+            "std": list(self.std),
+        }
+
+    @classmethod
+    def from_json(cls, raw: object) -> Self:
+        """Read what `to_json` wrote.
+
+        Raises:
+            ValueError: an unknown or missing key, or a value of the wrong type; the message names the key.
+        """
+        fields = _exact_keys(raw, cls, "preprocess")
+        return cls(
+            height=_integer(fields["height"], "height"),
+            width=_integer(fields["width"], "width"),
+            resize_mode=_member(ResizeMode, fields["resize_mode"], "resize_mode"),
+            resize=_pair(fields["resize"], "resize"),
+            interpolation=_member(Interpolation, fields["interpolation"], "interpolation"),
+            mean=_triple(fields["mean"], "mean"),
+            std=_triple(fields["std"], "std"),
+        )
+
+
+class Verdict(enum.Enum):
+    """What the images can show about a drop; the value is the word that is printed."""
+
+    PASS = "PASS"  # noqa: S105  a verdict, not a password
+    FAIL = "FAIL"
+    UNDECIDED = "UNDECIDED"
+
+
+@dataclasses.dataclass(frozen=True)
+class Tolerance:
+    """What the gate accepts."""
+
+    max_drop: float = 1.0  # points of top-1
+    confidence: float = 0.95
+
+    def __post_init__(self) -> None:
+        """Refuse a tolerance that no gate could apply."""
+        if not 0 < self.max_drop <= 100:
+            raise ValueError(f"max_drop must be above 0 and at most 100 points, got {self.max_drop}")
+        if not 0.5 < self.confidence < 1:
+            raise ValueError(f"confidence must lie between 0.5 and 1, got {self.confidence}")
+
+
+def _exact_keys(raw: object, cls: type, where: str) -> Mapping[str, Any]:
+    if not isinstance(raw, Mapping):
+        raise ValueError(f"{where} must be an object, got {type(raw).__name__}")
+    expected = {field.name for field in dataclasses.fields(cls)}
+    unknown, missing = sorted(set(raw) - expected), sorted(expected - set(raw))
+    if unknown or missing:
+        raise ValueError(f"{where} has unknown keys {unknown} and lacks {missing}")
+    return raw
+
+
+def _integer(value: object, name: str) -> int:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise ValueError(f"preprocess {name} must be an integer, got {value!r}")
+    return value
+
+
+def _member(kind: type[E], value: object, name: str) -> E:
+    try:
+        return kind(value)
+    except ValueError:
+        choices = ", ".join(str(member.value) for member in kind)
+        raise ValueError(f"preprocess {name} must be one of {choices}, got {value!r}") from None
+
+
+def _pair(value: object, name: str) -> tuple[int, int]:
+    if not isinstance(value, list) or len(value) != 2:
+        raise ValueError(f"preprocess {name} must be a list of two integers, got {value!r}")
+    return _integer(value[0], name), _integer(value[1], name)
+
+
+def _triple(value: object, name: str) -> tuple[float, float, float]:
+    if not isinstance(value, list) or len(value) != 3:
+        raise ValueError(f"preprocess {name} must be a list of three numbers, got {value!r}")
+    if not all(isinstance(v, int | float) and not isinstance(v, bool) and math.isfinite(v) for v in value):
+        raise ValueError(f"preprocess {name} must be a list of three numbers, got {value!r}")
+    red, green, blue = value
+    return float(red), float(green), float(blue)
