@@ -1,1 +1,75 @@
-"""vit_edge: takes a trained Vision Transformer to an edge device and proves that nothing was lost."""
+"""vit_edge: takes a trained Vision Transformer to an edge device and proves that nothing was lost.
+
+The names below are the device API. They need numpy, Pillow and onnxruntime only, and load on first use.
+"""
+
+import importlib
+import os
+from typing import TYPE_CHECKING, Any
+
+# Since 1.29, onnxruntime reports usage to its vendor by default; it reads this variable when it is imported.
+# Every module of this package is imported after this line. A value that the user has set stands.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+
+if TYPE_CHECKING:
+    from vit_edge.bundle import Bundle, Manifest, read_bundle, verify_bundle
+    from vit_edge.errors import (
+        BundleError,
+        ImageError,
+        IntegrityError,
+        ModelError,
+        ProviderError,
+        UsageError,
+        VitEdgeError,
+    )
+    from vit_edge.runtime.classifier import Classifier, Prediction
+    from vit_edge.runtime.model import ModelFile, read_model
+    from vit_edge.runtime.session import Placement, Session, SessionSettings
+
+_HOME = {
+    "Bundle": "bundle",
+    "BundleError": "errors",
+    "Classifier": "runtime.classifier",
+    "ImageError": "errors",
+    "IntegrityError": "errors",
+    "Manifest": "bundle",
+    "ModelError": "errors",
+    "ModelFile": "runtime.model",
+    "Placement": "runtime.session",
+    "Prediction": "runtime.classifier",
+    "ProviderError": "errors",
+    "Session": "runtime.session",
+    "SessionSettings": "runtime.session",
+    "UsageError": "errors",
+    "VitEdgeError": "errors",
+    "read_bundle": "bundle",
+    "read_model": "runtime.model",
+    "verify_bundle": "bundle",
+}
+
+__all__ = [
+    "Bundle",
+    "BundleError",
+    "Classifier",
+    "ImageError",
+    "IntegrityError",
+    "Manifest",
+    "ModelError",
+    "ModelFile",
+    "Placement",
+    "Prediction",
+    "ProviderError",
+    "Session",
+    "SessionSettings",
+    "UsageError",
+    "VitEdgeError",
+    "read_bundle",
+    "read_model",
+    "verify_bundle",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'vit_edge' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"vit_edge.{_HOME[name]}"), name)

@@ -91,6 +91,78 @@ class PreprocessSpec:
         )
 
 
+class ActivationType(enum.Enum):
+    """Integer type of quantized activations."""
+
+    UINT8 = "uint8"
+    INT8 = "int8"
+
+
+class InputForm(enum.Enum):
+    """What a model file takes; the value is the name of its input."""
+
+    PIXEL_VALUES = "pixel_values"  # float32 (N, 3, H, W), normalised
+    PIXELS = "pixels"  # uint8 (N, H, W, 3), as decoded
+
+
+class Batch(enum.Enum):
+    """Whether the batch size of a model file is free."""
+
+    DYNAMIC = "dynamic"
+    FIXED = "fixed"
+
+
+# The onnxruntime session config entries that a model file or a target may set, with the values that are safe.
+# Everything else (paths of libraries, caches, profiles) stays with the program that runs the model.
+SESSION_OPTIONS: Mapping[str, tuple[str, ...]] = {
+    "session.qdqisint8allowed": ("0", "1"),
+    "session.disable_quant_qdq": ("0", "1"),
+    "session.enable_quant_qdq_cleanup": ("0", "1"),
+    "session.set_denormal_as_zero": ("0", "1"),
+    "session.intra_op.allow_spinning": ("0", "1"),
+    "session.inter_op.allow_spinning": ("0", "1"),
+    "session.disable_prepacking": ("0", "1"),
+    "mlas.enable_gemm_fastmath_arm64_bfloat16": ("0", "1"),
+}
+
+
+def session_options(raw: object) -> tuple[tuple[str, str], ...]:
+    """Read a table of session config entries, sorted by key.
+
+    Raises:
+        ValueError: no table, a key that is not in SESSION_OPTIONS, or a value that it does not allow.
+    """
+    if not isinstance(raw, Mapping):
+        raise ValueError(f"session_options must be an object, got {type(raw).__name__}")
+    for key, value in raw.items():
+        if key not in SESSION_OPTIONS:
+            raise ValueError(f"session_options has the key {key!r}, allowed are {', '.join(SESSION_OPTIONS)}")
+        if not isinstance(value, str) or value not in SESSION_OPTIONS[key]:
+            allowed = " or ".join(map(repr, SESSION_OPTIONS[key]))
+            raise ValueError(f"session_options {key} must be {allowed}, got {value!r}")
+    return tuple(sorted(raw.items()))
+
+
+@dataclasses.dataclass(frozen=True)
+class TargetSpec:
+    """What a class of devices can do, and which form of the model suits it; read from one TOML file."""
+
+    name: str
+    title: str  # for a heading
+    description: str  # one or two sentences
+    activation_type: ActivationType
+    weight_type: str  # "int8"
+    weight_bits: int  # 4 or 8
+    per_channel: bool  # one weight scale per output channel
+    integer_attention: bool  # QK and AV as integer MatMul
+    float_type: str  # "float32" or "float16", of what is not quantized
+    batch: Batch
+    input_form: InputForm
+    session_options: tuple[tuple[str, str], ...]  # onnxruntime session config entries
+    wheel: str  # PyPI distribution that holds the execution provider
+    verified: tuple[str, ...]  # where this target was run, one sentence each
+
+
 class Verdict(enum.Enum):
     """What the images can show about a drop; the value is the word that is printed."""
 

@@ -1,0 +1,35 @@
+"""What every test may use; needs no more than the base install, pytest and hypothesis."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # a test file may import onnxruntime before vit_edge
+
+import numpy as np
+import onnxruntime
+import PIL
+
+DATA = Path(__file__).parent / "data"
+
+
+def pytest_report_header() -> str:
+    providers = ", ".join(onnxruntime.get_available_providers())
+    versions = f"numpy {np.__version__}, pillow {PIL.__version__}, onnxruntime {onnxruntime.__version__}"
+    return f"{versions} ({providers})"
+
+
+@pytest.fixture(scope="session")
+def data() -> Path:
+    """The folder of tiny ONNX files that tools/make_fixtures.py makes."""
+    return DATA
+
+
+@pytest.fixture(scope="session")
+def photo() -> np.ndarray:
+    """A smooth uint8 (37, 53, 3) image with noise on it: no symmetry, no flat part."""
+    rows, columns = np.mgrid[0:37, 0:53]
+    noise = np.random.default_rng(3).integers(-20, 20, (37, 53, 3))
+    waves = np.stack([np.sin(rows / 5), np.cos(columns / 7), np.sin((rows + columns) / 9)], -1)
+    return np.clip(128 + 100 * waves + noise, 0, 255).astype(np.uint8)

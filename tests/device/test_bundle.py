@@ -1,0 +1,493 @@
+"""A bundle is complete or absent, and only bytes that the manifest records are ever used."""
+
+import contextlib
+import copy
+import dataclasses
+import io
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from vit_edge import Classifier, fields
+from vit_edge.bundle import (
+    MANIFEST,
+    FileEntry,
+    Manifest,
+    Role,
+    SourceRecord,
+    read_bundle,
+    verify_bundle,
+    write_bundle,
+)
+from vit_edge.errors import BundleError, IntegrityError
+from vit_edge.golden import EXPECTED, GoldenCase, golden_bytes, read_golden
+from vit_edge.runtime.model import read_model
+from vit_edge.spec import Interpolation, PreprocessSpec, ResizeMode
+
+SPEC = PreprocessSpec(
+    8, 8, ResizeMode.SHORT_SIDE, (10, 10), Interpolation.BICUBIC, (0.5, 0.4, 0.3), (0.25, 0.5, 0.2)
+)
+FLOAT, QUANTIZED = "onnx/model.onnx", "onnx/model_quantized.onnx"
+
+
+def png() -> bytes:
+    buffer = io.BytesIO()
+    Image.new("RGB", (8, 8), "teal").save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+@pytest.fixture
+def files(data: Path) -> dict[str, bytes]:
+    case = GoldenCase("golden/0.png", QUANTIZED, (1.0, -2.5, 0.25), 0.05)
+    return {
+        FLOAT: (data / "dynamic.onnx").read_bytes(),
+        QUANTIZED: (data / "pixels.onnx").read_bytes(),
+        "config.json": b'{"model_type": "vit"}',
+        "golden/0.png": png(),
+        EXPECTED: golden_bytes([case]),
+    }
+
+
+ROLES = {FLOAT: Role.FLOAT, QUANTIZED: Role.QUANTIZED, "config.json": Role.CONFIG}
+
+
+def manifest_of(files: dict[str, bytes], default_model: str = QUANTIZED) -> Manifest:
+    return Manifest(
+        files={name: FileEntry.of(data, ROLES.get(name, Role.GOLDEN)) for name, data in files.items()},
+        default_model=default_model,
+        preprocess=SPEC,
+        source=SourceRecord("example/vit", "0" * 64),
+        tools={"onnxruntime": "1.32.0"},
+        quantization={"activations": "uint8"},
+        layers=({"name": "block 7 fc2", "scale": "row", "sqnr_db": 40.9},),
+        accuracy={"verdict": "PASS", "drop": 0.2},
+        latency=({"machine": "a test", "median_ms": 1.5},),
+        providers={"CPUExecutionProvider": 1.0},
+    )
+
+
+@pytest.fixture
+def bundle(tmp_path: Path, files: dict[str, bytes]) -> Path:
+    path = tmp_path / "bundle"
+    write_bundle(path, files, manifest_of(files))
+    return path
+
+
+def edit(bundle: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    raw = json.loads((bundle / MANIFEST).read_text())
+    change(raw)
+    (bundle / MANIFEST).write_text(json.dumps(raw))
+
+
+def test_what_is_written_is_read_back(bundle: Path, files: dict[str, bytes]) -> None:
+    result = verify_bundle(bundle)
+    assert result.manifest == manifest_of(files)
+    assert {name: result.read(name) for name in files} == files
+    assert sorted(p.relative_to(bundle).as_posix() for p in bundle.rglob("*") if p.is_file()) == sorted(
+        [*files, MANIFEST]
+    )
+
+
+def test_the_manifest_is_plain_json_with_the_documented_keys(bundle: Path) -> None:
+    raw = json.loads((bundle / MANIFEST).read_bytes())
+    assert set(raw) == {
+        "format_version",
+        "files",
+        "default_model",
+        "preprocess",
+        "source",
+        "tools",
+        "quantization",
+        "layers",
+        "accuracy",
+        "latency",
+        "providers",
+    }
+    assert raw["format_version"] == 1
+    assert raw["files"]["config.json"].keys() == {"sha256", "size", "role"}
+
+
+def test_nothing_is_left_beside_a_bundle(bundle: Path) -> None:
+    assert list(bundle.parent.iterdir()) == [bundle]
+
+
+@pytest.mark.parametrize(
+    ("role", "name"),
+    [(None, QUANTIZED), ("float", FLOAT), (Role.FLOAT, FLOAT), ("quantized", QUANTIZED), (FLOAT, FLOAT)],
+)
+def test_a_model_is_chosen_by_role_or_path(bundle: Path, role: Role | str | None, name: str) -> None:
+    model = read_model(bundle, role)
+    assert model.path == bundle / name
+    assert model.preprocess == SPEC
+
+
+@pytest.mark.parametrize(
+    ("role", "message"),
+    [
+        ("lowered", "0 models of role lowered"),
+        ("config.json", "is no model"),
+        ("onnx/other.onnx", "is not listed"),
+        ("../bundle/onnx/model.onnx", "is not listed"),
+        ("/etc/passwd", "is not listed"),
+    ],
+)
+def test_a_role_that_the_bundle_does_not_have_is_refused(bundle: Path, role: str, message: str) -> None:
+    with pytest.raises(BundleError, match=message):
+        read_model(bundle, role)
+
+
+def test_a_bundle_classifies(bundle: Path) -> None:
+    assert Classifier(bundle)(np.zeros((9, 9, 3), np.uint8))[0].label in {"ant", "bee", "cat"}
+
+
+def test_the_manifests_preprocessing_serves_a_model_that_has_none(tmp_path: Path, data: Path) -> None:
+    files = {FLOAT: (data / "plain.onnx").read_bytes()}
+    write_bundle(tmp_path / "b", files, manifest_of(files, default_model=FLOAT))
+    assert read_model(tmp_path / "b").preprocess == SPEC
+
+
+@pytest.mark.parametrize("name", [FLOAT, "config.json", "golden/0.png"])
+@pytest.mark.parametrize("damage", ["flip a bit", "append", "truncate"])
+def test_a_changed_file_is_named(bundle: Path, name: str, damage: str) -> None:
+    data = bytearray((bundle / name).read_bytes())
+    if damage == "flip a bit":
+        data[len(data) // 2] ^= 1
+    elif damage == "append":
+        data += b"\0"
+    else:
+        del data[-1]
+    (bundle / name).write_bytes(data)
+    with pytest.raises(IntegrityError, match=name):
+        verify_bundle(bundle)
+
+
+def test_a_changed_model_is_refused_before_it_is_parsed(bundle: Path) -> None:
+    (bundle / QUANTIZED).write_bytes(b"rubbish")
+    with pytest.raises(IntegrityError, match="model_quantized"):
+        read_model(bundle)
+
+
+def test_a_missing_file_is_named(bundle: Path) -> None:
+    (bundle / "config.json").unlink()
+    with pytest.raises(BundleError, match=r"lacks config\.json"):
+        read_bundle(bundle)
+
+
+def test_a_symbolic_link_is_refused(bundle: Path, tmp_path: Path) -> None:
+    outside = tmp_path / "outside.json"
+    (bundle / "config.json").rename(outside)
+    (bundle / "config.json").symlink_to(outside)
+    with pytest.raises(BundleError, match=r"config\.json.*symbolic link"):
+        read_bundle(bundle)
+
+
+def test_a_linked_folder_is_refused(bundle: Path, tmp_path: Path) -> None:
+    (bundle / "onnx").rename(tmp_path / "onnx")
+    (bundle / "onnx").symlink_to(tmp_path / "onnx")
+    with pytest.raises(BundleError, match="symbolic link"):
+        read_model(bundle)
+
+
+def test_a_link_in_a_loop_is_refused(bundle: Path) -> None:
+    (bundle / "config.json").unlink()
+    (bundle / "config.json").symlink_to("config.json")
+    with pytest.raises(BundleError, match=r"config\.json"):
+        read_bundle(bundle)
+
+
+def test_a_hard_link_is_refused(bundle: Path, tmp_path: Path) -> None:
+    os.link(bundle / QUANTIZED, tmp_path / "second_name.onnx")
+    with pytest.raises(BundleError, match=r"model_quantized.*hard link"):
+        read_model(bundle)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="named pipes are POSIX")
+def test_a_named_pipe_is_refused_and_does_not_block(bundle: Path) -> None:
+    (bundle / "config.json").unlink()
+    os.mkfifo(bundle / "config.json")
+    with pytest.raises(BundleError, match="no regular file"):
+        read_bundle(bundle)
+
+
+def test_a_bundle_behind_a_link_to_its_folder_is_fine(bundle: Path, tmp_path: Path) -> None:
+    (tmp_path / "current").symlink_to(bundle)
+    verify_bundle(tmp_path / "current")
+
+
+def test_foreign_files_are_ignored(bundle: Path) -> None:
+    (bundle / "onnx" / "notes.txt").write_text("mine")
+    assert "onnx/notes.txt" not in verify_bundle(bundle).manifest.files
+
+
+PATHS = [
+    "../up.json",
+    "/etc/passwd",
+    "a/../../b",
+    "a//b",
+    "./a",
+    "a\\b",
+    "C:/a",
+    "a b",
+    "",
+    "é",
+    "VIT_EDGE.json",
+    "a/.",
+]
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_a_path_that_could_leave_the_folder_is_refused(bundle: Path, path: str) -> None:
+    entry = {"sha256": "0" * 64, "size": 1, "role": "config"}
+    edit(bundle, lambda raw: raw["files"].update({path: entry}))
+    with pytest.raises(BundleError, match="files has the path"):
+        read_bundle(bundle)
+
+
+def remove(key: str) -> Callable[[dict[str, Any]], object]:
+    return lambda raw: raw.pop(key)
+
+
+def put(key: str, value: object) -> Callable[[dict[str, Any]], object]:
+    return lambda raw: raw.update({key: value})
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        pytest.param(put("format_version", 2), "newer than 1.*pip install --upgrade", id="from the future"),
+        pytest.param(put("format_version", 0), "format_version", id="version 0"),
+        pytest.param(put("format_version", "1"), "format_version", id="version as text"),
+        pytest.param(put("format_version", True), "format_version", id="version true"),
+        pytest.param(remove("format_version"), "format_version", id="no version"),
+        pytest.param(put("extra", 1), "unknown key 'extra'", id="unknown key"),
+        pytest.param(remove("latency"), "lacks the key 'latency'", id="missing key"),
+        pytest.param(put("files", []), "files must be an object", id="files as list"),
+        pytest.param(put("files", {}), "default_model", id="no files"),
+        pytest.param(put("default_model", "config.json"), "is no model", id="default is no model"),
+        pytest.param(put("default_model", 3), "default_model", id="default is a number"),
+        pytest.param(put("preprocess", {"height": 8}), "preprocess", id="preprocess cut"),
+        pytest.param(put("source", {"name": "x", "sha256": "abc"}), "source sha256", id="short hash"),
+        pytest.param(put("source", {"name": "x", "sha256": "A" * 64}), "lower-case", id="upper-case hash"),
+        pytest.param(put("tools", {"onnx": 1}), "tools 'onnx'", id="tool version as number"),
+        pytest.param(put("layers", [{}]), "name of each item of layers", id="layer without a name"),
+        pytest.param(put("accuracy", {"verdict": "GREAT"}), "accuracy verdict", id="unknown verdict"),
+        pytest.param(put("latency", [{"median_ms": 1}]), "machine", id="latency without a machine"),
+        pytest.param(put("providers", {"CPU": 2}), "from 0 to 1", id="share beyond 1"),
+        pytest.param(
+            lambda raw: raw["files"][FLOAT].update(role="boss"), "role must be one of", id="unknown role"
+        ),
+        pytest.param(lambda raw: raw["files"][FLOAT].update(size=-1), "size must be", id="negative size"),
+        pytest.param(lambda raw: raw["files"][FLOAT].update(size=1.5), "size must be", id="fractional size"),
+        pytest.param(
+            lambda raw: raw["files"].update({FLOAT.upper(): raw["files"][FLOAT]}),
+            "twice",
+            id="same but for case",
+        ),
+    ],
+)
+def test_a_malformed_manifest_is_refused(
+    bundle: Path, change: Callable[[dict[str, Any]], object], message: str
+) -> None:
+    edit(bundle, change)
+    with pytest.raises(BundleError, match=message) as caught:
+        read_bundle(bundle)
+    assert str(bundle / MANIFEST) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [b"", b"[]", b"{", b"\xff\xfe", b'{"format_version": NaN}', b'{"a": 1, "a": 2}', b"[" * 100_000],
+    ids=["empty", "list", "cut", "not UTF-8", "NaN", "duplicate key", "nested"],
+)
+def test_a_manifest_that_is_no_json_object_is_refused(bundle: Path, text: bytes) -> None:
+    (bundle / MANIFEST).write_bytes(text)
+    with pytest.raises(BundleError, match="manifest"):
+        read_bundle(bundle)
+
+
+@pytest.mark.parametrize("where", ["missing", "empty", "file"])
+def test_what_is_no_bundle_is_refused(tmp_path: Path, where: str) -> None:
+    path = tmp_path / where
+    if where == "empty":
+        path.mkdir()
+    elif where == "file":
+        path.write_text("text")
+    with pytest.raises(BundleError, match=MANIFEST.replace(".", r"\.")):
+        read_bundle(path)
+
+
+# Writing
+
+
+def test_an_empty_folder_becomes_a_bundle(tmp_path: Path, files: dict[str, bytes]) -> None:
+    (tmp_path / "bundle").mkdir()
+    write_bundle(tmp_path / "bundle", files, manifest_of(files))
+    verify_bundle(tmp_path / "bundle")
+
+
+def test_a_bundle_is_replaced_whole(bundle: Path, files: dict[str, bytes]) -> None:
+    fewer = {name: data for name, data in files.items() if name != "config.json"}
+    write_bundle(bundle, fewer, manifest_of(fewer))
+    assert not (bundle / "config.json").exists()
+    assert list(bundle.parent.iterdir()) == [bundle]
+    verify_bundle(bundle)
+
+
+def test_parents_are_made(tmp_path: Path, files: dict[str, bytes]) -> None:
+    write_bundle(tmp_path / "a" / "b", files, manifest_of(files))
+    verify_bundle(tmp_path / "a" / "b")
+
+
+@pytest.mark.parametrize("what", ["foreign folder", "foreign file in a bundle", "file", "link"])
+def test_what_is_not_ours_is_never_replaced(bundle: Path, files: dict[str, bytes], what: str) -> None:
+    target = bundle.parent / "target"
+    if what == "foreign folder":
+        target.mkdir()
+        (target / "thesis.txt").write_text("years of work")
+    elif what == "foreign file in a bundle":
+        target = bundle
+        (target / "thesis.txt").write_text("years of work")
+    elif what == "file":
+        target.write_text("years of work")
+    else:
+        target.symlink_to(bundle)
+    before = sorted(str(p) for p in bundle.parent.rglob("*"))
+    with pytest.raises(BundleError, match="choose another output"):
+        write_bundle(target, files, manifest_of(files))
+    assert sorted(str(p) for p in bundle.parent.rglob("*")) == before
+
+
+def test_a_failure_while_writing_leaves_the_old_bundle(
+    bundle: Path, files: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full_disk(_descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full_disk)
+    with pytest.raises(BundleError, match="No space left"):
+        write_bundle(bundle, files, manifest_of(files))
+    monkeypatch.undo()
+    assert list(bundle.parent.iterdir()) == [bundle]
+    verify_bundle(bundle)
+
+
+def test_a_failure_of_the_last_rename_brings_the_old_bundle_back(
+    bundle: Path, files: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rename = Path.rename
+
+    def no_drafts(self: Path, target: Path) -> Path:
+        if self.suffix == ".tmp":
+            raise OSError(5, "Input/output error")
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", no_drafts)
+    with pytest.raises(BundleError, match="Input/output error"):
+        write_bundle(bundle, files, manifest_of(files))
+    assert list(bundle.parent.iterdir()) == [bundle]
+    verify_bundle(bundle)
+
+
+def test_a_manifest_that_does_not_describe_the_files_is_refused(
+    tmp_path: Path, files: dict[str, bytes]
+) -> None:
+    manifest = manifest_of(files)
+    with pytest.raises(BundleError, match=r"differ in config\.json"):
+        write_bundle(tmp_path / "b", {n: d for n, d in files.items() if n != "config.json"}, manifest)
+    with pytest.raises(BundleError, match=r"SHA-256 for config\.json"):
+        write_bundle(tmp_path / "b", files | {"config.json": b"{}"}, manifest)
+    assert not (tmp_path / "b").exists()
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), {1, 2}, b"bytes"])
+def test_a_manifest_that_is_no_json_is_refused(
+    tmp_path: Path, files: dict[str, bytes], value: object
+) -> None:
+    manifest = dataclasses.replace(manifest_of(files), quantization={"value": value})
+    with pytest.raises(BundleError, match="cannot be written"):
+        write_bundle(tmp_path / "b", files, manifest)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_path_that_leaves_the_folder_cannot_be_written(files: dict[str, bytes]) -> None:
+    with pytest.raises(ValueError, match="plain relative path"):
+        manifest_of({**files, "../up": b""})
+
+
+# Golden cases
+
+
+def test_golden_cases_come_back(bundle: Path) -> None:
+    assert read_golden(read_bundle(bundle)) == (
+        GoldenCase("golden/0.png", QUANTIZED, (1.0, -2.5, 0.25), 0.05),
+    )
+
+
+def test_a_bundle_without_golden_cases_has_none(tmp_path: Path, files: dict[str, bytes]) -> None:
+    del files[EXPECTED]
+    assert read_golden(write_bundle(tmp_path / "b", files, manifest_of(files))) == ()
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"{}", "must be a list"),
+        (b'[{"image": "golden/0.png"}]', "lacks the key"),
+        (b'[{"image": "x.png", "model": "onnx/model.onnx", "logits": [1], "tolerance": 0}]', "does not list"),
+        (
+            b'[{"image": "golden/0.png", "model": "onnx/model.onnx", "logits": ["1"], "tolerance": 0}]',
+            "logits",
+        ),
+        (
+            b'[{"image": "golden/0.png", "model": "onnx/model.onnx", "logits": [1], "tolerance": -1}]',
+            "negative",
+        ),
+    ],
+)
+def test_malformed_golden_cases_are_refused(
+    tmp_path: Path, files: dict[str, bytes], content: bytes, message: str
+) -> None:
+    files[EXPECTED] = content
+    bundle = write_bundle(tmp_path / "b", files, manifest_of(files))
+    with pytest.raises(BundleError, match=message):
+        read_golden(bundle)
+
+
+# Any manifest
+
+RAW = manifest_of({FLOAT: b"f", QUANTIZED: b"q"}).to_json()
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=5,
+)
+
+
+def test_a_manifest_survives_its_json() -> None:
+    assert Manifest.from_json(json.loads(json.dumps(RAW))).to_json() == RAW
+
+
+@given(st.sampled_from(sorted(RAW)), json_values)
+def test_any_value_in_place_of_a_field_gives_a_manifest_or_a_value_error(key: str, value: object) -> None:
+    raw = copy.deepcopy(RAW)
+    raw[key] = value
+    try:
+        manifest = Manifest.from_json(raw)
+    except ValueError:
+        return
+    assert manifest.to_json()[key] == value
+
+
+@given(st.binary(max_size=60))
+def test_any_bytes_give_json_or_a_value_error(data: bytes) -> None:
+    with contextlib.suppress(ValueError):
+        assert fields.parse_json(data, "text") == json.loads(data)

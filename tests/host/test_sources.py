@@ -1,0 +1,772 @@
+"""`resolve`: every kind of source, what options override, and what is refused in one sentence."""
+
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import huggingface_hub
+import numpy as np
+import onnx
+import pytest
+import torch
+import transformers
+from onnx import TensorProto, helper
+from PIL import Image
+from safetensors.torch import save_file
+
+from vit_edge.errors import SourceError, UsageError
+from vit_edge.host.checkpoints import file_sha256
+from vit_edge.host.sources import ARCHS, SourceKind, SourceOptions, resolve
+from vit_edge.host.sources.archs import config_of
+from vit_edge.host.sources.preprocessing import from_processor, to_processor
+from vit_edge.host.vit import Distillation, Pooling, VisionTransformer
+from vit_edge.spec import Interpolation, PreprocessSpec, ResizeMode
+
+DATA = Path(__file__).parents[3] / "shared" / "data"
+VIT_TINY = DATA / "vit_tiny_imagenet"
+needs_data = pytest.mark.skipif(
+    not VIT_TINY.is_dir(), reason="the ViT-Tiny ImageNet weights are not on this machine"
+)
+HALF = (0.5, 0.5, 0.5)
+ALONE: dict[str, Any] = {
+    "image_size": (32, 32),
+    "mean": HALF,
+    "std": HALF,
+    "interpolation": Interpolation.BICUBIC,
+    "resize_mode": ResizeMode.EXACT,
+}
+
+
+def save_huggingface(folder: Path, labels: int = 3) -> Any:
+    torch.manual_seed(0)
+    config = transformers.ViTConfig(
+        image_size=32,
+        patch_size=8,
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        intermediate_size=48,
+        id2label={index: f"name {index}" for index in range(labels)},
+        label2id={f"name {index}": index for index in range(labels)},
+        initializer_range=0.2,
+    )
+    model = transformers.ViTForImageClassification(config).eval()
+    model.save_pretrained(folder)
+    write(folder / "preprocessor_config.json", processor(size={"height": 32, "width": 32}))
+    return model
+
+
+def processor(**changes: Any) -> dict[str, Any]:
+    base = {"image_processor_type": "ViTImageProcessor", "resample": 3, "image_mean": HALF, "image_std": HALF}
+    return {**base, **changes}
+
+
+def write(path: Path, value: object) -> None:
+    path.write_text(json.dumps(value), encoding="utf-8")
+
+
+def edit(path: Path, **changes: Any) -> None:
+    write(path, {**json.loads(path.read_text(encoding="utf-8")), **changes})
+
+
+def tiny_state(classes: int = 3, averaged: bool = False) -> dict[str, torch.Tensor]:
+    """Untrained weights of vit_tiny_patch16_224 under timm's keys."""
+    shown = ["cls_token", "blocks.0.attn.qkv.bias", *(["fc_norm.weight"] if averaged else [])]
+    keys = {"head.weight": torch.zeros(classes, 192), **dict.fromkeys(shown, torch.zeros(1))}
+    return VisionTransformer(config_of(ARCHS["vit_tiny_patch16_224"], keys, "made")).state_dict()
+
+
+def save_onnx(path: Path, shape: list[Any], classes: Any = 3, metadata: dict[str, str] | None = None) -> Path:
+    image = helper.make_tensor_value_info("pixel_values", TensorProto.FLOAT, shape)
+    logits = helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", classes])
+    graph = helper.make_graph(
+        [helper.make_node("Flatten", ["pixel_values"], ["logits"])], "g", [image], [logits]
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+    helper.set_model_props(model, metadata or {})
+    onnx.save(model, path)
+    return path
+
+
+# --- a Hugging Face folder
+
+
+def test_a_huggingface_folder_is_read_whole(tmp_path: Path) -> None:
+    theirs = save_huggingface(tmp_path)
+    source = resolve(str(tmp_path), SourceOptions())
+    assert source.kind is SourceKind.HUGGINGFACE
+    assert source.name == tmp_path.name
+    assert source.labels == ("name 0", "name 1", "name 2")
+    assert source.sha256 == file_sha256(tmp_path / "model.safetensors")
+    assert source.preprocess == PreprocessSpec(
+        32, 32, ResizeMode.EXACT, (32, 32), Interpolation.BICUBIC, HALF, HALF
+    )
+    assert source.module is not None
+    images = torch.randn(2, 3, 32, 32)
+    torch.testing.assert_close(source.module(images), theirs(images).logits, atol=1e-5, rtol=0)
+
+
+def test_what_the_folder_says_is_passed_on_without_where_it_once_lay(tmp_path: Path) -> None:
+    save_huggingface(tmp_path)
+    edit(
+        tmp_path / "config.json",
+        _name_or_path="/home/someone/model",
+        problem_type="single_label_classification",
+    )
+    source = resolve(str(tmp_path), SourceOptions())
+    assert "_name_or_path" not in source.huggingface_config
+    assert source.huggingface_config["problem_type"] == "single_label_classification"
+    assert source.preprocessor_config == json.loads((tmp_path / "preprocessor_config.json").read_text())
+
+
+def test_a_folder_that_names_no_classes_gets_placeholders_and_a_note(tmp_path: Path) -> None:
+    save_huggingface(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    write(tmp_path / "config.json", {key: value for key, value in config.items() if "label" not in key})
+    source = resolve(str(tmp_path), SourceOptions())
+    assert source.labels == ("class 0", "class 1", "class 2")
+    assert "pass a labels file" in source.labels_note
+
+
+def test_a_pickled_folder_is_read_too(tmp_path: Path) -> None:
+    model = save_huggingface(tmp_path)
+    (tmp_path / "model.safetensors").unlink()
+    torch.save(model.state_dict(), tmp_path / "pytorch_model.bin")
+    source = resolve(str(tmp_path), SourceOptions())
+    assert source.sha256 == file_sha256(tmp_path / "pytorch_model.bin")
+
+
+@pytest.mark.parametrize(
+    ("file", "changes", "message"),
+    [
+        ("config.json", {"architectures": ["ResNetForImageClassification"]}, "ResNetForImageClassification"),
+        ("config.json", {"architectures": None, "model_type": "swin"}, "'swin' is neither vit nor deit"),
+        ("config.json", {"hidden_act": "quick_gelu"}, "hidden_act 'quick_gelu'"),
+        ("config.json", {"hidden_size": "wide"}, "hidden_size must be an integer"),
+        ("config.json", {"hidden_size": 34}, "dim 34 is no multiple of heads 4"),
+        ("config.json", {"num_hidden_layers": 3}, r"lacks vit\.encoder\.layer\.2"),
+        ("config.json", {"image_size": [32]}, "image_size must be a size"),
+        ("config.json", {"layer_norm_eps": "small"}, "layer_norm_eps must be a number"),
+        ("config.json", {"id2label": {"0": "a", "2": "b", "3": "c"}}, "must count from 0 to 2"),
+        ("config.json", {"id2label": ["a", "b", "c"]}, "id2label must be an object"),
+        ("config.json", {"id2label": {"0": "a"}}, "names 1 classes but its head has 3"),
+        ("preprocessor_config.json", {"image_processor_type": "SegformerImageProcessor"}, "is not known"),
+        (
+            "preprocessor_config.json",
+            {"size": {"height": 64, "width": 64}},
+            "gives 64x64 pixels but the model sees 32x32",
+        ),
+        ("preprocessor_config.json", {"size": {"shortest_edge": 32}}, "without a centre crop"),
+        ("preprocessor_config.json", {"size": {"longest_edge": 32}}, "size must be a size"),
+        ("preprocessor_config.json", {"resample": 9}, "Pillow's integers 0 to 5"),
+        ("preprocessor_config.json", {"image_mean": [0.5]}, "image_mean must be three numbers"),
+        ("preprocessor_config.json", {"image_std": [0, 0, 0]}, "std must be positive"),
+        ("preprocessor_config.json", {"do_resize": "yes"}, "do_resize must be true or false"),
+        ("preprocessor_config.json", {"rescale_factor": -1}, "rescale_factor must be positive"),
+        ("preprocessor_config.json", {"do_pad": True}, "do_pad is not supported"),
+    ],
+)
+def test_a_folder_that_says_something_else_is_refused_by_file_and_key(
+    file: str, changes: dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    save_huggingface(tmp_path)
+    edit(tmp_path / file, **changes)
+    with pytest.raises(SourceError, match=message) as caught:
+        resolve(str(tmp_path), SourceOptions())
+    assert str(caught.value).count(str(tmp_path)) == 1
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff\xfe", b"[" * 100_000, b"null"])
+@pytest.mark.parametrize("file", ["config.json", "preprocessor_config.json"])
+def test_json_garbage_is_refused_by_file(file: str, content: bytes, tmp_path: Path) -> None:
+    save_huggingface(tmp_path)
+    (tmp_path / file).write_bytes(content)
+    with pytest.raises(SourceError, match=file):
+        resolve(str(tmp_path), SourceOptions())
+
+
+@pytest.mark.parametrize(
+    ("file", "message"),
+    [
+        ("config.json", r"config\.json cannot be read"),
+        ("model.safetensors", r"has no model\.safetensors"),
+        ("preprocessor_config.json", "pass mean, std, interpolation, crop_pct or resize_mode"),
+    ],
+)
+def test_a_missing_part_is_named(file: str, message: str, tmp_path: Path) -> None:
+    save_huggingface(tmp_path)
+    (tmp_path / file).unlink()
+    with pytest.raises(SourceError, match=message):
+        resolve(str(tmp_path), SourceOptions())
+
+
+def test_sharded_weights_are_refused(tmp_path: Path) -> None:
+    save_huggingface(tmp_path)
+    (tmp_path / "model.safetensors").rename(tmp_path / "model-00001-of-00002.safetensors")
+    write(tmp_path / "model.safetensors.index.json", {})
+    with pytest.raises(SourceError, match="in shards"):
+        resolve(str(tmp_path), SourceOptions())
+
+
+def test_truncated_weights_are_refused(tmp_path: Path) -> None:
+    save_huggingface(tmp_path)
+    file = tmp_path / "model.safetensors"
+    file.write_bytes(file.read_bytes()[:-10])
+    with pytest.raises(SourceError, match="not a complete safetensors file"):
+        resolve(str(tmp_path), SourceOptions())
+
+
+# --- preprocessing
+
+
+@pytest.mark.parametrize(
+    ("raw", "expected"),
+    [
+        ({"size": 32}, (ResizeMode.EXACT, (32, 32), (32, 32))),
+        ({"size": {"height": 24, "width": 40}}, (ResizeMode.EXACT, (24, 40), (24, 40))),
+        (
+            {"size": {"shortest_edge": 40}, "do_center_crop": True, "crop_size": 32},
+            (ResizeMode.SHORT_SIDE, (40, 40), (32, 32)),
+        ),
+        (
+            {
+                "image_processor_type": "DeiTFeatureExtractor",
+                "size": 40,
+                "crop_size": {"height": 32, "width": 24},
+            },
+            (ResizeMode.EXACT, (40, 40), (32, 24)),
+        ),
+        (
+            {"image_processor_type": "CLIPImageProcessor", "size": 40, "crop_size": 32},
+            (ResizeMode.SHORT_SIDE, (40, 40), (32, 32)),
+        ),
+        ({"do_resize": False, "size": 32}, (ResizeMode.NONE, (32, 32), (32, 32))),
+        (
+            {"do_resize": False, "do_center_crop": True, "crop_size": 24},
+            (ResizeMode.NONE, (24, 24), (24, 24)),
+        ),
+    ],
+)
+def test_geometry_is_read_in_every_spelling(raw: dict[str, Any], expected: tuple[Any, ...]) -> None:
+    spec = from_processor(processor(**raw), "file")
+    assert (spec.resize_mode, spec.resize, (spec.height, spec.width)) == expected
+
+
+@pytest.mark.parametrize("kind", list(Interpolation))
+def test_resample_is_pillows_integer(kind: Interpolation) -> None:
+    number = int(Image.Resampling[kind.name])
+    assert from_processor(processor(resample=number), "file").interpolation is kind
+
+
+@pytest.mark.parametrize(
+    ("raw", "pixel", "expected"),
+    [
+        ({}, 255, 1.0),
+        ({"do_normalize": False}, 255, 1.0),
+        ({"do_normalize": False}, 51, 0.2),
+        ({"rescale_factor": 1 / 127.5, "do_normalize": False}, 255, 2.0),
+        ({"rescale_factor": 1 / 127.5, "image_mean": [1, 1, 1], "image_std": [1, 1, 1]}, 51, -0.6),
+        ({"do_rescale": False, "image_mean": [127.5] * 3, "image_std": [127.5] * 3}, 0, -1.0),
+    ],
+)
+def test_statistics_are_resolved_for_pixels_over_255(
+    raw: dict[str, Any], pixel: int, expected: float
+) -> None:
+    spec = from_processor(processor(**raw), "file")
+    assert (pixel / 255 - spec.mean[0]) / spec.std[0] == pytest.approx(expected, abs=1e-9)
+
+
+@pytest.mark.parametrize("family", ["ViT", "DeiT"])
+def test_a_silent_file_means_what_transformers_means(family: str) -> None:
+    theirs = getattr(transformers, f"{family}ImageProcessorPil")()
+    spec = from_processor({"image_processor_type": f"{family}ImageProcessor"}, "file")
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (61, 83, 3), dtype=np.uint8))
+    expected = theirs(image, return_tensors="np")["pixel_values"][0]
+    resized = image.resize(spec.resize[::-1], Image.Resampling[spec.interpolation.name])
+    top, left = (spec.resize[0] - spec.height) // 2, (spec.resize[1] - spec.width) // 2
+    crop = np.asarray(resized)[top : top + spec.height, left : left + spec.width].astype(np.float64) / 255
+    np.testing.assert_allclose(((crop - spec.mean) / spec.std).transpose(2, 0, 1), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        PreprocessSpec(32, 32, ResizeMode.EXACT, (32, 32), Interpolation.BILINEAR, HALF, HALF),
+        PreprocessSpec(32, 24, ResizeMode.EXACT, (40, 30), Interpolation.BICUBIC, HALF, (0.2, 0.3, 0.4)),
+        PreprocessSpec(224, 224, ResizeMode.SHORT_SIDE, (248, 248), Interpolation.LANCZOS, HALF, HALF),
+        PreprocessSpec(32, 24, ResizeMode.NONE, (32, 24), Interpolation.NEAREST, HALF, HALF),
+    ],
+)
+def test_a_written_processor_config_is_read_back_equal(spec: PreprocessSpec) -> None:
+    assert from_processor(json.loads(json.dumps(to_processor(spec))), "file") == spec
+
+
+@pytest.mark.parametrize(
+    ("options", "field", "expected"),
+    [
+        (SourceOptions(mean=(0.1, 0.2, 0.3)), "mean", (0.1, 0.2, 0.3)),
+        (SourceOptions(std=(0.1, 0.2, 0.3)), "std", (0.1, 0.2, 0.3)),
+        (SourceOptions(interpolation=Interpolation.LANCZOS), "interpolation", Interpolation.LANCZOS),
+        (SourceOptions(crop_pct=0.9), "resize", (35, 35)),
+        (SourceOptions(crop_pct=0.9), "resize_mode", ResizeMode.SHORT_SIDE),
+        (SourceOptions(crop_pct=0.8, resize_mode=ResizeMode.EXACT), "resize", (40, 40)),
+        (SourceOptions(crop_pct=0.8, resize_mode=ResizeMode.EXACT), "resize_mode", ResizeMode.EXACT),
+        (SourceOptions(resize_mode=ResizeMode.NONE), "resize", (32, 32)),
+        (SourceOptions(image_size=(48, 64)), "resize", (48, 64)),
+        (SourceOptions(image_size=(48, 64), crop_pct=0.8), "resize", (80, 80)),
+    ],
+)
+def test_an_option_overrides_what_the_folder_says(
+    options: SourceOptions, field: str, expected: object, tmp_path: Path
+) -> None:
+    save_huggingface(tmp_path)
+    source = resolve(str(tmp_path), options)
+    assert getattr(source.preprocess, field) == expected
+    assert from_processor(source.preprocessor_config, "written") == source.preprocess
+
+
+def test_another_image_size_scales_the_resize_and_the_positions(tmp_path: Path) -> None:
+    save_huggingface(tmp_path)
+    write(tmp_path / "preprocessor_config.json", processor(size=40, do_center_crop=True, crop_size=32))
+    source = resolve(str(tmp_path), SourceOptions(image_size=(64, 64)))
+    assert source.preprocess.resize == (80, 80)
+    assert source.config is not None
+    assert source.config.image_size == (64, 64)
+    assert source.huggingface_config["image_size"] == 64
+    assert source.module is not None
+    assert source.module(torch.zeros(1, 3, 64, 64)).shape == (1, 3)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"image_size": (0, 32)}, "image_size"),
+        ({"image_size": (32, 5000)}, "image_size"),
+        ({"crop_pct": 0.0}, "crop_pct"),
+        ({"crop_pct": 1.1}, "crop_pct"),
+        ({"crop_pct": 0.9, "resize_mode": ResizeMode.NONE}, "no meaning"),
+        ({"std": (0.0, 1.0, 1.0)}, "std must be positive"),
+    ],
+)
+def test_an_impossible_option_is_refused(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        SourceOptions(**changes)
+
+
+# --- labels
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("labels.txt", "cat\ndog\nwolf, grey\n"),
+        ("labels.txt", "cat\r\ndog\r\nwolf, grey\r\n\r\n"),
+        ("labels.json", '["cat", "dog", "wolf, grey"]'),
+        ("labels.json", '{"0": "cat", "2": "wolf, grey", "1": "dog"}'),
+    ],
+)
+def test_a_labels_file_names_the_classes(name: str, content: str, tmp_path: Path) -> None:
+    save_huggingface(tmp_path / "model")
+    (tmp_path / name).write_text(content, encoding="utf-8")
+    source = resolve(str(tmp_path / "model"), SourceOptions(labels=tmp_path / name))
+    assert source.labels == ("cat", "dog", "wolf, grey")
+    assert source.huggingface_config["id2label"] == {"0": "cat", "1": "dog", "2": "wolf, grey"}
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("labels.txt", b"cat\ndog\n", "names 2 classes but the head of .* has 3"),
+        ("labels.txt", b"cat\n\ndog\n", "no empty line"),
+        ("labels.txt", b"", "must name every class"),
+        ("labels.txt", b"\xff\xfe\x00", "not UTF-8"),
+        ("labels.json", b'{"1": "cat"}', "count from 0"),
+        ("labels.json", b"3", "must name every class"),
+        ("labels.json", b"{", "not JSON"),
+    ],
+)
+def test_an_unusable_labels_file_is_refused(name: str, content: bytes, message: str, tmp_path: Path) -> None:
+    save_huggingface(tmp_path / "model")
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(SourceError, match=message):
+        resolve(str(tmp_path / "model"), SourceOptions(labels=tmp_path / name))
+
+
+def test_an_absent_labels_file_is_named(tmp_path: Path) -> None:
+    save_huggingface(tmp_path / "model")
+    with pytest.raises(SourceError, match=r"absent\.txt cannot be read"):
+        resolve(str(tmp_path / "model"), SourceOptions(labels=tmp_path / "absent.txt"))
+
+
+# --- bare weights with a named architecture
+
+
+@pytest.mark.parametrize(
+    "form", ["timm:vit_tiny_patch16_224@{}", "timm:vit_tiny_patch16_224.augreg_in21k@{}", "{}"]
+)
+def test_named_weights_take_the_number_of_classes_from_their_head(form: str, tmp_path: Path) -> None:
+    file = tmp_path / "w.safetensors"
+    save_file(tiny_state(classes=7), file)
+    options = SourceOptions(arch=None if form.startswith("timm:") else "vit_tiny_patch16_224")
+    source = resolve(form.format(file), options)
+    assert source.kind is SourceKind.CHECKPOINT
+    assert len(source.labels) == 7
+    assert source.preprocess.resize == (math.floor(224 / 0.9),) * 2
+    assert source.huggingface_config["architectures"] == ["ViTForImageClassification"]
+
+
+def test_average_pooled_weights_are_recognised_by_their_norm(tmp_path: Path) -> None:
+    save_file(tiny_state(averaged=True), tmp_path / "w.safetensors")
+    config = resolve(str(tmp_path / "w.safetensors"), SourceOptions(arch="vit_tiny_patch16_224")).config
+    assert config is not None
+    assert config.pooling is Pooling.MEAN
+    assert config.norm_after_pool
+
+
+def test_every_architecture_has_sizes_that_fit() -> None:
+    for name, arch in ARCHS.items():
+        state = {"head.weight": torch.zeros(10, arch.dim), "cls_token": torch.zeros(1, 1, arch.dim)}
+        config = config_of(arch, state, name)
+        assert name.endswith(f"_patch{arch.patch}_{arch.size}")
+        assert config.distillation is (Distillation.HEAD if "distilled" in name else Distillation.NONE)
+        assert arch.preprocess().height == config.image_size[0] == arch.size
+        assert arch.preprocess().mean == ((0.485, 0.456, 0.406) if "deit" in name else HALF)
+
+
+# Published parameter counts in millions: Touvron et al. 2021, table 1, and Dosovitskiy et al. 2021, table 1.
+@pytest.mark.parametrize(
+    ("name", "millions"),
+    [
+        ("deit_tiny_patch16_224", 5.7),
+        ("deit_small_patch16_224", 22.1),
+        ("deit_base_distilled_patch16_224", 87.3),
+        ("vit_base_patch16_224", 86.6),
+        ("vit_large_patch16_224", 304.3),
+    ],
+)
+def test_an_architecture_has_the_published_number_of_parameters(name: str, millions: float) -> None:
+    arch = ARCHS[name]
+    state = {
+        "head.weight": torch.zeros(1000, 1),
+        "cls_token": torch.zeros(1),
+        "blocks.0.attn.qkv.bias": torch.zeros(1),
+    }
+    with torch.device("meta"):
+        model = VisionTransformer(config_of(arch, state, name))
+    assert sum(parameter.numel() for parameter in model.parameters()) / 1e6 == pytest.approx(
+        millions, abs=0.06
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "error", "message"),
+    [
+        ("w.safetensors", SourceOptions(), UsageError, "name their architecture with arch"),
+        (
+            "w.safetensors",
+            SourceOptions(arch="vit_tinny_patch16_224"),
+            UsageError,
+            "nearest are vit_tiny_patch16_224",
+        ),
+        ("w.safetensors", SourceOptions(arch="vit_base_patch16_224"), SourceError, "has shape"),
+        (
+            "w.safetensors",
+            SourceOptions(arch="deit_tiny_distilled_patch16_224"),
+            SourceError,
+            "lacks dist_token",
+        ),
+        ("absent.pth", SourceOptions(arch="vit_tiny_patch16_224"), SourceError, r"absent\.pth is no file"),
+        ("timm:resnet50@w.safetensors", SourceOptions(), UsageError, "unknown architecture 'resnet50'"),
+        ("timm:vit_tiny_patch16_224@", SourceOptions(), UsageError, "names no file behind the @"),
+        ("timm:vit_tiny_patch16_224@w.safetensors", SourceOptions(arch="x"), UsageError, "leave arch out"),
+        ("w.onnx", SourceOptions(arch="vit_tiny_patch16_224"), UsageError, "only goes with a weights file"),
+    ],
+)
+def test_named_weights_that_do_not_fit_are_refused(
+    text: str,
+    options: SourceOptions,
+    error: type[Exception],
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    save_file(tiny_state(), "w.safetensors")
+    with pytest.raises(error, match=message):
+        resolve(text, options)
+
+
+def test_a_backbone_without_head_is_refused(tmp_path: Path) -> None:
+    state = {key: value for key, value in tiny_state().items() if not key.startswith("head.")}
+    save_file(state, tmp_path / "w.safetensors")
+    with pytest.raises(SourceError, match=r"lacks head\.weight, so it is a backbone"):
+        resolve(str(tmp_path / "w.safetensors"), SourceOptions(arch="vit_tiny_patch16_224"))
+
+
+def test_a_huggingface_file_without_its_folder_is_refused(tmp_path: Path) -> None:
+    save_huggingface(tmp_path)
+    with pytest.raises(SourceError, match="pass its folder"):
+        resolve(str(tmp_path / "model.safetensors"), SourceOptions(arch="vit_tiny_patch16_224"))
+
+
+# --- a Hugging Face id
+
+
+def fake_cache(root: Path, hub_id: str, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = root / f"models--{hub_id.replace('/', '--')}"
+    (folder / "refs").mkdir(parents=True)
+    (folder / "refs" / "main").write_text("0" * 40)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(root))
+    snapshot = folder / "snapshots" / ("0" * 40)
+    snapshot.mkdir(parents=True)
+    return snapshot
+
+
+def test_a_huggingface_id_is_found_in_the_local_cache(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_huggingface(fake_cache(tmp_path, "someone/tiny-vit", monkeypatch))
+    source = resolve("someone/tiny-vit", SourceOptions())
+    assert source.name == "tiny-vit"
+    assert source.labels[0] == "name 0"
+
+
+def test_timm_weights_are_found_in_the_local_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    snapshot = fake_cache(tmp_path, "timm/vit_tiny_patch16_224.augreg", monkeypatch)
+    save_file(tiny_state(), snapshot / "model.safetensors")
+    assert resolve("timm:vit_tiny_patch16_224.augreg", SourceOptions()).kind is SourceKind.CHECKPOINT
+
+
+@pytest.mark.parametrize("text", ["someone/absent-vit", "timm:vit_tiny_patch16_224"])
+def test_an_id_that_is_not_cached_is_refused_without_the_network(
+    text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_network(*_: object, **__: object) -> None:
+        pytest.fail("the network was used")
+
+    monkeypatch.setattr("socket.create_connection", no_network)
+    monkeypatch.setattr("socket.getaddrinfo", no_network)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
+    with pytest.raises(SourceError, match="not in the Hugging Face cache: download it first"):
+        resolve(text, SourceOptions())
+
+
+# --- an ONNX file
+
+
+def test_an_onnx_file_that_says_everything_needs_no_option(tmp_path: Path) -> None:
+    spec = PreprocessSpec(32, 32, ResizeMode.SHORT_SIDE, (40, 40), Interpolation.BICUBIC, HALF, HALF)
+    metadata = {"vit_edge.labels": '["a", "b", "c"]', "vit_edge.preprocess": json.dumps(spec.to_json())}
+    file = save_onnx(tmp_path / "m.onnx", ["batch", 3, 32, 32], metadata=metadata)
+    source = resolve(str(file), SourceOptions())
+    assert source.kind is SourceKind.ONNX
+    assert source.onnx_path == file
+    assert source.module is None
+    assert (source.labels, source.preprocess) == (("a", "b", "c"), spec)
+
+
+@pytest.mark.parametrize("shape", [["batch", 3, 32, 32], [1, 32, 32, 3]], ids=["NCHW", "NHWC"])
+def test_a_silent_onnx_file_takes_its_preprocessing_from_options(shape: list[Any], tmp_path: Path) -> None:
+    file = save_onnx(tmp_path / "m.onnx", shape)
+    source = resolve(str(file), SourceOptions(**ALONE))
+    assert source.labels == ("class 0", "class 1", "class 2")
+    assert (source.preprocess.height, source.preprocess.width) == (32, 32)
+
+
+@pytest.mark.parametrize(
+    ("shape", "classes", "metadata", "message"),
+    [
+        (["batch", 3, 32, 32], 3, {}, "pass mean, std, interpolation, crop_pct or resize_mode"),
+        (["batch", 3, "h", "w"], 3, {}, "no fixed height and width"),
+        (["batch", 3072], 3, {}, "one input of rank 4"),
+        (["batch", 1, 32, 32], 3, {}, "no axis of 3 colour channels"),
+        (["batch", 3, 32, 32], "classes", {"vit_edge.preprocess": "full"}, "is not .N, classes. logits"),
+        (
+            ["batch", 3, 32, 32],
+            3,
+            {"vit_edge.labels": '["a"]', "vit_edge.preprocess": "full"},
+            "names 1 classes",
+        ),
+        (
+            ["batch", 3, 32, 32],
+            3,
+            {"vit_edge.labels": "{", "vit_edge.preprocess": "full"},
+            "labels is not JSON",
+        ),
+        (["batch", 3, 32, 32], 3, {"vit_edge.labels": "[1]", "vit_edge.preprocess": "full"}, "list of names"),
+        (["batch", 3, 32, 32], 3, {"vit_edge.preprocess": "{}"}, "vit_edge.preprocess is malformed"),
+    ],
+)
+def test_an_onnx_file_that_is_no_described_classifier_is_refused(
+    shape: list[Any], classes: object, metadata: dict[str, str], message: str, tmp_path: Path
+) -> None:
+    spec = PreprocessSpec(32, 32, ResizeMode.EXACT, (32, 32), Interpolation.BICUBIC, HALF, HALF)
+    full = {key: json.dumps(spec.to_json()) if value == "full" else value for key, value in metadata.items()}
+    file = save_onnx(tmp_path / "m.onnx", shape, classes, full)
+    with pytest.raises(SourceError, match=message):
+        resolve(str(file), SourceOptions())
+
+
+@pytest.mark.parametrize("content", [b"", b"not onnx", bytes(range(256))])
+def test_a_file_that_is_not_onnx_is_refused(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "m.onnx").write_bytes(content)
+    with pytest.raises(SourceError, match=r"m\.onnx is not an ONNX file"):
+        resolve(str(tmp_path / "m.onnx"), SourceOptions())
+
+
+def test_an_onnx_file_with_external_data_is_refused(tmp_path: Path) -> None:
+    file = save_onnx(tmp_path / "m.onnx", ["batch", 3, 32, 32])
+    model = onnx.load(file)
+    tensor = model.graph.initializer.add(name="weight", data_type=TensorProto.FLOAT, dims=[1])
+    tensor.data_location = TensorProto.EXTERNAL
+    tensor.external_data.add(key="location", value="../weights.bin")
+    file.write_bytes(model.SerializeToString())
+    with pytest.raises(SourceError, match="keeps weight in another file"):
+        resolve(str(file), SourceOptions(**ALONE))
+
+
+def test_an_onnx_file_cannot_change_its_size(tmp_path: Path) -> None:
+    file = save_onnx(tmp_path / "m.onnx", ["batch", 3, 32, 32])
+    with pytest.raises(SourceError, match="is fixed to 32x32 pixels"):
+        resolve(str(file), SourceOptions(**{**ALONE, "image_size": (64, 64)}))
+
+
+# --- own code
+
+OWN_CODE = """
+import torch
+from torch import nn
+from vit_edge.host.vit import VisionTransformer, VitConfig
+
+def vit():
+    return VisionTransformer(VitConfig((32, 32), (8, 8), 32, 1, 2, 48, 4))
+
+def other():
+    return nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, 5))
+
+def number():
+    return 3
+
+def broken():
+    raise KeyError("weights")
+
+def features():
+    return nn.Conv2d(3, 8, 8, 8)
+"""
+
+
+@pytest.fixture
+def own_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], str]:
+    monkeypatch.chdir(tmp_path)
+    name = f"own_{tmp_path.name}".replace("-", "_")
+    (tmp_path / f"{name}.py").write_text(OWN_CODE, encoding="utf-8")
+    return lambda function: f"{name}:{function}"
+
+
+def trusted(**changes: Any) -> SourceOptions:
+    return SourceOptions(**{**ALONE, "trust_code": True, **changes})
+
+
+def test_own_code_gives_the_model_and_options_the_rest(own_code: Callable[[str], str]) -> None:
+    source = resolve(own_code("other"), trusted())
+    assert source.kind is SourceKind.CALLABLE
+    assert source.name == "other"
+    assert len(source.labels) == 5
+    assert source.module is not None
+    assert not source.module.training
+    assert len(source.sha256) == 64
+
+
+def test_an_own_vision_transformer_brings_its_size(own_code: Callable[[str], str]) -> None:
+    source = resolve(own_code("vit"), trusted(image_size=None))
+    assert source.config is not None
+    assert source.preprocess.height == 32
+    assert source.huggingface_config["hidden_size"] == 32
+
+
+@pytest.mark.parametrize(
+    ("function", "changes", "error", "message"),
+    [
+        ("vit", {"trust_code": False}, UsageError, "set trust_code"),
+        ("other", {"image_size": None}, SourceError, "pass image_size"),
+        ("other", {"mean": None, "std": None}, SourceError, "pass mean, std"),
+        ("other", {"image_size": (64, 64)}, SourceError, "cannot classify images of 64x64 pixels"),
+        ("number", {}, SourceError, "returned a int: it must return a torch.nn.Module"),
+        ("broken", {}, SourceError, "failed with KeyError"),
+        ("absent", {}, SourceError, "failed with AttributeError"),
+        ("features", {}, SourceError, r"must map images \(2, 3, H, W\) to logits"),
+    ],
+)
+def test_own_code_that_does_not_give_a_classifier_is_refused(
+    function: str,
+    changes: dict[str, Any],
+    error: type[Exception],
+    message: str,
+    own_code: Callable[[str], str],
+) -> None:
+    with pytest.raises(error, match=message):
+        resolve(own_code(function), trusted(**changes))
+
+
+def test_code_is_not_imported_without_trust(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "untrusted_module.py").write_text("open('trace', 'w').close()")
+    with pytest.raises(UsageError, match="set trust_code"):
+        resolve("untrusted_module:model", SourceOptions())
+    assert not (tmp_path / "trace").exists()
+
+
+# --- nothing of all that
+
+
+@pytest.mark.parametrize("text", ["nowhere", "./nowhere", "/nowhere/at/all", "a/b/c", "nowhere.onnx"])
+def test_what_does_not_exist_is_said_to_be_absent(text: str) -> None:
+    with pytest.raises(SourceError, match=r"does not exist|is no file"):
+        resolve(text, SourceOptions())
+
+
+def test_an_empty_source_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    save_huggingface(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SourceError, match="the source is empty"):
+        resolve("", SourceOptions())
+    assert resolve(".", SourceOptions()).name == tmp_path.name
+
+
+def test_a_file_of_an_unknown_kind_is_refused_with_the_known_ones(tmp_path: Path) -> None:
+    (tmp_path / "model.h5").write_bytes(b"HDF")
+    with pytest.raises(SourceError, match="none of the files that can be read: pass a Hugging Face folder"):
+        resolve(str(tmp_path / "model.h5"), SourceOptions())
+
+
+# --- real weights
+
+
+@needs_data
+def test_real_weights_in_both_layouts_give_transformers_logits() -> None:
+    theirs = transformers.ViTForImageClassification.from_pretrained(VIT_TINY / "hf").eval()
+    sources = [
+        resolve(str(VIT_TINY / "hf"), SourceOptions()),
+        resolve(
+            f"timm:vit_tiny_patch16_224@{VIT_TINY / 'timm_vit_tiny_patch16_224.safetensors'}", SourceOptions()
+        ),
+    ]
+    files = sorted((DATA / "imagenet_calibration").iterdir())[:3]
+    pixels = [np.asarray(Image.open(file).convert("RGB").resize((224, 224)), np.float32) for file in files]
+    images = torch.from_numpy(np.stack(pixels) / 127.5 - 1).permute(0, 3, 1, 2)
+    with torch.inference_mode():
+        expected = theirs(images).logits
+        for source in sources:
+            assert source.module is not None
+            # Logits up to 15 through twelve float32 layers.
+            torch.testing.assert_close(source.module(images), expected, atol=1e-4, rtol=0)
+
+
+@needs_data
+def test_real_preprocessing_obeys_the_file_and_the_option() -> None:
+    stated = resolve(str(VIT_TINY / "hf"), SourceOptions()).preprocess
+    assert (stated.resize_mode, stated.resize) == (ResizeMode.EXACT, (224, 224))
+    overridden = resolve(str(VIT_TINY / "hf"), SourceOptions(crop_pct=0.9)).preprocess
+    assert (overridden.resize_mode, overridden.resize) == (ResizeMode.SHORT_SIDE, (248, 248))

@@ -1,0 +1,173 @@
+"""Evaluation and comparison over images: order, sharing of pixels, progress, and early refusals."""
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from vit_edge.errors import DatasetError, ModelError, UsageError
+from vit_edge.runtime import evaluate as evaluation
+from vit_edge.runtime.evaluate import CompareSettings, Subject, compare, evaluate
+from vit_edge.runtime.images import ImageSet, read_images
+from vit_edge.runtime.model import ModelFile
+from vit_edge.spec import Interpolation, PreprocessSpec, ResizeMode, Tolerance, Verdict
+
+SPEC = PreprocessSpec(8, 8, ResizeMode.EXACT, (8, 8), Interpolation.NEAREST, (0.5,) * 3, (0.5,) * 3)
+LARGER = dataclasses.replace(SPEC, height=16, width=16, resize=(16, 16))
+
+RED_BLIND = ((1.0, 0.0, 0.0), (0.5, 0.0, 0.0), (0.0, 0.0, 1.0))  # takes red for green
+ToyModel = Callable[..., ModelFile]
+
+
+class BrightestChannel:
+    """Logits are the mean of each channel: a red image is of class 0, a green one of 1, a blue one of 2."""
+
+    def __init__(self, classes: int = 3) -> None:
+        self.classes = classes
+        self.seen: list[NDArray[np.uint8]] = []
+
+    def run(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        self.seen.append(pixels)
+        means = pixels.astype(np.float32).mean(axis=(1, 2))
+        return np.pad(means, ((0, 0), (0, self.classes - 3)))
+
+
+@pytest.fixture
+def coloured(tmp_path: Path) -> ImageSet:
+    """Seven plain images in three folders named by colour."""
+    for index, label in enumerate([0, 0, 1, 1, 2, 2, 2]):
+        pixels = np.zeros((12, 12, 3), np.uint8)
+        pixels[..., label] = 100 + index
+        folder = tmp_path / ("red", "green", "blue")[label]
+        folder.mkdir(exist_ok=True)
+        Image.fromarray(pixels).save(folder / f"{index}.png")
+    return read_images(tmp_path, ("red", "green", "blue"))
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 7, 50])
+def test_rows_follow_the_images_whatever_the_batch_size(coloured: ImageSet, batch_size: int) -> None:
+    runner = BrightestChannel()
+    (logits,) = evaluate([Subject(runner, SPEC)], coloured, batch_size)
+    assert logits.shape == (7, 3)
+    np.testing.assert_array_equal(logits.argmax(axis=1), coloured.targets)
+    assert [int(row.max()) - 100 for row in logits] == [int(path.stem) for path in coloured.paths]
+    assert all(len(pixels) <= batch_size for pixels in runner.seen)
+
+
+def test_each_image_is_decoded_once_and_equal_preprocessing_shares_the_pixels(
+    coloured: ImageSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decoded: list[Path] = []
+
+    def counting(path: Path) -> Image.Image:
+        decoded.append(path)
+        return Image.open(path).convert("RGB")
+
+    monkeypatch.setattr(evaluation, "decode", counting)
+    runners = [BrightestChannel() for _ in range(3)]
+    specs = (SPEC, dataclasses.replace(SPEC), LARGER)
+    evaluate([Subject(runner, spec) for runner, spec in zip(runners, specs, strict=True)], coloured, 4)
+    assert decoded == list(coloured.paths)
+    assert all(first is second for first, second in zip(runners[0].seen, runners[1].seen, strict=True))
+    assert [pixels.shape for pixels in runners[2].seen] == [(4, 16, 16, 3), (3, 16, 16, 3)]
+
+
+def test_progress_is_told_after_each_batch(coloured: ImageSet) -> None:
+    told: list[tuple[int, int]] = []
+    evaluate([Subject(BrightestChannel(), SPEC)], coloured, 3, lambda done, total: told.append((done, total)))
+    assert told == [(3, 7), (6, 7), (7, 7)]
+
+
+def test_an_image_that_cannot_be_decoded_is_named(coloured: ImageSet) -> None:
+    coloured.paths[4].write_bytes(b"no image")
+    with pytest.raises(DatasetError, match=rf"image {coloured.paths[4]} cannot be used"):
+        evaluate([Subject(BrightestChannel(), SPEC)], coloured)
+
+
+def test_models_of_different_classes_are_refused_after_the_first_batch(coloured: ImageSet) -> None:
+    runners = [BrightestChannel(3), BrightestChannel(5)]
+    with pytest.raises(ModelError, match="the models have 3 and 5 classes"):
+        evaluate([Subject(runner, SPEC) for runner in runners], coloured, 2)
+    assert len(runners[1].seen) == 1
+
+
+def test_a_target_beyond_the_classes_is_refused_after_the_first_batch(coloured: ImageSet) -> None:
+    runner = BrightestChannel()
+    beyond = dataclasses.replace(coloured, targets=np.array([0, 0, 1, 1, 2, 2, 3]))
+    with pytest.raises(DatasetError, match="has an image of class 3, but the model's classes are 0 to 2"):
+        evaluate([Subject(runner, SPEC)], beyond, 2)
+    assert len(runner.seen) == 1
+
+
+@pytest.mark.parametrize("batch_size", [0, -1])
+def test_a_batch_size_below_one_is_refused(coloured: ImageSet, batch_size: int) -> None:
+    with pytest.raises(UsageError, match="batch_size must be at least 1"):
+        evaluate([Subject(BrightestChannel(), SPEC)], coloured, batch_size)
+
+
+def test_a_comparison_runs_both_models_and_judges_them(coloured: ImageSet, toy_model: ToyModel) -> None:
+    report = compare(toy_model("float.onnx"), toy_model("quant.onnx", RED_BLIND), coloured, Tolerance())
+    assert (report.n, report.top1_float, report.verdict) == (7, 100.0, Verdict.UNDECIDED)
+    assert report.top1_quant == pytest.approx(100 * 5 / 7)
+    assert report.agreement == pytest.approx(100 * 5 / 7)
+    assert [(worst.label, worst.n, worst.drop) for worst in report.worst_classes] == [("red", 2, 100.0)]
+
+
+def test_a_comparison_without_labels_judges_agreement(coloured: ImageSet, toy_model: ToyModel) -> None:
+    blind = dataclasses.replace(coloured, targets=None)
+    report = compare(toy_model("float.onnx"), toy_model("quant.onnx", RED_BLIND), blind, Tolerance())
+    assert (report.top1_float, report.drop) == (None, None)
+    assert report.agreement == pytest.approx(100 * 5 / 7)
+
+
+def test_each_model_sees_the_pixels_of_its_own_preprocessing(coloured: ImageSet, toy_model: ToyModel) -> None:
+    other = toy_model("quant.onnx", preprocess=LARGER, side=16)
+    report = compare(toy_model("float.onnx"), other, coloured, Tolerance(), CompareSettings(batch_size=2))
+    assert report.agreement == 100.0
+
+
+@pytest.mark.parametrize("bare", ["float", "quant"])
+def test_a_model_without_metadata_takes_that_of_the_other(
+    coloured: ImageSet, toy_model: ToyModel, bare: str
+) -> None:
+    models = {
+        name: toy_model(
+            f"{name}.onnx", RED_BLIND, **({"labels": None, "preprocess": None} if name == bare else {})
+        )
+        for name in ("float", "quant")
+    }
+    report = compare(models["float"], models["quant"], coloured, Tolerance())
+    assert report.agreement == 100.0
+
+
+def test_two_models_without_preprocessing_are_refused(coloured: ImageSet, toy_model: ToyModel) -> None:
+    models = [toy_model(f"{name}.onnx", preprocess=None) for name in "ab"]
+    with pytest.raises(ModelError, match=r"neither .*a.onnx nor .*b.onnx carries its preprocessing"):
+        compare(models[0], models[1], coloured, Tolerance())
+
+
+@pytest.mark.parametrize(
+    ("weights", "labels", "message"),
+    [
+        (
+            RED_BLIND,
+            ("red", "blue", "green"),
+            "differ in their labels, first in class 1 .'green' and 'blue'",
+        ),
+        (RED_BLIND[:2], ("red", "green"), "have 3 and 2 classes; compare two forms of one model"),
+        (RED_BLIND[:2], None, "the models have 3 and 2 classes"),
+    ],
+)
+def test_models_of_different_classes_are_not_compared(
+    coloured: ImageSet,
+    toy_model: ToyModel,
+    weights: tuple[tuple[float, ...], ...],
+    labels: tuple[str, ...] | None,
+    message: str,
+) -> None:
+    with pytest.raises(ModelError, match=message):
+        compare(toy_model("a.onnx"), toy_model("b.onnx", weights, labels), coloured, Tolerance())

@@ -1,0 +1,103 @@
+"""The timing harness with runs and a clock that are known exactly."""
+
+import gc
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from vit_edge.runtime.timing import WARM_UP_RUNS, Rounds, latency, ratios_to_first, time_interleaved
+
+
+class Bench:
+    """A clock that only runs advance, each by its own number of seconds, and a log of who ran."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.log: list[str] = []
+
+    def clock(self) -> float:
+        return self.now
+
+    def run(self, name: str, seconds: float) -> Callable[[], None]:
+        def go() -> None:
+            self.now += seconds
+            self.log.append(name)
+
+        return go
+
+
+def test_every_model_is_timed_by_its_own_run_alone() -> None:
+    bench = Bench()
+    runs = [bench.run("a", 0.002), bench.run("b", 0.003), bench.run("c", 0.001)]
+    times = time_interleaved(runs, Rounds(4, 0), bench.clock)
+    np.testing.assert_allclose(times, [[2, 3, 1]] * 4, rtol=1e-9)
+
+
+def test_all_warm_up_before_any_is_timed_and_the_order_rotates() -> None:
+    bench = Bench()
+    time_interleaved([bench.run(name, 0.001) for name in "abc"], Rounds(4, 0), bench.clock)
+    warm, timed = bench.log[: 3 * WARM_UP_RUNS], bench.log[3 * WARM_UP_RUNS :]
+    assert warm == [name for name in "abc" for _ in range(WARM_UP_RUNS)]
+    assert "".join(timed[::2]) == "".join(timed[1::2]) == "abc" + "bca" + "cab" + "abc"
+
+
+@pytest.mark.parametrize(
+    ("at_least", "seconds", "expected"),
+    [(5, 0.0, 5), (2, 1.0, 5), (9, 1.0, 9)],  # a round takes 0.2 s of the bench's clock
+)
+def test_rounds_go_on_until_both_their_number_and_the_time_are_reached(
+    at_least: int, seconds: float, expected: int
+) -> None:
+    bench = Bench()
+    times = time_interleaved(
+        [bench.run("a", 0.1)], Rounds(at_least, seconds - 1e-9 if seconds else 0), bench.clock
+    )
+    assert len(times) == expected
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_garbage_collection_is_off_while_timing_and_afterwards_as_before(enabled: bool) -> None:
+    seen: list[bool] = []
+    (gc.enable if enabled else gc.disable)()
+    try:
+        time_interleaved([lambda: seen.append(gc.isenabled())], Rounds(2, 0))
+        assert gc.isenabled() is enabled
+    finally:
+        gc.enable()
+    assert seen[WARM_UP_RUNS:] == [False] * 4
+
+
+def test_garbage_collection_is_restored_when_a_run_fails() -> None:
+    left = [WARM_UP_RUNS]
+
+    def fails_once_timed() -> None:
+        if not left[0]:
+            raise RuntimeError("the run failed")
+        left[0] -= 1
+
+    with pytest.raises(RuntimeError, match="the run failed"):
+        time_interleaved([fails_once_timed], Rounds(1, 0))
+    assert gc.isenabled()
+
+
+def test_latency_figures_are_those_of_numpy() -> None:
+    figures = latency(np.arange(1.0, 102.0))
+    assert (figures.min_ms, figures.median_ms, figures.p95_ms) == (1.0, 51.0, 96.0)
+
+
+def test_ratios_are_taken_within_rounds() -> None:
+    # the machine is ten times slower in the second round: medians of each column would not show the ratio
+    times = np.array([[2.0, 1.0], [20.0, 10.0], [2.0, 1.2]])
+    first, second = ratios_to_first(times)
+    assert (first.median, first.quartiles) == (1.0, (1.0, 1.0))
+    assert second.median == 0.5
+    assert second.quartiles == pytest.approx((0.5, 0.55))
+
+
+@pytest.mark.parametrize(
+    ("at_least", "seconds"), [(0, 1.0), (10_001, 1.0), (1, -1.0), (1, float("nan")), (1, float("inf"))]
+)
+def test_impossible_rounds_are_refused(at_least: int, seconds: float) -> None:
+    with pytest.raises(ValueError, match="must be"):
+        Rounds(at_least, seconds)

@@ -1,0 +1,251 @@
+"""The deliverable: a folder that holds a model in its forms, what it needs to run, and the proof.
+
+Format version 1
+----------------
+A bundle is a folder with a manifest `vit_edge.json` (UTF-8 JSON object, at most 16 MiB) whose keys are the
+fields of `Manifest`. A writer MUST write all of them and no others; a reader MUST refuse an unknown,
+missing or duplicate key, a value of the wrong type, and a format_version that it does not know.
+
+files             object: relative path -> {"sha256", "size" in bytes, "role"}. MUST list every file that a
+                  reader may use. A path is made of the characters A-Z a-z 0-9 . _ - and / only, MUST stay
+                  inside the folder, and MUST be unique when case is ignored. A reader MUST refuse a listed
+                  file that is missing, a symbolic link, hard-linked from elsewhere, or of other content.
+                  Other files MAY lie in the folder; a reader MUST NOT use them.
+default_model     path of the model that runs unless another is asked for; its role is a model role.
+preprocess        the resolved recipe, `PreprocessSpec.to_json()`.
+source            {"name", "sha256"} of the checkpoint.
+tools             object: tool -> version.
+quantization      object: the recipe, or null for a float-only bundle.
+layers            list of objects, one per decision; each has a "name".
+accuracy          object with a "verdict" of PASS, FAIL or UNDECIDED, or null where nothing was measured.
+latency           list of objects, each with the "machine" that it was measured on.
+providers         object: execution provider -> share of graph nodes it is expected to take, 0 to 1.
+
+The hashes detect damage. They do not stop somebody who can rewrite the manifest too: sign it for that.
+"""
+
+import contextlib
+import dataclasses
+import hashlib
+import json
+import os
+import secrets
+import shutil
+import stat
+from collections.abc import Mapping
+from pathlib import Path
+
+from vit_edge import fields
+from vit_edge.errors import BundleError, IntegrityError
+from vit_edge.manifest import (
+    FORMAT_VERSION,
+    MANIFEST,
+    MODEL_ROLES,
+    FileEntry,
+    Manifest,
+    Role,
+    SourceRecord,
+)
+
+__all__ = [
+    "FORMAT_VERSION",
+    "MANIFEST",
+    "MODEL_ROLES",
+    "Bundle",
+    "FileEntry",
+    "Manifest",
+    "Role",
+    "SourceRecord",
+    "is_bundle",
+    "read_bundle",
+    "verify_bundle",
+    "write_bundle",
+]
+
+_MAX_MANIFEST = 16 * 2**20
+
+
+@dataclasses.dataclass(frozen=True)
+class Bundle:
+    """A bundle on disk whose manifest is read; a file is checked when it is read."""
+
+    path: Path
+    manifest: Manifest
+
+    def read(self, name: str) -> bytes:
+        """The bytes of one listed file, the very bytes whose SHA-256 was checked.
+
+        Raises:
+            BundleError: the file is not listed, missing, or a link.
+            IntegrityError: its bytes are not those that the manifest records.
+        """
+        entry = self.manifest.files.get(name)
+        if entry is None:
+            raise BundleError(
+                f"{self.path}: {name!r} is not listed in {MANIFEST}; listed models are {self.models()}"
+            )
+        data = _read_inside(self.path, name, entry.size)
+        if len(data) != entry.size or hashlib.sha256(data).hexdigest() != entry.sha256:
+            raise IntegrityError(
+                f"{self.path / name} is not the file that {MANIFEST} records (SHA-256 differs); "
+                "fetch the bundle again"
+            )
+        return data
+
+    def models(self) -> list[str]:
+        """The paths of all model files."""
+        return [name for name, entry in self.manifest.files.items() if entry.role in MODEL_ROLES]
+
+    def with_role(self, role: Role) -> list[str]:
+        """The paths of all files of one role."""
+        return [name for name, entry in self.manifest.files.items() if entry.role is role]
+
+
+def is_bundle(path: Path) -> bool:
+    """Whether a folder has a manifest."""
+    return (path / MANIFEST).is_file()
+
+
+def read_bundle(path: str | os.PathLike[str]) -> Bundle:
+    """Read the manifest of a bundle and see that its files are there.
+
+    Raises:
+        BundleError: no bundle, a malformed manifest, or a listed file that is missing or a link.
+    """
+    root = Path(path)
+    if not root.is_dir():
+        raise BundleError(f"{root} is no folder; give the folder that holds {MANIFEST}")
+    data = _read_inside(root, MANIFEST, _MAX_MANIFEST)
+    if len(data) > _MAX_MANIFEST:
+        raise BundleError(f"{root / MANIFEST} is larger than {_MAX_MANIFEST} bytes")
+    try:
+        manifest = Manifest.from_json(fields.parse_json(data, "the manifest"))
+    except ValueError as error:
+        raise BundleError(f"{root / MANIFEST}: {error}") from None
+    for name in manifest.files:
+        os.close(_open_inside(root, name))
+    return Bundle(root, manifest)
+
+
+def verify_bundle(path: str | os.PathLike[str]) -> Bundle:
+    """Read a bundle and check the SHA-256 of every listed file.
+
+    Raises:
+        BundleError: as in `read_bundle`.
+        IntegrityError: a file's bytes are not those that the manifest records.
+    """
+    bundle = read_bundle(path)
+    for name in bundle.manifest.files:
+        bundle.read(name)
+    return bundle
+
+
+def write_bundle(path: str | os.PathLike[str], files: Mapping[str, bytes], manifest: Manifest) -> Bundle:
+    """Write a bundle, complete or not at all.
+
+    The folder is made beside the target and then renamed. An existing target is replaced if it is an empty
+    folder or a bundle with nothing else in it.
+
+    Args:
+        path: the folder to make.
+        files: relative path -> content; the manifest itself is not among them.
+        manifest: its `files` describes exactly `files`, see `FileEntry.of`.
+
+    Raises:
+        BundleError: the target holds something else, cannot be written, or the manifest does not fit.
+    """
+    target = Path(path)
+    _check_described(files, manifest)
+    try:
+        text = json.dumps(manifest.to_json(), indent=1, allow_nan=False)
+        Manifest.from_json(json.loads(text))
+    except (ValueError, TypeError) as error:
+        raise BundleError(f"the manifest of {target} cannot be written: {error}") from None
+    _check_replaceable(target)
+    draft = target.parent / f".{target.name}.{secrets.token_hex(4)}.tmp"
+    try:
+        draft.mkdir(parents=True)
+        for name, data in {**files, MANIFEST: text.encode()}.items():
+            _write_durably(draft / name, data)
+        _swap(draft, target)
+    except OSError as error:
+        raise BundleError(f"{target} cannot be written ({error.strerror})") from error
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+    return Bundle(target, manifest)
+
+
+def _open_inside(root: Path, name: str) -> int:
+    """Open a regular file that lies in the bundle itself: no link on the way, no second name."""
+    path = root / name
+    try:
+        if path.resolve() != root.resolve() / name:
+            raise BundleError(f"{path} is or lies behind a symbolic link; copy the files themselves (cp -rL)")
+        # Not blocking, or a named pipe in place of the file would hang us before it is looked at.
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
+    except FileNotFoundError:
+        raise BundleError(f"{root} lacks {name}; fetch the bundle again") from None
+    except (OSError, RuntimeError) as error:
+        raise BundleError(f"{path} cannot be read ({getattr(error, 'strerror', None) or error})") from error
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1:
+        os.close(descriptor)
+        kind = "has a hard link elsewhere" if stat.S_ISREG(status.st_mode) else "is no regular file"
+        raise BundleError(f"{path} {kind}; copy the files themselves (cp -r)")
+    return descriptor
+
+
+def _read_inside(root: Path, name: str, size: int) -> bytes:
+    """At most size + 1 bytes, so that a grown file is noticed without being read whole."""
+    with os.fdopen(_open_inside(root, name), "rb") as file:
+        return file.read(size + 1)
+
+
+def _check_described(files: Mapping[str, bytes], manifest: Manifest) -> None:
+    if set(files) != set(manifest.files):
+        differing = sorted(set(files) ^ set(manifest.files))
+        raise BundleError(f"the manifest and the files differ in {', '.join(differing)}")
+    for name, data in files.items():
+        if FileEntry.of(data, manifest.files[name].role) != manifest.files[name]:
+            raise BundleError(f"the manifest records another size or SHA-256 for {name}")
+
+
+def _check_replaceable(target: Path) -> None:
+    """Refuse to replace anything that we have not written."""
+    if target.is_symlink() or (target.exists() and not target.is_dir()):
+        raise BundleError(f"{target} exists and is no folder; choose another output")
+    if not target.exists() or not any(target.iterdir()):
+        return
+    if not is_bundle(target):
+        raise BundleError(f"{target} exists, is not empty and is no bundle; choose another output")
+    known = {*read_bundle(target).manifest.files, MANIFEST}
+    for path in target.rglob("*"):
+        name = path.relative_to(target).as_posix()
+        if not path.is_dir() and name not in known:
+            raise BundleError(
+                f"{path} does not belong to the bundle {target}; move it away or choose another output"
+            )
+
+
+def _write_durably(path: Path, data: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("xb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _swap(draft: Path, target: Path) -> None:
+    """Rename the draft to the target; what was there is put aside first and put back if that fails."""
+    if not target.exists():
+        draft.rename(target)
+        return
+    old = draft.with_suffix(".old")
+    target.rename(old)
+    try:
+        draft.rename(target)
+    except OSError:
+        with contextlib.suppress(OSError):
+            old.rename(target)
+        raise
+    shutil.rmtree(old, ignore_errors=True)

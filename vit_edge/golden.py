@@ -1,0 +1,69 @@
+"""The self-test of a bundle: inputs as pixels and the logits that a model file must give for them.
+
+`golden/*.png` hold RGB images of exactly the model's size: no resize stands between them and the model.
+`golden/expected.json` is a list of objects with the keys of `GoldenCase`.
+"""
+
+import dataclasses
+import json
+from collections.abc import Iterable
+
+from vit_edge import fields
+from vit_edge.bundle import Bundle
+from vit_edge.errors import BundleError
+
+EXPECTED = "golden/expected.json"
+
+
+@dataclasses.dataclass(frozen=True)
+class GoldenCase:
+    """One input and what one model must answer."""
+
+    image: str  # path in the bundle
+    model: str  # path in the bundle
+    logits: tuple[float, ...]
+    tolerance: float  # largest allowed absolute difference of a logit
+
+
+def golden_bytes(cases: Iterable[GoldenCase]) -> bytes:
+    """The content of `golden/expected.json`."""
+    return json.dumps([dataclasses.asdict(case) for case in cases], indent=1, allow_nan=False).encode()
+
+
+def read_golden(bundle: Bundle) -> tuple[GoldenCase, ...]:
+    """The cases of a bundle, empty where it has none.
+
+    Raises:
+        BundleError: the file is malformed, or a case speaks of a file that the bundle does not list.
+    """
+    if EXPECTED not in bundle.manifest.files:
+        return ()
+    try:
+        raw = fields.parse_json(bundle.read(EXPECTED), "the file")
+        cases = tuple(_case(item) for item in fields.sequence(raw, "the file"))
+    except BundleError:
+        raise
+    except ValueError as error:
+        raise BundleError(f"{bundle.path / EXPECTED}: {error}") from None
+    for case in cases:
+        for name in (case.image, case.model):
+            if name not in bundle.manifest.files:
+                raise BundleError(
+                    f"{bundle.path / EXPECTED} speaks of {name!r}, which the bundle does not list"
+                )
+    return cases
+
+
+def _case(raw: object) -> GoldenCase:
+    keys = fields.exact_keys(raw, frozenset(f.name for f in dataclasses.fields(GoldenCase)), "each case")
+    tolerance = fields.number(keys["tolerance"], "tolerance")
+    if tolerance < 0:
+        raise ValueError(f"tolerance must not be negative, got {tolerance}")
+    return GoldenCase(
+        image=fields.string(keys["image"], "image"),
+        model=fields.string(keys["model"], "model"),
+        logits=tuple(
+            fields.number(value, "each of logits") for value in fields.sequence(keys["logits"], "logits")
+        ),
+        tolerance=tolerance,
+    )

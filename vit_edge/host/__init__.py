@@ -1,0 +1,1 @@
+"""Everything that needs torch or onnx: sources, export, rewriting, calibration, quantization, reports."""

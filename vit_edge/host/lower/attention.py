@@ -1,0 +1,83 @@
+"""Lowering of Attention: split into heads, scores, probabilities, mix, join.
+
+Where queries, keys and values are columns of one Linear, one Transpose brings all of them into head order and
+the parts are contiguous slices of it.
+"""
+
+import dataclasses
+
+import numpy as np
+import onnx_ir as ir
+
+from vit_edge.host.lower.graph import GraphWriter
+from vit_edge.host.lower.plan import AttentionPlan
+
+
+@dataclasses.dataclass(frozen=True)
+class Heads:
+    """The sizes of one attention."""
+
+    heads: int
+    width: int  # columns per head
+    queries: int  # rows per image
+    keys: int
+
+
+def split_heads(
+    w: GraphWriter, x: ir.Value, rows: int, heads: Heads, name: str, *, transposed: bool = False
+) -> ir.Value:
+    """(batch * rows, heads * width) -> (batch, heads, rows, width), or its last two axes exchanged."""
+    if rows == 1:  # nothing to reorder
+        shape = (-1, heads.heads, heads.width, 1) if transposed else (-1, heads.heads, 1, heads.width)
+        return w.reshape(x, shape, f"{name}_heads")
+    apart = w.reshape(x, (-1, rows, heads.heads, heads.width), f"{name}_rows")
+    return w.transpose(apart, (0, 2, 3, 1) if transposed else (0, 2, 1, 3), f"{name}_heads")
+
+
+def split_packed(w: GraphWriter, packed: ir.Value, parts: int, heads: Heads, name: str) -> list[ir.Value]:
+    """(batch * rows, parts * heads * width) -> parts of (batch, heads, rows, width)."""
+    apart = w.reshape(packed, (-1, heads.keys, parts * heads.heads, heads.width), f"{name}.rows")
+    ordered = w.transpose(apart, (0, 2, 1, 3), f"{name}.heads")
+    sizes = w.shared(np.asarray([heads.heads] * parts, np.int64), "sizes")
+    return w.ops("Split", [ordered, sizes], f"{name}.parts", {"axis": 1}, parts)
+
+
+def float_core(w: GraphWriter, q: ir.Value, k: ir.Value, v: ir.Value, scale: float, name: str) -> ir.Value:
+    """softmax(q k^T * scale) v, all (batch, heads, rows, width)."""
+    keys = w.transpose(k, (0, 1, 3, 2), f"{name}.keys")
+    scores = w.op("MatMul", [q, keys], f"{name}.scores")
+    if scale != 1.0:
+        scores = w.op("Mul", [scores, w.shared(np.asarray(scale, np.float32), "factor")], f"{name}.scaled")
+    probabilities = w.op("Softmax", [scores], f"{name}.probabilities", {"axis": -1})
+    return w.op("MatMul", [probabilities, v], f"{name}.mix")
+
+
+def int8_core(
+    w: GraphWriter, q: ir.Value, k: ir.Value, v: ir.Value, plan: AttentionPlan, name: str
+) -> ir.Value:
+    """The same with integer products; the division by the row sum comes last.
+
+    exp(score - row maximum) is in [0, 1] with its largest value at 1 in every row, so 1/255 resolves every row
+    alike, whereas normalised probabilities of many tokens would fall between the first few steps.
+    """
+    queries = w.fake(q, plan.queries.scale, plan.queries.zero_point, np.uint8, f"{name}.queries")
+    stored = w.quantized(k, plan.key_scale, 0, np.int8, f"{name}.keys")
+    turned = w.transpose(stored, (0, 1, 3, 2), f"{name}.keys")
+    keys = w.dequantized(turned, plan.key_scale, 0, np.int8, f"{name}.keys")
+    scores = w.op("MatMul", [queries, keys], f"{name}.scores")
+    axes = w.shared(np.asarray([-1], np.int64), "axes")
+    largest = w.op("ReduceMax", [scores, axes], f"{name}.row_max", {"keepdims": 1})
+    weights = w.op("Exp", [w.op("Sub", [scores, largest], f"{name}.shifted")], f"{name}.exp")
+    total = w.op("ReduceSum", [weights, axes], f"{name}.row_sum", {"keepdims": 1})
+    values = w.fake(v, plan.value_scale, 0, np.int8, f"{name}.values")
+    coded = w.fake(weights, 1.0 / 255.0, 0, np.uint8, f"{name}.exp")
+    mixed = w.op("MatMul", [coded, values], f"{name}.weighted")
+    return w.op("Div", [mixed, total], f"{name}.mix")
+
+
+def join_heads(w: GraphWriter, x: ir.Value, heads: Heads, name: str) -> ir.Value:
+    """(batch, heads, rows, width) -> (batch * rows, heads * width)."""
+    if heads.queries == 1:
+        return w.reshape(x, (-1, heads.heads * heads.width), name)
+    rows = w.transpose(x, (0, 2, 1, 3), f"{name}.rows")
+    return w.reshape(rows, (-1, heads.heads * heads.width), name)

@@ -1,0 +1,144 @@
+"""Lowering of Embed: the patch embedding from float32 `pixel_values` or from uint8 `pixels`.
+
+Both input forms share everything behind the flattened patches. For INT8, `pixel_values` are first turned back
+into the pixels they were made of (value * std + mean, in steps of 1/255), so the integer input is exact.
+"""
+
+import dataclasses
+import enum
+
+import numpy as np
+import onnx_ir as ir
+
+from vit_edge.host.lower.graph import Array, GraphWriter
+from vit_edge.host.lower.linear import int32_bias
+from vit_edge.host.lower.plan import EmbedPlan
+
+PIXEL_SCALE = 1.0 / 255.0
+
+
+class InputForm(enum.Enum):
+    """What the model takes; the value is the input's name."""
+
+    PIXEL_VALUES = "pixel_values"  # float32 (N, C, H, W), normalised
+    PIXELS = "pixels"  # uint8 (N, H, W, C), RGB
+
+
+@dataclasses.dataclass(frozen=True)
+class Patches:
+    """The geometry of an Embed."""
+
+    rows: int
+    columns: int
+    height: int  # of one patch, pixels
+    width: int
+    channels: int
+    prefix: int
+    dim: int
+
+    @property
+    def count(self) -> int:
+        """Patches per image."""
+        return self.rows * self.columns
+
+    def input_shape(self, form: InputForm) -> tuple[int, int, int]:
+        """The image without its batch dimension."""
+        height, width = self.rows * self.height, self.columns * self.width
+        channels_first = form is InputForm.PIXEL_VALUES
+        return (self.channels, height, width) if channels_first else (height, width, self.channels)
+
+
+@dataclasses.dataclass(frozen=True)
+class Normalisation:
+    """value = (pixel / 255 - mean) / std per channel, float32 (channels,)."""
+
+    mean: Array
+    std: Array
+
+
+def unnormalised(weight: Array, table: Array, patches: Patches, normal: Normalisation) -> tuple[Array, Array]:
+    """Weight and table of the projection that takes pixel / 255 instead of the normalised value.
+
+    Exact in real numbers: W ((p - mean) / std) = (W / std) p - (W / std) mean. Computed in float64.
+    """
+    per_row = weight.shape[0] // patches.channels  # a weight's rows run channel first
+    std = np.repeat(normal.std.astype(np.float64), per_row)[:, None]
+    mean = np.repeat(normal.mean.astype(np.float64), per_row)[:, None]
+    scaled = weight.astype(np.float64) / std
+    moved = table.astype(np.float64).copy()
+    moved[patches.prefix :] -= (scaled * mean).sum(axis=0)
+    return scaled.astype(np.float32), moved.astype(np.float32)
+
+
+def channels_last(weight: Array, patches: Patches) -> Array:
+    """The same weight with rows in the order (height, width, channel)."""
+    shape = (patches.channels, patches.height, patches.width, weight.shape[1])
+    return weight.reshape(shape).transpose(1, 2, 0, 3).reshape(weight.shape)
+
+
+def flat_patches(w: GraphWriter, image: ir.Value, patches: Patches, form: InputForm) -> ir.Value:
+    """(batch * patches, height * width * channels) of the image, one row per patch, in its own element order."""
+    sizes = {
+        "r": patches.rows,
+        "h": patches.height,
+        "c": patches.columns,
+        "w": patches.width,
+        "k": patches.channels,
+    }
+    axes = "krhcw" if form is InputForm.PIXEL_VALUES else "rhcwk"
+    wanted = "rckhw" if form is InputForm.PIXEL_VALUES else "rchwk"
+    apart = w.reshape(image, (-1, *(sizes[axis] for axis in axes)), "embed.grid")
+    ordered = w.transpose(apart, (0, *(1 + axes.index(axis) for axis in wanted)), "embed.patches")
+    return w.reshape(ordered, (-1, patches.height * patches.width * patches.channels), "embed.flat")
+
+
+def float_conv(w: GraphWriter, image: ir.Value, weight: Array, patches: Patches) -> ir.Value:
+    """(batch, patches, dim) by a convolution, from `pixel_values`."""
+    kernel = weight.T.reshape(patches.dim, patches.channels, patches.height, patches.width)
+    size = [patches.height, patches.width]
+    inputs = [image, w.constant(kernel, "embed.weight")]
+    made = w.op("Conv", inputs, "embed.conv", {"kernel_shape": size, "strides": size})
+    grid = w.reshape(made, (-1, patches.dim, patches.count), "embed.grid")
+    return w.transpose(grid, (0, 2, 1), "embed.projected")
+
+
+def float_pixels(w: GraphWriter, pixels: ir.Value, weight: Array, patches: Patches) -> ir.Value:
+    """(batch, patches, dim) from uint8 `pixels`; `weight` takes pixel / 255."""
+    flat = flat_patches(w, pixels, patches, InputForm.PIXELS)
+    values = w.op("Cast", [flat], "embed.values", {"to": ir.DataType.FLOAT.value})
+    scaled = channels_last(weight, patches) * np.float32(PIXEL_SCALE)
+    made = w.op("Gemm", [values, w.constant(scaled, "embed.weight")], "embed.rows")
+    return w.reshape(made, (-1, patches.count, patches.dim), "embed.projected")
+
+
+def int8_embed(
+    w: GraphWriter, image: ir.Value, plan: EmbedPlan, patches: Patches, form: InputForm, normal: Normalisation
+) -> ir.Value:
+    """(batch, patches, dim) through one integer Gemm; the row that all patches share is its bias."""
+    weight = plan.weight
+    if form is InputForm.PIXEL_VALUES:
+        shape = (1, patches.channels, 1, 1)
+        std = w.constant(normal.std.astype(np.float32).reshape(shape), "embed.std")
+        mean = w.constant(normal.mean.astype(np.float32).reshape(shape), "embed.mean")
+        unit = w.op("Add", [w.op("Mul", [image, std], "embed.unscaled"), mean], "embed.unit")
+        image = w.quantized(unit, PIXEL_SCALE, 0, np.uint8, "embed.pixels")
+    else:
+        weight = channels_last(weight, patches)
+    flat = flat_patches(w, image, patches, form)
+    inputs = [
+        w.dequantized(flat, PIXEL_SCALE, 0, np.uint8, "embed.pixels"),
+        w.weight(weight, plan.weight_scale, "embed"),
+        int32_bias(w, np.zeros(patches.dim, np.float32), PIXEL_SCALE, plan.weight_scale, "embed"),
+    ]
+    made = w.op("Gemm", inputs, "embed.rows")
+    return w.reshape(made, (-1, patches.count, patches.dim), "embed.projected")
+
+
+def add_table(w: GraphWriter, projected: ir.Value, table: Array, patches: Patches) -> ir.Value:
+    """(batch * tokens, dim): rows for the prefix in front, then the table added. Works for any batch."""
+    tokens = projected
+    if patches.prefix:
+        pads = w.shared(np.asarray([0, patches.prefix, 0, 0, 0, 0], np.int64), "pads")
+        tokens = w.op("Pad", [projected, pads], "embed.padded")
+    placed = w.op("Add", [tokens, w.constant(table, "embed.table")], "embed.tokens")
+    return w.reshape(placed, (-1, patches.dim), "embed")

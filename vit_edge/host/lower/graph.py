@@ -1,0 +1,105 @@
+"""Writing an ONNX graph node by node, with readable names."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx_ir as ir
+
+Array = npt.NDArray[Any]
+Attributes = Mapping[str, Any]
+
+
+class GraphWriter:
+    """Collects nodes and initializers; every value is named after the layer it belongs to."""
+
+    def __init__(self) -> None:
+        self.nodes: list[ir.Node] = []
+        self.initializers: dict[str, ir.Value] = {}
+        self._names: set[str] = set()
+        self._quantized: dict[tuple[str, float, int, str], ir.Value] = {}
+
+    def op(
+        self, op_type: str, inputs: Sequence[ir.Value | None], name: str, attributes: Attributes | None = None
+    ) -> ir.Value:
+        """One node with one output."""
+        return self.ops(op_type, inputs, name, attributes, 1)[0]
+
+    def ops(
+        self,
+        op_type: str,
+        inputs: Sequence[ir.Value | None],
+        name: str,
+        attributes: Attributes | None,
+        count: int,
+    ) -> list[ir.Value]:
+        """One node with `count` outputs."""
+        unique = self._unique(name)
+        names = [unique] if count == 1 else [f"{unique}.{i}" for i in range(count)]
+        converted = ir.convenience.convert_attributes(dict(attributes or {}))
+        outputs = [ir.Value(name=n) for n in names]
+        self.nodes.append(ir.Node("", op_type, inputs, converted, outputs=outputs, name=unique))
+        return outputs
+
+    def constant(self, array: Array, name: str) -> ir.Value:
+        """An initializer."""
+        unique = self._unique(name)
+        contiguous = np.asarray(array, order="C")  # unlike ascontiguousarray, keeps a scalar a scalar
+        value = ir.Value(name=unique, const_value=ir.tensor(contiguous, name=unique))
+        value.shape, value.dtype = ir.Shape(contiguous.shape), ir.DataType.from_numpy(contiguous.dtype)
+        self.initializers[unique] = value
+        return value
+
+    def reshape(self, x: ir.Value, shape: Sequence[int], name: str) -> ir.Value:
+        """Reshape; one size may be -1."""
+        return self.op("Reshape", [x, self.shared(np.asarray(shape, np.int64), "shape")], name)
+
+    def transpose(self, x: ir.Value, perm: Sequence[int], name: str) -> ir.Value:
+        """Transpose."""
+        return self.op("Transpose", [x], name, {"perm": list(perm)})
+
+    def shared(self, array: Array, kind: str) -> ir.Value:
+        """A small constant that is stored once however often it is used."""
+        name = f"{kind}_{array.dtype}_" + "x".join(str(item) for item in array.reshape(-1).tolist())
+        return self.initializers[name] if name in self.initializers else self.constant(array, name)
+
+    def quantized(self, x: ir.Value, scale: float, zero_point: int, dtype: type, name: str) -> ir.Value:
+        """QuantizeLinear of `x` (per tensor), written once for each value and range."""
+        key = (str(x.name), scale, zero_point, np.dtype(dtype).name)
+        if key not in self._quantized:
+            made = self.op("QuantizeLinear", [x, *self._range(scale, zero_point, dtype)], f"{name}.quantized")
+            self._quantized[key] = made
+        return self._quantized[key]
+
+    def dequantized(self, x: ir.Value, scale: float, zero_point: int, dtype: type, name: str) -> ir.Value:
+        """DequantizeLinear of `x` (per tensor)."""
+        return self.op("DequantizeLinear", [x, *self._range(scale, zero_point, dtype)], f"{name}.dequantized")
+
+    def fake(self, x: ir.Value, scale: float, zero_point: int, dtype: type, name: str) -> ir.Value:
+        """QuantizeLinear followed by DequantizeLinear: what a fused integer kernel reads."""
+        stored = self.quantized(x, scale, zero_point, dtype, name)
+        return self.dequantized(stored, scale, zero_point, dtype, name)
+
+    def weight(self, weight: Array, scale: Array, name: str) -> ir.Value:
+        """DequantizeLinear of an int8 weight (in, out), one scale per output column."""
+        inputs = [
+            self.constant(weight.astype(np.int8), f"{name}.weight"),
+            self.constant(scale.astype(np.float32), f"{name}.weight_scale"),
+            self.constant(np.zeros(scale.shape, np.int8), f"{name}.weight_zero_point"),
+        ]
+        return self.op("DequantizeLinear", inputs, f"{name}.weight_dequantized", {"axis": 1})
+
+    def _range(self, scale: float, zero_point: int, dtype: type) -> list[ir.Value]:
+        return [
+            self.shared(np.asarray(scale, np.float32), "scale"),
+            self.shared(np.asarray(zero_point, dtype), "zero_point"),
+        ]
+
+    def _unique(self, name: str) -> str:
+        candidate, count = name, 1
+        while candidate in self._names:
+            count += 1
+            candidate = f"{name}.{count}"
+        self._names.add(candidate)
+        return candidate

@@ -1,0 +1,76 @@
+"""Lowering of Linear: one Gemm, float or integer.
+
+Integer, static range: QDQ input, int8 weight per column, and the bias as int32 *inside* the Gemm. A MatMul
+followed by an Add would be fused to a float Gemm; Gemm with an int32 bias becomes onnxruntime's QGemm.
+Integer, row range: each row is divided by its largest magnitude, quantized, multiplied, and scaled back, in
+standard operators and without calibration. It survives rows (tokens) of very different size.
+"""
+
+import numpy as np
+import onnx_ir as ir
+
+from vit_edge.host.lower.graph import Array, GraphWriter
+from vit_edge.host.lower.plan import LinearPlan, StaticRange
+
+ROW_SCALE = 1.0 / 127.0
+ROW_ZERO_POINT = 128  # uint8, so that one kernel (u8 x s8) serves rows and static ranges
+SMALLEST_ROW = 1e-12  # an all-zero row stays zero instead of becoming 0 / 0
+
+
+def float_linear(w: GraphWriter, x: ir.Value, weight: Array, bias: Array | None, name: str) -> ir.Value:
+    """x (rows, in) @ weight (in, out) + bias (out,), float32."""
+    inputs = [x, w.constant(weight, f"{name}.weight")]
+    if bias is not None:
+        inputs.append(w.constant(bias, f"{name}.bias"))
+    return w.op("Gemm", inputs, name)
+
+
+def int8_linear(w: GraphWriter, x: ir.Value, plan: LinearPlan, name: str) -> ir.Value:
+    """The same, through an integer kernel."""
+    if isinstance(plan.activation, StaticRange):
+        return _static(w, x, plan, plan.activation, name)
+    return _by_row(w, x, plan, name)
+
+
+def _static(w: GraphWriter, x: ir.Value, plan: LinearPlan, reach: StaticRange, name: str) -> ir.Value:
+    inputs = [
+        w.fake(x, reach.scale, reach.zero_point, np.uint8, f"{name}.input"),
+        w.weight(plan.weight, plan.weight_scale, name),
+    ]
+    bias = np.zeros(plan.weight.shape[1], np.float32) if plan.bias is None else plan.bias
+    inputs.append(int32_bias(w, bias, reach.scale, plan.weight_scale, name))
+    return w.op("Gemm", inputs, name)
+
+
+def int32_bias(w: GraphWriter, bias: Array, input_scale: float, weight_scale: Array, name: str) -> ir.Value:
+    """DequantizeLinear of the bias in the accumulator's own scale: exact to half an accumulator step."""
+    scale = np.float32(input_scale) * weight_scale.astype(np.float32)
+    limit = 2**31 - 1
+    steps = np.clip(np.rint(bias.astype(np.float64) / scale), -limit, limit).astype(np.int32)
+    inputs = [
+        w.constant(steps, f"{name}.bias"),
+        w.constant(scale, f"{name}.bias_scale"),
+        w.constant(np.zeros(steps.shape, np.int32), f"{name}.bias_zero_point"),
+    ]
+    return w.op("DequantizeLinear", inputs, f"{name}.bias_dequantized", {"axis": 0})
+
+
+def _by_row(w: GraphWriter, x: ir.Value, plan: LinearPlan, name: str) -> ir.Value:
+    magnitude = w.op("Abs", [x], f"{name}.abs")
+    axes = w.shared(np.asarray([-1], np.int64), "axes")
+    largest = w.op("ReduceMax", [magnitude, axes], f"{name}.row_max", {"keepdims": 1})
+    floor = w.shared(np.asarray(SMALLEST_ROW, np.float32), "floor")
+    row = w.op("Max", [largest, floor], f"{name}.row_scale")
+    unit = w.op("Div", [x, row], f"{name}.unit")
+    product = w.op(
+        "MatMul",
+        [
+            w.fake(unit, ROW_SCALE, ROW_ZERO_POINT, np.uint8, f"{name}.input"),
+            w.weight(plan.weight, plan.weight_scale, name),
+        ],
+        f"{name}.product",
+    )
+    restored = w.op("Mul", [product, row], f"{name}.restored" if plan.bias is not None else name)
+    if plan.bias is None:
+        return restored
+    return w.op("Add", [restored, w.constant(plan.bias, f"{name}.bias")], name)

@@ -1,0 +1,226 @@
+"""Lowering of a whole canonical model."""
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+from onnx_ir.passes.common import CheckerPass, ShapeInferencePass
+
+from vit_edge.errors import ModelError
+from vit_edge.host.lower import attention as attentions
+from vit_edge.host.lower import embed as embeds
+from vit_edge.host.lower.embed import InputForm, Normalisation, Patches
+from vit_edge.host.lower.graph import GraphWriter
+from vit_edge.host.lower.linear import float_linear, int8_linear
+from vit_edge.host.lower.plan import FLOAT, QuantPlan
+from vit_edge.host.rewrite.canonical import Canonical
+from vit_edge.host.rewrite.composites import ATTENTION, EMBED, LINEAR, MEAN, SELECT, is_composite, is_op
+from vit_edge.host.rewrite.prepare import IR_VERSION, OPSET
+from vit_edge.host.rewrite.values import constant_of, integer, integers, linear_parts, number, static_shape
+
+OUTPUT = "logits"
+
+
+@dataclasses.dataclass(frozen=True)
+class LowerSettings:
+    """The form of the file."""
+
+    batch: int | None = None  # None: a dynamic batch dimension
+    form: InputForm = InputForm.PIXEL_VALUES
+    normalisation: Normalisation | None = None  # needed where the pixels themselves are used
+
+
+def lower(canonical: Canonical, settings: LowerSettings, plan: QuantPlan = FLOAT) -> onnx.ModelProto:
+    """The standard-operator form of a canonical model, checked and with every shape inferred.
+
+    Raises:
+        ModelError: the model is not canonical and a batch other than 1 or the `pixels` form was asked for.
+    """
+    return _Lowering(canonical, settings, plan).run()
+
+
+class _Lowering:
+    def __init__(self, canonical: Canonical, settings: LowerSettings, plan: QuantPlan) -> None:
+        self.canonical, self.settings, self.plan = canonical, settings, plan
+        self.w = GraphWriter()
+        self.made: dict[ir.Value, ir.Value] = {}
+        self.image = canonical.model.graph.inputs[0]
+        if canonical.description is None and (
+            settings.batch != 1 or settings.form is not InputForm.PIXEL_VALUES
+        ):
+            raise ModelError(
+                f"{canonical.name} is not canonical: it can be written for batch 1 and pixel_values only"
+            )
+
+    def run(self) -> onnx.ModelProto:
+        graph = self.canonical.model.graph
+        given = self.input()
+        self.made[self.image] = given
+        for node in graph:
+            self.node(node)
+        output = self.value(graph.outputs[0])
+        if output.producer() is None:
+            raise ModelError(f"{self.canonical.name}: the output does not depend on the image")
+        output.name, output.dtype = OUTPUT, ir.DataType.FLOAT
+        output.shape = ir.Shape(
+            [
+                "batch" if self.settings.batch is None else self.settings.batch,
+                *self.per_image(graph.outputs[0]),
+            ]
+        )
+        lowered = ir.Graph(
+            [given],
+            [output],
+            nodes=self.w.nodes,
+            initializers=list(self.w.initializers.values()),
+            opset_imports={"": OPSET},
+            name="vit",
+        )
+        model = ir.Model(lowered, ir_version=IR_VERSION, producer_name="vit-edge")
+        ShapeInferencePass()(model)
+        CheckerPass(full_check=True)(model)
+        return ir.to_proto(model)
+
+    def input(self) -> ir.Value:
+        form = self.settings.form
+        shape = self.per_image(self.image)
+        if form is InputForm.PIXELS:
+            shape = (*shape[1:], shape[0])
+        batch = "batch" if self.settings.batch is None else self.settings.batch
+        kind = ir.DataType.FLOAT if form is InputForm.PIXEL_VALUES else ir.DataType.UINT8
+        return ir.Value(name=form.value, shape=ir.Shape([batch, *shape]), type=ir.TensorType(kind))
+
+    def node(self, node: ir.Node) -> None:
+        if is_composite(node, LINEAR):
+            self.made[node.outputs[0]] = self.linear(node)
+        elif is_composite(node, ATTENTION):
+            self.made[node.outputs[0]] = self.attention(node)
+        elif is_composite(node, EMBED):
+            self.made[node.outputs[0]] = self.embed(node)
+        elif is_composite(node, SELECT):
+            self.made[node.outputs[0]] = self.select(node)
+        elif is_composite(node, MEAN):
+            self.made[node.outputs[0]] = self.mean(node)
+        elif not self.is_packed_split(node):
+            self.copy(node)
+
+    def linear(self, node: ir.Node) -> ir.Value:
+        x, weight, bias = linear_parts(node)
+        plan = self.plan.linears.get(node.name or "")
+        if plan is None:
+            return float_linear(self.w, self.value(x), weight, bias, node.name or "linear")
+        return int8_linear(self.w, self.value(x), plan, node.name or "linear")
+
+    def attention(self, node: ir.Node) -> ir.Value:
+        name = node.name or "attention"
+        heads = self.heads(node)
+        q, k, v = self.operands(node, heads, name)
+        plan = self.plan.attentions.get(name)
+        if plan is None:
+            mixed = attentions.float_core(self.w, q, k, v, number(node, "scale"), name)
+        else:
+            mixed = attentions.int8_core(self.w, q, k, v, plan, name)
+        return attentions.join_heads(self.w, mixed, heads, name)
+
+    def operands(self, node: ir.Node, heads: attentions.Heads, name: str) -> list[ir.Value]:
+        """Queries, keys and values as (batch, heads, rows, width)."""
+        parts: list[ir.Value] = []
+        for i, (letter, value) in enumerate(zip("qkv", node.inputs, strict=True)):
+            split = value.producer() if value is not None else None
+            if value is not None and split is not None and self.is_packed_split(split):
+                if split.outputs[0] not in self.made:
+                    packed = self.value(split.inputs[0])
+                    made = attentions.split_packed(self.w, packed, len(split.outputs), heads, name)
+                    self.made.update(zip(split.outputs, made, strict=True))
+                parts.append(self.made[value])
+            else:
+                rows = heads.queries if i == 0 else heads.keys
+                parts.append(
+                    attentions.split_heads(self.w, self.value(value), rows, heads, f"{name}.{letter}")
+                )
+        return parts
+
+    def heads(self, node: ir.Node) -> attentions.Heads:
+        queries, keys = static_shape(node.inputs[0]) or (0, 0), static_shape(node.inputs[1]) or (0, 0)
+        count = integer(node, "heads")
+        return attentions.Heads(count, keys[1] // count, queries[0], keys[0])
+
+    def is_packed_split(self, node: ir.Node) -> bool:
+        """A Split whose parts only attentions read; it is written in head order with them."""
+        if not is_op(node, "Split"):
+            return False
+        readers = [use.node for output in node.outputs for use in output.uses()]
+        return bool(readers) and all(is_composite(reader, ATTENTION) for reader in readers)
+
+    def embed(self, node: ir.Node) -> ir.Value:
+        image, weight, table = linear_parts(node)
+        if table is None:
+            raise ModelError(f"{self.canonical.name}: the patch embedding has no table")
+        patches = patches_of(node)
+        given, form, normal = self.value(image), self.settings.form, self.settings.normalisation
+        if form is InputForm.PIXEL_VALUES and self.plan.embed is None:
+            projected = embeds.float_conv(self.w, given, weight, patches)
+            return embeds.add_table(self.w, projected, table, patches)
+        if normal is None:
+            raise ModelError(
+                f"{self.canonical.name}: the pixel form needs the mean and std of the preprocessing"
+            )
+        if self.plan.embed is not None:
+            projected = embeds.int8_embed(self.w, given, self.plan.embed, patches, form, normal)
+            return embeds.add_table(self.w, projected, self.plan.embed.table, patches)
+        weight, table = embeds.unnormalised(weight, table, patches, normal)
+        return embeds.add_table(self.w, embeds.float_pixels(self.w, given, weight, patches), table, patches)
+
+    def select(self, node: ir.Node) -> ir.Value:
+        rows, dim = static_shape(node.inputs[0]) or (0, 0)
+        start, stop = integer(node, "start"), integer(node, "stop")
+        name = node.name or "select"
+        images = self.w.reshape(self.value(node.inputs[0]), (-1, rows, dim), f"{name}.images")
+        if stop - start == 1:
+            index = self.w.shared(np.asarray(start, np.int64), "index")
+            return self.w.op("Gather", [images, index], name, {"axis": 1})
+        bounds = [self.w.shared(np.asarray([bound], np.int64), "bound") for bound in (start, stop, 1)]
+        return self.w.reshape(self.w.op("Slice", [images, *bounds], f"{name}.rows"), (-1, dim), name)
+
+    def mean(self, node: ir.Node) -> ir.Value:
+        rows, dim = static_shape(node.inputs[0]) or (0, 0)
+        name = node.name or "mean"
+        images = self.w.reshape(self.value(node.inputs[0]), (-1, rows, dim), f"{name}.images")
+        axes = self.w.shared(np.asarray([1], np.int64), "axes")
+        return self.w.op("ReduceMean", [images, axes], name, {"keepdims": 0})
+
+    def copy(self, node: ir.Node) -> None:
+        attributes: dict[str, Any] = {key: attr for key, attr in node.attributes.items()}  # noqa: C416
+        inputs = [None if value is None else self.value(value) for value in node.inputs]
+        outputs = self.w.ops(node.op_type, inputs, node.name or node.op_type, None, len(node.outputs))
+        self.w.nodes[-1].attributes.update(attributes)
+        self.made.update(zip(node.outputs, outputs, strict=True))
+
+    def value(self, value: ir.Value | None) -> ir.Value:
+        if value is None:
+            raise ModelError(f"{self.canonical.name}: a required input is missing")
+        if value not in self.made:
+            array = constant_of(value)
+            if array is None:
+                raise ModelError(f"{self.canonical.name}: {value.name} is read before it is made")
+            self.made[value] = self.w.constant(array, value.name or "constant")
+        return self.made[value]
+
+    def per_image(self, value: ir.Value) -> tuple[int, ...]:
+        """The shape without the batch dimension."""
+        shape = static_shape(value)
+        if shape is None or len(shape) < 2:
+            raise ModelError(f"{self.canonical.name}: {value.name} has no static shape")
+        return shape[1:]
+
+
+def patches_of(node: ir.Node) -> Patches:
+    """The geometry of an Embed composite."""
+    _, channels, height, width = static_shape(node.inputs[0]) or (0, 0, 0, 0)
+    patch = integers(node, "patch")
+    dim = (static_shape(node.outputs[0]) or (0, 0))[1]
+    return Patches(
+        height // patch[0], width // patch[1], patch[0], patch[1], channels, integer(node, "prefix"), dim
+    )

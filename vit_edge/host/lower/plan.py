@@ -1,0 +1,73 @@
+"""What quantization decided, layer by layer: numbers only, ready to be written into a graph.
+
+Layers are called by their canonical names (`blocks.3.fc2`). A layer that no plan names stays float.
+Quantization is affine, real = scale * (quantized - zero_point), as in ONNX QuantizeLinear.
+"""
+
+import dataclasses
+import enum
+from collections.abc import Mapping
+
+import numpy as np
+import numpy.typing as npt
+
+Int8 = npt.NDArray[np.int8]
+Float32 = npt.NDArray[np.float32]
+
+
+@dataclasses.dataclass(frozen=True)
+class StaticRange:
+    """One uint8 scale and zero point for a whole activation."""
+
+    scale: float
+    zero_point: int  # 0 to 255
+
+
+class RowRange(enum.Enum):
+    """One scale per row (token), measured at run time: max |x| of the row."""
+
+    ROW = "row"
+
+
+@dataclasses.dataclass(frozen=True)
+class LinearPlan:
+    """An INT8 linear layer."""
+
+    activation: StaticRange | RowRange
+    weight: Int8  # (in, out), symmetric
+    weight_scale: Float32  # (out,)
+    bias: Float32 | None  # (out,)
+
+
+@dataclasses.dataclass(frozen=True)
+class EmbedPlan:
+    """An INT8 patch embedding: its input is exact, being the uint8 pixels themselves."""
+
+    weight: Int8  # (channels * patch * patch, dim), symmetric, of the projection that takes pixel / 255
+    weight_scale: Float32  # (dim,)
+    table: Float32  # (tokens, dim), of the projection that takes pixel / 255
+
+
+@dataclasses.dataclass(frozen=True)
+class AttentionPlan:
+    """INT8 products of queries with keys and of probabilities with values.
+
+    Keys and values are signed and symmetric: a signed second operand is twice as fast. Probabilities are
+    quantized before they are normalised, as exp(score - row maximum), which is in [0, 1].
+    """
+
+    queries: StaticRange
+    key_scale: float
+    value_scale: float
+
+
+@dataclasses.dataclass(frozen=True)
+class QuantPlan:
+    """Everything that is not float."""
+
+    linears: Mapping[str, LinearPlan] = dataclasses.field(default_factory=dict)
+    attentions: Mapping[str, AttentionPlan] = dataclasses.field(default_factory=dict)
+    embed: EmbedPlan | None = None
+
+
+FLOAT = QuantPlan()

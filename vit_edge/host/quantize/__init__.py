@@ -1,0 +1,1 @@
+"""Post-training INT8 quantization of a canonical ViT: calibrate, decide per layer, write a plan."""

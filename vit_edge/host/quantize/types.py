@@ -1,0 +1,67 @@
+"""What quantization is asked for and what it answers."""
+
+import dataclasses
+import enum
+from collections.abc import Callable
+from typing import Any
+
+from vit_edge.host.lower.plan import QuantPlan
+
+Progress = Callable[[str, int, int], None]  # (what is being done, steps done, steps in all)
+
+
+class Preset(enum.Enum):
+    """The balance of accuracy against speed."""
+
+    ACCURATE = "accurate"
+    BALANCED = "balanced"
+    FAST = "fast"
+
+
+@dataclasses.dataclass(frozen=True)
+class QuantizeSettings:
+    """What to quantize for."""
+
+    preset: Preset = Preset.BALANCED
+    images: int = 128  # calibration images used at most, evenly spread over those given
+
+    def __post_init__(self) -> None:
+        """Refuse a calibration without images."""
+        if self.images < 1:
+            raise ValueError(f"calibration needs at least 1 image, got {self.images}")
+
+
+class Form(enum.Enum):
+    """How one layer is computed."""
+
+    STATIC = "int8"  # one activation range for the layer
+    ROW = "int8_row"  # one activation scale per row (token), measured at run time
+    FLOAT = "float32"
+
+
+@dataclasses.dataclass(frozen=True)
+class LayerDecision:
+    """What was decided for one layer, and why.
+
+    `sensitivity_db` is the signal to quantization noise ratio of the logits, in dB, over calibration images with
+    this layer alone quantized by one static range: the lower, the more the layer suffers.
+    """
+
+    name: str
+    form: Form
+    sensitivity_db: float | None
+    reason: str
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON types."""
+        return dataclasses.asdict(self) | {"form": self.form.value}
+
+
+@dataclasses.dataclass(frozen=True)
+class Quantization:
+    """A finished quantization: ready to be lowered and recorded."""
+
+    plan: QuantPlan
+    layers: tuple[LayerDecision, ...]
+    recipe: dict[str, Any]  # plain JSON: preset, images used, methods; goes into the manifest
+    session_options: dict[str, str]  # onnxruntime config entries that the INT8 file runs best with

@@ -1,0 +1,49 @@
+"""The composite operators between raising and lowering: their names, shapes and meaning.
+
+They live in the private domain `vit_edge` and never reach a file. While they exist the graph is specialised to
+one image, and the token stream is rank 2: `(tokens, dim)`. Nothing in a composite depends on the batch size,
+which is what lets lowering choose a fixed or a dynamic one. All tensors are float32.
+
+    Embed(image (1,C,H,W), weight (C*P*Q, dim), table (tokens, dim); patch=(P, Q), prefix) -> (tokens, dim)
+        Row i < prefix is table[i]; row prefix + j is flatten(patch j) @ weight + table[prefix + j].
+        Patches run in row-major order and are flattened channel first, as a Conv weight is.
+    Linear(x (rows, in), weight (in, out), bias (out)?) -> (rows, out)
+        x @ weight + bias.
+    Attention(q (m, dim), k (n, dim), v (n, dim); heads, scale) -> (m, dim)
+        softmax(q_h @ k_h.T * scale) @ v_h for each head h, heads being consecutive slices of the columns.
+    SelectTokens(x (tokens, dim); start, stop) -> (stop - start, dim)
+        Rows start to stop.
+    MeanTokens(x (tokens, dim)) -> (1, dim)
+        Mean over the rows.
+"""
+
+from collections.abc import Iterator
+
+import onnx_ir as ir
+
+DOMAIN = "vit_edge"
+EMBED = "Embed"
+LINEAR = "Linear"
+ATTENTION = "Attention"
+SELECT = "SelectTokens"
+MEAN = "MeanTokens"
+
+
+def is_op(value_or_node: ir.Value | ir.Node | None, op_type: str, domain: str = "") -> bool:
+    """Whether a node, or the node that makes a value, is the named operator."""
+    node = value_or_node.producer() if isinstance(value_or_node, ir.Value) else value_or_node
+    return (
+        node is not None
+        and node.op_type == op_type
+        and node.domain in (domain, "ai.onnx" if not domain else domain)
+    )
+
+
+def is_composite(value_or_node: ir.Value | ir.Node | None, op_type: str) -> bool:
+    """Whether a node, or the node that makes a value, is the named composite operator."""
+    return is_op(value_or_node, op_type, DOMAIN)
+
+
+def composites(graph: ir.Graph, op_type: str) -> Iterator[ir.Node]:
+    """The composite nodes of one kind, in graph order."""
+    return (node for node in graph if is_composite(node, op_type))

@@ -1,0 +1,255 @@
+"""What a canonical ViT graph must be, block by block; describing it and checking it are one walk.
+
+Every composite gets its canonical name on the way (`blocks.3.fc2`), which is what calibration, quantization
+and reports call it by.
+"""
+
+import dataclasses
+from typing import Any, NoReturn
+
+import onnx_ir as ir
+
+from vit_edge.errors import ContractError
+from vit_edge.host.rewrite.composites import (
+    ATTENTION,
+    DOMAIN,
+    EMBED,
+    LINEAR,
+    MEAN,
+    SELECT,
+    composites,
+    is_composite,
+    is_op,
+)
+from vit_edge.host.rewrite.rule import Outcome
+from vit_edge.host.rewrite.values import integer, integers, only_user, static_shape, users
+
+ACTIVATIONS = ("Gelu", "Relu", "Tanh", "Sigmoid", "HardSwish")
+TOKENWISE = ("LayerNormalization", "Add", "Sub", "Mul", "Div", "Concat", "Split", "Reshape", *ACTIVATIONS)
+
+
+@dataclasses.dataclass(frozen=True)
+class Description:
+    """A canonical ViT in numbers. Lengths of vectors and counts; `image` and `patch` are (height, width) pixels."""
+
+    depth: int
+    width: int
+    heads: int
+    mlp_width: int
+    activation: str
+    tokens: int
+    prefix_tokens: int
+    last_block_tokens: int  # rows that the last block computes; fewer than `tokens` where the head reads few
+    pooling: str  # "tokens 0..1", "mean" or both
+    classes: int
+    image: tuple[int, int]
+    patch: tuple[int, int]
+    channels: int
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON types."""
+        return {key: list(v) if isinstance(v, tuple) else v for key, v in dataclasses.asdict(self).items()}
+
+
+def describe(model: ir.Model, name: str, outcomes: tuple[Outcome, ...] = ()) -> Description:
+    """Walk the graph of composites, name its nodes, and say what it is.
+
+    Raises:
+        ContractError: the graph is not a canonical ViT; names the block and what was found there.
+    """
+    return _Walk(model.graph, name, outcomes).run()
+
+
+class _Walk:
+    def __init__(self, graph: ir.Graph, name: str, outcomes: tuple[Outcome, ...]) -> None:
+        self.graph, self.name, self.outcomes = graph, name, outcomes
+        self.where = "embedding"
+        self.activations: set[str] = set()
+        self.mlp_widths: set[int] = set()
+
+    def run(self) -> Description:
+        embeds, attentions = list(composites(self.graph, EMBED)), list(composites(self.graph, ATTENTION))
+        if len(embeds) != 1:
+            self.fail(f"expected one patch embedding, found {len(embeds)}{self.declined('RaiseEmbed')}")
+        if not attentions:
+            self.fail(f"found no attention{self.declined('RaiseAttention')}")
+        embed = embeds[0]
+        embed.name = "embed"
+        stream = self.after_embedding(embed)
+        for i, attention in enumerate(attentions):
+            self.where = f"block {i}"
+            stream = self.block(f"blocks.{i}", stream, attention)
+        self.where = "head"
+        pooling = self.head(stream)
+        self.check_tokenwise()
+        return self.summary(embed, attentions, pooling)
+
+    def summary(self, embed: ir.Node, attentions: list[ir.Node], pooling: str) -> Description:
+        tokens, width = self.shape(embed.outputs[0])
+        _, channels, height, columns = static_shape(embed.inputs[0]) or (0, 0, 0, 0)
+        patch = integers(embed, "patch")
+        heads = {integer(attention, "heads") for attention in attentions}
+        if len(heads) > 1 or len(self.mlp_widths) > 1 or len(self.activations) > 1:
+            self.fail(f"the blocks differ: heads {heads}, MLP widths {self.mlp_widths}, {self.activations}")
+        return Description(
+            depth=len(attentions),
+            width=width,
+            heads=heads.pop(),
+            mlp_width=self.mlp_widths.pop(),
+            activation=self.activations.pop(),
+            tokens=tokens,
+            prefix_tokens=integer(embed, "prefix"),
+            last_block_tokens=self.shape(attentions[-1].outputs[0])[0],
+            pooling=pooling,
+            classes=self.shape(self.graph.outputs[0])[1],
+            image=(height, columns),
+            patch=(patch[0], patch[1]),
+            channels=channels,
+        )
+
+    def after_embedding(self, embed: ir.Node) -> ir.Value:
+        """The token stream; CLIP-like models normalise it first."""
+        follower = only_user(embed.outputs[0])
+        if follower is not None and is_op(follower, "LayerNormalization"):
+            follower.name = "embed.norm"
+            return follower.outputs[0]
+        return embed.outputs[0]
+
+    def block(self, name: str, stream: ir.Value, attention: ir.Node) -> ir.Value:
+        """One encoder layer: x + proj(attention(norm1(x))), then x + fc2(act(fc1(norm2(x))))."""
+        attention.name = f"{name}.attention"
+        self.projections(name, stream, attention)
+        proj = self.only(attention.outputs[0], LINEAR, "the output projection behind attention")
+        proj.name = f"{name}.proj"
+        middle = self.residual(f"{name}.add1", proj.outputs[0], stream)
+        norm = next((n for n in users(middle) if is_op(n, "LayerNormalization")), None)
+        if norm is None:
+            self.fail(f"expected a LayerNormalization behind the attention, found {_kinds(middle)}")
+        norm.name = f"{name}.norm2"
+        fc1 = self.only(norm.outputs[0], LINEAR, "the first layer of the MLP")
+        act = only_user(fc1.outputs[0])
+        if act is None or not any(is_op(act, kind) for kind in ACTIVATIONS):
+            self.fail(f"expected the activation of the MLP, found {_kinds(fc1.outputs[0])}")
+        fc2 = self.only(act.outputs[0], LINEAR, "the second layer of the MLP")
+        fc1.name, act.name, fc2.name = f"{name}.fc1", f"{name}.act", f"{name}.fc2"
+        self.activations.add(_activation(act))
+        self.mlp_widths.add(self.shape(fc1.outputs[0])[1])
+        return self.residual(f"{name}.add2", fc2.outputs[0], middle)
+
+    def projections(self, name: str, stream: ir.Value, attention: ir.Node) -> None:
+        """Queries, keys and values are Linears of one LayerNormalization of the stream."""
+        made: dict[int, ir.Node] = {}
+        for letter, value in zip("qkv", attention.inputs, strict=True):
+            node = value.producer() if value is not None else None
+            if is_op(node, "Split") and node is not None:
+                node.name = f"{name}.split"
+                node = node.inputs[0].producer() if node.inputs[0] is not None else None
+            if node is None or not is_composite(node, LINEAR):
+                self.fail(f"the {letter} of attention is made by {_kind(node)}, expected a linear projection")
+            node.name = f"{name}.{letter}" if id(node) not in made else f"{node.name}{letter}"
+            made[id(node)] = node
+        for node in made.values():
+            norm = self.unselected(node.inputs[0])
+            source = norm.producer() if norm is not None else None
+            if source is None or not is_op(source, "LayerNormalization"):
+                self.fail(
+                    f"the input of {node.name} is {_kind(source)}, expected the pre-norm LayerNormalization"
+                )
+            if source.inputs[0] is not stream:
+                self.fail(
+                    f"the LayerNormalization in front of attention does not read the {self.where} input"
+                )
+            source.name = f"{name}.norm1"
+
+    def residual(self, name: str, branch: ir.Value, stream: ir.Value) -> ir.Value:
+        """branch + stream (or the selected rows of it)."""
+        add = only_user(branch)
+        if add is None or not is_op(add, "Add"):
+            self.fail(f"expected the residual Add, found {_kinds(branch)}")
+        others = [value for value in add.inputs if value is not branch]
+        if len(others) != 1 or self.unselected(others[0]) is not stream:
+            self.fail("the residual Add does not join the stream that the branch left")
+        add.name = name
+        return add.outputs[0]
+
+    def head(self, stream: ir.Value) -> str:
+        """Name what is behind the last block; say what it pools."""
+        pooled, linears, norms = set(), 0, 0
+        rows = self.shape(stream)[0]
+        reached = _downstream(stream)
+        for node in reached:
+            if is_composite(node, SELECT):
+                pooled.add(f"tokens {integer(node, 'start')}..{integer(node, 'stop')}")
+            elif is_composite(node, MEAN):
+                pooled.add("mean")
+            elif is_composite(node, LINEAR):
+                node.name, linears = f"head.{linears}" if linears else "head", linears + 1
+            elif is_op(node, "LayerNormalization"):
+                node.name, norms = f"norm.{norms}" if norms else "norm", norms + 1
+        if self.shape(self.graph.outputs[0])[0] != 1:
+            self.fail(
+                f"the output has the shape {self.shape(self.graph.outputs[0])}, expected one row of logits"
+            )
+        if not linears:
+            self.fail("expected a linear classifier behind the last block")
+        return " and ".join(sorted(pooled)) or f"tokens 0..{rows}"
+
+    def check_tokenwise(self) -> None:
+        """Nothing in the graph depends on the batch size."""
+        for node in self.graph:
+            known = node.domain == DOMAIN or any(is_op(node, kind) for kind in TOKENWISE)
+            if not known:
+                self.where = "graph"
+                self.fail(f"{_kind(node)} belongs to no block")
+
+    def unselected(self, value: ir.Value | None) -> ir.Value | None:
+        """The value from which rows were selected, or the value itself."""
+        while value is not None and is_composite(value, SELECT):
+            value = value.producer().inputs[0]  # type: ignore[union-attr]
+        return value
+
+    def only(self, value: ir.Value, composite: str, expected: str) -> ir.Node:
+        node = only_user(value)
+        if node is None or not is_composite(node, composite):
+            self.fail(f"expected {expected}, found {_kinds(value)}")
+        return node
+
+    def shape(self, value: ir.Value) -> tuple[int, ...]:
+        shape = static_shape(value)
+        if shape is None or len(shape) != 2:
+            self.fail(f"{value.name} has the shape {shape}, expected (rows, columns)")
+        return shape
+
+    def declined(self, rule: str) -> str:
+        """Why a rule refused, for the message."""
+        reasons = [reason for outcome in self.outcomes if outcome.rule == rule for reason in outcome.declined]
+        telling = [reason for reason in reasons if "not a product" not in reason]
+        return f" ({telling[0]})" if telling else ""
+
+    def fail(self, what: str) -> NoReturn:
+        raise ContractError(f"{self.name} is not a canonical ViT: {self.where}: {what}")
+
+
+def _downstream(value: ir.Value) -> list[ir.Node]:
+    reached: dict[ir.Node, None] = {}
+    pending = [value]
+    while pending:
+        for node in users(pending.pop()):
+            if node not in reached:
+                reached[node] = None
+                pending.extend(node.outputs)
+    return list(reached)
+
+
+def _activation(node: ir.Node) -> str:
+    attribute = node.attributes.get("approximate")
+    tanh = attribute is not None and attribute.as_string() == "tanh"
+    return "gelu_tanh" if tanh else node.op_type.lower()
+
+
+def _kind(node: ir.Node | None) -> str:
+    return "a graph input" if node is None else f"{node.op_type} ({node.name})"
+
+
+def _kinds(value: ir.Value) -> str:
+    return ", ".join(_kind(node) for node in users(value)) or "nothing"

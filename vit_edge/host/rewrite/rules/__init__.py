@@ -1,0 +1,1 @@
+"""The rewrite rules, one file each; their order is in `vit_edge.host.rewrite.order`."""

@@ -1,0 +1,72 @@
+"""Keep the token stream rank 2: operators on the last axis run on (rows, columns), between Reshapes.
+
+`collapse_layout` then removes the Reshapes between neighbours. Rank 2 is what lets onnxruntime fuse each
+linear layer into one (integer) Gemm.
+"""
+
+from typing import Any, ClassVar
+
+import onnx_ir as ir
+
+from vit_edge.host.rewrite.composites import is_op
+from vit_edge.host.rewrite.rule import NodeRule, matched
+from vit_edge.host.rewrite.values import constant, constant_of, flatten, integer, reshape, static_shape, typed
+
+ELEMENTWISE = ("Gelu", "Relu", "Tanh", "Sigmoid", "Erf", "Sqrt", "HardSwish")
+BINARY = ("Add", "Sub", "Mul", "Div")
+
+
+class FlattenStream(NodeRule):
+    """f(x of rank > 2) -> Reshape(f(Reshape(x))) for f on the last axis or elementwise."""
+
+    ROOTS: ClassVar[tuple[str, ...]] = ("LayerNormalization", *ELEMENTWISE, *BINARY)
+    FIRES = """<ir_version: 10, opset_import: ["": 20]>
+        g (float[1,3,2] x, float[1,3,2] z) => (float[1,3,2] y) { y = Add(x, z) }"""
+    HOLDS = """<ir_version: 10, opset_import: ["": 20]>
+        g (float[2,3,2] x, float[1,3,2] z) => (float[2,3,2] y) { y = Add(x, z) }"""
+
+    def accept_node(self, node: ir.Node) -> str | None:
+        """The operands flatten alike: same shape, or constants that broadcast along the last axis only."""
+        shape = static_shape(node.outputs[0])
+        if shape is None or len(shape) <= 2:
+            return "the result is rank 2 already, or its shape is unknown"
+        if is_op(node, "LayerNormalization"):
+            last = integer(node, "axis", -1) in (-1, len(shape) - 1)
+            return None if last else "the normalization spans more than the last axis"
+        if all(_flattens(value, shape) for value in node.inputs):
+            return None
+        return "an operand broadcasts along another axis than the last"
+
+    def rewrite_node(self, op: Any, node: ir.Node) -> ir.Value:
+        """Flatten the operands, apply, restore the shape."""
+        shape = matched(static_shape(node.outputs[0]), node)
+        if is_op(node, "LayerNormalization"):
+            operands = [flatten(op, matched(node.inputs[0], node)), *node.inputs[1:]]
+        else:
+            operands = [_flat_operand(op, matched(value, node), shape) for value in node.inputs]
+        flat = getattr(op, node.op_type)(
+            *operands, **{k: v for k, v in node.attributes.items() if k != "axis"}
+        )
+        rows = 1
+        for size in shape[:-1]:
+            rows *= size
+        return reshape(op, typed(flat, (rows, shape[-1])), shape)
+
+
+def _flattens(value: ir.Value | None, shape: tuple[int, ...]) -> bool:
+    if value is None:
+        return False
+    own = static_shape(value)
+    if own == shape:
+        return True
+    array = constant_of(value)
+    return array is not None and (
+        array.size == 1 or (array.size == shape[-1] and array.shape[-1] == shape[-1])
+    )
+
+
+def _flat_operand(op: Any, value: ir.Value, shape: tuple[int, ...]) -> ir.Value:
+    array = constant_of(value)
+    if array is not None and array.shape != shape:
+        return constant(op, array.reshape(-1), "vector")
+    return flatten(op, value)

@@ -1,0 +1,60 @@
+"""A Mul or Add of a constant vector behind LayerNormalization becomes its scale and bias."""
+
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+
+from vit_edge.host.rewrite.composites import is_op
+from vit_edge.host.rewrite.rule import NodeRule, matched
+from vit_edge.host.rewrite.values import Array, constant, constant_of, number, only_user, static_shape
+
+
+class FoldNormAffine(NodeRule):
+    """LayerNormalization(x, g, b) * c + d -> LayerNormalization(x, g * c, b * c + d)."""
+
+    ROOTS = ("Mul", "Add")
+    FIRES = """<ir_version: 10, opset_import: ["": 20]>
+        g (float[2,4] x) => (float[2,4] y)
+        <float[4] gamma = {1.0, 2.0, 0.5, 1.5}, float[4] c = {0.1, 0.2, 0.3, 0.4}> <float[2,4] a, float[2,4] b> {
+            a = LayerNormalization<axis=-1>(x, gamma)
+            b = Mul(a, c)
+            y = Add(c, b)
+        }"""
+    HOLDS = """<ir_version: 10, opset_import: ["": 20]>
+        g (float[2,4] x) => (float[2,4] y)
+        <float[4] gamma = {1.0, 2.0, 0.5, 1.5}, float[2,1] c = {0.1, 0.2}> <float[2,4] a> {
+            a = LayerNormalization<axis=-1>(x, gamma)
+            y = Mul(a, c)
+        }"""
+
+    def accept_node(self, node: ir.Node) -> str | None:
+        """One side is a LayerNormalization that nothing else reads, the other one value per column."""
+        return (
+            None if _split(node) is not None else "no operand is a LayerNormalization with a vector beside it"
+        )
+
+    def rewrite_node(self, op: Any, node: ir.Node) -> ir.Value:
+        """Combine the vectors now."""
+        source, vector = matched(_split(node), node)
+        gamma = matched(constant_of(source.inputs[1]), node)
+        beta = constant_of(source.inputs[2]) if len(source.inputs) > 2 else None
+        beta = np.zeros_like(gamma) if beta is None else beta
+        gamma, beta = (gamma * vector, beta * vector) if is_op(node, "Mul") else (gamma, beta + vector)
+        parameters = constant(op, gamma, "gamma"), constant(op, beta, "beta")
+        epsilon = number(source, "epsilon", 1e-5)
+        made: ir.Value = op.LayerNormalization(source.inputs[0], *parameters, axis=-1, epsilon=epsilon)
+        return made
+
+
+def _split(node: ir.Node) -> tuple[ir.Node, Array] | None:
+    """(the LayerNormalization, the vector), or None."""
+    for made, other in ((node.inputs[0], node.inputs[1]), (node.inputs[1], node.inputs[0])):
+        vector, shape = constant_of(other), static_shape(made)
+        source = made.producer() if made is not None else None
+        if vector is None or shape is None or source is None or made is None or only_user(made) is None:
+            continue
+        per_column = vector.size == shape[-1] and vector.shape[-1:] == shape[-1:]
+        if is_op(source, "LayerNormalization") and per_column and constant_of(source.inputs[1]) is not None:
+            return source, vector.reshape(-1)
+    return None

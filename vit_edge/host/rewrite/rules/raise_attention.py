@@ -1,0 +1,154 @@
+"""MatMul, Softmax, MatMul, however the heads were split, becomes Attention on three Linears.
+
+Source: Vaswani et al. 2017; Dosovitskiy et al. 2021, appendix A. Where q, k and v come from is found by running
+the layout operators on element positions, so split, packed, interleaved and batch-second projections are one
+case: the columns of the projections are put into head order, and the scale is collected wherever it stands.
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import onnx_ir as ir
+
+from vit_edge.host.rewrite.composites import LINEAR, is_composite, is_op
+from vit_edge.host.rewrite.layout import REORDERING, SELECTING, Trace, trace
+from vit_edge.host.rewrite.rule import NodeRule, matched
+from vit_edge.host.rewrite.values import (
+    attention,
+    flatten,
+    integer,
+    linear,
+    linear_parts,
+    reshape,
+    static_shape,
+    transpose,
+)
+
+
+class _Operand(NamedTuple):
+    source: ir.Value  # (tokens, any columns)
+    columns: "np.ndarray[Any, np.dtype[np.int64]]"  # (heads * head_dim,) the source's column of each of ours
+    heads: int
+    tokens: int
+
+
+class RaiseAttention(NodeRule):
+    """MatMul(Softmax(MatMul(q, k^T) * scale), v) -> Attention, followed by the layout it had."""
+
+    ROOTS = ("MatMul",)
+    FIRES = """<ir_version: 10, opset_import: ["": 20, "vit_edge": 1]>
+        g (float[3,4] x) => (float[1,2,3,2] y)
+        <float[4,4] wq = {1.,2.,3.,4., 4.,3.,2.,1., 0.,1.,0.,1., 1.,0.,1.,0.},
+         float[4,4] wk = {1.,0.,3.,0., 4.,0.,2.,0., 0.,1.,0.,1., 1.,1.,1.,0.},
+         float[4,4] wv = {1.,2.,0.,4., 4.,0.,2.,1., 0.,1.,3.,1., 1.,0.,1.,2.},
+         int64[4] split = {1, 3, 2, 2}, float scale = {0.5}>
+        <float[3,4] q0, float[3,4] k0, float[3,4] v0, float[1,3,2,2] q1, float[1,3,2,2] k1, float[1,3,2,2] v1,
+         float[1,2,3,2] q, float[1,2,2,3] k, float[1,2,3,2] v, float[1,2,3,3] s, float[1,2,3,3] t, float[1,2,3,3] p> {
+            q0 = vit_edge.Linear(x, wq)
+            k0 = vit_edge.Linear(x, wk)
+            v0 = vit_edge.Linear(x, wv)
+            q1 = Reshape(q0, split)
+            k1 = Reshape(k0, split)
+            v1 = Reshape(v0, split)
+            q = Transpose<perm=[0, 2, 1, 3]>(q1)
+            k = Transpose<perm=[0, 2, 3, 1]>(k1)
+            v = Transpose<perm=[0, 2, 1, 3]>(v1)
+            s = MatMul(q, k)
+            t = Mul(s, scale)
+            p = Softmax<axis=-1>(t)
+            y = MatMul(p, v)
+        }"""
+    HOLDS = """<ir_version: 10, opset_import: ["": 20]>
+        g (float[1,2,3,2] q, float[1,2,2,3] k, float[1,2,3,2] v, float[1,1,3,3] mask) => (float[1,2,3,2] y)
+        <float[1,2,3,3] s, float[1,2,3,3] t, float[1,2,3,3] p> {
+            s = MatMul(q, k)
+            t = Add(s, mask)
+            p = Softmax<axis=-1>(t)
+            y = MatMul(p, v)
+        }"""
+
+    def accept_node(self, node: ir.Node) -> str | None:
+        """The left operand is a Softmax over the keys, and q, k, v are plain projections."""
+        if not is_op(node.inputs[0], "Softmax"):
+            return "not a product of attention probabilities"
+        found = _match(node)
+        return found if isinstance(found, str) else None
+
+    def rewrite_node(self, op: Any, node: ir.Node) -> ir.Value:
+        """Three Linears in head order, Attention, and the layout (1, heads, tokens, head_dim) behind it."""
+        found = _match(node)
+        if isinstance(found, str):
+            raise ValueError(f"{node.name}: rewrite called on a node that was not accepted: {found}")
+        (q, k, v), scale = found
+        parts = [_projected(op, operand) for operand in (q, k, v)]
+        made = attention(op, *parts, heads=q.heads, scale=scale)
+        width = v.columns.size // v.heads
+        split = transpose(op, reshape(op, made, (1, q.tokens, v.heads, width)), (0, 2, 1, 3))
+        return reshape(op, split, matched(static_shape(node.outputs[0]), node))
+
+
+def _match(node: ir.Node) -> tuple[tuple[_Operand, _Operand, _Operand], float] | str:
+    """((q, k, v), scale), or why this is not the attention of a ViT."""
+    softmax = matched(node.inputs[0], node).producer()
+    scores = None if softmax is None else softmax.inputs[0]
+    shape = static_shape(scores)
+    if softmax is None or scores is None or shape is None:
+        return "the scores have no static shape"
+    if integer(softmax, "axis", -1) not in (-1, len(shape) - 1):
+        return "Softmax is not over the last axis"
+    product = trace(scores, through=(), scales=True)
+    if product is None or not is_op(product.source, "MatMul"):
+        return f"the scores come from {_maker(scores)}, not from a scaled product of queries and keys"
+    inner = matched(product.source.producer(), node)
+    traces = [
+        trace(matched(value, node), through=(*REORDERING, *SELECTING), scales=True)
+        for value in (inner.inputs[0], inner.inputs[1], node.inputs[1])
+    ]
+    operands = [_operand(found, transposed=i == 1) for i, found in enumerate(traces)]
+    for name, operand in zip(("queries", "keys", "values"), operands, strict=True):
+        if isinstance(operand, str):
+            return f"the {name} {operand}"
+    q, k, v = (operand for operand in operands if not isinstance(operand, str))
+    if not q.heads == k.heads == v.heads or k.tokens != v.tokens or q.columns.size != k.columns.size:
+        return "queries, keys and values differ in heads, tokens or width"
+    scales = [found.scale for found in traces if found is not None]
+    if scales[2] != 1.0:
+        return "the values are rescaled"
+    return (q, k, v), product.scale * scales[0] * scales[1]
+
+
+def _operand(found: Trace | None, *, transposed: bool) -> _Operand | str:
+    """Read a (…, heads, tokens, head_dim) layout off the element positions of one operand."""
+    shape = None if found is None else static_shape(found.source)
+    if found is None or shape is None:
+        return "have no static shape"
+    index = found.index
+    if index.ndim < 3 or any(size != 1 for size in index.shape[:-3]):
+        return f"have the shape {index.shape}, not one image's (heads, tokens, head_dim)"
+    index = index.reshape(index.shape[-3:])
+    index = index.transpose(0, 2, 1) if transposed else index
+    tokens, width = index.shape[1], shape[-1]
+    columns = index % width
+    if not np.array_equal(index // width, np.broadcast_to(np.arange(tokens)[:, None], index.shape)):
+        return "mix tokens"
+    if not np.array_equal(columns, np.broadcast_to(columns[:, :1], columns.shape)):
+        return "take different columns for different tokens"
+    order = columns[:, 0].reshape(-1)
+    if not is_composite(found.source, LINEAR) and not np.array_equal(order, np.arange(width)):
+        return f"are a part of {_maker(found.source)}, not of a linear projection"
+    return _Operand(found.source, order, index.shape[0], tokens)
+
+
+def _projected(op: Any, operand: _Operand) -> ir.Value:
+    """The operand as (tokens, dim) in head order."""
+    node = operand.source.producer()
+    width = matched(static_shape(operand.source), node)[-1] if node is not None else operand.columns.size  # type: ignore[arg-type]
+    if node is None or not is_composite(node, LINEAR) or np.array_equal(operand.columns, np.arange(width)):
+        return flatten(op, operand.source)
+    x, weight, bias = linear_parts(node)
+    return linear(op, x, weight[:, operand.columns], None if bias is None else bias[operand.columns])
+
+
+def _maker(value: ir.Value) -> str:
+    node = value.producer()
+    return "a graph input" if node is None else f"{node.op_type} ({node.name})"

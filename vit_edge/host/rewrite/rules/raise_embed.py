@@ -1,0 +1,67 @@
+"""A Conv whose stride is its kernel becomes Embed: flatten each patch and project it.
+
+Source: Dosovitskiy et al. 2021, equation 1. Exact: without padding the patches do not overlap.
+"""
+
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+
+from vit_edge.host.rewrite.rule import NodeRule, matched
+from vit_edge.host.rewrite.values import (
+    constant_of,
+    embed,
+    integer,
+    integers,
+    reshape,
+    static_shape,
+    transpose,
+)
+
+
+class RaiseEmbed(NodeRule):
+    """Conv(image, W, b) -> Embed, followed by the layout (1, dim, rows, columns) it had."""
+
+    ROOTS = ("Conv",)
+    FIRES = """<ir_version: 10, opset_import: ["": 20]>
+        g (float[1,1,2,4] x) => (float[1,3,1,2] y)
+        <float[3,1,2,2] w = {1., 2., 3., 4., 5., 6., 7., 8., 9., 8., 7., 6.}, float[3] b = {1., 2., 3.}> {
+            y = Conv<strides=[2, 2], kernel_shape=[2, 2]>(x, w, b)
+        }"""
+    HOLDS = """<ir_version: 10, opset_import: ["": 20]>
+        g (float[1,1,3,4] x) => (float[1,3,2,3] y)
+        <float[3,1,2,2] w = {1., 2., 3., 4., 5., 6., 7., 8., 9., 8., 7., 6.}, float[3] b = {1., 2., 3.}> {
+            y = Conv<strides=[1, 1], kernel_shape=[2, 2]>(x, w, b)
+        }"""
+
+    def accept_node(self, node: ir.Node) -> str | None:
+        """One image, no padding, groups or dilation, stride equal to kernel, the image a multiple of it."""
+        weight, shape = constant_of(node.inputs[1]), static_shape(node.inputs[0])
+        if weight is None or weight.ndim != 4 or shape is None or len(shape) != 4 or shape[0] != 1:
+            return "not a two-dimensional convolution of one image with a constant weight"
+        kernel = weight.shape[2:]
+        if integers(node, "strides", (1, 1)) != kernel:
+            return f"the stride {integers(node, 'strides', (1, 1))} is not the kernel {kernel}"
+        padded = any(integers(node, "pads")) or _text(node, "auto_pad", "NOTSET") not in ("NOTSET", "VALID")
+        if padded or integer(node, "group", 1) != 1 or integers(node, "dilations", (1, 1)) != (1, 1):
+            return "the convolution has padding, groups or dilation"
+        if shape[2] % kernel[0] or shape[3] % kernel[1]:
+            return f"the image {shape[2:]} is not a multiple of the patch {kernel}"
+        return None
+
+    def rewrite_node(self, op: Any, node: ir.Node) -> ir.Value:
+        """The bias goes to every row of the table; there is no prefix yet."""
+        weight, image = matched(constant_of(node.inputs[1]), node), matched(node.inputs[0], node)
+        shape = matched(static_shape(image), node)
+        dim, patch = weight.shape[0], (weight.shape[2], weight.shape[3])
+        rows, columns = shape[2] // patch[0], shape[3] // patch[1]
+        bias = constant_of(node.inputs[2]) if len(node.inputs) > 2 else None
+        table = np.tile(np.zeros(dim) if bias is None else bias, (rows * columns, 1))
+        made = embed(op, image, weight.reshape(dim, -1).T, table, patch, 0)
+        return transpose(op, reshape(op, made, (1, rows, columns, dim)), (0, 3, 1, 2))
+
+
+def _text(node: ir.Node, name: str, default: str) -> str:
+    attribute = node.attributes.get(name)
+    return attribute.as_string() if attribute is not None else default

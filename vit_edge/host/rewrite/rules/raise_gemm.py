@@ -1,0 +1,49 @@
+"""Gemm with a constant weight becomes Linear: alpha * x @ W (+ beta * b). Source: ONNX Gemm."""
+
+from typing import Any, ClassVar
+
+import numpy as np
+import onnx_ir as ir
+
+from vit_edge.host.rewrite.rule import NodeRule, matched
+from vit_edge.host.rewrite.values import constant_of, integer, linear, number, static_shape
+
+
+class RaiseGemm(NodeRule):
+    """Gemm(x, W, b) -> Linear(x, alpha * W, beta * b)."""
+
+    ROOTS: ClassVar[tuple[str, ...]] = ("Gemm",)
+    FIRES = """<ir_version: 10, opset_import: ["": 20]>
+        g (float[3,2] x) => (float[3,2] y) <float[2,2] w = {1.0, 2.0, 3.0, 4.0}, float[2] b = {0.5, -0.5}> {
+            y = Gemm<transB=1, alpha=0.5, beta=2.0>(x, w, b)
+        }"""
+    HOLDS = """<ir_version: 10, opset_import: ["": 20]>
+        g (float[3,2] x, float[2,2] w) => (float[3,2] y) <float[2] b = {0.5, -0.5}> {
+            y = Gemm<transB=1>(x, w, b)
+        }"""
+
+    def accept_node(self, node: ir.Node) -> str | None:
+        """The weight is constant, x is not transposed, the bias is one value per column."""
+        weight = constant_of(node.inputs[1])
+        if weight is None:
+            return "the weight is computed at run time"
+        if weight.dtype != np.float32 or static_shape(node.inputs[0]) is None:
+            return "the input is not float32 of a static shape"
+        if integer(node, "transA"):
+            return "the input is transposed"
+        if len(node.inputs) > 2 and node.inputs[2] is not None:
+            bias = constant_of(node.inputs[2])
+            columns = weight.shape[0] if integer(node, "transB") else weight.shape[1]
+            if bias is None or bias.size not in (1, columns) or bias.shape[-1:] not in ((), (1,), (columns,)):
+                return "the bias is not a constant with one value per column"
+        return None
+
+    def rewrite_node(self, op: Any, node: ir.Node) -> ir.Value:
+        """Fold alpha, beta and the transposition into the constants."""
+        weight = matched(constant_of(node.inputs[1]), node)
+        weight = (weight.T if integer(node, "transB") else weight) * np.float32(number(node, "alpha", 1.0))
+        bias = constant_of(node.inputs[2]) if len(node.inputs) > 2 else None
+        if bias is not None:
+            scaled = bias.reshape(-1) * np.float32(number(node, "beta", 1.0))
+            bias = np.broadcast_to(scaled, weight.shape[1:])
+        return linear(op, matched(node.inputs[0], node), weight, bias)

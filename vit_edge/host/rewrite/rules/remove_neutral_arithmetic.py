@@ -1,0 +1,53 @@
+"""Remove arithmetic that changes nothing: x + 0, x - 0, x * 1, x / 1, and casts from float to float.
+
+Folding constants leaves these behind: an attention mask that turned out to be all zeros, a rescale by one.
+"""
+
+from typing import Any, ClassVar
+
+import onnx_ir as ir
+
+from vit_edge.host.rewrite.composites import is_op
+from vit_edge.host.rewrite.rule import NodeRule
+from vit_edge.host.rewrite.values import constant_of, integer, static_shape
+
+
+class RemoveNeutralArithmetic(NodeRule):
+    """x (+ 0, - 0, * 1, / 1) -> x, where broadcasting does not change the shape."""
+
+    ROOTS: ClassVar[tuple[str, ...]] = ("Add", "Sub", "Mul", "Div", "Cast")
+    FIRES = """<ir_version: 10, opset_import: ["": 20]>
+        g (float[2,3] x) => (float[2,3] y) <float[1,3] zeros = {0.0, 0.0, 0.0}> {
+            z = Add(x, zeros)
+            y = Relu(z)
+        }"""
+    HOLDS = """<ir_version: 10, opset_import: ["": 20]>
+        g (float[1,3] x) => (float[2,3] y) <float[2,3] zeros = {0.0, 0.0, 0.0, 0.0, 0.0, 0.0}> {
+            z = Add(x, zeros)
+            y = Relu(z)
+        }"""
+
+    def accept_node(self, node: ir.Node) -> str | None:
+        """One operand is neutral and the other has the shape of the result."""
+        return None if _kept_operand(node) is not None else "no operand is neutral"
+
+    def rewrite_node(self, op: Any, node: ir.Node) -> ir.Value:
+        """The operand that stays."""
+        made: ir.Value = op.Identity(_kept_operand(node))
+        return made
+
+
+def _kept_operand(node: ir.Node) -> ir.Value | None:
+    if is_op(node, "Cast"):
+        same = node.inputs[0] is not None and node.inputs[0].dtype == integer(node, "to", -1)
+        return node.inputs[0] if same else None
+    left, right = node.inputs[0], node.inputs[1]
+    neutral = 0.0 if node.op_type in ("Add", "Sub") else 1.0
+    orders = [(left, right), (right, left)] if node.op_type in ("Add", "Mul") else [(left, right)]
+    for kept, other in orders:
+        array = constant_of(other)
+        if array is None or kept is None or not bool((array == neutral).all()):
+            continue
+        if static_shape(kept) is not None and static_shape(kept) == static_shape(node.outputs[0]):
+            return kept
+    return None

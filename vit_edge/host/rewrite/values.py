@@ -1,0 +1,180 @@
+"""Reading constants and shapes of a graph, and making nodes whose shapes are known.
+
+The rewriter's tape does not infer shapes, and later rules rely on them, so every node that a rule makes goes
+through one of these functions.
+"""
+
+import hashlib
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx_ir as ir
+
+from vit_edge.host.rewrite import composites
+
+Array = npt.NDArray[Any]
+
+
+def constant_of(value: ir.Value | None) -> Array | None:
+    """The numpy array of a constant value, or None where the value is computed at run time."""
+    if value is None:
+        return None
+    tensor = ir.convenience.get_const_tensor(value)
+    return None if tensor is None else tensor.numpy()
+
+
+def scalar_of(value: ir.Value | None) -> float | None:
+    """The single element of a constant of size one, or None."""
+    array = constant_of(value)
+    return float(array.reshape(-1)[0]) if array is not None and array.size == 1 else None
+
+
+def static_shape(value: ir.Value | None) -> tuple[int, ...] | None:
+    """The shape where every dimension is known, else None."""
+    if value is None or value.shape is None:
+        return None
+    dims = tuple(value.shape)
+    return tuple(int(d) for d in dims) if all(isinstance(d, int) for d in dims) else None  # type: ignore[arg-type]
+
+
+def integers(node: ir.Node, name: str, default: Sequence[int] = ()) -> tuple[int, ...]:
+    """An INTS attribute as a tuple."""
+    attribute = node.attributes.get(name)
+    return tuple(attribute.as_ints()) if attribute is not None else tuple(default)
+
+
+def integer(node: ir.Node, name: str, default: int = 0) -> int:
+    """An INT attribute."""
+    attribute = node.attributes.get(name)
+    return attribute.as_int() if attribute is not None else default
+
+
+def number(node: ir.Node, name: str, default: float = 0.0) -> float:
+    """A FLOAT attribute."""
+    attribute = node.attributes.get(name)
+    return attribute.as_float() if attribute is not None else default
+
+
+def users(value: ir.Value) -> list[ir.Node]:
+    """The nodes that read a value, each once."""
+    return list(dict.fromkeys(use.node for use in value.uses()))
+
+
+def only_user(value: ir.Value) -> ir.Node | None:
+    """The one node that reads a value, or None where several do or the graph returns it."""
+    nodes = users(value)
+    return nodes[0] if len(nodes) == 1 and not value.is_graph_output() else None
+
+
+def constant(op: Any, array: Array, kind: str) -> ir.Value:
+    """An initializer; its name comes from its content, so equal constants are stored once."""
+    contiguous = np.asarray(array, order="C")  # unlike ascontiguousarray, keeps a scalar a scalar
+    digest = hashlib.sha256(
+        f"{contiguous.dtype}{contiguous.shape}".encode() + contiguous.tobytes()
+    ).hexdigest()
+    value: ir.Value = op.initializer(ir.tensor(contiguous, name=f"{kind}_{digest[:16]}"))
+    return value
+
+
+def typed(value: ir.Value, shape: Sequence[int], dtype: ir.DataType = ir.DataType.FLOAT) -> ir.Value:
+    """Give a freshly made value its shape and element type."""
+    value.shape = ir.Shape(list(shape))
+    value.dtype = dtype
+    return value
+
+
+def reshape(op: Any, x: ir.Value, shape: Sequence[int]) -> ir.Value:
+    """Reshape `x` to `shape`, or `x` itself where that is its shape already."""
+    if static_shape(x) == tuple(shape):
+        return x
+    target = constant(op, np.asarray(shape, np.int64), "shape")
+    return typed(op.Reshape(x, target), shape, x.dtype or ir.DataType.FLOAT)
+
+
+def transpose(op: Any, x: ir.Value, perm: Sequence[int]) -> ir.Value:
+    """Transpose `x`, whose shape must be known."""
+    dims = static_shape(x)
+    if dims is None:
+        raise ValueError(f"cannot transpose {x.name}: its shape is not static")
+    return typed(op.Transpose(x, perm=list(perm)), [dims[p] for p in perm], x.dtype or ir.DataType.FLOAT)
+
+
+def flatten(op: Any, x: ir.Value) -> ir.Value:
+    """The rank-2 form `(rows, last dimension)` of a value with a known shape."""
+    dims = static_shape(x)
+    if dims is None:
+        raise ValueError(f"cannot flatten {x.name}: its shape is not static")
+    return reshape(op, x, (math.prod(dims[:-1]), dims[-1]))
+
+
+def linear(op: Any, x: ir.Value, weight: Array, bias: Array | None) -> ir.Value:
+    """A `Linear` composite of rank-2 `x` with float32 weight (in, out) and bias (out)."""
+    inputs = [x, constant(op, weight.astype(np.float32), "weight")]
+    if bias is not None:
+        inputs.append(constant(op, bias.astype(np.float32), "bias"))
+    made = op.Linear(*inputs, _domain=composites.DOMAIN, _version=1)
+    return typed(made, (_rows(x), weight.shape[1]))
+
+
+def attention(op: Any, q: ir.Value, k: ir.Value, v: ir.Value, heads: int, scale: float) -> ir.Value:
+    """An `Attention` composite."""
+    made = op.Attention(q, k, v, heads=heads, scale=scale, _domain=composites.DOMAIN, _version=1)
+    return typed(made, (_rows(q), static_shape(v)[1]))  # type: ignore[index]
+
+
+def embed(
+    op: Any, image: ir.Value, weight: Array, table: Array, patch: tuple[int, int], prefix: int
+) -> ir.Value:
+    """An `Embed` composite."""
+    made = op.Embed(
+        image,
+        constant(op, weight.astype(np.float32), "weight"),
+        constant(op, table.astype(np.float32), "table"),
+        patch=list(patch),
+        prefix=prefix,
+        _domain=composites.DOMAIN,
+        _version=1,
+    )
+    return typed(made, table.shape)
+
+
+def select(op: Any, x: ir.Value, start: int, stop: int) -> ir.Value:
+    """A `SelectTokens` composite."""
+    made = op.SelectTokens(x, start=start, stop=stop, _domain=composites.DOMAIN, _version=1)
+    return typed(made, (stop - start, static_shape(x)[1]))  # type: ignore[index]
+
+
+def _rows(x: ir.Value) -> int:
+    dims = static_shape(x)
+    if dims is None:
+        raise ValueError(f"{x.name} has no static shape")
+    return dims[0]
+
+
+def linear_behind(value: ir.Value | None) -> ir.Node | None:
+    """The Linear that makes `value`, directly or through one Reshape that keeps the columns.
+
+    None where anything else reads the value or the Linear's output, so that the caller may change its weights.
+    """
+    if value is None or only_user(value) is None:
+        return None
+    node = value.producer()
+    if composites.is_op(node, "Reshape") and node is not None:
+        inner, outer = static_shape(node.inputs[0]), static_shape(value)
+        if inner is None or outer is None or inner[-1] != outer[-1]:
+            return None
+        if node.inputs[0] is None or only_user(node.inputs[0]) is None:
+            return None
+        node = node.inputs[0].producer()
+    return node if composites.is_composite(node, composites.LINEAR) else None
+
+
+def linear_parts(node: ir.Node) -> tuple[ir.Value, Array, Array | None]:
+    """(x, weight (in, out), bias (out) or None) of a Linear composite."""
+    weight = constant_of(node.inputs[1])
+    if node.inputs[0] is None or weight is None:
+        raise ValueError(f"{node.name}: a Linear needs an input and a constant weight")
+    return node.inputs[0], weight, constant_of(node.inputs[2]) if len(node.inputs) > 2 else None

@@ -1,0 +1,131 @@
+"""The ViT and DeiT architectures that timm publishes plain weights for, with their evaluation preprocessing.
+
+Source: the model definitions and `default_cfgs` of timm's vision_transformer.py and deit.py. What the weights
+themselves show (classes, class token, registers, bias, average pooling) is read from the weights.
+"""
+
+import dataclasses
+import difflib
+import math
+from collections.abc import Mapping
+
+from torch import Tensor
+
+from vit_edge.errors import SourceError, UsageError
+from vit_edge.host.vit import Distillation, Pooling, VitConfig
+from vit_edge.spec import Interpolation, PreprocessSpec, ResizeMode
+
+HALF = (0.5, 0.5, 0.5)
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+@dataclasses.dataclass(frozen=True)
+class Arch:
+    """A published architecture; the feed-forward layer is four times as wide as the residual stream."""
+
+    dim: int
+    depth: int
+    heads: int
+    patch: int
+    size: int  # pixels, square
+    distilled: bool = False
+    crop_pct: float = 0.9
+    imagenet_statistics: bool = False  # DeiT; the others are normalised with 0.5
+
+    def preprocess(self) -> PreprocessSpec:
+        """Timm's evaluation transform: short side to floor(size / crop_pct), bicubic, centre crop."""
+        side = math.floor(self.size / self.crop_pct)
+        return PreprocessSpec(
+            height=self.size,
+            width=self.size,
+            resize_mode=ResizeMode.SHORT_SIDE,
+            resize=(side, side),
+            interpolation=Interpolation.BICUBIC,
+            mean=IMAGENET_MEAN if self.imagenet_statistics else HALF,
+            std=IMAGENET_STD if self.imagenet_statistics else HALF,
+        )
+
+
+_WIDTHS = {"tiny": (192, 12, 3), "small": (384, 12, 6), "base": (768, 12, 12), "large": (1024, 24, 16)}
+_VIT_SHAPES = (  # width name, patch, image size
+    ("tiny", 16, 224),
+    ("tiny", 16, 384),
+    ("small", 16, 224),
+    ("small", 16, 384),
+    ("small", 32, 224),
+    ("small", 32, 384),
+    ("base", 8, 224),
+    ("base", 16, 224),
+    ("base", 16, 384),
+    ("base", 32, 224),
+    ("base", 32, 384),
+    ("large", 16, 224),
+    ("large", 16, 384),
+    ("large", 32, 384),
+)
+_DEIT_SHAPES = (("tiny", 224), ("small", 224), ("base", 224), ("base", 384))
+
+
+def _crop_pct(size: int) -> float:
+    return 0.9 if size == 224 else 1.0
+
+
+def _archs() -> dict[str, Arch]:
+    archs = {
+        f"vit_{name}_patch{patch}_{size}": Arch(*_WIDTHS[name], patch, size, crop_pct=_crop_pct(size))
+        for name, patch, size in _VIT_SHAPES
+    }
+    for name, size in _DEIT_SHAPES:
+        for infix, distilled in (("", False), ("_distilled", True)):
+            archs[f"deit_{name}{infix}_patch16_{size}"] = Arch(
+                *_WIDTHS[name], 16, size, distilled, _crop_pct(size), imagenet_statistics=True
+            )
+    return archs
+
+
+ARCHS: Mapping[str, Arch] = _archs()
+
+
+def find_arch(name: str) -> Arch:
+    """The architecture of this name; a timm tag behind a dot (`.augreg_in21k_ft_in1k`) is allowed.
+
+    Raises:
+        UsageError: unknown; the message holds the nearest names.
+    """
+    base = name.partition(".")[0]
+    if base in ARCHS:
+        return ARCHS[base]
+    near = difflib.get_close_matches(base, ARCHS, n=3) or sorted(ARCHS)[:3]
+    raise UsageError(
+        f"unknown architecture {name!r}: nearest are {', '.join(near)}; "
+        "for another one pass the model itself as module:callable"
+    )
+
+
+def config_of(arch: Arch, state: Mapping[str, Tensor], where: str) -> VitConfig:
+    """The hyper-parameters of timm weights: the named architecture, completed from the weights.
+
+    Raises:
+        SourceError: weights without a classification head.
+    """
+    head = state.get("head.weight")
+    if head is None:
+        raise SourceError(f"{where} lacks head.weight, so it is a backbone: pass a classifier's checkpoint")
+    registers = state.get("reg_token")
+    averaged = "fc_norm.weight" in state or "cls_token" not in state
+    return VitConfig(
+        image_size=(arch.size, arch.size),
+        patch_size=(arch.patch, arch.patch),
+        dim=arch.dim,
+        depth=arch.depth,
+        heads=arch.heads,
+        mlp_dim=4 * arch.dim,
+        num_classes=head.shape[0],
+        cls_token="cls_token" in state,
+        distillation=Distillation.HEAD if arch.distilled else Distillation.NONE,
+        register_tokens=0 if registers is None else registers.shape[1],
+        pooling=Pooling.MEAN if averaged else Pooling.CLS,
+        norm_after_pool="fc_norm.weight" in state,
+        qkv_bias="blocks.0.attn.qkv.bias" in state,
+    )

@@ -1,0 +1,193 @@
+"""A Hugging Face model folder: config.json, preprocessor_config.json and the weights."""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from vit_edge.errors import SourceError
+from vit_edge.host.checkpoints import build, file_sha256, read_state_dict
+from vit_edge.host.sources.jsonfile import flag, integer, number, read_object, sides
+from vit_edge.host.sources.labels import choose_labels, from_id2label, label_maps
+from vit_edge.host.sources.preprocessing import from_processor, to_processor, with_options
+from vit_edge.host.sources.types import Source, SourceKind, SourceOptions
+from vit_edge.host.vit import Activation, Distillation, VitConfig
+
+_ARCHITECTURES = {
+    "ViTForImageClassification": Distillation.NONE,
+    "DeiTForImageClassification": Distillation.TOKEN,
+    "DeiTForImageClassificationWithTeacher": Distillation.HEAD,
+}
+_ACTIVATIONS = {
+    "gelu": Activation.GELU,
+    "gelu_new": Activation.GELU_TANH,
+    "gelu_fast": Activation.GELU_TANH,
+    "gelu_pytorch_tanh": Activation.GELU_TANH,
+    "relu": Activation.RELU,
+}
+_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+_TIMM_FILE = "model.safetensors"
+
+
+def from_folder(folder: Path, name: str, options: SourceOptions) -> Source:
+    """Read a folder that `save_pretrained` wrote for a ViT or DeiT image classifier.
+
+    Raises:
+        SourceError: a missing, malformed or unsupported part; the message names the file and key.
+    """
+    raw = read_object(folder / "config.json")
+    weights = _weights(folder)
+    state = read_state_dict(weights, options.allow_pickle)
+    trained = vit_config(raw, state, str(folder / "config.json"))
+    model = build(state, trained, str(weights), options.image_size)
+    named = raw.get("id2label")
+    stated = None if named is None else from_id2label(named, str(folder / "config.json"))
+    labels, note = choose_labels(options.labels, stated, trained.num_classes, str(folder))
+    processor_file = folder / "preprocessor_config.json"
+    processor = read_object(processor_file) if processor_file.exists() else None
+    spec = None if processor is None else from_processor(processor, str(processor_file))
+    preprocess = with_options(spec, options, model.config.image_size, str(folder))
+    if processor is None or options.changes_preprocessing:
+        processor = to_processor(preprocess)
+    return Source(
+        name=name,
+        kind=SourceKind.HUGGINGFACE,
+        module=model,
+        onnx_path=None,
+        config=model.config,
+        labels=labels,
+        labels_note=note,
+        preprocess=preprocess,
+        sha256=file_sha256(weights),
+        huggingface_config=_published(raw, labels, model.config),
+        preprocessor_config=processor,
+    )
+
+
+def vit_config(raw: Mapping[str, Any], state: Mapping[str, Tensor], where: str) -> VitConfig:
+    """The hyper-parameters in a `config.json`; what is absent has transformers' default.
+
+    Args:
+        raw: the parsed file.
+        state: the weights, for the number of classes.
+        where: the file's name for messages.
+
+    Raises:
+        SourceError: another architecture, an unsupported activation, or a missing or malformed value.
+    """
+    activation = raw.get("hidden_act", "gelu")
+    if activation not in _ACTIVATIONS:
+        raise SourceError(f"{where}: hidden_act {activation!r} is not one of {', '.join(_ACTIVATIONS)}")
+    try:
+        return VitConfig(
+            image_size=sides(raw.get("image_size", 224), "image_size", where),
+            patch_size=sides(raw.get("patch_size", 16), "patch_size", where),
+            dim=integer(raw, "hidden_size", where),
+            depth=integer(raw, "num_hidden_layers", where),
+            heads=integer(raw, "num_attention_heads", where),
+            mlp_dim=integer(raw, "intermediate_size", where),
+            num_classes=_classes(state, raw),
+            channels=integer(raw, "num_channels", where, 3),
+            distillation=_distillation(raw, state, where),
+            activation=_ACTIVATIONS[activation],
+            qkv_bias=flag(raw, "qkv_bias", where, True),
+            layer_norm_eps=number(raw, "layer_norm_eps", where, 1e-12),
+        )
+    except SourceError:
+        raise
+    except ValueError as error:
+        raise SourceError(f"{where}: {error}") from None
+
+
+def published_config(config: VitConfig, labels: tuple[str, ...]) -> dict[str, Any]:
+    """A `config.json` in Hugging Face's words for a model that did not come with one."""
+    distilled = config.distillation is not Distillation.NONE
+    activations = {kind: name for name, kind in reversed(_ACTIVATIONS.items())}
+    architecture = next(name for name, kind in _ARCHITECTURES.items() if kind is config.distillation)
+    return {
+        "architectures": [architecture],
+        "model_type": "deit" if distilled else "vit",
+        "hidden_size": config.dim,
+        "num_hidden_layers": config.depth,
+        "num_attention_heads": config.heads,
+        "intermediate_size": config.mlp_dim,
+        "hidden_act": activations[config.activation],
+        "layer_norm_eps": config.layer_norm_eps,
+        "image_size": _one_if_square(config.image_size),
+        "patch_size": _one_if_square(config.patch_size),
+        "num_channels": config.channels,
+        "qkv_bias": config.qkv_bias,
+        **label_maps(labels),
+    }
+
+
+def cached_folder(hub_id: str) -> Path:
+    """The folder of a Hugging Face id in the local cache; the network is never used.
+
+    Raises:
+        SourceError: no huggingface_hub, or not in its cache.
+    """
+    mend = f"download it first (hf download {hub_id}) or pass a local folder"
+    if not _HUB_ID.fullmatch(hub_id):
+        raise SourceError(f"{hub_id} is no Hugging Face id of the form owner/name: {mend}")
+    try:
+        import huggingface_hub
+    except ImportError:
+        raise SourceError(f"{hub_id} needs huggingface_hub to be found in its cache: {mend}") from None
+    try:
+        return Path(huggingface_hub.snapshot_download(hub_id, local_files_only=True))
+    # Whatever goes wrong there, a missing cache, a broken link, a bad id, means the same here.
+    except Exception:
+        raise SourceError(f"{hub_id} is no local path and not in the Hugging Face cache: {mend}") from None
+
+
+def cached_timm_file(name: str) -> Path:
+    """The weights of `timm/NAME` in the Hugging Face cache; SourceError if they are not there."""
+    return cached_folder(f"timm/{name}") / _TIMM_FILE
+
+
+def _weights(folder: Path) -> Path:
+    for name in (_TIMM_FILE, "pytorch_model.bin"):
+        if (folder / name).is_file():
+            return folder / name
+    sharded = sorted(path.name for path in folder.glob("*.index.json"))
+    if sharded:
+        raise SourceError(
+            f"{folder} holds its weights in shards ({sharded[0]}): save them as one safetensors file"
+        )
+    raise SourceError(f"{folder} has no model.safetensors: pass a folder that save_pretrained wrote")
+
+
+def _distillation(raw: Mapping[str, Any], state: Mapping[str, Tensor], where: str) -> Distillation:
+    named = raw.get("architectures") or []
+    if not isinstance(named, list) or any(name not in _ARCHITECTURES for name in named) or len(named) > 1:
+        raise SourceError(f"{where}: architectures is {named!r}, not one of {', '.join(_ARCHITECTURES)}")
+    if named:
+        return _ARCHITECTURES[named[0]]
+    if raw.get("model_type") not in ("vit", "deit"):
+        raise SourceError(
+            f"{where}: model_type {raw.get('model_type')!r} is neither vit nor deit: pass a ViT classifier"
+        )
+    if raw["model_type"] == "vit":
+        return Distillation.NONE
+    return Distillation.HEAD if "distillation_classifier.weight" in state else Distillation.TOKEN
+
+
+def _classes(state: Mapping[str, Tensor], raw: Mapping[str, Any]) -> int:
+    for key in ("classifier.weight", "cls_classifier.weight"):
+        if key in state:
+            return int(state[key].shape[0])
+    # A backbone: any number will do, since the missing classifier is about to be refused by its key.
+    return max(1, len(raw.get("id2label", ())))
+
+
+def _published(raw: Mapping[str, Any], labels: tuple[str, ...], config: VitConfig) -> dict[str, Any]:
+    # `_name_or_path` is where somebody once kept the model.
+    kept = {key: value for key, value in raw.items() if key != "_name_or_path"}
+    return {**kept, "image_size": _one_if_square(config.image_size), **label_maps(labels)}
+
+
+def _one_if_square(size: tuple[int, int]) -> int | list[int]:
+    return size[0] if size[0] == size[1] else list(size)

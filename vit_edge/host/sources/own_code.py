@@ -1,0 +1,102 @@
+"""The user's own code: `module:callable` returns the model."""
+
+import hashlib
+import importlib
+import re
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save
+from torch import nn
+
+from vit_edge.errors import SourceError, UsageError
+from vit_edge.host.sources.huggingface import published_config
+from vit_edge.host.sources.labels import choose_labels, label_maps
+from vit_edge.host.sources.preprocessing import to_processor, with_options
+from vit_edge.host.sources.types import Source, SourceKind, SourceOptions
+from vit_edge.host.vit import VisionTransformer
+
+PATTERN = re.compile(r"([A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*):([A-Za-z_]\w*)")
+
+
+def from_callable(text: str, options: SourceOptions) -> Source:
+    """Import `module` from the current directory (or the environment), call `callable()`, keep the nn.Module.
+
+    Raises:
+        SourceError: the module or callable fails, is absent, or gives no image classifier; or the options do
+            not state the preprocessing.
+        UsageError: `trust_code` is not set.
+    """
+    if not options.trust_code:
+        raise UsageError(
+            f"{text} runs the code of that module: set trust_code if it is yours or you trust its author"
+        )
+    module = _call(text)
+    size = options.image_size
+    if size is None and isinstance(module, VisionTransformer):
+        size = module.config.image_size
+    if size is None:
+        raise SourceError(f"{text} does not say what size its images have: pass image_size")
+    preprocess = with_options(None, options, size, text)
+    classes = _classes(module, size, text)
+    labels, note = choose_labels(options.labels, None, classes, text)
+    config = module.config if isinstance(module, VisionTransformer) else None
+    hf_config: dict[str, Any] = {"model_type": "vit", "image_size": list(size), **label_maps(labels)}
+    return Source(
+        name=text.partition(":")[2],
+        kind=SourceKind.CALLABLE,
+        module=module,
+        onnx_path=None,
+        config=config,
+        labels=labels,
+        labels_note=note,
+        preprocess=preprocess,
+        sha256=_state_sha256(module),
+        huggingface_config=published_config(config, labels) if config else hf_config,
+        preprocessor_config=to_processor(preprocess),
+    )
+
+
+def _call(text: str) -> nn.Module:
+    module_name, _, attribute = text.partition(":")
+    with _current_directory_importable():
+        # Someone else's code may raise anything; the sentence says where, and --debug keeps the chain.
+        try:
+            factory: Callable[[], object] = getattr(importlib.import_module(module_name), attribute)
+            made = factory()
+        except Exception as error:
+            raise SourceError(f"{text} failed with {type(error).__name__}: {error}") from error
+    if not isinstance(made, nn.Module):
+        raise SourceError(f"{text} returned a {type(made).__name__}: it must return a torch.nn.Module")
+    return made.eval().cpu().float()
+
+
+@contextmanager
+def _current_directory_importable() -> Iterator[None]:
+    here = str(Path.cwd())
+    sys.path.insert(0, here)
+    try:
+        yield
+    finally:
+        sys.path.remove(here)
+
+
+def _classes(module: nn.Module, size: tuple[int, int], text: str) -> int:
+    try:
+        with torch.inference_mode():
+            logits = module(torch.zeros(2, 3, *size))
+    except Exception as error:
+        raise SourceError(f"{text} cannot classify images of {size[0]}x{size[1]} pixels: {error}") from error
+    if not isinstance(logits, torch.Tensor) or logits.ndim != 2 or logits.shape[0] != 2:
+        shape = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
+        raise SourceError(f"{text} must map images (2, 3, H, W) to logits (2, classes), got {shape}")
+    return logits.shape[1]
+
+
+def _state_sha256(module: nn.Module) -> str:
+    state = {key: value.detach().clone().contiguous() for key, value in module.state_dict().items()}
+    return hashlib.sha256(save(state)).hexdigest()

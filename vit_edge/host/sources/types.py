@@ -1,0 +1,84 @@
+"""What goes into `resolve` and what comes out."""
+
+import dataclasses
+import enum
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from vit_edge.errors import UsageError
+from vit_edge.host.vit import VitConfig
+from vit_edge.spec import Interpolation, PreprocessSpec, ResizeMode
+
+Triple = tuple[float, float, float]
+
+
+class SourceKind(enum.Enum):
+    """Where a model comes from."""
+
+    HUGGINGFACE = "huggingface"  # a folder, or an id found in the local cache
+    CHECKPOINT = "checkpoint"  # weights whose architecture is named
+    ONNX = "onnx"
+    CALLABLE = "callable"  # the user's own code
+
+
+@dataclasses.dataclass(frozen=True)
+class SourceOptions:
+    """What the user states beside the source; whatever is set wins over what the source says.
+
+    `crop_pct` and `resize_mode` describe the geometry together: if either is given, the source's geometry is
+    dropped. The image is resized to floor(size / crop_pct), crop_pct being 1 if only the mode is given, by
+    its short side unless the mode says otherwise, and the centre is cropped.
+
+    Raises:
+        UsageError: a value that cannot be honoured.
+    """
+
+    arch: str | None = None  # a name of ARCHS, for bare weights
+    image_size: tuple[int, int] | None = None  # pixels (height, width)
+    mean: Triple | None = None  # RGB, of values in [0, 1]
+    std: Triple | None = None
+    interpolation: Interpolation | None = None
+    crop_pct: float | None = None  # share of the resized image's side that the crop keeps
+    resize_mode: ResizeMode | None = None
+    labels: Path | None = None  # one name per line, or a JSON list, or a JSON object from index to name
+    allow_pickle: bool = False  # run the code inside a .pth file
+    trust_code: bool = False  # import the module of module:callable
+
+    def __post_init__(self) -> None:
+        """Refuse values that no image can have."""
+        if self.image_size is not None and not all(1 <= side <= 4096 for side in self.image_size):
+            raise UsageError(f"image_size must be 1 to 4096 pixels, got {self.image_size}")
+        if self.crop_pct is not None and not 0 < self.crop_pct <= 1:
+            raise UsageError(f"crop_pct must be above 0 and at most 1, got {self.crop_pct}")
+        if self.crop_pct is not None and self.resize_mode is ResizeMode.NONE:
+            raise UsageError("crop_pct has no meaning with resize_mode none: leave one of them out")
+        if self.std is not None and not all(deviation > 0 for deviation in self.std):
+            raise UsageError(f"std must be positive, got {self.std}")
+
+    @property
+    def changes_preprocessing(self) -> bool:
+        """Whether anything the source says about preprocessing is replaced."""
+        fields = (self.image_size, self.mean, self.std, self.interpolation, self.crop_pct, self.resize_mode)
+        return any(field is not None for field in fields)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Source:
+    """A resolved model: exactly one of `module` and `onnx_path` is set.
+
+    The module is in eval mode: normalised pixel_values float32 (N, 3, H, W) to logits float32 (N, C).
+    """
+
+    name: str  # without any path
+    kind: SourceKind
+    module: nn.Module | None
+    onnx_path: Path | None
+    config: VitConfig | None  # None for an ONNX file and for own code that is no VisionTransformer
+    labels: tuple[str, ...]  # one per class, in index order
+    labels_note: str  # empty, or why the labels are placeholders
+    preprocess: PreprocessSpec
+    sha256: str  # of the weights file; for own code, of its state dict as safetensors
+    huggingface_config: dict[str, Any]  # for a bundle's config.json
+    preprocessor_config: dict[str, Any]  # for a bundle's preprocessor_config.json

@@ -1,0 +1,84 @@
+"""What latency figures depend on: the processor, the system, the runtime's version. Never a host name."""
+
+import dataclasses
+import os
+import platform
+import re
+from pathlib import Path
+from typing import Any
+
+import onnxruntime
+
+# Instruction sets that decide which integer kernel onnxruntime runs
+RELEVANT_FLAGS = (
+    "avx2",
+    "avx512f",
+    "avx512_vnni",
+    "avx_vnni",
+    "amx_int8",
+    "asimd",
+    "asimddp",
+    "i8mm",
+    "sve",
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Machine:
+    """The machine that figures were taken on."""
+
+    cpu: str
+    cores: int  # logical cores that this process may use
+    flags: tuple[str, ...]  # of RELEVANT_FLAGS; empty where the system does not tell
+    system: str
+    python: str
+    onnxruntime: str
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON types."""
+        return dataclasses.asdict(self) | {"flags": list(self.flags)}
+
+
+def describe_machine() -> Machine:
+    """Describe this machine; complete on Linux, and as far as the standard library tells elsewhere."""
+    name, flags = parse_cpuinfo(_text("/proc/cpuinfo"))
+    board = _text("/proc/device-tree/model").rstrip("\0").strip()  # Arm boards: no model name in cpuinfo
+    return Machine(
+        cpu=name or board or platform.processor() or platform.machine() or "unknown",
+        cores=_usable_cores(),
+        flags=flags,
+        system=f"{_system()} {platform.machine()}",
+        python=platform.python_version(),
+        onnxruntime=str(onnxruntime.__version__),
+    )
+
+
+def parse_cpuinfo(text: str) -> tuple[str, tuple[str, ...]]:
+    """Model name and relevant flags out of Linux's `/proc/cpuinfo`; empty where it does not say.
+
+    The flags are those that all cores have: a core without one would stop the kernel that needs it.
+    """
+    names = re.findall(r"^model name\s*:\s*(.+)$", text, re.MULTILINE)
+    per_core = re.findall(r"^(?:flags|Features)\s*:\s*(.*)$", text, re.MULTILINE)
+    shared = set.intersection(*(set(core.split()) for core in per_core)) if per_core else set()
+    return names[0].strip() if names else "", tuple(flag for flag in RELEVANT_FLAGS if flag in shared)
+
+
+def _usable_cores() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _system() -> str:
+    try:
+        return platform.freedesktop_os_release()["PRETTY_NAME"]
+    except (OSError, KeyError):
+        return f"{platform.system()} {platform.release()}".strip()
+
+
+def _text(path: str) -> str:
+    try:
+        return Path(path).read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""

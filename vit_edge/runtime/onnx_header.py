@@ -1,0 +1,244 @@
+"""What an ONNX file says about itself, read without the onnx package.
+
+A bounded reader of the protobuf wire format (https://protobuf.dev/programming-guides/encoding) for the few
+fields of onnx.proto that decide whether a file may be loaded. Tensor contents are stepped over, not copied.
+Any byte string gives a header or a ValueError; `_MAX_FIELDS` bounds the work, `_MAX_DEPTH` the nesting.
+"""
+
+import dataclasses
+from collections.abc import Iterator
+
+FLOAT, UINT8 = 1, 2  # TensorProto.DataType
+
+_MAX_FIELDS = 2_000_000
+_MAX_DEPTH = 16  # subgraphs within subgraphs
+_VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5  # wire types; 3 and 4 (groups) do not occur in ONNX
+_EXTERNAL = 1  # TensorProto.DataLocation
+
+Field = tuple[int, int | memoryview]
+
+
+@dataclasses.dataclass(frozen=True)
+class TensorInfo:
+    """A graph input or output; a dimension is None where it is symbolic, `dims` where no shape is stated."""
+
+    name: str
+    elem_type: int  # TensorProto.DataType, 0 where it is no tensor
+    dims: tuple[int | None, ...] | None
+
+
+@dataclasses.dataclass(frozen=True)
+class OnnxHeader:
+    """The part of a ModelProto that is checked before onnxruntime sees it."""
+
+    ir_version: int
+    opset_imports: dict[str, int]
+    metadata: dict[str, str]
+    inputs: tuple[TensorInfo, ...]  # without those that are initializers
+    outputs: tuple[TensorInfo, ...]
+    foreign_operators: frozenset[tuple[str, str]]  # (domain, op_type) of nodes, local functions excepted
+    external_data: bool  # some tensor keeps its values in another file
+
+
+def read_header(data: bytes) -> OnnxHeader:
+    """Read the header of a serialised ModelProto.
+
+    Raises:
+        ValueError: the bytes are no ModelProto; the message says why.
+    """
+    reader = _Reader()
+    view = memoryview(data)
+    ir_version, graphs = 0, 0
+    opsets: dict[str, int] = {}
+    metadata: dict[str, str] = {}
+    for number, value in reader.fields(view):
+        match number:
+            case 1 if isinstance(value, int):
+                ir_version = value
+            case 7:
+                graphs += 1
+                reader.graph(_message(value), 0, main=True)
+            case 8:
+                domain, version = reader.pair(_message(value))
+                opsets[_text(domain)] = version if isinstance(version, int) else 0
+            case 14:
+                key, text = reader.pair(_message(value))
+                metadata[_text(key)] = _text(text)
+            case 20:
+                for _, training_graph in reader.fields(_message(value)):
+                    reader.graph(_message(training_graph), 0)
+            case 25:
+                reader.function(_message(value))
+    if ir_version < 1 or graphs == 0:
+        raise ValueError("no ONNX graph in it")
+    return OnnxHeader(
+        ir_version=ir_version,
+        opset_imports=opsets,
+        metadata=metadata,
+        inputs=tuple(info for info in reader.inputs if info.name not in reader.initializers),
+        outputs=tuple(reader.outputs),
+        foreign_operators=frozenset(reader.operators - reader.functions),
+        external_data=reader.external,
+    )
+
+
+class _Reader:
+    """Collects over all graphs; one field budget for the whole file."""
+
+    def __init__(self) -> None:
+        self.left = _MAX_FIELDS
+        self.inputs: list[TensorInfo] = []
+        self.outputs: list[TensorInfo] = []
+        self.initializers: set[str] = set()
+        self.operators: set[tuple[str, str]] = set()
+        self.functions: set[tuple[str, str]] = set()
+        self.external = False
+
+    def fields(self, view: memoryview) -> Iterator[Field]:
+        """Every (field number, value) of one message."""
+        position = 0
+        while position < len(view):
+            self.left -= 1
+            if self.left < 0:
+                raise ValueError(f"more than {_MAX_FIELDS} fields")
+            key, position = _varint(view, position)
+            wire = key & 7
+            if wire == _VARINT:
+                value, position = _varint(view, position)
+                yield key >> 3, value
+                continue
+            if wire == _BYTES:
+                size, position = _varint(view, position)
+            elif wire in (_FIXED64, _FIXED32):
+                size = 8 if wire == _FIXED64 else 4
+            else:
+                raise ValueError(f"wire type {wire} does not occur in ONNX")
+            if size > len(view) - position:
+                raise ValueError("it ends in the middle of a field")
+            yield key >> 3, view[position : position + size]
+            position += size
+
+    def pair(self, view: memoryview) -> tuple[int | memoryview, int | memoryview]:
+        """Fields 1 and 2 of a small message, empty where absent."""
+        found = {1: memoryview(b""), 2: memoryview(b""), **dict(self.fields(view))}
+        return found[1], found[2]
+
+    def graph(self, view: memoryview, depth: int, main: bool = False) -> None:
+        """A GraphProto."""
+        if depth > _MAX_DEPTH:
+            raise ValueError(f"graphs are nested more than {_MAX_DEPTH} deep")
+        for number, value in self.fields(view):
+            match number:
+                case 1:
+                    self.node(_message(value), depth)
+                case 5:
+                    name = self.tensor(_message(value))
+                    if main:
+                        self.initializers.add(name)
+                case 15:
+                    self.sparse(_message(value))
+                case 11 if main:
+                    self.inputs.append(self.value_info(_message(value)))
+                case 12 if main:
+                    self.outputs.append(self.value_info(_message(value)))
+
+    def node(self, view: memoryview, depth: int) -> None:
+        """A NodeProto: its operator, and the tensors and subgraphs in its attributes."""
+        domain = op_type = ""
+        for number, value in self.fields(view):
+            match number:
+                case 4:
+                    op_type = _text(value)
+                case 5:
+                    self.attribute(_message(value), depth)
+                case 7:
+                    domain = _text(value)
+        self.operators.add((domain, op_type))
+
+    def attribute(self, view: memoryview, depth: int) -> None:
+        """An AttributeProto."""
+        for number, value in self.fields(view):
+            match number:
+                case 5 | 10:
+                    self.tensor(_message(value))
+                case 6 | 11:
+                    self.graph(_message(value), depth + 1)
+                case 22 | 23:
+                    self.sparse(_message(value))
+
+    def sparse(self, view: memoryview) -> None:
+        """A SparseTensorProto."""
+        for number, value in self.fields(view):
+            if number in (1, 2):
+                self.tensor(_message(value))
+
+    def tensor(self, view: memoryview) -> str:
+        """A TensorProto; returns its name."""
+        name = ""
+        for number, value in self.fields(view):
+            if number == 8:
+                name = _text(value)
+            elif number == 13 or (number == 14 and value == _EXTERNAL):
+                self.external = True
+        return name
+
+    def function(self, view: memoryview) -> None:
+        """A FunctionProto: a model-local operator."""
+        name = domain = ""
+        for number, value in self.fields(view):
+            match number:
+                case 1:
+                    name = _text(value)
+                case 7:
+                    self.node(_message(value), 0)
+                case 10:
+                    domain = _text(value)
+                case 11:
+                    self.attribute(_message(value), 0)
+        self.functions.add((domain, name))
+
+    def value_info(self, view: memoryview) -> TensorInfo:
+        """A ValueInfoProto."""
+        name, kind = self.pair(view)
+        elem_type: int = 0
+        dims: list[int | None] | None = None
+        for number, value in self.fields(_message(kind)):
+            if number != 1:  # a sequence, map, optional or sparse tensor
+                continue
+            for tensor_number, tensor_value in self.fields(_message(value)):
+                if tensor_number == 1 and isinstance(tensor_value, int):
+                    elem_type = tensor_value
+                elif tensor_number == 2:
+                    shape = self.fields(_message(tensor_value))
+                    dims = [self.dimension(_message(dim)) for field, dim in shape if field == 1]
+        return TensorInfo(_text(name), elem_type, None if dims is None else tuple(dims))
+
+    def dimension(self, view: memoryview) -> int | None:
+        """A Dimension: its value, None where it is a symbol or unknown."""
+        value = dict(self.fields(view)).get(1)
+        return value if isinstance(value, int) else None
+
+
+def _varint(view: memoryview, position: int) -> tuple[int, int]:
+    result = 0
+    for index in range(10):
+        if position + index >= len(view):
+            raise ValueError("it ends in the middle of a number")
+        byte = view[position + index]
+        result |= (byte & 0x7F) << (7 * index)
+        if byte < 0x80:
+            return result, position + index + 1
+    raise ValueError("a number is longer than 64 bits")
+
+
+def _message(value: int | memoryview) -> memoryview:
+    if isinstance(value, int):
+        raise ValueError("a number stands where a message must be")
+    return value
+
+
+def _text(value: int | memoryview) -> str:
+    try:
+        return str(_message(value), "utf-8")
+    except UnicodeDecodeError:
+        raise ValueError("a name is not UTF-8") from None

@@ -1,0 +1,120 @@
+"""Latency of several models side by side, so that what slows the machine for a while slows all of them."""
+
+import contextlib
+import dataclasses
+import gc
+import time
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vit_edge.errors import UsageError
+
+WARM_UP_RUNS = 3  # the first allocates, the second reuses, the third confirms
+Milliseconds = NDArray[np.float64]
+
+
+@dataclasses.dataclass(frozen=True)
+class Rounds:
+    """When to stop: after both so many rounds and so much time, or after ten thousand rounds."""
+
+    at_least: int = 30
+    seconds: float = 3.0
+
+    def __post_init__(self) -> None:
+        """Refuse a number of rounds from which no figure follows."""
+        if not 1 <= self.at_least <= 10_000:
+            raise UsageError(f"rounds must be 1 to 10000, got {self.at_least}")
+        if not 0 <= self.seconds <= 3600:
+            raise UsageError(f"seconds must be 0 to 3600, got {self.seconds}")
+
+
+@dataclasses.dataclass(frozen=True)
+class Latency:
+    """One model's latencies over all rounds, in ms per run."""
+
+    min_ms: float
+    median_ms: float
+    p95_ms: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Ratio:
+    """One model's latency in units of the first one's: quartiles over rounds of the ratio within a round."""
+
+    median: float
+    quartiles: tuple[float, float]
+
+
+def time_interleaved(
+    runs: Sequence[Callable[[], object]], rounds: Rounds, clock: Callable[[], float] = time.perf_counter
+) -> Milliseconds:
+    """Time every run once per round, the order rotated from round to round.
+
+    Before each timed run the same one goes once untimed: the caches then hold its weights as they do in
+    steady use, and the worker threads of the model before it, which onnxruntime lets spin for a while, have
+    come to rest. Garbage collection is off throughout.
+
+    Args:
+        runs: what to time.
+        rounds: when to stop.
+        clock: seconds, rising.
+
+    Returns:
+        (rounds, len(runs)) float64, ms.
+    """
+    for run in runs:
+        for _ in range(WARM_UP_RUNS):
+            run()
+    table: list[list[float]] = []
+    with _collection_off():
+        started = clock()
+        while len(table) < rounds.at_least or (clock() - started < rounds.seconds and len(table) < 10_000):
+            row = [0.0] * len(runs)
+            for turn in range(len(runs)):
+                index = (turn + len(table)) % len(runs)
+                row[index] = _timed(runs[index], clock)
+            table.append(row)
+    return np.asarray(table, dtype=np.float64)
+
+
+def latency(times: Milliseconds) -> Latency:
+    """Smallest, middle and 95th percentile of one model's times.
+
+    Args:
+        times: (rounds,) float64, ms.
+    """
+    return Latency(float(times.min()), float(np.median(times)), float(np.percentile(times, 95)))
+
+
+def ratios_to_first(times: Milliseconds) -> list[Ratio]:
+    """Each model against the first, compared within rounds and not between averages.
+
+    Args:
+        times: (rounds, models) float64, ms.
+
+    Returns:
+        One per model; the first is 1.
+    """
+    quartiles = np.percentile(times / times[:, :1], [25, 50, 75], axis=0)
+    return [Ratio(float(middle), (float(low), float(high))) for low, middle, high in quartiles.T]
+
+
+def _timed(run: Callable[[], object], clock: Callable[[], float]) -> float:
+    run()
+    started = clock()
+    run()
+    return 1000.0 * (clock() - started)
+
+
+@contextlib.contextmanager
+def _collection_off() -> Iterator[None]:
+    was_on = gc.isenabled()
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
