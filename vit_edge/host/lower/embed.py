@@ -5,7 +5,6 @@ into the pixels they were made of (value * std + mean, in steps of 1/255), so th
 """
 
 import dataclasses
-import enum
 
 import numpy as np
 import onnx_ir as ir
@@ -13,15 +12,9 @@ import onnx_ir as ir
 from vit_edge.host.lower.graph import Array, GraphWriter
 from vit_edge.host.lower.linear import int32_bias
 from vit_edge.host.lower.plan import EmbedPlan
+from vit_edge.spec import InputForm
 
 PIXEL_SCALE = 1.0 / 255.0
-
-
-class InputForm(enum.Enum):
-    """What the model takes; the value is the input's name."""
-
-    PIXEL_VALUES = "pixel_values"  # float32 (N, C, H, W), normalised
-    PIXELS = "pixels"  # uint8 (N, H, W, C), RGB
 
 
 @dataclasses.dataclass(frozen=True)

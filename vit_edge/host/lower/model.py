@@ -11,7 +11,7 @@ from onnx_ir.passes.common import CheckerPass, ShapeInferencePass
 from vit_edge.errors import ModelError
 from vit_edge.host.lower import attention as attentions
 from vit_edge.host.lower import embed as embeds
-from vit_edge.host.lower.embed import InputForm, Normalisation, Patches
+from vit_edge.host.lower.embed import Normalisation, Patches
 from vit_edge.host.lower.graph import GraphWriter
 from vit_edge.host.lower.linear import float_linear, int8_linear
 from vit_edge.host.lower.plan import FLOAT, QuantPlan
@@ -19,6 +19,7 @@ from vit_edge.host.rewrite.canonical import Canonical
 from vit_edge.host.rewrite.composites import ATTENTION, EMBED, LINEAR, MEAN, SELECT, is_composite, is_op
 from vit_edge.host.rewrite.prepare import IR_VERSION, OPSET
 from vit_edge.host.rewrite.values import constant_of, integer, integers, linear_parts, number, static_shape
+from vit_edge.spec import InputForm
 
 OUTPUT = "logits"
 
