@@ -7,6 +7,8 @@ import importlib
 import os
 from typing import TYPE_CHECKING, Any
 
+__version__ = "0.1.0"
+
 # Since 1.29, onnxruntime reports usage to its vendor by default; it reads this variable when it is imported.
 # Every module of this package is imported after this line. A value that the user has set stands.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")

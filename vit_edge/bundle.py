@@ -56,6 +56,7 @@ __all__ = [
     "Manifest",
     "Role",
     "SourceRecord",
+    "check_replaceable",
     "is_bundle",
     "read_bundle",
     "verify_bundle",
@@ -161,7 +162,7 @@ def write_bundle(path: str | os.PathLike[str], files: Mapping[str, bytes], manif
         Manifest.from_json(json.loads(text))
     except (ValueError, TypeError) as error:
         raise BundleError(f"the manifest of {target} cannot be written: {error}") from None
-    _check_replaceable(target)
+    check_replaceable(target)
     draft = target.parent / f".{target.name}.{secrets.token_hex(4)}.tmp"
     try:
         draft.mkdir(parents=True)
@@ -210,8 +211,12 @@ def _check_described(files: Mapping[str, bytes], manifest: Manifest) -> None:
             raise BundleError(f"the manifest records another size or SHA-256 for {name}")
 
 
-def _check_replaceable(target: Path) -> None:
-    """Refuse to replace anything that we have not written."""
+def check_replaceable(target: Path) -> None:
+    """Refuse to replace anything that we have not written; worth asking before long work.
+
+    Raises:
+        BundleError: the target is no folder, or holds something that is not of a bundle.
+    """
     if target.is_symlink() or (target.exists() and not target.is_dir()):
         raise BundleError(f"{target} exists and is no folder; choose another output")
     if not target.exists() or not any(target.iterdir()):

@@ -57,8 +57,8 @@ def int8_core(
 ) -> ir.Value:
     """The same with integer products; the division by the row sum comes last.
 
-    exp(score - row maximum) is in [0, 1] with its largest value at 1 in every row, so 1/255 resolves every row
-    alike, whereas normalised probabilities of many tokens would fall between the first few steps.
+    exp(score - row maximum) is in [0, 1] with its largest value at 1 in every row, so 1/255 resolves every
+    row alike, whereas normalised probabilities of many tokens would fall between the first few steps.
     """
     queries = w.fake(q, plan.queries.scale, plan.queries.zero_point, np.uint8, f"{name}.queries")
     stored = w.quantized(k, plan.key_scale, 0, np.int8, f"{name}.keys")

@@ -70,7 +70,7 @@ def channels_last(weight: Array, patches: Patches) -> Array:
 
 
 def flat_patches(w: GraphWriter, image: ir.Value, patches: Patches, form: InputForm) -> ir.Value:
-    """(batch * patches, height * width * channels) of the image, one row per patch, in its own element order."""
+    """(batch * patches, height * width * channels): one row per patch, in the element order of the image."""
     sizes = {
         "r": patches.rows,
         "h": patches.height,

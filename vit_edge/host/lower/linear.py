@@ -10,15 +10,11 @@ import numpy as np
 import onnx_ir as ir
 
 from vit_edge.host.lower.graph import Array, GraphWriter
-from vit_edge.host.lower.plan import LinearPlan, StaticRange
-
-ROW_SCALE = 1.0 / 127.0
-ROW_ZERO_POINT = 128  # uint8, so that one kernel (u8 x s8) serves rows and static ranges
-SMALLEST_ROW = 1e-12  # an all-zero row stays zero instead of becoming 0 / 0
+from vit_edge.host.lower.plan import LinearPlan, RowRange, StaticRange
 
 
 def float_linear(w: GraphWriter, x: ir.Value, weight: Array, bias: Array | None, name: str) -> ir.Value:
-    """x (rows, in) @ weight (in, out) + bias (out,), float32."""
+    """Product of x (rows, in) and weight (in, out), plus bias (out,); float32."""
     inputs = [x, w.constant(weight, f"{name}.weight")]
     if bias is not None:
         inputs.append(w.constant(bias, f"{name}.bias"))
@@ -29,7 +25,7 @@ def int8_linear(w: GraphWriter, x: ir.Value, plan: LinearPlan, name: str) -> ir.
     """The same, through an integer kernel."""
     if isinstance(plan.activation, StaticRange):
         return _static(w, x, plan, plan.activation, name)
-    return _by_row(w, x, plan, name)
+    return _by_row(w, x, plan, plan.activation, name)
 
 
 def _static(w: GraphWriter, x: ir.Value, plan: LinearPlan, reach: StaticRange, name: str) -> ir.Value:
@@ -55,22 +51,17 @@ def int32_bias(w: GraphWriter, bias: Array, input_scale: float, weight_scale: Ar
     return w.op("DequantizeLinear", inputs, f"{name}.bias_dequantized", {"axis": 0})
 
 
-def _by_row(w: GraphWriter, x: ir.Value, plan: LinearPlan, name: str) -> ir.Value:
-    magnitude = w.op("Abs", [x], f"{name}.abs")
+def _by_row(w: GraphWriter, x: ir.Value, plan: LinearPlan, reach: RowRange, name: str) -> ir.Value:
     axes = w.shared(np.asarray([-1], np.int64), "axes")
+    magnitude = x if reach.one_sided else w.op("Abs", [x], f"{name}.abs")
     largest = w.op("ReduceMax", [magnitude, axes], f"{name}.row_max", {"keepdims": 1})
-    floor = w.shared(np.asarray(SMALLEST_ROW, np.float32), "floor")
-    row = w.op("Max", [largest, floor], f"{name}.row_scale")
+    row = w.op("Max", [largest, w.shared(np.asarray(reach.floor, np.float32), "floor")], f"{name}.row_scale")
     unit = w.op("Div", [x, row], f"{name}.unit")
-    product = w.op(
-        "MatMul",
-        [
-            w.fake(unit, ROW_SCALE, ROW_ZERO_POINT, np.uint8, f"{name}.input"),
-            w.weight(plan.weight, plan.weight_scale, name),
-        ],
-        f"{name}.product",
-    )
-    restored = w.op("Mul", [product, row], f"{name}.restored" if plan.bias is not None else name)
+    step = (1.0 + reach.low) / 255.0
+    coded = w.fake(unit, step, round(reach.low / step), np.uint8, f"{name}.input")
+    weight = w.weight(plan.weight, plan.weight_scale, name)
+    product = w.op("MatMul", [coded, weight], f"{name}.product")
     if plan.bias is None:
-        return restored
+        return w.op("Mul", [product, row], name)
+    restored = w.op("Mul", [product, row], f"{name}.restored")
     return w.op("Add", [restored, w.constant(plan.bias, f"{name}.bias")], name)

@@ -1,12 +1,13 @@
 """Lowering of a whole canonical model."""
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import onnx
 import onnx_ir as ir
-from onnx_ir.passes.common import CheckerPass, ShapeInferencePass
+from onnx_ir.passes.common import CheckerPass, RemoveUnusedNodesPass, ShapeInferencePass
 
 from vit_edge.errors import ModelError
 from vit_edge.host.lower import attention as attentions
@@ -42,11 +43,30 @@ def lower(canonical: Canonical, settings: LowerSettings, plan: QuantPlan = FLOAT
     return _Lowering(canonical, settings, plan).run()
 
 
+def lower_taps(
+    canonical: Canonical, settings: LowerSettings, plan: QuantPlan, taps: Sequence[str]
+) -> tuple[onnx.ModelProto, list[str]]:
+    """A model that returns activations instead of logits, and holds only what they need.
+
+    Args:
+        canonical: the model.
+        settings: the form of the file.
+        plan: what is quantized in front of the taps.
+        taps: a linear layer's name taps its float input (rows, in); an attention's name with `.q`, `.k` or `.v`
+            taps that operand (batch, heads, rows, width).
+
+    Returns:
+        The model, and the names of its outputs in the order of `taps`.
+    """
+    return _Lowering(canonical, settings, plan).run_taps(taps)
+
+
 class _Lowering:
     def __init__(self, canonical: Canonical, settings: LowerSettings, plan: QuantPlan) -> None:
         self.canonical, self.settings, self.plan = canonical, settings, plan
         self.w = GraphWriter()
         self.made: dict[ir.Value, ir.Value] = {}
+        self.taps: dict[str, ir.Value] = {}
         self.image = canonical.model.graph.inputs[0]
         if canonical.description is None and (
             settings.batch != 1 or settings.form is not InputForm.PIXEL_VALUES
@@ -56,30 +76,43 @@ class _Lowering:
             )
 
     def run(self) -> onnx.ModelProto:
-        graph = self.canonical.model.graph
-        given = self.input()
-        self.made[self.image] = given
-        for node in graph:
-            self.node(node)
-        output = self.value(graph.outputs[0])
+        given = self.nodes()
+        result = self.canonical.model.graph.outputs[0]
+        output = self.value(result)
         if output.producer() is None:
             raise ModelError(f"{self.canonical.name}: the output does not depend on the image")
         output.name, output.dtype = OUTPUT, ir.DataType.FLOAT
-        output.shape = ir.Shape(
-            [
-                "batch" if self.settings.batch is None else self.settings.batch,
-                *self.per_image(graph.outputs[0]),
-            ]
-        )
+        batch = "batch" if self.settings.batch is None else self.settings.batch
+        output.shape = ir.Shape([batch, *self.per_image(result)])
+        return self.finished(given, [output])
+
+    def run_taps(self, taps: Sequence[str]) -> tuple[onnx.ModelProto, list[str]]:
+        given = self.nodes()
+        outputs = [self.taps[tap] for tap in taps]
+        for output in outputs:
+            output.dtype = ir.DataType.FLOAT
+        distinct = list(dict.fromkeys(outputs))
+        return self.finished(given, distinct), [str(output.name) for output in outputs]
+
+    def nodes(self) -> ir.Value:
+        """Lower every node; returns the input."""
+        given = self.input()
+        self.made[self.image] = given
+        for node in self.canonical.model.graph:
+            self.node(node)
+        return given
+
+    def finished(self, given: ir.Value, outputs: list[ir.Value]) -> onnx.ModelProto:
         lowered = ir.Graph(
             [given],
-            [output],
+            outputs,
             nodes=self.w.nodes,
             initializers=list(self.w.initializers.values()),
             opset_imports={"": OPSET},
             name="vit",
         )
         model = ir.Model(lowered, ir_version=IR_VERSION, producer_name="vit-edge")
+        RemoveUnusedNodesPass()(model)
         ShapeInferencePass()(model)
         CheckerPass(full_check=True)(model)
         return ir.to_proto(model)
@@ -109,6 +142,7 @@ class _Lowering:
 
     def linear(self, node: ir.Node) -> ir.Value:
         x, weight, bias = linear_parts(node)
+        self.taps[node.name or ""] = self.value(x)
         plan = self.plan.linears.get(node.name or "")
         if plan is None:
             return float_linear(self.w, self.value(x), weight, bias, node.name or "linear")
@@ -118,6 +152,7 @@ class _Lowering:
         name = node.name or "attention"
         heads = self.heads(node)
         q, k, v = self.operands(node, heads, name)
+        self.taps.update({f"{name}.{letter}": value for letter, value in zip("qkv", (q, k, v), strict=True)})
         plan = self.plan.attentions.get(name)
         if plan is None:
             mixed = attentions.float_core(self.w, q, k, v, number(node, "scale"), name)

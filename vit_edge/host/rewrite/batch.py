@@ -11,6 +11,9 @@ from vit_edge.host.rewrite.composites import is_op
 from vit_edge.host.rewrite.constants import fold_constants
 from vit_edge.host.rewrite.values import constant_of, integer, integers, static_shape
 
+# Operators whose operands lie along the axes of the result; the weights of a Conv, say, do not.
+ALIGNED = ("Add", "Sub", "Mul", "Div", "Pow", "Min", "Max", "Where", "Concat")
+
 
 def specialise(model: ir.Model, name: str) -> None:
     """Set the batch size of the image input to 1, in place, and forget the shapes inferred for another one.
@@ -47,10 +50,10 @@ def _divide_out(model: ir.Model, batch: int, name: str) -> None:
         if not carried or is_op(node, "Shape"):
             continue
         place = _place_after(node, carried[0], place_of[carried[0]], batch)
-        if place is None:
+        if place is None or not _holds(static_shape(node.outputs[0]), place, batch):
             raise ModelError(
-                f"{name}: the fixed batch of {batch} cannot be followed through {node.op_type} ({node.name}); "
-                "export it with batch 1 or a dynamic batch"
+                f"{name}: the fixed batch of {batch} cannot be followed through "
+                f"{node.op_type} ({node.name}); export it with batch 1 or a dynamic batch"
             )
         _shrink_constants(model, node, place.axis, batch)
         for output in node.outputs:
@@ -67,17 +70,32 @@ def _place_after(node: ir.Node, value: ir.Value, place: _Place, batch: int) -> _
         return _Place(perm.index(place.axis), place.outer)
     if any(is_op(node, kind) for kind in ("Reshape", "Squeeze", "Unsqueeze", "Flatten")):
         return _place_in(after, math.prod(before[: place.axis]) * place.outer, batch)
-    if is_op(node, "Gather") and integer(node, "axis") < place.axis:
-        chosen = constant_of(node.inputs[1])
-        return None if chosen is None else _Place(place.axis - 1 + chosen.ndim, place.outer)
-    if is_op(node, "ReduceMean") and not integer(node, "keepdims", 1):
-        axes = constant_of(node.inputs[1]) if len(node.inputs) > 1 else None
-        if axes is None:
-            return None
-        return _Place(
-            place.axis - sum(int(a) % len(before) < place.axis for a in axes.reshape(-1)), place.outer
-        )
+    if is_op(node, "Gather"):
+        return _place_gathered(node, place, len(before))
+    if node.op_type.startswith("Reduce"):
+        return _place_reduced(node, place, len(before))
     return _Place(place.axis + len(after) - len(before), place.outer)
+
+
+def _place_gathered(node: ir.Node, place: _Place, rank: int) -> _Place | None:
+    axis, chosen = integer(node, "axis") % rank, static_shape(node.inputs[1])
+    if chosen is None or axis == place.axis:
+        return None
+    return _Place(place.axis - 1 + len(chosen), place.outer) if axis < place.axis else place
+
+
+def _place_reduced(node: ir.Node, place: _Place, rank: int) -> _Place | None:
+    listed = constant_of(node.inputs[1]) if len(node.inputs) > 1 else None
+    axes = set() if listed is None else {int(axis) % rank for axis in listed.reshape(-1)}
+    if not axes or place.axis in axes:
+        return None
+    gone = 0 if integer(node, "keepdims", 1) else sum(axis < place.axis for axis in axes)
+    return _Place(place.axis - gone, place.outer)
+
+
+def _holds(shape: tuple[int, ...] | None, place: _Place, batch: int) -> bool:
+    """Whether the axis has room for the batch; if not, the node mixed it with something else."""
+    return shape is not None and place.axis >= 0 and shape[place.axis] % (place.outer * batch) == 0
 
 
 def _place_in(shape: tuple[int, ...], outer: int, batch: int) -> _Place | None:
@@ -99,7 +117,7 @@ def _shrink_constants(model: ir.Model, node: ir.Node, axis: int, batch: int) -> 
         if is_op(node, "Reshape") and position == 1:
             smaller = np.asarray(after, np.int64)
             smaller[axis] //= batch
-        elif array.ndim == len(after) and array.shape[axis] == batch and not is_op(node, "MatMul"):
+        elif node.op_type in ALIGNED and array.ndim == len(after) and array.shape[axis] == batch:
             smaller = np.take(array, [0], axis=axis)
         else:
             continue

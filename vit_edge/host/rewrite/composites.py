@@ -1,8 +1,8 @@
 """The composite operators between raising and lowering: their names, shapes and meaning.
 
-They live in the private domain `vit_edge` and never reach a file. While they exist the graph is specialised to
-one image, and the token stream is rank 2: `(tokens, dim)`. Nothing in a composite depends on the batch size,
-which is what lets lowering choose a fixed or a dynamic one. All tensors are float32.
+They live in the private domain `vit_edge` and never reach a file. While they exist the graph is specialised
+to one image, and the token stream is rank 2: `(tokens, dim)`. Nothing in a composite depends on the batch
+size, which is what lets lowering choose a fixed or a dynamic one. All tensors are float32.
 
     Embed(image (1,C,H,W), weight (C*P*Q, dim), table (tokens, dim); patch=(P, Q), prefix) -> (tokens, dim)
         Row i < prefix is table[i]; row prefix + j is flatten(patch j) @ weight + table[prefix + j].
@@ -35,7 +35,7 @@ def is_op(value_or_node: ir.Value | ir.Node | None, op_type: str, domain: str = 
     return (
         node is not None
         and node.op_type == op_type
-        and node.domain in (domain, "ai.onnx" if not domain else domain)
+        and node.domain in (domain, domain if domain else "ai.onnx")
     )
 
 

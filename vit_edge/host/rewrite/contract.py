@@ -21,7 +21,7 @@ from vit_edge.host.rewrite.composites import (
     is_composite,
     is_op,
 )
-from vit_edge.host.rewrite.rule import Outcome
+from vit_edge.host.rewrite.rule import Outcome, producer_of
 from vit_edge.host.rewrite.values import integer, integers, only_user, static_shape, users
 
 ACTIVATIONS = ("Gelu", "Relu", "Tanh", "Sigmoid", "HardSwish")
@@ -30,7 +30,7 @@ TOKENWISE = ("LayerNormalization", "Add", "Sub", "Mul", "Div", "Concat", "Split"
 
 @dataclasses.dataclass(frozen=True)
 class Description:
-    """A canonical ViT in numbers. Lengths of vectors and counts; `image` and `patch` are (height, width) pixels."""
+    """A canonical ViT in numbers; `image` and `patch` are (height, width) in pixels."""
 
     depth: int
     width: int
@@ -71,8 +71,9 @@ class _Walk:
         embeds, attentions = list(composites(self.graph, EMBED)), list(composites(self.graph, ATTENTION))
         if len(embeds) != 1:
             self.fail(f"expected one patch embedding, found {len(embeds)}{self.declined('RaiseEmbed')}")
+        self.check_attentions()
         if not attentions:
-            self.fail(f"found no attention{self.declined('RaiseAttention')}")
+            self.fail("found no attention")
         embed = embeds[0]
         embed.name = "embed"
         stream = self.after_embedding(embed)
@@ -84,13 +85,27 @@ class _Walk:
         self.check_tokenwise()
         return self.summary(embed, attentions, pooling)
 
+    def check_attentions(self) -> None:
+        """Every Softmax but one that makes the output was recognised as a part of an attention."""
+        found = 0
+        for node in self.graph:
+            found += is_composite(node, ATTENTION)
+            if is_op(node, "Softmax") and not node.outputs[0].is_graph_output():
+                self.where = f"block {found}"
+                reason = self.declined("RaiseAttention")
+                self.fail(f"found {_kind(node)}, but not in softmax(q k^T scale) v of one image{reason}")
+
     def summary(self, embed: ir.Node, attentions: list[ir.Node], pooling: str) -> Description:
         tokens, width = self.shape(embed.outputs[0])
         _, channels, height, columns = static_shape(embed.inputs[0]) or (0, 0, 0, 0)
         patch = integers(embed, "patch")
         heads = {integer(attention, "heads") for attention in attentions}
         if len(heads) > 1 or len(self.mlp_widths) > 1 or len(self.activations) > 1:
-            self.fail(f"the blocks differ: heads {heads}, MLP widths {self.mlp_widths}, {self.activations}")
+            self.where = "blocks"
+            self.fail(
+                f"they differ: heads {_listed(heads)}, MLP widths {_listed(self.mlp_widths)}, "
+                f"activations {_listed(self.activations)}"
+            )
         return Description(
             depth=len(attentions),
             width=width,
@@ -162,7 +177,7 @@ class _Walk:
             source.name = f"{name}.norm1"
 
     def residual(self, name: str, branch: ir.Value, stream: ir.Value) -> ir.Value:
-        """branch + stream (or the selected rows of it)."""
+        """The sum of the branch and the stream (or the selected rows of it)."""
         add = only_user(branch)
         if add is None or not is_op(add, "Add"):
             self.fail(f"expected the residual Add, found {_kinds(branch)}")
@@ -205,7 +220,7 @@ class _Walk:
     def unselected(self, value: ir.Value | None) -> ir.Value | None:
         """The value from which rows were selected, or the value itself."""
         while value is not None and is_composite(value, SELECT):
-            value = value.producer().inputs[0]  # type: ignore[union-attr]
+            value = producer_of(value).inputs[0]
         return value
 
     def only(self, value: ir.Value, composite: str, expected: str) -> ir.Node:
@@ -245,6 +260,10 @@ def _activation(node: ir.Node) -> str:
     attribute = node.attributes.get("approximate")
     tanh = attribute is not None and attribute.as_string() == "tanh"
     return "gelu_tanh" if tanh else node.op_type.lower()
+
+
+def _listed(found: set[int] | set[str]) -> str:
+    return " and ".join(sorted(str(item) for item in found))
 
 
 def _kind(node: ir.Node | None) -> str:

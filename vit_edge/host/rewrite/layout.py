@@ -1,8 +1,8 @@
 """What a chain of layout operators does, found by running it on the positions of the elements.
 
 Exporters write the same split into heads in dozens of ways (split or packed projections, unbind, Gather,
-batch-second, Squeeze chains). Instead of one pattern for each, the chain is executed in numpy on an array that
-holds each element's own flat index; what comes out says exactly which element goes where.
+batch-second, Squeeze chains). Instead of one pattern for each, the chain is executed in numpy on an array
+that holds each element's own flat index; what comes out says exactly which element goes where.
 """
 
 import dataclasses
@@ -108,14 +108,14 @@ def _apply(node: ir.Node, index: Indices, output: int) -> Indices | None:
 
 
 def _apply_slice(node: ir.Node, index: Indices) -> Indices | None:
-    arrays = [constant_of(value) for value in node.inputs[1:]]
-    if len(arrays) < 2 or any(array is None for array in arrays):
+    arrays = [array for value in node.inputs[1:] if (array := constant_of(value)) is not None]
+    if len(arrays) < len(node.inputs) - 1:
         return None
-    starts, ends = arrays[0], arrays[1]
-    axes = arrays[2] if len(arrays) > 2 else np.arange(len(starts))  # type: ignore[arg-type]
-    steps = arrays[3] if len(arrays) > 3 else np.ones(len(starts), np.int64)  # type: ignore[arg-type]
+    starts, ends = arrays[:2]
+    axes = arrays[2] if len(arrays) > 2 else np.arange(len(starts))
+    steps = arrays[3] if len(arrays) > 3 else np.ones(len(starts), np.int64)
     slices = [slice(None)] * index.ndim
-    for start, end, axis, step in zip(starts, ends, axes, steps, strict=True):  # type: ignore[arg-type]
+    for start, end, axis, step in zip(starts, ends, axes, steps, strict=True):
         if step < 1:
             return None
         slices[int(axis)] = slice(int(start), int(end), int(step))

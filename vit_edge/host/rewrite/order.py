@@ -1,4 +1,4 @@
-"""The order of the rewrite rules. Graph rules do not commute, so the order is written out, never discovered."""
+"""The order of the rewrite rules: graph rules do not commute, so it is written out, never discovered."""
 
 from vit_edge.host.rewrite.rule import Rule
 from vit_edge.host.rewrite.rules.collapse_layout import CollapseLayout

@@ -14,7 +14,8 @@ from vit_edge.host.rewrite.batch import specialise
 from vit_edge.host.rewrite.constants import fold_constants
 from vit_edge.host.rewrite.values import static_shape
 
-OPSET = 20  # the newest whose int8 graphs every execution provider of interest loads; has Gelu and LayerNormalization
+# The newest whose int8 graphs every execution provider of interest loads; has Gelu and LayerNormalization.
+OPSET = 20
 IR_VERSION = 10
 
 
@@ -26,7 +27,7 @@ def prepare(model: onnx.ModelProto, name: str) -> ir.Model:
         name: how errors call it.
 
     Raises:
-        ModelError: not one image input of a fixed size, an opset that cannot be converted, or a custom domain.
+        ModelError: not one image input of a fixed size, a custom domain, or an opset that is not convertible.
     """
     prepared = ir.from_proto(_at_opset(model, name))
     InlinePass()(prepared)
@@ -43,6 +44,8 @@ def prepare(model: onnx.ModelProto, name: str) -> ir.Model:
 
 
 def _at_opset(model: onnx.ModelProto, name: str) -> onnx.ModelProto:
+    if not model.graph.node:
+        raise ModelError(f"{name}: has no graph; pass an ONNX image classifier")
     domains = {opset.domain: opset.version for opset in model.opset_import}
     used = {node.domain for node in model.graph.node} | {function.domain for function in model.functions}
     local = {function.domain for function in model.functions}

@@ -9,17 +9,22 @@ from onnx_ir.passes.common import RemoveUnusedNodesPass
 from onnxscript.rewriter import RewriteRule, RewriteRuleSet
 from onnxscript.rewriter.pattern import MatchResult, RewriteRuleClassBase
 
+from vit_edge.host.rewrite.composites import is_op
 
-class Rule(RewriteRuleClassBase):  # type: ignore[misc]  # onnxscript leaves this class untyped
+
+class Rule(RewriteRuleClassBase):
     """One lossless rewrite.
 
-    A subclass states `pattern`, `accept` (None, or why it declines) and `rewrite`, keeps no state between them,
-    and carries two graphs as ONNX text: one on which it fires, and one on which it must not.
+    A subclass states `pattern`, `accept` (None, or why it declines) and `rewrite`, keeps no state between
+    them, and carries two graphs as ONNX text: one on which it fires, and one on which it must not.
     """
 
     FIRES: ClassVar[str]
     HOLDS: ClassVar[str]
     COMMUTES: ClassVar[bool] = False  # also match with the operands of Add and Mul exchanged
+    NEEDS: ClassVar[str | None] = (
+        None  # an operator of the pattern that few graphs have: without it, do not search
+    )
 
     def __init__(self) -> None:
         super().__init__(type(self).__name__)
@@ -29,15 +34,19 @@ class Rule(RewriteRuleClassBase):  # type: ignore[misc]  # onnxscript leaves thi
         """Every spelling of the pattern; most rules have one."""
         return [self.pattern]
 
-    def accept(self, **bindings: Any) -> str | None:
+    def can_match(self, graph: ir.Graph) -> bool:
+        """Whether a search is worth its time: each spelling of a pattern is tried on each node."""
+        return self.NEEDS is None or any(is_op(node, self.NEEDS) for node in graph)
+
+    def accept(self, *args: Any, **bindings: Any) -> str | None:
         """None where the match may be rewritten, else the reason why not."""
         raise NotImplementedError
 
-    def check(self, context: Any, **bindings: Any) -> MatchResult:
-        """onnxscript's hook; keeps the reason of a refusal."""
-        del context
+    def check(self, op: Any, *args: Any, **bindings: Any) -> MatchResult:
+        """The hook of onnxscript; keeps the reason of a refusal."""
+        del op
         result = MatchResult()
-        reason = self.accept(**bindings)
+        reason = self.accept(*args, **bindings)
         if reason is not None:
             self.declined.append(reason)
             result.fail(reason)
@@ -60,14 +69,18 @@ class NodeRule(Rule):
         """One single-node pattern per operator in ROOTS."""
         return [_root_pattern(*_split_domain(root)) for root in self.ROOTS]
 
-    def accept(self, root: ir.Value) -> str | None:  # type: ignore[override]
-        """Ask `accept_node`."""
-        node = root.producer()
-        return "no node" if node is None else self.accept_node(node)
+    def can_match(self, graph: ir.Graph) -> bool:
+        """Whether a root is there."""
+        roots = [_split_domain(root) for root in self.ROOTS]
+        return any(is_op(node, name, domain) for node in graph for domain, name in roots)
 
-    def rewrite(self, op: Any, root: ir.Value) -> Any:
+    def accept(self, root: ir.Value) -> str | None:
+        """Ask `accept_node`."""
+        return self.accept_node(producer_of(root))
+
+    def rewrite(self, op: Any, root: ir.Value) -> ir.Value:
         """Ask `rewrite_node`."""
-        return self.rewrite_node(op, root.producer())
+        return self.rewrite_node(op, producer_of(root))
 
     def accept_node(self, node: ir.Node) -> str | None:
         """None where the node may be rewritten, else the reason why not."""
@@ -90,6 +103,14 @@ def _root_pattern(domain: str, name: str) -> Callable[..., Any]:
     return pattern
 
 
+def producer_of(value: ir.Value) -> ir.Node:
+    """The node that makes a value of which a pattern says that a node makes it."""
+    node = value.producer()
+    if node is None:
+        raise ValueError(f"{value.name} is made by no node")
+    return node
+
+
 Found = TypeVar("Found")
 
 
@@ -109,11 +130,31 @@ class Outcome:
     declined: tuple[str, ...]
 
 
+def _register_constants(graph: ir.Graph) -> None:
+    """Make every constant that a rewrite read an initializer of the graph, each name once.
+
+    Two rewrites may make equal constants, whose names are equal then (`values.constant`); the rewriter keeps
+    only the later one in the graph's table, or renames it without entering it.
+    """
+    for node in graph:
+        for position, value in enumerate(node.inputs):
+            if value is None or value.const_value is None or value.producer() is not None:
+                continue
+            registered = graph.initializers.get(value.name or "")
+            if registered is None:
+                graph.register_initializer(value)
+            elif registered is not value:
+                node.replace_input_with(position, registered)
+
+
 def apply_rule(kind: type[Rule], model: ir.Model) -> Outcome:
     """Apply one rule wherever it matches, in place."""
     rule = kind()
+    if not rule.can_match(model.graph):
+        return Outcome(rule.name, 0, ())
     compiled = [RewriteRule(pattern, rule.rewrite, rule.check, name=rule.name) for pattern in rule.patterns()]
     fired = RewriteRuleSet(compiled, commute=kind.COMMUTES).apply_to_model(model)
     if fired:
+        _register_constants(model.graph)
         RemoveUnusedNodesPass()(model)
     return Outcome(rule.name, fired, tuple(dict.fromkeys(rule.declined)))

@@ -36,8 +36,8 @@ def static_shape(value: ir.Value | None) -> tuple[int, ...] | None:
     """The shape where every dimension is known, else None."""
     if value is None or value.shape is None:
         return None
-    dims = tuple(value.shape)
-    return tuple(int(d) for d in dims) if all(isinstance(d, int) for d in dims) else None  # type: ignore[arg-type]
+    known = tuple(size for size in value.shape if isinstance(size, int))
+    return known if len(known) == len(value.shape) else None
 
 
 def integers(node: ir.Node, name: str, default: Sequence[int] = ()) -> tuple[int, ...]:
@@ -96,17 +96,13 @@ def reshape(op: Any, x: ir.Value, shape: Sequence[int]) -> ir.Value:
 
 def transpose(op: Any, x: ir.Value, perm: Sequence[int]) -> ir.Value:
     """Transpose `x`, whose shape must be known."""
-    dims = static_shape(x)
-    if dims is None:
-        raise ValueError(f"cannot transpose {x.name}: its shape is not static")
+    dims = _known(x)
     return typed(op.Transpose(x, perm=list(perm)), [dims[p] for p in perm], x.dtype or ir.DataType.FLOAT)
 
 
 def flatten(op: Any, x: ir.Value) -> ir.Value:
     """The rank-2 form `(rows, last dimension)` of a value with a known shape."""
-    dims = static_shape(x)
-    if dims is None:
-        raise ValueError(f"cannot flatten {x.name}: its shape is not static")
+    dims = _known(x)
     return reshape(op, x, (math.prod(dims[:-1]), dims[-1]))
 
 
@@ -116,13 +112,13 @@ def linear(op: Any, x: ir.Value, weight: Array, bias: Array | None) -> ir.Value:
     if bias is not None:
         inputs.append(constant(op, bias.astype(np.float32), "bias"))
     made = op.Linear(*inputs, _domain=composites.DOMAIN, _version=1)
-    return typed(made, (_rows(x), weight.shape[1]))
+    return typed(made, (_known(x)[0], weight.shape[1]))
 
 
 def attention(op: Any, q: ir.Value, k: ir.Value, v: ir.Value, heads: int, scale: float) -> ir.Value:
     """An `Attention` composite."""
     made = op.Attention(q, k, v, heads=heads, scale=scale, _domain=composites.DOMAIN, _version=1)
-    return typed(made, (_rows(q), static_shape(v)[1]))  # type: ignore[index]
+    return typed(made, (_known(q)[0], _known(v)[1]))
 
 
 def embed(
@@ -144,20 +140,21 @@ def embed(
 def select(op: Any, x: ir.Value, start: int, stop: int) -> ir.Value:
     """A `SelectTokens` composite."""
     made = op.SelectTokens(x, start=start, stop=stop, _domain=composites.DOMAIN, _version=1)
-    return typed(made, (stop - start, static_shape(x)[1]))  # type: ignore[index]
+    return typed(made, (stop - start, _known(x)[1]))
 
 
-def _rows(x: ir.Value) -> int:
+def _known(x: ir.Value) -> tuple[int, ...]:
+    """The shape of a value on which a rule was accepted, which made sure that it is static."""
     dims = static_shape(x)
     if dims is None:
         raise ValueError(f"{x.name} has no static shape")
-    return dims[0]
+    return dims
 
 
 def linear_behind(value: ir.Value | None) -> ir.Node | None:
     """The Linear that makes `value`, directly or through one Reshape that keeps the columns.
 
-    None where anything else reads the value or the Linear's output, so that the caller may change its weights.
+    None where anything else reads the value or the Linear's output, so that a caller may change its weights.
     """
     if value is None or only_user(value) is None:
         return None

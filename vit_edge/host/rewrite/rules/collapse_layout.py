@@ -1,7 +1,7 @@
 """Collapse chains of Reshape, Transpose, Squeeze, Unsqueeze and Flatten that keep the order of the elements.
 
-A Transpose that only moves dimensions of size one, or a chain whose parts undo one another, is one Reshape, or
-nothing at all. What the chain does is found by running it on element positions (`layout.trace`).
+A Transpose that only moves dimensions of size one, or a chain whose parts undo one another, is one Reshape,
+or nothing at all. What the chain does is found by running it on element positions (`layout.trace`).
 """
 
 from typing import Any, ClassVar
@@ -19,15 +19,15 @@ class CollapseLayout(NodeRule):
 
     ROOTS: ClassVar[tuple[str, ...]] = tuple(kind for kind in REORDERING if kind != "Identity")
     FIRES = """<ir_version: 10, opset_import: ["": 20]>
-        g (float[1,2,3] x) => (float[2,3] y) <int64[2] shape = {2, 3}>
-        <float[2,1,3] a> {
+        g (float[1,2,3] x) => (float[2,3] y) <int64[2] shape = {2, 3},
+         float[2,1,3] a> {
             a = Transpose<perm=[1, 0, 2]>(x)
             b = Reshape(a, shape)
             y = Relu(b)
         }"""
     HOLDS = """<ir_version: 10, opset_import: ["": 20]>
-        g (float[2,2,3] x) => (float[4,3] y) <int64[2] shape = {4, 3}>
-        <float[2,2,3] a> {
+        g (float[2,2,3] x) => (float[4,3] y) <int64[2] shape = {4, 3},
+         float[2,2,3] a> {
             a = Transpose<perm=[1, 0, 2]>(x)
             b = Reshape(a, shape)
             y = Relu(b)

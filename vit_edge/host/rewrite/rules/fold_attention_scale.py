@@ -16,7 +16,7 @@ class FoldAttentionScale(NodeRule):
     ROOTS = ("vit_edge::Attention",)
     FIRES = """<ir_version: 10, opset_import: ["": 20, "vit_edge": 1]>
         g (float[3,2] x, float[3,2] k, float[3,2] v) => (float[3,2] y)
-        <float[2,2] w = {1.0, 2.0, 3.0, 4.0}, float[2] b = {0.5, -0.5}> <float[3,2] q> {
+        <float[2,2] w = {1.0, 2.0, 3.0, 4.0}, float[2] b = {0.5, -0.5}, float[3,2] q> {
             q = vit_edge.Linear(x, w, b)
             y = vit_edge.Attention<heads=1, scale=0.5>(q, k, v)
         }"""

@@ -26,7 +26,8 @@ class FoldLinearScale(NodeRule):
     ROOTS = ("Mul", "Div")
     FIRES = """<ir_version: 10, opset_import: ["": 20, "vit_edge": 1]>
         g (float[3,2] x) => (float[3,2] y)
-        <float[2,2] w = {1.0, 2.0, 3.0, 4.0}, float[2] b = {1.0, 2.0}, float[2] c = {0.5, -0.5}> <float[3,2] a> {
+        <float[2,2] w = {1.0, 2.0, 3.0, 4.0}, float[2] b = {1.0, 2.0}, float[2] c = {0.5, -0.5},
+         float[3,2] a> {
             a = vit_edge.Linear(x, w, b)
             y = Mul(c, a)
         }"""

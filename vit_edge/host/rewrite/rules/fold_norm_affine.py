@@ -16,14 +16,15 @@ class FoldNormAffine(NodeRule):
     ROOTS = ("Mul", "Add")
     FIRES = """<ir_version: 10, opset_import: ["": 20]>
         g (float[2,4] x) => (float[2,4] y)
-        <float[4] gamma = {1.0, 2.0, 0.5, 1.5}, float[4] c = {0.1, 0.2, 0.3, 0.4}> <float[2,4] a, float[2,4] b> {
+        <float[4] gamma = {1.0, 2.0, 0.5, 1.5}, float[4] c = {0.1, 0.2, 0.3, 0.4},
+         float[2,4] a, float[2,4] b> {
             a = LayerNormalization<axis=-1>(x, gamma)
             b = Mul(a, c)
             y = Add(c, b)
         }"""
     HOLDS = """<ir_version: 10, opset_import: ["": 20]>
         g (float[2,4] x) => (float[2,4] y)
-        <float[4] gamma = {1.0, 2.0, 0.5, 1.5}, float[2,1] c = {0.1, 0.2}> <float[2,4] a> {
+        <float[4] gamma = {1.0, 2.0, 0.5, 1.5}, float[2,1] c = {0.1, 0.2}, float[2,4] a> {
             a = LayerNormalization<axis=-1>(x, gamma)
             y = Mul(a, c)
         }"""

@@ -26,7 +26,7 @@ class FoldPaddedPrefix(NodeRule):
     FIRES = """<ir_version: 10, opset_import: ["": 20, "vit_edge": 1]>
         g (float[1,1,2,4] x) => (float[1,3,2] y)
         <float[4,2] w = {1., 2., 3., 4., 5., 6., 7., 8.}, float[2,2] table = {1., 2., 3., 4.},
-         int64[6] pads = {0, 1, 0, 0, 0, 0}, int64[3] shape = {1, 2, 2}> <float[2,2] e, float[1,2,2] r> {
+         int64[6] pads = {0, 1, 0, 0, 0, 0}, int64[3] shape = {1, 2, 2}, float[2,2] e, float[1,2,2] r> {
             e = vit_edge.Embed<patch=[2, 2], prefix=0>(x, w, table)
             r = Reshape(e, shape)
             y = Pad(r, pads)
@@ -34,7 +34,7 @@ class FoldPaddedPrefix(NodeRule):
     HOLDS = """<ir_version: 10, opset_import: ["": 20, "vit_edge": 1]>
         g (float[1,1,2,4] x) => (float[1,3,2] y)
         <float[4,2] w = {1., 2., 3., 4., 5., 6., 7., 8.}, float[2,2] table = {1., 2., 3., 4.},
-         int64[6] pads = {0, 0, 0, 0, 1, 0}, int64[3] shape = {1, 2, 2}> <float[2,2] e, float[1,2,2] r> {
+         int64[6] pads = {0, 0, 0, 0, 1, 0}, int64[3] shape = {1, 2, 2}, float[2,2] e, float[1,2,2] r> {
             e = vit_edge.Embed<patch=[2, 2], prefix=0>(x, w, table)
             r = Reshape(e, shape)
             y = Pad(r, pads)

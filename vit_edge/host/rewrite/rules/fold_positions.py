@@ -28,14 +28,16 @@ class FoldPositions(NodeRule):
     FIRES = """<ir_version: 10, opset_import: ["": 20, "vit_edge": 1]>
         g (float[1,1,2,4] x) => (float[1,2,2] y)
         <float[4,2] w = {1., 2., 3., 4., 5., 6., 7., 8.}, float[2,2] table = {1., 2., 3., 4.},
-         float[1,2,2] positions = {0.5, 0.25, 0.125, 1.}, int64[3] shape = {1, 2, 2}> <float[2,2] e, float[1,2,2] r> {
+         float[1,2,2] positions = {0.5, 0.25, 0.125, 1.}, int64[3] shape = {1, 2, 2},
+         float[2,2] e, float[1,2,2] r> {
             e = vit_edge.Embed<patch=[2, 2], prefix=0>(x, w, table)
             r = Reshape(e, shape)
             y = Add(r, positions)
         }"""
     HOLDS = """<ir_version: 10, opset_import: ["": 20, "vit_edge": 1]>
         g (float[1,1,2,4] x, float[2,2] positions) => (float[2,2] y)
-        <float[4,2] w = {1., 2., 3., 4., 5., 6., 7., 8.}, float[2,2] table = {1., 2., 3., 4.}> <float[2,2] e> {
+        <float[4,2] w = {1., 2., 3., 4., 5., 6., 7., 8.}, float[2,2] table = {1., 2., 3., 4.},
+         float[2,2] e> {
             e = vit_edge.Embed<patch=[2, 2], prefix=0>(x, w, table)
             y = Add(e, positions)
         }"""

@@ -1,7 +1,7 @@
 """Constant tokens joined to Embed (CLS, distillation, register tokens) become prefix rows of its table.
 
-Source: Dosovitskiy et al. 2021 (CLS); Touvron et al. 2021 (distillation token); Darcet et al. 2024 (registers,
-which stand between the CLS token and the patches).
+Source: Dosovitskiy et al. 2021 (CLS); Touvron et al. 2021 (distillation token); Darcet et al. 2024
+(registers, which stand between the CLS token and the patches).
 """
 
 from typing import Any
@@ -31,7 +31,7 @@ class FoldPrefix(NodeRule):
     FIRES = """<ir_version: 10, opset_import: ["": 20, "vit_edge": 1]>
         g (float[1,1,2,4] x) => (float[1,3,2] y)
         <float[4,2] w = {1., 2., 3., 4., 5., 6., 7., 8.}, float[2,2] table = {1., 2., 3., 4.},
-         float[1,1,2] cls = {0.5, 0.25}, int64[3] shape = {1, 2, 2}> <float[2,2] e, float[1,2,2] r> {
+         float[1,1,2] cls = {0.5, 0.25}, int64[3] shape = {1, 2, 2}, float[2,2] e, float[1,2,2] r> {
             e = vit_edge.Embed<patch=[2, 2], prefix=0>(x, w, table)
             r = Reshape(e, shape)
             y = Concat<axis=1>(cls, r)
@@ -39,7 +39,7 @@ class FoldPrefix(NodeRule):
     HOLDS = """<ir_version: 10, opset_import: ["": 20, "vit_edge": 1]>
         g (float[1,1,2,4] x) => (float[1,3,2] y)
         <float[4,2] w = {1., 2., 3., 4., 5., 6., 7., 8.}, float[2,2] table = {1., 2., 3., 4.},
-         float[1,1,2] last = {0.5, 0.25}, int64[3] shape = {1, 2, 2}> <float[2,2] e, float[1,2,2] r> {
+         float[1,1,2] last = {0.5, 0.25}, int64[3] shape = {1, 2, 2}, float[2,2] e, float[1,2,2] r> {
             e = vit_edge.Embed<patch=[2, 2], prefix=0>(x, w, table)
             r = Reshape(e, shape)
             y = Concat<axis=1>(r, last)

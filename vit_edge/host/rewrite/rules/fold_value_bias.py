@@ -13,19 +13,19 @@ from vit_edge.host.rewrite.values import attention, integer, linear, linear_part
 
 
 class FoldValueBias(NodeRule):
-    """Linear(Attention(q, k, Linear(x, Wv, bv)), W, b) -> Linear(Attention(q, k, Linear(x, Wv)), W, b + bv @ W)."""
+    """Linear(Attention(q, k, xWv + bv), W, b) -> Linear(Attention(q, k, xWv), W, b + bv @ W)."""
 
     ROOTS = ("vit_edge::Linear",)
     FIRES = """<ir_version: 10, opset_import: ["": 20, "vit_edge": 1]>
         g (float[3,2] q, float[3,2] k, float[3,2] x) => (float[3,2] y)
-        <float[2,2] w = {1.0, 2.0, 3.0, 4.0}, float[2] b = {0.5, -0.5}> <float[3,2] v, float[3,2] a> {
+        <float[2,2] w = {1.0, 2.0, 3.0, 4.0}, float[2] b = {0.5, -0.5}, float[3,2] v, float[3,2] a> {
             v = vit_edge.Linear(x, w, b)
             a = vit_edge.Attention<heads=1, scale=0.5>(q, k, v)
             y = vit_edge.Linear(a, w, b)
         }"""
     HOLDS = """<ir_version: 10, opset_import: ["": 20, "vit_edge": 1]>
         g (float[3,2] q, float[3,2] k, float[3,2] x) => (float[3,2] y, float[3,2] a)
-        <float[2,2] w = {1.0, 2.0, 3.0, 4.0}, float[2] b = {0.5, -0.5}> <float[3,2] v> {
+        <float[2,2] w = {1.0, 2.0, 3.0, 4.0}, float[2] b = {0.5, -0.5}, float[3,2] v> {
             v = vit_edge.Linear(x, w, b)
             a = vit_edge.Attention<heads=1, scale=0.5>(q, k, v)
             y = vit_edge.Linear(a, w, b)

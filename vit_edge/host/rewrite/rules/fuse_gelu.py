@@ -19,6 +19,7 @@ class FuseGelu(Rule):
     """Div (or Mul), Erf, Add, Mul, Mul -> Gelu, whichever of the three factors are multiplied first."""
 
     COMMUTES = True
+    NEEDS = "Erf"
     FIRES = """<ir_version: 10, opset_import: ["": 20]>
         g (float[2,3] x) => (float[2,3] y) <float root = {1.4142135}, float one = {1.0}, float half = {0.5}> {
             a = Div(x, root)
@@ -37,14 +38,14 @@ class FuseGelu(Rule):
         }"""
 
     def pattern(self, op: Any, x: Any, root: Any, one: Any, half: Any) -> Any:
-        """x / root, the half last."""
+        """Division by the root, the half last."""
         return op.Mul(op.Mul(x, op.Add(op.Erf(op.Div(x, root)), one)), half)
 
     def patterns(self) -> list[Callable[..., Any]]:
         """The two ways to scale and the three orders of the factors."""
         return [functools.partial(_spelled, scale, order) for scale in ("Div", "Mul") for order in range(3)]
 
-    def accept(  # type: ignore[override]
+    def accept(
         self,
         one: ir.Value,
         half: ir.Value,

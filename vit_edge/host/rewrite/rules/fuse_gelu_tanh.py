@@ -18,9 +18,11 @@ class FuseGeluTanh(Rule):
     """Pow (or Mul Mul), Mul, Add, Mul, Tanh, Add, Mul, Mul -> Gelu(approximate="tanh")."""
 
     COMMUTES = True
+    NEEDS = "Tanh"
     FIRES = """<ir_version: 10, opset_import: ["": 20]>
         g (float[2,3] x) => (float[2,3] y)
-        <float three = {3.0}, float k = {0.044715}, float r = {0.7978845}, float one = {1.0}, float half = {0.5}> {
+        <float three = {3.0}, float k = {0.044715}, float r = {0.7978845},
+         float one = {1.0}, float half = {0.5}> {
             cube = Pow(x, three)
             a = Mul(cube, k)
             b = Add(x, a)
@@ -32,7 +34,8 @@ class FuseGeluTanh(Rule):
         }"""
     HOLDS = """<ir_version: 10, opset_import: ["": 20]>
         g (float[2,3] x) => (float[2,3] y)
-        <float three = {3.0}, float k = {0.05}, float r = {0.7978845}, float one = {1.0}, float half = {0.5}> {
+        <float three = {3.0}, float k = {0.05}, float r = {0.7978845},
+         float one = {1.0}, float half = {0.5}> {
             cube = Pow(x, three)
             a = Mul(cube, k)
             b = Add(x, a)
@@ -55,7 +58,7 @@ class FuseGeluTanh(Rule):
             for order in range(3)
         ]
 
-    def accept(  # type: ignore[override]
+    def accept(
         self,
         k: ir.Value,
         root: ir.Value,

@@ -18,6 +18,7 @@ class FuseLayerNormalization(Rule):
     """ReduceMean, Sub, Pow, ReduceMean, Add, Sqrt, Div over the last axis -> LayerNormalization."""
 
     COMMUTES = True
+    NEEDS = "Sqrt"
     FIRES = """<ir_version: 10, opset_import: ["": 20]>
         g (float[2,4] x) => (float[2,4] y)
         <int64[1] axes = {-1}, float two = {2.0}, float eps = {0.001}> {
@@ -51,7 +52,7 @@ class FuseLayerNormalization(Rule):
         """The square as Pow or as a product."""
         return [self.pattern, _with_product]
 
-    def accept(  # type: ignore[override]
+    def accept(
         self,
         x: ir.Value,
         axes: ir.Value,

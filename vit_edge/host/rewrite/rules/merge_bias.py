@@ -17,21 +17,21 @@ from vit_edge.host.rewrite.values import (
 
 
 class MergeBias(NodeRule):
-    """Linear(x, W, b) + c -> Linear(x, W, b + c), also through the Reshape that restores the leading dimensions."""
+    """Linear(x, W, b) + c -> Linear(x, W, b + c), also through the Reshape to the leading dimensions."""
 
     ROOTS = ("Add",)
     FIRES = """<ir_version: 10, opset_import: ["": 20, "vit_edge": 1]>
         g (float[3,2] x) => (float[1,3,2] y)
-        <float[2,2] w = {1.0, 2.0, 3.0, 4.0}, float[2] c = {0.5, -0.5}, int64[3] shape = {1, 3, 2}>
-        <float[3,2] a, float[1,3,2] r> {
+        <float[2,2] w = {1.0, 2.0, 3.0, 4.0}, float[2] c = {0.5, -0.5}, int64[3] shape = {1, 3, 2},
+         float[3,2] a, float[1,3,2] r> {
             a = vit_edge.Linear(x, w)
             r = Reshape(a, shape)
             y = Add(r, c)
         }"""
     HOLDS = """<ir_version: 10, opset_import: ["": 20, "vit_edge": 1]>
         g (float[3,2] x) => (float[3,2] y)
-        <float[2,2] w = {1.0, 2.0, 3.0, 4.0}, float[3,1] c = {0.5, -0.5, 1.0}>
-        <float[3,2] a> {
+        <float[2,2] w = {1.0, 2.0, 3.0, 4.0}, float[3,1] c = {0.5, -0.5, 1.0},
+         float[3,2] a> {
             a = vit_edge.Linear(x, w)
             y = Add(a, c)
         }"""

@@ -30,7 +30,8 @@ class MergeQkv(NodeRule):
     FIRES = """<ir_version: 10, opset_import: ["": 20, "vit_edge": 1]>
         g (float[3,2] x) => (float[3,2] y)
         <float[2,2] wq = {1.0, 2.0, 3.0, 4.0}, float[2,2] wk = {2.0, 1.0, 3.0, 1.0},
-         float[2,2] wv = {0.0, 2.0, 1.0, 4.0}, float[2] b = {0.5, -0.5}> <float[3,2] q, float[3,2] k, float[3,2] v> {
+         float[2,2] wv = {0.0, 2.0, 1.0, 4.0}, float[2] b = {0.5, -0.5},
+         float[3,2] q, float[3,2] k, float[3,2] v> {
             q = vit_edge.Linear(x, wq, b)
             k = vit_edge.Linear(x, wk)
             v = vit_edge.Linear(x, wv)
@@ -38,7 +39,8 @@ class MergeQkv(NodeRule):
         }"""
     HOLDS = """<ir_version: 10, opset_import: ["": 20, "vit_edge": 1]>
         g (float[3,2] x, float[3,2] z, float[3,2] v) => (float[3,2] y)
-        <float[2,2] wq = {1.0, 2.0, 3.0, 4.0}, float[2,2] wk = {2.0, 1.0, 3.0, 1.0}> <float[3,2] q, float[3,2] k> {
+        <float[2,2] wq = {1.0, 2.0, 3.0, 4.0}, float[2,2] wk = {2.0, 1.0, 3.0, 1.0},
+         float[3,2] q, float[3,2] k> {
             q = vit_edge.Linear(x, wq)
             k = vit_edge.Linear(z, wk)
             y = vit_edge.Attention<heads=1, scale=1.0>(q, k, v)
@@ -68,7 +70,8 @@ class MergeQkv(NodeRule):
         rows = matched(static_shape(merged), node)[0]
         for i, output, size in zip(shared, split, sizes, strict=True):
             values[i] = typed(output, (rows, size))
-        return attention(op, *values, heads=integer(node, "heads"), scale=number(node, "scale"))
+        q, k, v = values
+        return attention(op, q, k, v, heads=integer(node, "heads"), scale=number(node, "scale"))
 
 
 def _shared(node: ir.Node) -> list[int]:

@@ -1,17 +1,19 @@
 """MatMul, Softmax, MatMul, however the heads were split, becomes Attention on three Linears.
 
-Source: Vaswani et al. 2017; Dosovitskiy et al. 2021, appendix A. Where q, k and v come from is found by running
-the layout operators on element positions, so split, packed, interleaved and batch-second projections are one
-case: the columns of the projections are put into head order, and the scale is collected wherever it stands.
+Source: Vaswani et al. 2017; Dosovitskiy et al. 2021, appendix A. Where q, k and v come from is found by
+running the layout operators on element positions, so split, packed, interleaved and batch-second projections
+are one case: the columns of the projections are put into head order, and the scale is collected wherever it
+stands.
 """
 
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
 import onnx_ir as ir
 
 from vit_edge.host.rewrite.composites import LINEAR, is_composite, is_op
-from vit_edge.host.rewrite.layout import REORDERING, SELECTING, Trace, trace
+from vit_edge.host.rewrite.layout import REORDERING, RESHAPING, SELECTING, Indices, Trace, trace
 from vit_edge.host.rewrite.rule import NodeRule, matched
 from vit_edge.host.rewrite.values import (
     attention,
@@ -27,7 +29,7 @@ from vit_edge.host.rewrite.values import (
 
 class _Operand(NamedTuple):
     source: ir.Value  # (tokens, any columns)
-    columns: "np.ndarray[Any, np.dtype[np.int64]]"  # (heads * head_dim,) the source's column of each of ours
+    columns: Indices  # (heads * head_dim,) the source's column of each of ours
     heads: int
     tokens: int
 
@@ -41,9 +43,10 @@ class RaiseAttention(NodeRule):
         <float[4,4] wq = {1.,2.,3.,4., 4.,3.,2.,1., 0.,1.,0.,1., 1.,0.,1.,0.},
          float[4,4] wk = {1.,0.,3.,0., 4.,0.,2.,0., 0.,1.,0.,1., 1.,1.,1.,0.},
          float[4,4] wv = {1.,2.,0.,4., 4.,0.,2.,1., 0.,1.,3.,1., 1.,0.,1.,2.},
-         int64[4] split = {1, 3, 2, 2}, float scale = {0.5}>
-        <float[3,4] q0, float[3,4] k0, float[3,4] v0, float[1,3,2,2] q1, float[1,3,2,2] k1, float[1,3,2,2] v1,
-         float[1,2,3,2] q, float[1,2,2,3] k, float[1,2,3,2] v, float[1,2,3,3] s, float[1,2,3,3] t, float[1,2,3,3] p> {
+         int64[4] split = {1, 3, 2, 2}, float scale = {0.5},
+         float[3,4] q0, float[3,4] k0, float[3,4] v0, float[1,3,2,2] q1, float[1,3,2,2] k1, float[1,3,2,2] v1,
+         float[1,2,3,2] q, float[1,2,2,3] k, float[1,2,3,2] v,
+         float[1,2,3,3] s, float[1,2,3,3] t, float[1,2,3,3] p> {
             q0 = vit_edge.Linear(x, wq)
             k0 = vit_edge.Linear(x, wk)
             v0 = vit_edge.Linear(x, wv)
@@ -69,7 +72,7 @@ class RaiseAttention(NodeRule):
 
     def accept_node(self, node: ir.Node) -> str | None:
         """The left operand is a Softmax over the keys, and q, k, v are plain projections."""
-        if not is_op(node.inputs[0], "Softmax"):
+        if _softmax(node) is None:
             return "not a product of attention probabilities"
         found = _match(node)
         return found if isinstance(found, str) else None
@@ -80,7 +83,7 @@ class RaiseAttention(NodeRule):
         if isinstance(found, str):
             raise ValueError(f"{node.name}: rewrite called on a node that was not accepted: {found}")
         (q, k, v), scale = found
-        parts = [_projected(op, operand) for operand in (q, k, v)]
+        parts = (_projected(op, q), _projected(op, k), _projected(op, v))
         made = attention(op, *parts, heads=q.heads, scale=scale)
         width = v.columns.size // v.heads
         split = transpose(op, reshape(op, made, (1, q.tokens, v.heads, width)), (0, 2, 1, 3))
@@ -89,14 +92,14 @@ class RaiseAttention(NodeRule):
 
 def _match(node: ir.Node) -> tuple[tuple[_Operand, _Operand, _Operand], float] | str:
     """((q, k, v), scale), or why this is not the attention of a ViT."""
-    softmax = matched(node.inputs[0], node).producer()
+    softmax = _softmax(node)
     scores = None if softmax is None else softmax.inputs[0]
     shape = static_shape(scores)
     if softmax is None or scores is None or shape is None:
         return "the scores have no static shape"
     if integer(softmax, "axis", -1) not in (-1, len(shape) - 1):
         return "Softmax is not over the last axis"
-    product = trace(scores, through=(), scales=True)
+    product = _rows_kept(scores, scales=True)
     if product is None or not is_op(product.source, "MatMul"):
         return f"the scores come from {_maker(scores)}, not from a scaled product of queries and keys"
     inner = matched(product.source.producer(), node)
@@ -109,7 +112,8 @@ def _match(node: ir.Node) -> tuple[tuple[_Operand, _Operand, _Operand], float] |
         if isinstance(operand, str):
             return f"the {name} {operand}"
     q, k, v = (operand for operand in operands if not isinstance(operand, str))
-    if not q.heads == k.heads == v.heads or k.tokens != v.tokens or q.columns.size != k.columns.size:
+    widths = {operand.columns.size for operand in (q, k, v)}
+    if not q.heads == k.heads == v.heads or k.tokens != v.tokens or len(widths) > 1:
         return "queries, keys and values differ in heads, tokens or width"
     scales = [found.scale for found in traces if found is not None]
     if scales[2] != 1.0:
@@ -117,35 +121,59 @@ def _match(node: ir.Node) -> tuple[tuple[_Operand, _Operand, _Operand], float] |
     return (q, k, v), product.scale * scales[0] * scales[1]
 
 
+def _softmax(node: ir.Node) -> ir.Node | None:
+    """The Softmax that makes the left operand; opset 11 and 12 put it between Reshapes to (rows, keys)."""
+    found = None if node.inputs[0] is None else _rows_kept(node.inputs[0], scales=False)
+    return found.source.producer() if found is not None and is_op(found.source, "Softmax") else None
+
+
+def _rows_kept(value: ir.Value, *, scales: bool) -> Trace | None:
+    """Follow `value` back through Reshapes that keep its last axis whole."""
+    found = trace(value, through=RESHAPING, scales=scales)
+    shape = None if found is None else static_shape(found.source)
+    return found if found is not None and shape and shape[-1:] == found.index.shape[-1:] else None
+
+
 def _operand(found: Trace | None, *, transposed: bool) -> _Operand | str:
     """Read a (…, heads, tokens, head_dim) layout off the element positions of one operand."""
     shape = None if found is None else static_shape(found.source)
     if found is None or shape is None:
         return "have no static shape"
-    index = found.index
-    if index.ndim < 3 or any(size != 1 for size in index.shape[:-3]):
-        return f"have the shape {index.shape}, not one image's (heads, tokens, head_dim)"
-    index = index.reshape(index.shape[-3:])
-    index = index.transpose(0, 2, 1) if transposed else index
-    tokens, width = index.shape[1], shape[-1]
-    columns = index % width
-    if not np.array_equal(index // width, np.broadcast_to(np.arange(tokens)[:, None], index.shape)):
+    whole = found.index
+    if whole.ndim < 3 or any(size != 1 for size in whole.shape[:-3]):
+        return f"have the shape {whole.shape}, not one image's (heads, tokens, head_dim)"
+    index: Indices = whole[(0,) * (whole.ndim - 3)]
+    index = np.swapaxes(index, 1, 2) if transposed else index
+    heads, tokens = index.shape[:2]
+    order = _columns(index, shape)
+    if not is_composite(found.source, LINEAR) and not np.array_equal(order, np.arange(shape[-1])):
+        return f"come from {_maker(found.source)}, not from a linear projection"
+    return order if isinstance(order, str) else _Operand(found.source, order, heads, tokens)
+
+
+def _columns(index: Indices, shape: tuple[int, ...]) -> Indices | str:
+    """The source's column of each of ours, where `index` (heads, tokens, head_dim) puts tokens apart."""
+    if index.shape[1] != math.prod(shape[:-1]):
+        return "are some of the projected tokens only"
+    columns = index % shape[-1]
+    if not np.array_equal(
+        index // shape[-1], np.broadcast_to(np.arange(index.shape[1])[:, None], index.shape)
+    ):
         return "mix tokens"
     if not np.array_equal(columns, np.broadcast_to(columns[:, :1], columns.shape)):
         return "take different columns for different tokens"
-    order = columns[:, 0].reshape(-1)
-    if not is_composite(found.source, LINEAR) and not np.array_equal(order, np.arange(width)):
-        return f"are a part of {_maker(found.source)}, not of a linear projection"
-    return _Operand(found.source, order, index.shape[0], tokens)
+    order: Indices = columns[:, 0].reshape(-1)
+    return order
 
 
 def _projected(op: Any, operand: _Operand) -> ir.Value:
     """The operand as (tokens, dim) in head order."""
     node = operand.source.producer()
-    width = matched(static_shape(operand.source), node)[-1] if node is not None else operand.columns.size  # type: ignore[arg-type]
-    if node is None or not is_composite(node, LINEAR) or np.array_equal(operand.columns, np.arange(width)):
+    if node is None or not is_composite(node, LINEAR):
         return flatten(op, operand.source)
     x, weight, bias = linear_parts(node)
+    if np.array_equal(operand.columns, np.arange(weight.shape[1])):
+        return operand.source
     return linear(op, x, weight[:, operand.columns], None if bias is None else bias[operand.columns])
 
 

@@ -34,7 +34,8 @@ class RaiseGemm(NodeRule):
         if len(node.inputs) > 2 and node.inputs[2] is not None:
             bias = constant_of(node.inputs[2])
             columns = weight.shape[0] if integer(node, "transB") else weight.shape[1]
-            if bias is None or bias.size not in (1, columns) or bias.shape[-1:] not in ((), (1,), (columns,)):
+            per_column = bias is not None and bias.size == columns and bias.shape[-1:] == (columns,)
+            if bias is None or not (bias.size == 1 or per_column):
                 return "the bias is not a constant with one value per column"
         return None
 

@@ -16,7 +16,8 @@ class RaiseMatMul(NodeRule):
     FIRES = """<ir_version: 10, opset_import: ["": 20]>
         g (float[1,3,2] x) => (float[1,3,2] y) <float[2,2] w = {1.0, 2.0, 3.0, 4.0}> { y = MatMul(x, w) }"""
     HOLDS = """<ir_version: 10, opset_import: ["": 20]>
-        g (float[1,3,2] x) => (float[1,2,2] y) <float[2,3] w = {1.0, 2.0, 3.0, 4.0, 5.0, 6.0}> { y = MatMul(w, x) }"""
+        g (float[1,3,2] x) => (float[1,2,2] y)
+        <float[2,3] w = {1.0, 2.0, 3.0, 4.0, 5.0, 6.0}> { y = MatMul(w, x) }"""
 
     def accept_node(self, node: ir.Node) -> str | None:
         """The right operand is a constant float32 matrix and the left one is not constant."""

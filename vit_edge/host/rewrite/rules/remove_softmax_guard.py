@@ -9,13 +9,14 @@ from typing import Any
 import onnx_ir as ir
 
 from vit_edge.host.rewrite.composites import is_op
-from vit_edge.host.rewrite.rule import Rule
-from vit_edge.host.rewrite.values import constant_of, scalar_of
+from vit_edge.host.rewrite.rule import Rule, producer_of
+from vit_edge.host.rewrite.values import constant_of, integer, scalar_of
 
 
 class RemoveSoftmaxGuard(Rule):
     """Where(IsNaN(Softmax(s)), 0, Softmax(s)) -> Softmax(s)."""
 
+    NEEDS = "IsNaN"
     FIRES = """<ir_version: 10, opset_import: ["": 20]>
         g (float[2,3] s) => (float[2,3] y) <float zero = {0.0}> {
             p = Softmax<axis=-1>(s)
@@ -48,6 +49,6 @@ class RemoveSoftmaxGuard(Rule):
 
     def rewrite(self, op: Any, scores: ir.Value, probabilities: ir.Value, **_: Any) -> ir.Value:
         """Softmax alone."""
-        axis = probabilities.producer().attributes["axis"]  # type: ignore[union-attr]
-        made: ir.Value = op.Softmax(scores, axis=axis.as_int())
+        axis = integer(producer_of(probabilities), "axis", -1)
+        made: ir.Value = op.Softmax(scores, axis=axis)
         return made

@@ -1,4 +1,4 @@
-"""Several selections from one value first share the range that covers them, so that `sink_select` can move it.
+"""Several selections from one value share the range that covers them, so that `sink_select` can move it.
 
 A distilled DeiT reads its CLS and its distillation token: two selections become one of two tokens.
 """

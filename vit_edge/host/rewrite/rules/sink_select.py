@@ -31,7 +31,7 @@ class SinkSelect(NodeRule):
     ROOTS = ("vit_edge::SelectTokens",)
     FIRES = """<ir_version: 10, opset_import: ["": 20, "vit_edge": 1]>
         g (float[4,2] x, float[4,2] r) => (float[1,2] y)
-        <float[2,2] w = {1.0, 2.0, 3.0, 4.0}> <float[4,2] a, float[4,2] b, float[4,2] c> {
+        <float[2,2] w = {1.0, 2.0, 3.0, 4.0}, float[4,2] a, float[4,2] b, float[4,2] c> {
             a = vit_edge.Linear(x, w)
             b = Gelu(a)
             c = Add(b, r)

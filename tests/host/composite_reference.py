@@ -1,0 +1,78 @@
+"""A numpy reference of the five composite operators, written from their definition, not from lowering."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+import onnx_ir as ir
+from onnx.reference import ReferenceEvaluator
+from onnx.reference.op_run import OpRun
+
+Array = npt.NDArray[Any]
+
+
+class Embed(OpRun):
+    op_domain = "vit_edge"
+
+    def _run(self, image: Array, weight: Array, table: Array, patch: list[int], prefix: int) -> tuple[Array]:
+        _, _, height, width = image.shape
+        patches = [
+            image[0, :, top : top + patch[0], left : left + patch[1]].reshape(-1)
+            for top in range(0, height, patch[0])
+            for left in range(0, width, patch[1])
+        ]
+        return (np.pad(np.stack(patches) @ weight, ((prefix, 0), (0, 0))) + table,)
+
+
+class Linear(OpRun):
+    op_domain = "vit_edge"
+
+    def _run(self, x: Array, weight: Array, bias: Array | None = None) -> tuple[Array]:
+        return (np.einsum("ri,io->ro", x, weight) + (0 if bias is None else bias),)
+
+
+class Attention(OpRun):
+    op_domain = "vit_edge"
+
+    def _run(self, q: Array, k: Array, v: Array, heads: int, scale: float, **_: Any) -> tuple[Array]:
+        # The evaluator passes the attributes of ONNX's own Attention too, being of the same name.
+        mixed = []
+        for parts in zip(*(np.split(x, heads, axis=1) for x in (q, k, v)), strict=True):
+            weights = np.exp(parts[0] @ parts[1].T * np.float32(scale))
+            mixed.append(weights / weights.sum(axis=1, keepdims=True) @ parts[2])
+        return (np.concatenate(mixed, axis=1),)
+
+
+class SelectTokens(OpRun):
+    op_domain = "vit_edge"
+
+    def _run(self, x: Array, start: int, stop: int) -> tuple[Array]:
+        return (x[start:stop],)
+
+
+class MeanTokens(OpRun):
+    op_domain = "vit_edge"
+
+    def _run(self, x: Array) -> tuple[Array]:
+        return (x.mean(axis=0, keepdims=True),)
+
+
+COMPOSITES = [Embed, Linear, Attention, SelectTokens, MeanTokens]
+
+
+def evaluate(model: onnx.ModelProto | ir.Model, feeds: Mapping[str, Array]) -> list[Array]:
+    """Every output of a graph of standard operators and composites."""
+    proto = ir.to_proto(model) if isinstance(model, ir.Model) else model
+    evaluator = ReferenceEvaluator(proto, new_ops=COMPOSITES)
+    return [np.asarray(output) for output in evaluator.run(None, dict(feeds))]
+
+
+def random_feeds(model: onnx.ModelProto, seed: int = 0) -> dict[str, Array]:
+    """Normal float32 values for every input, shapes as the graph declares them."""
+    generator = np.random.default_rng(seed)
+    shapes = {
+        value.name: [dim.dim_value for dim in value.type.tensor_type.shape.dim] for value in model.graph.input
+    }
+    return {name: generator.normal(size=shape).astype(np.float32) for name, shape in shapes.items()}

@@ -1,0 +1,191 @@
+"""Every source becomes the same canonical graph, and its lowering computes what the source computed.
+
+Reference: onnxruntime on the graph as torch exported it. The weights are float32 and the logits of order one,
+so a rewrite that is exact in real numbers stays far below the tolerance.
+"""
+
+import dataclasses
+import functools
+
+import numpy as np
+import onnx
+import pytest
+from onnx import numpy_helper
+
+from tests.host.vit_forms import FORMS, Array, Export, exported, run
+from vit_edge.host.lower.embed import Normalisation
+from vit_edge.host.lower.model import LowerSettings, lower
+from vit_edge.host.rewrite.canonical import Canonical, canonicalise
+from vit_edge.spec import InputForm
+
+TOLERANCE = 1e-4  # of a logit
+IMAGES = 4
+NORMAL = Normalisation(np.asarray([0.5, 0.4, 0.3], np.float32), np.asarray([0.2, 0.3, 0.25], np.float32))
+
+
+def _dynamo(opset: int, batch: int | None = None) -> Export:
+    return Export(True, opset, batch)
+
+
+def _script(opset: int, batch: int | None = None) -> Export:
+    return Export(False, opset, batch)
+
+
+CASES = [
+    (form, how)
+    for form, ways in {
+        "own": (_dynamo(20), _script(17, 4)),
+        "own-wide": (_dynamo(20, 1), _script(13)),
+        "own-distilled": (_dynamo(18),),
+        "own-registers-mean": (_dynamo(20, 4), _script(17)),
+        "vit-eager": (
+            _dynamo(20),
+            _script(11),
+            _script(11, 4),
+            _script(12, 1),
+            _script(13, 1),
+            _script(17, 4),
+        ),
+        "vit-sdpa": (_dynamo(20), _dynamo(18, 4), _script(14), _script(17, 4)),
+        "vit-tanh": (_dynamo(20), _script(14)),
+        "deit": (_dynamo(20), _script(17, 1)),
+        "deit-distilled": (_dynamo(20), _script(17, 4)),
+        "dinov2": (_dynamo(20), _script(17), _script(17, 1)),
+        "dinov2-registers": (_dynamo(18, 4),),
+        "timm-packed": (_dynamo(20), _script(16, 4)),
+        "timm-split": (_dynamo(18, 1), _script(13)),
+        "timm-tanh": (_script(17),),
+        "torchvision": (_dynamo(20), _script(17), _script(17, 4)),
+        "mean-relu": (_dynamo(20), _script(13, 4)),
+    }.items()
+    for how in ways
+]
+EVERY_SOURCE = pytest.mark.parametrize(("form", "how"), CASES, ids=[f"{form}-{how}" for form, how in CASES])
+
+
+@functools.cache
+def _canonical(form: str, how: Export) -> Canonical:
+    return canonicalise(exported(form, how), form)
+
+
+def _pixels(form: str) -> Array:
+    """Random uint8 images (N, H, W, C)."""
+    height, width = FORMS[form].expected.image
+    return np.random.default_rng(7).integers(0, 256, (IMAGES, height, width, 3), np.uint8)
+
+
+def _normalised(pixels: Array) -> Array:
+    scaled = (pixels.astype(np.float32) / np.float32(255) - NORMAL.mean) / NORMAL.std
+    return np.ascontiguousarray(scaled.transpose(0, 3, 1, 2), np.float32)
+
+
+@functools.cache
+def _expected(form: str, how: Export) -> Array:
+    return run(exported(form, how), _normalised(_pixels(form)))
+
+
+def _operators(model: onnx.ModelProto) -> list[str]:
+    return [node.op_type for node in model.graph.node]
+
+
+@EVERY_SOURCE
+def test_a_source_fulfils_the_contract(form: str, how: Export) -> None:
+    canonical = _canonical(form, how)
+    assert canonical.refusal is None
+    assert canonical.description == FORMS[form].expected
+
+
+@EVERY_SOURCE
+def test_rewriting_leaves_the_given_model_alone(form: str, how: Export) -> None:
+    given = exported(form, how)
+    before = given.SerializeToString(deterministic=True)
+    _canonical.__wrapped__(form, how)
+    assert given.SerializeToString(deterministic=True) == before
+
+
+@EVERY_SOURCE
+@pytest.mark.parametrize("batch", [None, 1, 3])
+def test_lowered_pixel_values_give_the_logits_of_the_source(
+    form: str, how: Export, batch: int | None
+) -> None:
+    images, expected = _normalised(_pixels(form)), _expected(form, how)
+    lowered = lower(_canonical(form, how), LowerSettings(batch))
+    for count in (1, IMAGES) if batch is None else (batch,):
+        assert np.abs(run(lowered, images[:count]) - expected[:count]).max() < TOLERANCE
+
+
+@EVERY_SOURCE
+@pytest.mark.parametrize("batch", [None, 1, 3])
+def test_lowered_pixels_give_the_logits_of_the_source(form: str, how: Export, batch: int | None) -> None:
+    pixels, expected = _pixels(form), _expected(form, how)
+    lowered = lower(_canonical(form, how), LowerSettings(batch, InputForm.PIXELS, NORMAL))
+    for count in (1, IMAGES) if batch is None else (batch,):
+        assert np.abs(run(lowered, pixels[:count]) - expected[:count]).max() < TOLERANCE
+
+
+@EVERY_SOURCE
+def test_rewriting_a_lowered_graph_gives_the_same_graph(form: str, how: Export) -> None:
+    once = lower(_canonical(form, how), LowerSettings())
+    again = canonicalise(once, form)
+    twice = lower(again, LowerSettings())
+    assert again.description == FORMS[form].expected
+    assert _operators(twice) == _operators(once)
+    images = _normalised(_pixels(form))
+    assert np.abs(run(twice, images) - run(once, images)).max() < TOLERANCE
+
+
+@pytest.mark.parametrize("form", ["vit-eager", "torchvision", "timm-split"])
+def test_two_exporters_give_the_same_graph(form: str) -> None:
+    hows = [how for name, how in CASES if name == form]
+    lowered = [lower(_canonical(form, how), LowerSettings()) for how in hows]
+    assert len({tuple(_operators(model)) for model in lowered}) == 1
+    images = _normalised(_pixels(form))
+    logits = [run(model, images) for model in lowered]
+    assert max(np.abs(other - logits[0]).max() for other in logits) < TOLERANCE
+
+
+@EVERY_SOURCE
+def test_a_lowered_file_is_portable(form: str, how: Export) -> None:
+    lowered = lower(_canonical(form, how), LowerSettings())
+    onnx.checker.check_model(lowered, full_check=True)
+    assert [(opset.domain, opset.version) for opset in lowered.opset_import] == [("", 20)]
+    assert lowered.ir_version == 10
+    assert [value.name for value in lowered.graph.input] == ["pixel_values"]
+    assert [value.name for value in lowered.graph.output] == ["logits"]
+    arrays = [numpy_helper.to_array(tensor) for tensor in lowered.graph.initializer]
+    assert {array.dtype.name for array in arrays} <= {"float32", "int64"}
+
+
+@EVERY_SOURCE
+def test_a_lowered_file_holds_nothing_that_an_exporter_left(form: str, how: Export) -> None:
+    expected = FORMS[form].expected
+    operators = _operators(lower(_canonical(form, how), LowerSettings()))
+    count = {kind: operators.count(kind) for kind in set(operators)}
+    assert count["Softmax"] == expected.depth
+    assert count["LayerNormalization"] >= 2 * expected.depth + 1
+    assert count["Conv"] == 1
+    assert not {"Where", "IsNaN", "Expand", "Shape", "Erf", "Tanh", "Pow", "Sqrt", "Cast"} & set(operators)
+
+
+def test_the_attention_scale_and_the_biases_of_keys_and_values_are_gone() -> None:
+    canonical = _canonical("vit-eager", _dynamo(20))
+    for node in canonical.model.graph:
+        if node.domain == "vit_edge" and node.op_type == "Attention":
+            assert node.attributes["scale"].as_float() == 1.0
+    fired = {outcome.rule: outcome.fired for outcome in canonical.outcomes}
+    assert fired["FoldAttentionScale"] == fired["DropKeyBias"] == fired["FoldValueBias"] == 2
+
+
+def test_every_layer_carries_its_canonical_name() -> None:
+    names = {node.name for node in _canonical("vit-sdpa", _dynamo(20)).model.graph}
+    layers = ("norm1", "attention", "proj", "add1", "norm2", "fc1", "act", "fc2", "add2")
+    assert {f"blocks.{block}.{layer}" for block in range(2) for layer in layers} <= names
+    assert {"embed", "norm", "head"} <= names
+
+
+def test_a_description_is_plain_json() -> None:
+    description = FORMS["own-wide"].expected
+    plain = description.to_json()
+    assert plain["image"] == [8, 24]
+    assert plain["patch"] == [4, 8]
+    assert set(plain) == {field.name for field in dataclasses.fields(description)}

@@ -1,0 +1,214 @@
+"""Arguments that several commands share, and how they become settings."""
+
+import argparse
+import dataclasses
+import math
+import re
+from pathlib import Path
+from typing import Any, ClassVar, NoReturn, Protocol, TypeVar
+
+from vit_edge.errors import UsageError, VitEdgeError
+from vit_edge.runtime.session import SessionSettings
+from vit_edge.spec import Interpolation, ResizeMode
+
+EXIT_STATUS = "Exit status: 0 done or PASS, 1 FAIL, 2 usage or bad input, 3 UNDECIDED."
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose errors are UsageError, one sentence without the usage text."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise instead of printing and exiting."""
+        raise UsageError(f"{message}; see {self.prog} --help")
+
+
+class CommandParser(Parser):
+    """A parser for one command; it takes what every command takes."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings, epilog=EXIT_STATUS)
+        self.add_argument("--debug", action="store_true", help="show the traceback of an error")
+
+
+class Commands(Protocol):
+    """What `add_subparsers` returns."""
+
+    def add_parser(self, name: str, **settings: Any) -> Parser:
+        """A parser for one command."""
+        ...
+
+
+class Settings(Protocol):
+    """A settings dataclass."""
+
+    __dataclass_fields__: ClassVar[dict[str, dataclasses.Field[Any]]]
+
+
+S = TypeVar("S", bound=Settings)
+
+
+def settings_from(args: argparse.Namespace, kind: type[S], **stated: Any) -> S:
+    """A settings dataclass filled from the arguments that bear the names of its fields.
+
+    Raises:
+        UsageError: a value that the dataclass refuses.
+    """
+    values = {
+        field.name: getattr(args, field.name)
+        for field in dataclasses.fields(kind)
+        if hasattr(args, field.name)
+    }
+    try:
+        return kind(**{**values, **stated})
+    except VitEdgeError:
+        raise
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+
+
+def session_settings(args: argparse.Namespace) -> SessionSettings:
+    """Provider and threads."""
+    return settings_from(args, SessionSettings)
+
+
+def add_source(parser: Parser) -> None:
+    """What states a source beyond its name; the fields of SourceOptions."""
+    group = parser.add_argument_group("source", "what is stated here wins over what the source says")
+    group.add_argument("--arch", help="architecture of a bare weights file, such as vit_tiny_patch16_224")
+    group.add_argument(
+        "--labels",
+        type=Path,
+        metavar="FILE",
+        help="one class name per line, or JSON (list, or id2label object)",
+    )
+    group.add_argument("--image-size", type=size, metavar="PX", help="input size: 224 or HEIGHTxWIDTH")
+    for name in ("mean", "std"):
+        group.add_argument(
+            f"--{name}",
+            type=finite,
+            nargs=3,
+            action=_Triple,
+            metavar=("R", "G", "B"),
+            help=f"{name} of pixel/255",
+        )
+    group.add_argument(
+        "--interpolation", type=Interpolation, choices=list(Interpolation), metavar=_names(Interpolation)
+    )
+    group.add_argument(
+        "--crop-pct", type=finite, metavar="SHARE", help="share of the resized image that is kept"
+    )
+    group.add_argument("--resize-mode", type=ResizeMode, choices=list(ResizeMode), metavar=_names(ResizeMode))
+    group.add_argument("--allow-pickle", action="store_true", help="run the code inside a .pth file")
+    group.add_argument("--trust-code", action="store_true", help="import the module of module:callable")
+
+
+def add_uncanonical(parser: Parser) -> None:
+    """The way past the contract."""
+    parser.add_argument(
+        "--allow-uncanonical",
+        action="store_true",
+        help="go on with what was recognised of a graph that is no plain ViT",
+    )
+
+
+def add_quantize(parser: Parser) -> None:
+    """What calibration needs; the fields of QuantizeSettings."""
+    parser.add_argument(
+        "--calib",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        dest="calibration",
+        help="images, no labels needed",
+    )
+    parser.add_argument(
+        "--calib-images", type=int, default=128, metavar="N", dest="images", help="use at most N of them"
+    )
+    parser.add_argument(
+        "--preset",
+        choices=("accurate", "balanced", "fast"),
+        default="balanced",
+        help="accuracy against speed (default: %(default)s)",
+    )
+
+
+def add_tolerance(parser: Parser) -> None:
+    """The fields of Tolerance."""
+    parser.add_argument(
+        "--max-drop",
+        type=finite,
+        default=1.0,
+        metavar="PTS",
+        help="tolerated drop in points of top-1 (default: 1)",
+    )
+    parser.add_argument(
+        "--confidence",
+        type=finite,
+        default=0.95,
+        metavar="C",
+        help="two-sided confidence (default: %(default)s)",
+    )
+
+
+def add_class_ids(parser: Parser) -> None:
+    """How folders that are named by id become classes."""
+    parser.add_argument(
+        "--class-ids",
+        type=Path,
+        metavar="FILE",
+        help="one class per line in index order, its id first (WordNet ids)",
+    )
+
+
+def add_session(parser: Parser, provider: bool = True) -> None:
+    """The fields of SessionSettings."""
+    parser.add_argument(
+        "--threads", type=int, metavar="N", help="threads within one operator (default: onnxruntime's)"
+    )
+    if provider:
+        parser.add_argument(
+            "--provider",
+            default="auto",
+            metavar="NAME",
+            help="execution provider (default: the first that works)",
+        )
+
+
+def add_json(parser: Parser, what: str) -> None:
+    """Where the figures go for a program to read."""
+    parser.add_argument("--json", type=Path, metavar="FILE", help=f"write {what} as JSON")
+
+
+def finite(text: str) -> float:
+    """A finite number."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number")
+    return value
+
+
+def size(text: str) -> tuple[int, int]:
+    """`224`, or `HEIGHTxWIDTH`."""
+    found = re.fullmatch(r"(\d{1,5})(?:x(\d{1,5}))?", text)
+    if not found:
+        raise argparse.ArgumentTypeError(f"{text!r} is neither a size such as 224 nor HEIGHTxWIDTH")
+    height = int(found[1])
+    return height, int(found[2] or height)
+
+
+class _Triple(argparse.Action):
+    """Three values as a tuple."""
+
+    def __call__(
+        self, parser: object, namespace: argparse.Namespace, values: Any, option: str | None = None
+    ) -> None:
+        """Keep them."""
+        del parser, option
+        setattr(namespace, self.dest, tuple(values))
+
+
+def _names(kind: type[Interpolation] | type[ResizeMode]) -> str:
+    return "{" + ",".join(str(member.value) for member in kind) + "}"

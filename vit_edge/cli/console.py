@@ -1,0 +1,116 @@
+"""What is printed: tables and results on standard output, progress and errors on standard error."""
+
+import contextlib
+import json
+import os
+import secrets
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from vit_edge.errors import UsageError
+
+Tell = Callable[[str, int, int], None]  # (what is being done, steps done, steps in all)
+
+_LINES = 4  # plain progress lines per step, beside the first
+
+
+def one_line(text: str) -> str:
+    """The text without line breaks and control characters, which a file name or label may hold."""
+    return "".join(c if c.isprintable() else " " for c in " ".join(text.split()))
+
+
+def table(rows: Sequence[Sequence[str]]) -> str:
+    """Left-aligned columns, the first row being the heading."""
+    cleaned = [[one_line(cell) for cell in row] for row in rows]
+    widths = [max(len(row[column]) for row in cleaned) for column in range(len(cleaned[0]))]
+    lines = [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in cleaned
+    ]
+    return "\n".join(lines)
+
+
+def pairs(rows: Sequence[tuple[str, str]]) -> str:
+    """Names and values, one pair per line."""
+    width = max(len(name) for name, _ in rows)
+    return "\n".join(f"{name.ljust(width)}  {one_line(value)}" for name, value in rows)
+
+
+def check_json(path: Path | None) -> None:
+    """Refuse a --json file that cannot be written, before the work.
+
+    Raises:
+        UsageError: a folder, or a file in a folder that does not exist.
+    """
+    if path is not None and (path.is_dir() or not path.parent.is_dir()):
+        raise UsageError(f"--json {path} cannot be written: name a file in a folder that exists")
+
+
+def write_json(path: Path | None, content: Any) -> None:
+    """Write a JSON file, complete or not at all; nothing where no path was given."""
+    if path is None:
+        return
+    draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        draft.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+        draft.replace(path)
+    except OSError as error:
+        raise UsageError(f"--json {path} cannot be written ({error.strerror})") from error
+    finally:
+        with contextlib.suppress(OSError):
+            draft.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def progress() -> Iterator[Tell]:
+    """A bar on a terminal, a few plain lines elsewhere."""
+    bar = _bar() if sys.stderr.isatty() and os.environ.get("TERM") != "dumb" else None
+    if bar is None:
+        yield _lines()
+        return
+    try:
+        yield bar.tell
+    finally:
+        bar.close()
+
+
+class _Bar:
+    """One tqdm bar after another, a new one for each step."""
+
+    def __init__(self, make: Callable[..., Any]) -> None:
+        self._make = make
+        self._what = ""
+        self._bar: Any = None
+
+    def tell(self, what: str, done: int, total: int) -> None:
+        if what != self._what:
+            self.close()
+            self._what, self._bar = what, self._make(desc=what, total=total, leave=False, file=sys.stderr)
+        self._bar.n, self._bar.total = done, total
+        self._bar.refresh()
+
+    def close(self) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+
+def _bar() -> _Bar | None:
+    try:
+        from tqdm import tqdm
+    except ImportError:  # the base install has none
+        return None
+    return _Bar(tqdm)
+
+
+def _lines() -> Tell:
+    printed: dict[str, int] = {}
+
+    def tell(what: str, done: int, total: int) -> None:
+        part = done * _LINES // max(total, 1)
+        if part > printed.get(what, 0) or what not in printed:
+            printed[what] = part
+            print(f"{what}: {done}/{total}", file=sys.stderr, flush=True)
+
+    return tell

@@ -1,0 +1,124 @@
+"""`export`, `optimize` and `quantize`: one model file in, one out."""
+
+import argparse
+from pathlib import Path
+
+from vit_edge.cli import arguments
+from vit_edge.cli.arguments import Commands, settings_from
+from vit_edge.cli.console import one_line, progress
+from vit_edge.errors import UsageError
+from vit_edge.spec import InputForm
+from vit_edge.targets import load_target
+
+
+def add(commands: Commands) -> None:
+    """Declare the three commands."""
+    export = commands.add_parser("export", help="a source as one ONNX file, as it is")
+    export.add_argument("source", metavar="SOURCE")
+    _add_out(export)
+    export.add_argument("--batch", type=int, metavar="N", help="fixed batch size (default: dynamic)")
+    arguments.add_source(export)
+    export.set_defaults(run=run_export)
+
+    optimize = commands.add_parser(
+        "optimize", help="an ONNX file rewritten to the canonical ViT graph, lossless"
+    )
+    optimize.add_argument("model", metavar="IN.onnx", type=Path)
+    _add_out(optimize)
+    optimize.add_argument("--batch", type=int, metavar="N", help="fixed batch size (default: dynamic)")
+    optimize.add_argument(
+        "--input",
+        choices=[form.value for form in InputForm],
+        default="pixel_values",
+        help="what the model takes",
+    )
+    optimize.add_argument(
+        "--calib", type=Path, metavar="DIR", help="check parity on images of this folder, too"
+    )
+    arguments.add_source(optimize)
+    arguments.add_uncanonical(optimize)
+    optimize.set_defaults(run=run_optimize)
+
+    quantize = commands.add_parser("quantize", help="a source or ONNX file as one INT8 ONNX file")
+    quantize.add_argument("source", metavar="IN.onnx")
+    _add_out(quantize)
+    arguments.add_quantize(quantize)
+    quantize.add_argument(
+        "--target", default="cpu", metavar="NAME", help="one of `vit-edge targets` (default: cpu)"
+    )
+    arguments.add_source(quantize)
+    arguments.add_uncanonical(quantize)
+    quantize.set_defaults(run=run_quantize)
+
+
+def run_export(args: argparse.Namespace) -> int:
+    """`vit-edge export`."""
+    from vit_edge.host.pipeline import export_model
+    from vit_edge.host.sources import SourceOptions, resolve
+
+    source = resolve(args.source, settings_from(args, SourceOptions))
+    written = export_model(source, args.out, args.batch)
+    if source.labels_note:
+        print(f"note: {source.labels_note}")
+    if written.parity is not None:
+        print(f"same as torch: {written.parity}")
+    return _done(written.path, written.size)
+
+
+def run_optimize(args: argparse.Namespace) -> int:
+    """`vit-edge optimize`."""
+    from vit_edge.host.optimize import FileForm
+    from vit_edge.host.pipeline import OptimizeSettings, optimize_model
+    from vit_edge.host.sources import SourceOptions
+
+    settings = OptimizeSettings(
+        form=FileForm(args.batch, InputForm(args.input)),
+        options=settings_from(args, SourceOptions),
+        images=args.calib,
+        allow_uncanonical=args.allow_uncanonical,
+    )
+    written = optimize_model(args.model, args.out, settings)
+    canonical = written.canonical
+    if canonical is not None and canonical.refusal is not None:
+        print(f"note: {one_line(canonical.refusal)}; written for batch 1 and pixel_values")
+    elif canonical is not None and canonical.description is not None:
+        found = canonical.description
+        print(
+            f"canonical ViT: {found.depth} layers, width {found.width}, {found.tokens} tokens, "
+            f"pools {found.pooling}"
+        )
+    print(f"same as the original: {written.parity}")
+    return _done(written.path, written.size)
+
+
+def run_quantize(args: argparse.Namespace) -> int:
+    """`vit-edge quantize`."""
+    target = load_target(args.target)
+    from vit_edge.host.pipeline import QuantizeFileSettings, quantize_model
+    from vit_edge.host.quantize.types import Preset, QuantizeSettings
+    from vit_edge.host.sources import SourceOptions, resolve
+
+    settings = QuantizeFileSettings(
+        calibration=args.calibration,
+        target=target,
+        quantize=settings_from(args, QuantizeSettings, preset=Preset(args.preset)),
+        allow_uncanonical=args.allow_uncanonical,
+    )
+    source = resolve(args.source, settings_from(args, SourceOptions))
+    if source.onnx_path is not None and Path(args.out).resolve() == source.onnx_path.resolve():
+        raise UsageError(f"{args.out} is the model to quantize: name another file to write")
+    with progress() as tell:
+        written = quantize_model(source, args.out, settings, tell)
+    if written.quantization is not None:
+        for layer in written.quantization.layers:
+            print(f"{layer.name}: {layer.form.value} ({one_line(layer.reason)})")
+    return _done(written.path, written.size)
+
+
+def _add_out(parser: arguments.Parser) -> None:
+    parser.add_argument("-o", "--out", type=Path, required=True, metavar="FILE.onnx")
+
+
+def _done(path: Path, size: int) -> int:
+    print(f"{path}: {size / 1e6:.2f} MB")
+    return 0

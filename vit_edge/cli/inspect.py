@@ -1,0 +1,127 @@
+"""`inspect`: what a source, an ONNX file or a bundle is."""
+
+import argparse
+import json
+from pathlib import Path
+
+from vit_edge.bundle import is_bundle, verify_bundle
+from vit_edge.cli import arguments
+from vit_edge.cli.arguments import Commands, settings_from
+from vit_edge.cli.build import summary
+from vit_edge.cli.console import one_line, pairs, table
+from vit_edge.spec import PreprocessSpec
+
+_LABELS_SHOWN = 5
+
+
+def add(commands: Commands) -> None:
+    """Declare the command."""
+    parser = commands.add_parser("inspect", help="what a source, an ONNX file or a bundle is")
+    parser.add_argument("what", metavar="SOURCE|MODEL|BUNDLE")
+    arguments.add_source(parser)
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """`vit-edge inspect`."""
+    path = Path(args.what)
+    if path.is_dir() and is_bundle(path):
+        _bundle(path)
+    elif path.suffix == ".onnx":
+        _onnx(path)
+    else:
+        _source(args)
+    return 0
+
+
+def _bundle(path: Path) -> None:
+    bundle = verify_bundle(path)
+    manifest = bundle.manifest
+    files = [["file", "role", "bytes", "SHA-256"]]
+    files += [[name, f.role.value, str(f.size), f.sha256] for name, f in sorted(manifest.files.items())]
+    accuracy = manifest.accuracy or {}
+    rows = [
+        ("bundle", f"format {manifest.format_version}, every file has the recorded SHA-256"),
+        ("source", f"{manifest.source.name} ({manifest.source.sha256})"),
+        ("runs by default", manifest.default_model),
+        ("preprocessing", _recipe(manifest.preprocess)),
+        ("verdict", str(accuracy.get("verdict", "nothing was measured"))),
+        (
+            "providers",
+            ", ".join(f"{name} {share:.0%}" for name, share in manifest.providers.items()) or "unknown",
+        ),
+        ("made with", ", ".join(f"{tool} {version}" for tool, version in manifest.tools.items())),
+    ]
+    print(pairs(rows))
+    print(table(files))
+    if manifest.latency:
+        print(summary(manifest))
+    if manifest.layers:
+        kept = [["layer", "form", "reason"]]
+        kept += [[str(layer.get(key, "")) for key in ("name", "form", "reason")] for layer in manifest.layers]
+        print(table(kept))
+
+
+def _onnx(path: Path) -> None:
+    from vit_edge.host.inspect import inspect_onnx
+
+    found = inspect_onnx(path)
+    stamp = found.stamp
+    rows = [
+        ("made by", found.producer),
+        (
+            "format",
+            f"IR {found.ir_version}, " + ", ".join(f"{name} {version}" for name, version in found.opsets),
+        ),
+        ("inputs", "; ".join(found.inputs)),
+        ("outputs", "; ".join(found.outputs)),
+        ("stored values", f"{found.stored_values:,}"),
+        ("operators", ", ".join(f"{count} {name}" for name, count in found.operators)),
+        ("labels", "none stated" if stamp.labels is None else _shortened(stamp.labels)),
+        ("preprocessing", "none stated" if stamp.preprocess is None else _recipe(stamp.preprocess)),
+        ("source", "not stated" if stamp.source is None else f"{stamp.source[0]} ({stamp.source[1]})"),
+        ("session options", json.dumps(dict(stamp.session_options)) if stamp.session_options else "none"),
+    ]
+    print(pairs(rows))
+    if found.description is not None:
+        print(f"canonical ViT: {json.dumps(found.description.to_json())}")
+    else:
+        print(f"no canonical ViT: {one_line(found.refusal or '')}")
+    if found.outcomes:
+        rules = [["rule", "fired", "declined because"]]
+        rules += [[o.rule, str(o.fired), "; ".join(o.declined[:3])] for o in found.outcomes]
+        print(table(rules))
+
+
+def _source(args: argparse.Namespace) -> None:
+    from vit_edge.host.sources import SourceOptions, resolve
+
+    source = resolve(args.what, settings_from(args, SourceOptions))
+    rows = [
+        ("source", f"{source.name} ({source.kind.value})"),
+        ("SHA-256", source.sha256),
+        ("labels", _shortened(source.labels)),
+        ("preprocessing", _recipe(source.preprocess)),
+    ]
+    if source.labels_note:
+        rows.append(("note", source.labels_note))
+    if source.config is not None:
+        config = source.config
+        rows.append(
+            (
+                "model",
+                f"{config.depth} layers, width {config.dim}, {config.heads} heads, MLP {config.mlp_dim}, "
+                f"patches of {config.patch_size[0]}x{config.patch_size[1]}, {config.tokens} tokens, "
+                f"{config.num_classes} classes",
+            )
+        )
+    print(pairs(rows))
+
+
+def _recipe(spec: PreprocessSpec) -> str:
+    return json.dumps(spec.to_json())
+
+
+def _shortened(labels: tuple[str, ...]) -> str:
+    rest = ", ..." if len(labels) > _LABELS_SHOWN else ""
+    return f"{len(labels)}: {', '.join(labels[:_LABELS_SHOWN])}{rest}"

@@ -1,0 +1,163 @@
+"""`compare` and `bench`: what a quantized model costs and what it saves."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from vit_edge.bundle import Role
+from vit_edge.cli import arguments
+from vit_edge.cli.arguments import Commands, session_settings, settings_from
+from vit_edge.cli.console import check_json, pairs, progress, table, write_json
+from vit_edge.runtime.benchmark import BenchReport, BenchSettings, bench
+from vit_edge.runtime.evaluate import CompareSettings, compare
+from vit_edge.runtime.images import read_images
+from vit_edge.runtime.labels import read_class_ids
+from vit_edge.runtime.model import read_model
+from vit_edge.runtime.timing import Rounds
+from vit_edge.spec import Tolerance, Verdict
+from vit_edge.verify import GateReport
+
+_STATUS = {Verdict.PASS: 0, Verdict.FAIL: 1, Verdict.UNDECIDED: 3}
+
+
+def add(commands: Commands) -> None:
+    """Declare both commands."""
+    gate = commands.add_parser("compare", help="float against INT8 on images: PASS, FAIL or UNDECIDED")
+    gate.add_argument("float", metavar="FLOAT", type=Path, help="ONNX file, or a bundle for its float model")
+    gate.add_argument(
+        "quant", metavar="QUANT", type=Path, help="ONNX file, or a bundle for its default model"
+    )
+    gate.add_argument("--data", type=Path, required=True, metavar="DIR", help="images, labelled or not")
+    arguments.add_class_ids(gate)
+    gate.add_argument("--limit", type=int, metavar="N", help="use N images, spread evenly over the classes")
+    arguments.add_tolerance(gate)
+    gate.add_argument(
+        "--batch", type=int, default=8, metavar="N", dest="batch_size", help="images run together"
+    )
+    arguments.add_session(gate)
+    arguments.add_json(gate, "the figures")
+    gate.set_defaults(run=run_compare)
+
+    clock = commands.add_parser("bench", help="latency, memory and size of models, measured in turn")
+    clock.add_argument("models", metavar="MODEL", type=Path, nargs="+", help="ONNX file or bundle")
+    clock.add_argument("--batch", type=int, default=1, metavar="N", help="images per run (default: 1)")
+    clock.add_argument(
+        "--rounds", type=int, default=30, metavar="N", dest="at_least", help="at least N rounds"
+    )
+    clock.add_argument(
+        "--seconds", type=arguments.finite, default=3.0, metavar="S", help="for at least S seconds"
+    )
+    arguments.add_session(clock)
+    arguments.add_json(clock, "the figures")
+    clock.set_defaults(run=run_bench)
+
+
+def run_compare(args: argparse.Namespace) -> int:
+    """`vit-edge compare`."""
+    check_json(args.json)
+    tolerance = settings_from(args, Tolerance)
+    settings = settings_from(args, CompareSettings, session=session_settings(args))
+    reference = read_model(args.float, Role.FLOAT if args.float.is_dir() else None)
+    quantized = read_model(args.quant)
+    class_ids = None if args.class_ids is None else read_class_ids(args.class_ids)
+    images = read_images(args.data, reference.labels or quantized.labels, class_ids)
+    if args.limit is not None:
+        images = images.limited(args.limit)
+    with progress() as tell:
+        report = compare(
+            reference,
+            quantized,
+            images,
+            tolerance,
+            settings,
+            lambda done, total: tell("compare", done, total),
+        )
+    write_json(args.json, report.to_json())
+    print(pairs(_figures(report)))
+    return status_of(report.verdict.value)
+
+
+def run_bench(args: argparse.Namespace) -> int:
+    """`vit-edge bench`."""
+    check_json(args.json)
+    settings = settings_from(
+        args, BenchSettings, session=session_settings(args), rounds=settings_from(args, Rounds)
+    )
+    report = bench([read_model(path) for path in args.models], settings)
+    write_json(args.json, report.to_json())
+    print(_latencies(report))
+    return 0
+
+
+def status_of(verdict: str) -> int:
+    """The exit status that says a verdict."""
+    return _STATUS[Verdict(verdict)]
+
+
+def percent(value: float | None) -> str:
+    """For a table; a dash where there is none."""
+    return "-" if value is None else f"{value:.2f} %"
+
+
+def _figures(report: GateReport) -> list[tuple[str, str]]:
+    raw: dict[str, Any] = report.to_json()
+    interval = report.drop_ci95
+    rows = [("images", f"{report.n} ({'un' if report.drop is None else ''}labelled)")]
+    for name in ("top1", "top5"):
+        first, second = raw[f"{name}_float"], raw[f"{name}_quant"]
+        if first is not None:
+            rows.append((f"{name[:3]}-{name[3:]}", f"{percent(first)} float, {percent(second)} quantized"))
+    if interval is not None:
+        rows.append(
+            ("drop", f"{report.drop:.2f} points (95 % interval {interval[0]:.2f} to {interval[1]:.2f})")
+        )
+    low, high = report.evidence.disagreement_ci95
+    ratio = raw["logit_sqnr_db"]
+    rows += [
+        (
+            "agreement",
+            f"{percent(report.agreement)} (disagreement, 95 % interval: {low:.2f} to {high:.2f} %)",
+        ),
+        ("logit SQNR", "identical logits" if ratio is None else f"{ratio:.1f} dB"),
+    ]
+    if report.worst_classes:
+        worst = ", ".join(
+            f"{each.label} ({each.drop:.0f} points of {each.n})" for each in report.worst_classes[:3]
+        )
+        rows.append(("worst classes", worst))
+    tolerance = report.evidence.tolerance
+    rows.append(("verdict", f"{report.verdict.value} for at most {tolerance.max_drop:g} points"))
+    if report.verdict is Verdict.UNDECIDED:
+        needed = (
+            "no number of images like these"
+            if report.images_needed is None
+            else f"{report.images_needed} more"
+        )
+        rows.append(("would decide", needed))
+    return rows
+
+
+def _latencies(report: BenchReport) -> str:
+    rows = [["model", "provider", "batch", "min", "median", "p95", "ratio", "peak memory", "size"]]
+    for entry, ratio in zip(report.models, report.ratios, strict=True):
+        memory = entry.peak_rss_mb
+        rows.append(
+            [
+                entry.path,
+                ", ".join(entry.providers),
+                str(entry.batch),
+                f"{entry.latency.min_ms:.2f} ms",
+                f"{entry.latency.median_ms:.2f} ms",
+                f"{entry.latency.p95_ms:.2f} ms",
+                f"{ratio.median:.2f}",
+                "-" if memory is None else f"{memory:.0f} MB",
+                f"{entry.size_mb:.2f} MB",
+            ]
+        )
+    machine = report.machine
+    threads = report.models[0].threads
+    chosen = "onnxruntime's choice" if threads is None else str(threads)
+    return (
+        f"{table(rows)}\n{machine.cpu}, {machine.cores} cores, threads: {chosen}, {machine.system}, "
+        f"onnxruntime {machine.onnxruntime}"
+    )

@@ -1,0 +1,156 @@
+"""The README.md of a bundle: what the model is, what was measured, and how to run it."""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from vit_edge.host.rewrite.contract import Description
+from vit_edge.manifest import Manifest
+from vit_edge.spec import PreprocessSpec, ResizeMode
+
+_VERDICTS = {
+    "PASS": "the drop stays within the tolerance",
+    "FAIL": "the drop exceeds the tolerance",
+    "UNDECIDED": "the images are too few to tell whether the drop stays within the tolerance",
+}
+_USE = """## Use
+On the device (`pip install vit-edge`; numpy, Pillow and onnxruntime, nothing else):
+```python
+from vit_edge import Classifier
+
+classify = Classifier("path/to/this/folder")
+for prediction in classify("image.jpg"):
+    print(prediction.label, prediction.score)
+```
+`onnx/model.onnx` and `onnx/model_quantized.onnx` take `pixel_values` float32 (N, 3, H, W) and give `logits`
+float32 (N, classes) in any ONNX runtime; with `config.json` and `preprocessor_config.json` the folder also
+opens in Hugging Face's transformers.js. `vit_edge.json` records every file's SHA-256, the preprocessing, the
+quantization of each layer and all figures below.
+"""
+
+
+def card(manifest: Manifest, labels_note: str, description: Description | None) -> str:
+    """Markdown with a Hugging Face model card's front matter.
+
+    Args:
+        manifest: complete but for this file.
+        labels_note: empty, or why the labels are placeholders.
+        description: the canonical graph's sizes, where it is one.
+    """
+    parts = [
+        "---\nlibrary_name: onnx\npipeline_tag: image-classification\ntags: [vit, int8, edge]\n---",
+        f"# {manifest.source.name}, float32 and INT8\n",
+        f"Made by vit-edge from `{manifest.source.name}`, whose weights have the SHA-256 "
+        f"`{manifest.source.sha256}`. The licence of the weights and of their training data is that of "
+        "the source.",
+        "" if description is None else _sizes(description),
+        f"**Labels**: {labels_note}." if labels_note else "",
+        "## Accuracy",
+        _accuracy(manifest.accuracy or {}),
+        "## Speed and size",
+        _latency(manifest.latency),
+        "## Preprocessing",
+        _preprocessing(manifest.preprocess),
+        "## Quantization",
+        _quantization(manifest),
+        _USE,
+    ]
+    return "\n".join(part for part in parts if part)
+
+
+def _sizes(description: Description) -> str:
+    patch, image = ("x".join(map(str, sides)) for sides in (description.patch, description.image))
+    return (
+        f"A Vision Transformer of {description.depth} layers, width {description.width}, "
+        f"{description.heads} heads, patches of {patch} on {image} pixels, {description.classes} classes.\n"
+    )
+
+
+def _accuracy(accuracy: Mapping[str, Any]) -> str:
+    data, tolerance = accuracy["data"], accuracy["tolerance"]
+    kind = "labelled" if data["labelled"] else "unlabelled"
+    origin = ", held out of the calibration folder" if data["held_out_of_calibration"] else ""
+    lines = [
+        f"**{accuracy['verdict']}**: {_VERDICTS[accuracy['verdict']]} of {tolerance['max_drop']:g} points at "
+        f"{100 * tolerance['confidence']:g} % confidence, on {data['images']} {kind} images "
+        f"(`{data['name']}`{origin}). The reference is `{accuracy['reference']}`.\n",
+        "| model | verdict | top-1 float | top-1 INT8 | drop (95 % interval) | agreement | logit SQNR |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for name, report in accuracy["models"].items():
+        interval = report["drop_ci95"]
+        drop = "-" if interval is None else f"{report['drop']:.2f} ({interval[0]:.2f} to {interval[1]:.2f})"
+        ratio = report["logit_sqnr_db"]
+        cells = [
+            f"`{name}`",
+            report["verdict"],
+            _percent(report["top1_float"]),
+            _percent(report["top1_quant"]),
+            drop,
+            _percent(report["agreement"]),
+            "identical" if ratio is None else f"{ratio:.1f} dB",
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _latency(records: Sequence[Mapping[str, Any]]) -> str:
+    threads = records[0]["threads"]
+    version = records[0]["environment"]["onnxruntime"]
+    lines = [
+        f"One image at a time on {records[0]['machine']} (onnxruntime {version}, "
+        f"{'its own choice of' if threads is None else threads} threads), models run in turn.\n",
+        "| model | median | fastest | 95th percentile | against float | peak memory | file |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for record in records:
+        memory = record["peak_rss_mb"]
+        cells = [
+            f"`{record['path']}`",
+            f"{record['median_ms']:.2f} ms",
+            f"{record['min_ms']:.2f} ms",
+            f"{record['p95_ms']:.2f} ms",
+            f"{record['ratio_to_float']:.2f}",
+            "-" if memory is None else f"{memory:.0f} MB",
+            f"{record['size_mb']:.2f} MB",
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _preprocessing(spec: PreprocessSpec) -> str:
+    resize = {
+        ResizeMode.NONE: "no resize",
+        ResizeMode.SHORT_SIDE: f"short side to {spec.resize[0]} pixels ({spec.interpolation.value})",
+        ResizeMode.EXACT: f"resize to {spec.resize[0]}x{spec.resize[1]} pixels ({spec.interpolation.value})",
+    }[spec.resize_mode]
+    return (
+        f"RGB; {resize}; centre crop {spec.height}x{spec.width}; (pixel / 255 - mean) / std with "
+        f"mean {list(spec.mean)} and std {list(spec.std)}.\n"
+    )
+
+
+def _quantization(manifest: Manifest) -> str:
+    lines = [
+        f"- {key}: {_value(value)}" for key, value in (manifest.quantization or {}).items() if value != {}
+    ]
+    forms: dict[str, int] = {}
+    for layer in manifest.layers:
+        forms[layer["form"]] = forms.get(layer["form"], 0) + 1
+    lines += (
+        [f"- layers: {', '.join(f'{count} {form}' for form, count in sorted(forms.items()))}"]
+        if forms
+        else []
+    )
+    return "\n".join(lines) + "\n"
+
+
+def _value(value: object) -> str:
+    if isinstance(value, float) and math.isfinite(value):
+        return f"{value:g}"
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _percent(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2f} %"

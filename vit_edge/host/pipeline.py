@@ -1,0 +1,174 @@
+"""What the commands `export`, `optimize` and `quantize` do: one model file in, one model file out."""
+
+import dataclasses
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import onnx
+
+from vit_edge.errors import TargetError, UsageError
+from vit_edge.host.export import export
+from vit_edge.host.lower.model import lower
+from vit_edge.host.onnx_io import Stamp, check_output, finish, read_onnx, read_stamp, save_onnx
+from vit_edge.host.optimize import PORTABLE, CheckImages, FileForm, natural_pixels, optimized
+from vit_edge.host.parity import Parity
+from vit_edge.host.quantize.quantize import quantize
+from vit_edge.host.quantize.types import Progress, Quantization, QuantizeSettings
+from vit_edge.host.rewrite.canonical import Canonical, canonicalise
+from vit_edge.host.sources import Source, SourceOptions, resolve
+from vit_edge.runtime.images import list_images
+from vit_edge.spec import InputForm, TargetSpec
+from vit_edge.targets import load_target
+
+PORTABLE_TARGET = "cpu"
+
+
+@dataclasses.dataclass(frozen=True)
+class Written:
+    """A model file that was written, and what was checked on the way."""
+
+    path: Path
+    size: int  # bytes
+    parity: Parity | None = None  # to what it was made from; None where that is itself
+    canonical: Canonical | None = None
+    quantization: Quantization | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class OptimizeSettings:
+    """What `optimize_model` is to write."""
+
+    form: FileForm = PORTABLE
+    options: SourceOptions = dataclasses.field(default_factory=SourceOptions)
+    images: Path | None = None  # folder of natural images on which parity is checked as well
+    allow_uncanonical: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class QuantizeFileSettings:
+    """What `quantize_model` is to write."""
+
+    calibration: Path
+    target: TargetSpec | None = None  # None: portable
+    quantize: QuantizeSettings = dataclasses.field(default_factory=QuantizeSettings)
+    allow_uncanonical: bool = False
+
+
+def export_model(source: Source, out: str | os.PathLike[str], batch: int | None = None) -> Written:
+    """Export a source as it is, with its labels and preprocessing in the file.
+
+    Raises:
+        VitEdgeError: as in `export` and `save_onnx`.
+    """
+    check_output(out)
+    model, parity = export(source, batch)
+    return Written(Path(out), save_onnx(finish(model, stamp_of(source)), out), parity)
+
+
+def optimize_model(
+    path: str | os.PathLike[str], out: str | os.PathLike[str], settings: OptimizeSettings
+) -> Written:
+    """Rewrite an ONNX classifier to the canonical ViT graph; labels and preprocessing stay in the file.
+
+    Raises:
+        ModelError: a file that cannot be read, or (ContractError) that is no canonical ViT.
+        ParityError: the rewritten graph gives other logits.
+        UsageError, DatasetError: settings that cannot be honoured.
+    """
+    check_output(out)
+    original = read_onnx(path)
+    stamp = _stamp_with(path, original, settings.options)
+    canonical = canonicalise(original, Path(path).name, allow_uncanonical=settings.allow_uncanonical)
+    natural = None
+    if settings.images is not None:
+        if stamp.preprocess is None:
+            raise UsageError(
+                f"{path} does not say how images are preprocessed: pass mean, std, interpolation and crop_pct"
+            )
+        natural = natural_pixels(list_images(settings.images).paths, stamp.preprocess)
+    checked = CheckImages(image_size(canonical), stamp.preprocess, natural)
+    model, parity = optimized(original, canonical, possible_form(canonical, settings.form), checked)
+    return Written(Path(out), save_onnx(finish(model, stamp), out), parity, canonical)
+
+
+def quantize_model(
+    source: Source,
+    out: str | os.PathLike[str],
+    settings: QuantizeFileSettings,
+    progress: Progress | None = None,
+) -> Written:
+    """Quantize an ONNX classifier (or any other source) to INT8 for one target.
+
+    Raises:
+        VitEdgeError: as in `export`, `canonicalise` and `quantize`.
+        TargetError: the target asks for what INT8 files of this version cannot be.
+    """
+    target = settings.target or load_target(PORTABLE_TARGET)
+    check_target(target)
+    check_output(out)
+    original, _ = export(source)
+    canonical = canonicalise(original, source.name, allow_uncanonical=settings.allow_uncanonical)
+    paths = list_images(settings.calibration).paths
+    quantization = quantize(canonical, paths, source.preprocess, settings.quantize, progress)
+    model = quantized(canonical, quantization, target, source)
+    return Written(Path(out), save_onnx(model, out), None, canonical, quantization)
+
+
+def quantized(
+    canonical: Canonical, quantization: Quantization, target: TargetSpec, source: Source
+) -> onnx.ModelProto:
+    """The finished INT8 file for one target."""
+    plan = quantization.plan
+    if not target.integer_attention:
+        plan = dataclasses.replace(plan, attentions={})
+    form = possible_form(canonical, FileForm.of(target))
+    model = lower(canonical, form.lowering(source.preprocess), plan)
+    options = tuple(sorted({**quantization.session_options, **dict(target.session_options)}.items()))
+    return finish(model, stamp_of(source, options))
+
+
+def stamp_of(source: Source, session_options: Sequence[tuple[str, str]] = ()) -> Stamp:
+    """What a file made from this source says about itself."""
+    return Stamp(source.labels, source.preprocess, tuple(session_options), (source.name, source.sha256))
+
+
+def check_target(target: TargetSpec) -> None:
+    """Refuse a target that asks for a number format that is not written.
+
+    Raises:
+        TargetError: weights of fewer bits, one scale for all channels, or float16.
+    """
+    asked = {
+        "weight_bits": (target.weight_bits, 8),
+        "per_channel": (target.per_channel, True),
+        "float_type": (target.float_type, "float32"),
+    }
+    for key, (wanted, possible) in asked.items():
+        if wanted != possible:
+            raise TargetError(
+                f"target {target.name} asks for {key} {wanted}, but only {possible} can be written: "
+                "choose another target"
+            )
+
+
+def possible_form(canonical: Canonical, form: FileForm) -> FileForm:
+    """The form itself, or for a model that is not canonical the only one it can have."""
+    return FileForm(1, InputForm.PIXEL_VALUES) if canonical.description is None else form
+
+
+def image_size(canonical: Canonical) -> tuple[int, int]:
+    """Height and width of the image input, in pixels."""
+    shape = canonical.model.graph.inputs[0].shape
+    _, _, height, width = shape.numpy() if shape is not None else (0, 0, 0, 0)
+    return int(height), int(width)
+
+
+def _stamp_with(path: str | os.PathLike[str], model: onnx.ModelProto, options: SourceOptions) -> Stamp:
+    """The file's own stamp, with what the options state in its place."""
+    stamp = read_stamp(model, str(path))
+    if options.labels is None and not options.changes_preprocessing:
+        return stamp
+    source = resolve(str(path), options)
+    labels = stamp.labels if source.labels_note else source.labels
+    return dataclasses.replace(stamp, labels=labels, preprocess=source.preprocess)

@@ -1,0 +1,176 @@
+"""The images of a build, and what is measured on them: accuracy, latency, and answers to test a device by."""
+
+import dataclasses
+import hashlib
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from vit_edge.errors import DatasetError
+from vit_edge.golden import EXPECTED, GoldenCase, golden_bytes
+from vit_edge.host.parity import EXPORT_TOLERANCE
+from vit_edge.host.quantize.types import Progress
+from vit_edge.runtime.benchmark import BenchReport, BenchSettings, bench
+from vit_edge.runtime.evaluate import Subject, evaluate
+from vit_edge.runtime.images import ImageSet, list_images, read_images
+from vit_edge.runtime.labels import read_class_ids
+from vit_edge.runtime.model import ModelFile
+from vit_edge.runtime.session import Session, SessionSettings
+from vit_edge.spec import PreprocessSpec, Tolerance, Verdict
+from vit_edge.verify import GateReport, judge
+
+HELD_OUT_EVERY = 4  # without check images, every fourth calibration image becomes one
+GOLDEN_IMAGES = 3
+_LEAST_INT8_TOLERANCE = 1e-2  # share of the largest logit
+
+Pixels = npt.NDArray[np.uint8]
+
+
+@dataclasses.dataclass(frozen=True)
+class BuildImages:
+    """Which images calibrate, and which check; no image does both."""
+
+    calibration: tuple[Path, ...]
+    check: ImageSet
+    held_out: bool  # the check images were taken from the calibration folder
+    left_out: int  # calibration images that are check images, too, and so were not used
+
+    def to_json(self) -> dict[str, Any]:
+        """What the manifest says about the check images."""
+        return {
+            "name": self.check.name,
+            "images": len(self.check),
+            "labelled": self.check.targets is not None,
+            "held_out_of_calibration": self.held_out,
+            "calibration_images_left_out": self.left_out,
+        }
+
+
+def choose_images(
+    calibration: Path, data: Path | None, labels: Sequence[str], class_ids: Path | None
+) -> BuildImages:
+    """Keep calibration and check apart.
+
+    Args:
+        calibration: folder of images, labels not needed.
+        data: folder that `read_images` reads, or None to hold out every fourth calibration image.
+        labels: the model's, in index order.
+        class_ids: file with one id per class, where the folders of `data` are named so.
+
+    Raises:
+        DatasetError: a folder that cannot be read, or none left to calibrate or to check with.
+    """
+    given = list_images(calibration)
+    if data is None:
+        held = given.paths[HELD_OUT_EVERY - 1 :: HELD_OUT_EVERY]
+        if not held:
+            raise DatasetError(
+                f"{calibration} holds {len(given)} images, too few to hold out every fourth as a check: "
+                "give more of them, or a folder of check images"
+            )
+        chosen = tuple(path for path in given.paths if path not in set(held))
+        return BuildImages(chosen, ImageSet(given.name, held, None), held_out=True, left_out=0)
+    check = read_images(data, labels, None if class_ids is None else read_class_ids(class_ids))
+    known = _contents(check.paths)
+    chosen = tuple(path for path in given.paths if not _contents([path]) <= known)
+    if not chosen:
+        raise DatasetError(
+            f"every image of {calibration} is also in {data}: calibrate on images that the check does not use"
+        )
+    return BuildImages(chosen, check, held_out=False, left_out=len(given) - len(chosen))
+
+
+def judge_all(
+    models: Sequence[ModelFile],
+    images: ImageSet,
+    tolerance: Tolerance,
+    threads: int | None,
+    progress: Progress,
+) -> list[GateReport]:
+    """Compare every model from the second on with the first, each image decoded once."""
+    subjects = [
+        Subject(Session(model, SessionSettings("cpu", threads=threads)), _preprocess(model))
+        for model in models
+    ]
+    logits = evaluate(subjects, images, progress=lambda done, total: progress("check", done, total))
+    names = models[0].labels
+    return [judge(logits[0], other, images.targets, tolerance, names) for other in logits[1:]]
+
+
+def worst_verdict(reports: Sequence[GateReport]) -> Verdict:
+    """FAIL if one fails, else UNDECIDED if one is, else PASS."""
+    order = (Verdict.PASS, Verdict.UNDECIDED, Verdict.FAIL)
+    return max((report.verdict for report in reports), key=order.index)
+
+
+def latency_records(
+    names: Sequence[str], models: Sequence[ModelFile], settings: BenchSettings
+) -> list[dict[str, Any]]:
+    """The manifest's latency figures, models named by their paths in the bundle."""
+    report: BenchReport = bench(models, settings)
+    return [
+        entry.to_json()
+        | {
+            "path": name,
+            "ratio_to_float": ratio.median,
+            "machine": report.machine.cpu,
+            "environment": report.machine.to_json(),
+        }
+        for name, entry, ratio in zip(names, report.models, report.ratios, strict=True)
+    ]
+
+
+def golden_files(names: Sequence[str], models: Sequence[ModelFile], pixels: Pixels) -> dict[str, bytes]:
+    """Images and the logits that each model gives for them here; the first model is the float one.
+
+    The float model may differ elsewhere by float32 rounding. An INT8 model may differ by as much as it does
+    from the float model: a device on which it is further off than that computes something else.
+
+    Args:
+        names: the models' paths in the bundle.
+        models: the models.
+        pixels: uint8 (N, H, W, 3).
+    """
+    files = {f"golden/{index}.png": _png(image) for index, image in enumerate(pixels)}
+    answers = [Session(model, SessionSettings("cpu")).run(pixels) for model in models]
+    cases = []
+    for name, logits in zip(names, answers, strict=True):
+        scale = max(1.0, float(np.abs(logits).max()))
+        tolerance = EXPORT_TOLERANCE * scale
+        if logits is not answers[0]:
+            distance = float(np.abs(logits - answers[0]).max())
+            tolerance = max(_LEAST_INT8_TOLERANCE * scale, distance)
+        cases += [
+            GoldenCase(image, name, tuple(map(float, row)), tolerance)
+            for image, row in zip(files, logits, strict=True)
+        ]
+    return {**files, EXPECTED: golden_bytes(cases)}
+
+
+def _contents(paths: Sequence[Path]) -> set[str]:
+    hashes = set()
+    for path in paths:
+        try:
+            hashes.add(hashlib.sha256(path.read_bytes()).hexdigest())
+        except OSError as error:
+            raise DatasetError(
+                f"image {path} cannot be read ({error.strerror}); repair or remove it"
+            ) from None
+    return hashes
+
+
+def _preprocess(model: ModelFile) -> PreprocessSpec:
+    if model.preprocess is None:
+        raise DatasetError(f"{model.path} does not say how images are preprocessed; export it again")
+    return model.preprocess
+
+
+def _png(pixels: Pixels) -> bytes:
+    stream = io.BytesIO()
+    Image.fromarray(pixels).save(stream, "PNG")
+    return stream.getvalue()

@@ -1,0 +1,164 @@
+"""Choosing the folds: how strongly to even out the channels of each activation, none being a choice too.
+
+Every candidate is scored on the sampled rows by the error in the output of the layers concerned, with weights
+and activations rounded as they will be. Evening out fully is not always best: what the activation gains, the
+weight's rows lose.
+"""
+
+import dataclasses
+from collections.abc import Iterator
+
+import numpy as np
+import onnx_ir as ir
+
+from vit_edge.host.lower.graph import Array
+from vit_edge.host.quantize import folds
+from vit_edge.host.quantize.folds import Float64
+from vit_edge.host.quantize.observe import Activation
+from vit_edge.host.quantize.ranges import static_range, through
+from vit_edge.host.quantize.weights import column_scales, nearest
+from vit_edge.host.rewrite.composites import ATTENTION, composites, is_op
+from vit_edge.host.rewrite.values import integer, linear_parts
+
+STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0)
+SCORED_ROWS = 512
+INT8 = 127.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Fold:
+    """A chosen fold, for the record."""
+
+    where: str
+    strength: float
+    shifted: bool
+
+
+def balance(graph: ir.Graph, seen: dict[str, Activation]) -> list[Fold]:
+    """Choose and apply every fold, in place; `seen` is brought up to date.
+
+    Args:
+        graph: a canonical graph of composites.
+        seen: the observed input of each Linear, and the operands `.q`, `.k` and `.v` of each attention.
+    """
+    chosen = [_balance_norm(graph, node, seen) for node in graph if is_op(node, "LayerNormalization")]
+    for attention in composites(graph, ATTENTION):
+        chosen.append(_balance_values(graph, attention, seen))
+        chosen.append(_balance_keys(graph, attention, seen))
+    return [fold for fold in chosen if fold is not None]
+
+
+def _candidates(low: Float64, high: Float64) -> Iterator[tuple[float, bool, Float64, Float64]]:
+    """(strength, shifted, scale, shift): channel ranges raised to a power around their geometric mean."""
+    for shifted in (True, False):
+        shift = (low + high) / 2 if shifted else np.zeros_like(low)
+        reach = np.maximum(np.maximum(np.abs(low - shift), np.abs(high - shift)), 1e-6)
+        relative = reach / np.exp(np.log(reach).mean())
+        for strength in STRENGTHS:
+            yield strength, shifted, relative**strength, shift
+
+
+def _balance_norm(graph: ir.Graph, norm: ir.Node, seen: dict[str, Activation]) -> Fold | None:
+    names = [str(linear.name) for linear in folds.norm_readers(norm)]
+    if not names or any(name not in seen for name in names):
+        return None
+    weights = [linear_parts(linear)[1] for linear in folds.norm_readers(norm)]
+    widest = max((seen[name] for name in names), key=lambda activation: activation.rows)
+
+    def damage(candidate: tuple[float, bool, Float64, Float64]) -> float:
+        _, _, scale, shift = candidate
+        pairs = zip(names, weights, strict=True)
+        return sum(_linear_damage(seen[name].folded(scale, shift), weight * scale[:, None]) for name, weight in pairs)
+
+    strength, shifted, scale, shift = min(_candidates(widest.low, widest.high), key=damage)
+    folds.fold_norm(graph, norm, scale, shift)
+    for name in names:
+        seen[name] = seen[name].folded(scale, shift)
+    return Fold(str(norm.name), strength, shifted)
+
+
+def _balance_values(graph: ir.Graph, attention: ir.Node, seen: dict[str, Activation]) -> Fold | None:
+    values, projection = folds.operand_columns(attention, 2), folds.projection_of(attention)
+    name = str(attention.name)
+    if values is None or projection is None:
+        return None
+    made, mixed, weight = seen[f"{name}.v"], seen[str(projection.name)], linear_parts(projection)[1]
+
+    def damage(candidate: tuple[float, bool, Float64, Float64]) -> float:
+        _, _, scale, shift = candidate
+        scaled = weight * scale[:, None]
+        inner = _signed_error(made.folded(scale, shift)) @ scaled
+        return _linear_damage(mixed.folded(scale, shift), scaled) + float(np.square(inner).sum())
+
+    strength, shifted, scale, shift = min(_candidates(made.low, made.high), key=damage)
+    folds.fold_values(graph, values, projection, scale, shift)
+    seen[f"{name}.v"] = made.folded(scale, shift)
+    seen[str(projection.name)] = mixed.folded(scale, shift)
+    return Fold(f"{name}.v", strength, shifted)
+
+
+def _balance_keys(graph: ir.Graph, attention: ir.Node, seen: dict[str, Activation]) -> Fold | None:
+    queries, keys = folds.operand_columns(attention, 0), folds.operand_columns(attention, 1)
+    name, heads = str(attention.name), integer(attention, "heads")
+    if queries is None or keys is None:
+        return None
+    q, k = seen[f"{name}.q"], seen[f"{name}.k"]
+    none = np.zeros_like(q.low)
+    reach_q = np.maximum(np.maximum(np.abs(q.low), np.abs(q.high)), 1e-6)
+
+    def damage(candidate: tuple[float, bool, Float64, Float64]) -> float:
+        _, _, scale, shift = candidate
+        return _score_damage(q.folded(1.0 / scale, none), k.folded(scale, shift), heads)
+
+    def candidates() -> Iterator[tuple[float, bool, Float64, Float64]]:
+        for _, shifted, _, shift in (c for c in _candidates(k.low, k.high) if c[0] == 0.0):
+            reach_k = np.maximum(np.maximum(np.abs(k.low - shift), np.abs(k.high - shift)), 1e-6)
+            yield 0.0, shifted, np.ones_like(reach_k), shift
+            for strength in STRENGTHS:
+                scale = reach_k**strength / reach_q ** (1.0 - strength)
+                yield strength, shifted, scale / np.exp(np.log(scale).mean()), shift
+
+    strength, shifted, scale, shift = min(candidates(), key=damage)
+    folds.fold_keys(graph, queries, keys, scale, shift)
+    seen[f"{name}.q"], seen[f"{name}.k"] = q.folded(1.0 / scale, none), k.folded(scale, shift)
+    return Fold(f"{name}.k", strength, shifted)
+
+
+def _linear_damage(activation: Activation, weight: Array) -> float:
+    """Squared error of a linear layer's output on the scored rows, relative to the rows' number."""
+    scale = column_scales(weight)
+    rounded = (nearest(weight, scale) * scale).astype(np.float32)
+    rows = _scored(activation)
+    reach = static_range(float(activation.low.min()), float(activation.high.max()))
+    error = through(rows, reach).astype(np.float32) @ rounded - rows @ weight.astype(np.float32)
+    return float(np.square(error).sum()) / len(rows)
+
+
+def _score_damage(q: Activation, k: Activation, heads: int) -> float:
+    """Squared error of the attention scores of sampled queries against sampled keys."""
+    rows_q, rows_k = _scored(q)[:256], _scored(k)[:256]
+    coded_q = through(rows_q, static_range(float(q.low.min()), float(q.high.max()))).astype(np.float32)
+    coded_k = rows_k + _signed_error(k)[:256]
+    total = 0.0
+    for part in np.split(np.arange(rows_q.shape[1]), heads):
+        error = coded_q[:, part] @ coded_k[:, part].T - rows_q[:, part] @ rows_k[:, part].T
+        total += float(np.square(error - error.mean(axis=1, keepdims=True)).sum())
+    return total
+
+
+def _signed_error(activation: Activation) -> Array:
+    """What a symmetric int8 range does to the scored rows."""
+    rows = _scored(activation)
+    step = signed_scale(activation)
+    return (np.clip(np.rint(rows / step), -INT8, INT8) * step - rows).astype(np.float32)
+
+
+def signed_scale(activation: Activation) -> float:
+    """The scale of the symmetric int8 range that holds everything seen."""
+    reach = max(float(np.abs(activation.low).max()), float(np.abs(activation.high).max()), 1e-12)
+    return float(np.float32(reach / INT8))
+
+
+def _scored(activation: Activation) -> Array:
+    stride = max(1, len(activation.sample) // SCORED_ROWS)
+    return activation.sample[::stride][:SCORED_ROWS]

@@ -1,0 +1,109 @@
+"""What each form of a layer costs on this machine, by timing it alone: same shapes, interleaved, the minimum.
+
+Layers of equal shape share one measurement. The figures only rank choices against one another; the latency of
+the finished model is measured on the finished model.
+"""
+
+import dataclasses
+import time
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+import onnxruntime
+
+from vit_edge.host.lower.attention import Heads, float_core, int8_core
+from vit_edge.host.lower.graph import GraphWriter
+from vit_edge.host.lower.linear import float_linear, int8_linear
+from vit_edge.host.lower.plan import AttentionPlan, LinearPlan, RowRange, StaticRange
+from vit_edge.host.quantize.observe import SESSION_OPTIONS
+from vit_edge.host.quantize.types import Form
+from vit_edge.host.rewrite.prepare import IR_VERSION, OPSET
+
+ROUNDS = 12
+RUNS = 3  # per round
+
+
+@dataclasses.dataclass(frozen=True)
+class LinearShape:
+    """The sizes of a linear layer for one image."""
+
+    rows: int
+    inputs: int
+    outputs: int
+
+
+def linear_costs(shape: LinearShape) -> dict[Form, float]:
+    """Milliseconds of a linear layer in each form, one thread."""
+    return _timed({form: _linear_model(shape, form) for form in Form}, (shape.rows, shape.inputs))
+
+
+def attention_costs(heads: Heads) -> dict[Form, float]:
+    """Milliseconds of an attention core in float and in INT8, one thread."""
+    forms = (Form.STATIC, Form.FLOAT)
+    largest = max(heads.queries, heads.keys)
+    return _timed({form: _attention_model(heads, form) for form in forms}, (1, heads.heads, largest, heads.width))
+
+
+def _linear_model(shape: LinearShape, form: Form) -> bytes:
+    w = GraphWriter()
+    x = _input((shape.rows, shape.inputs))
+    weight = np.random.default_rng(0).integers(-127, 128, (shape.inputs, shape.outputs)).astype(np.int8)
+    bias = np.zeros(shape.outputs, np.float32)
+    if form is Form.FLOAT:
+        made = float_linear(w, x, weight.astype(np.float32), bias, "y")
+    else:
+        activation = StaticRange(0.02, 128) if form is Form.STATIC else RowRange()
+        plan = LinearPlan(activation, weight, np.full(shape.outputs, 0.01, np.float32), bias)
+        made = int8_linear(w, x, plan, "y")
+    return _model(w, x, made, (shape.rows, shape.outputs))
+
+
+def _attention_model(heads: Heads, form: Form) -> bytes:
+    w = GraphWriter()
+    x = _input((1, heads.heads, max(heads.queries, heads.keys), heads.width))
+    keys = _first_rows(w, x, heads.keys)
+    queries = _first_rows(w, x, heads.queries)
+    if form is Form.FLOAT:
+        made = float_core(w, queries, keys, keys, 1.0, "y")
+    else:
+        made = int8_core(w, queries, keys, keys, AttentionPlan(StaticRange(0.02, 128), 0.02, 0.02), "y")
+    return _model(w, x, made, (1, heads.heads, heads.queries, heads.width))
+
+
+def _first_rows(w: GraphWriter, x: ir.Value, rows: int) -> ir.Value:
+    bounds = [np.asarray([bound], np.int64) for bound in (0, rows, 2)]
+    return w.op("Slice", [x, *(w.shared(bound, "bound") for bound in bounds)], "rows")
+
+
+def _input(shape: tuple[int, ...]) -> ir.Value:
+    return ir.Value(name="x", shape=ir.Shape(shape), type=ir.TensorType(ir.DataType.FLOAT))
+
+
+def _model(w: GraphWriter, x: ir.Value, made: ir.Value, shape: tuple[int, ...]) -> bytes:
+    made.shape, made.dtype = ir.Shape(shape), ir.DataType.FLOAT
+    initializers = list(w.initializers.values())
+    graph = ir.Graph([x], [made], nodes=w.nodes, initializers=initializers, opset_imports={"": OPSET}, name="layer")
+    proto: onnx.ModelProto = ir.to_proto(ir.Model(graph, ir_version=IR_VERSION))
+    return proto.SerializeToString()
+
+
+def _timed(models: dict[Form, bytes], shape: tuple[int, ...]) -> dict[Form, float]:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.log_severity_level = 3
+    for key, value in SESSION_OPTIONS.items():
+        options.add_session_config_entry(key, value)
+    sessions = {
+        form: onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        for form, model in models.items()
+    }
+    feed = {"x": np.random.default_rng(0).standard_normal(shape, dtype=np.float32)}
+    best = dict.fromkeys(models, float("inf"))
+    for _ in range(ROUNDS):
+        for form, session in sessions.items():
+            for _ in range(RUNS):
+                start = time.perf_counter()
+                session.run(None, feed)
+                best[form] = min(best[form], (time.perf_counter() - start) * 1e3)
+    return best

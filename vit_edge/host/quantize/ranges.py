@@ -1,0 +1,52 @@
+"""Ranges of activations, scored by the error they cause in the output of the layer that reads them."""
+
+import numpy as np
+
+from vit_edge.host.lower.graph import Array
+from vit_edge.host.lower.plan import Float32, RowRange, StaticRange
+from vit_edge.host.quantize.observe import Activation
+
+SHRINKS = (1.0, 0.95, 0.9, 0.85, 0.8, 0.7)
+LEVELS = 255
+ONE_SIDED_ROOM = 4.0  # how many times its floor below zero a row must reach above it to be called one-sided
+
+
+def static_range(low: float, high: float) -> StaticRange:
+    """The uint8 range that holds [low, high] and zero, zero being one of its steps."""
+    low, high = min(low, 0.0), max(high, 0.0)
+    scale = float(np.float32(max((high - low) / LEVELS, 1e-12)))
+    return StaticRange(scale, int(np.clip(round(-low / scale), 0, LEVELS)))
+
+
+def through(values: Array, reach: StaticRange) -> Array:
+    """Values after a round trip through uint8."""
+    steps = np.clip(np.rint(values / reach.scale) + reach.zero_point, 0, LEVELS)
+    return (steps - reach.zero_point) * reach.scale
+
+
+def search_static(activation: Activation, weight: Array) -> StaticRange:
+    """The range whose rounding and clipping disturb the layer's output least, on the sampled rows.
+
+    Both ends are drawn in separately, the upper one first. The whole range always takes part.
+    """
+    sample = activation.sample.astype(np.float32)
+    low, high = float(activation.low.min()), float(activation.high.max())
+    mixed = weight.astype(np.float32)
+
+    def damage(reach: StaticRange) -> float:
+        error = (through(sample, reach) - sample).astype(np.float32) @ mixed
+        return float(np.square(error, dtype=np.float64).sum())
+
+    best_high = min(SHRINKS, key=lambda shrink: damage(static_range(low, high * shrink)))
+    best_low = min(SHRINKS, key=lambda shrink: damage(static_range(low * shrink, high * best_high)))
+    return static_range(low * best_low, high * best_high)
+
+
+def row_range(activation: Activation) -> RowRange:
+    """A range per row; one-sided where rows reach much further above zero than anything falls below it."""
+    below = max(0.0, -float(activation.low.min()))
+    peaks: Float32 = activation.sample.max(axis=1)
+    if below * ONE_SIDED_ROOM > float(np.median(peaks)):
+        return RowRange()
+    low = 1.0 / ONE_SIDED_ROOM if below else 0.0
+    return RowRange(low, one_sided=True, floor=max(below * ONE_SIDED_ROOM, 1e-12))

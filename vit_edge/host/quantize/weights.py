@@ -1,0 +1,72 @@
+"""INT8 weights: one symmetric scale per output column, rounded against the inputs that the layer meets.
+
+Rounding each weight to its nearest step ignores that errors of one row can undo errors of another. Error
+compensation (GPTQ, Frantar et al. 2023; after Hassibi & Stork 1993) rounds row by row and moves each error onto
+the rows that are still to come, by the second moment of the inputs.
+"""
+
+import numpy as np
+import numpy.typing as npt
+
+from vit_edge.host.lower.graph import Array
+from vit_edge.host.lower.plan import Float32, Int8
+
+Float64 = npt.NDArray[np.float64]
+
+STEPS = 127  # symmetric: -127 to 127
+SHRINKS = (1.0, 0.97, 0.94, 0.9, 0.85, 0.8)  # candidates for clipping the largest weights of a column
+BLOCK = 64  # rows whose errors are moved within the block first, then at once to the rest
+
+
+def nearest(weight: Array, scale: Array) -> Int8:
+    """Round (in, out) to the nearest step of each column's scale (out,)."""
+    return np.clip(np.rint(weight / scale), -STEPS, STEPS).astype(np.int8)
+
+
+def column_scales(weight: Array, moment: Float64 | None = None) -> Float32:
+    """Scales (out,) that clip where this lowers the error.
+
+    Args:
+        weight: float (in, out).
+        moment: (in, in) second moment of the inputs; the error is that of the output. None: of the weights.
+    """
+    largest = np.maximum(np.abs(weight).max(axis=0), 1e-12)
+    best = largest / STEPS
+    lowest = np.full(weight.shape[1], np.inf)
+    for shrink in SHRINKS:
+        scale = largest * shrink / STEPS
+        error = nearest(weight, scale) * scale - weight
+        squared = (error * error if moment is None else error * (moment @ error)).sum(axis=0)
+        better = squared < lowest
+        best[better], lowest[better] = scale[better], squared[better]
+    return best.astype(np.float32)
+
+
+def compensated(weight: Array, scale: Float32, moment: Float64, rows: int) -> Int8:
+    """Error-compensated rounding of (in, out) to the steps of `scale` (out,).
+
+    Args:
+        weight: float (in, out).
+        scale: (out,).
+        moment: (in, in) second moment of the inputs.
+        rows: how many rows the moment was taken over; few rows say little about directions they do not span, so
+            the moment is drawn towards a multiple of the identity by 1 % and by in / rows.
+    """
+    size = len(moment)
+    damping = (0.01 + size / rows) * float(np.trace(moment)) / size
+    order = np.argsort(-np.diag(moment), kind="stable")
+    regular = moment[np.ix_(order, order)] + max(damping, 1e-12) * np.eye(size)
+    factor = np.linalg.cholesky(np.linalg.inv(regular)).T  # upper: row i says where the error of i goes
+    left = weight[order].astype(np.float64)
+    coded = np.empty(left.shape, np.int8)
+    for start in range(0, size, BLOCK):
+        stop = min(start + BLOCK, size)
+        errors = np.empty((stop - start, left.shape[1]))
+        for i in range(start, stop):
+            coded[i] = nearest(left[i], scale)
+            errors[i - start] = (left[i] - coded[i] * scale.astype(np.float64)) / factor[i, i]
+            left[i + 1 : stop] -= np.outer(factor[i, i + 1 : stop], errors[i - start])
+        left[stop:] -= factor[start:stop, stop:].T @ errors
+    restored = np.empty_like(coded)
+    restored[order] = coded
+    return restored
