@@ -24,6 +24,7 @@ from vit_edge.errors import (
 from vit_edge.golden import read_golden
 from vit_edge.host.build import BuildSettings, build_bundle
 from vit_edge.host.inspect import inspect_onnx
+from vit_edge.host.lower.plan import AttentionPlan, QuantPlan, StaticRange
 from vit_edge.host.onnx_io import Stamp, finish, read_onnx, read_stamp, save_onnx
 from vit_edge.host.optimize import CheckImages, FileForm, optimized
 from vit_edge.host.pipeline import (
@@ -31,11 +32,12 @@ from vit_edge.host.pipeline import (
     QuantizeFileSettings,
     check_target,
     export_model,
+    for_target,
     optimize_model,
     quantize_model,
 )
 from vit_edge.host.proof import choose_images, golden_files, worst_verdict
-from vit_edge.host.quantize.types import QuantizeSettings
+from vit_edge.host.quantize.types import Form, LayerDecision, Quantization, QuantizeSettings
 from vit_edge.host.rewrite.canonical import canonicalise
 from vit_edge.host.sources import Source, SourceOptions, resolve
 from vit_edge.runtime.model import read_model
@@ -193,6 +195,21 @@ def torch_images(pixels: np.ndarray, source: Source):  # type: ignore[no-untyped
     import torch
 
     return torch.from_numpy(normalize(pixels, source.preprocess))
+
+
+@pytest.mark.parametrize("name", ["cpu", "cpu-x86-vnni"])
+def test_the_record_speaks_of_the_file_and_not_of_what_was_possible(name: str) -> None:
+    """A target without integer attention gets neither its plan nor a record that claims it."""
+    attention = AttentionPlan(StaticRange(0.1, 128), 0.1, 0.1)
+    decided = (
+        LayerDecision("blocks.0.attention", Form.STATIC, 40.0, "the fastest form"),
+        LayerDecision("blocks.0.fc1", Form.STATIC, 40.0, "the fastest form"),
+    )
+    plan = QuantPlan(attentions={"blocks.0.attention": attention})
+    taken = for_target(Quantization(plan, decided, {}, {}), load_target(name))
+    integer = load_target(name).integer_attention
+    assert bool(taken.plan.attentions) is integer
+    assert [layer.form for layer in taken.layers] == [Form.STATIC if integer else Form.FLOAT, Form.STATIC]
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,7 @@ from vit_edge.host.parity import Parity
 from vit_edge.host.pipeline import (
     PORTABLE_TARGET,
     check_target,
+    for_target,
     image_size,
     possible_form,
     quantized,
@@ -82,6 +83,7 @@ class _Model:
     name: str  # path in the bundle
     role: Role
     data: bytes
+    target: TargetSpec
 
 
 @dataclasses.dataclass(frozen=True)
@@ -127,7 +129,8 @@ def build_bundle(
         check_target(target)
     images = choose_images(settings.calibration, settings.data, source.labels, settings.class_ids)
     converted = _convert(source, settings, images, tell)
-    default = converted.models[_default_index(settings, converted)].name
+    chosen = _default_model(settings, converted.models)
+    default = chosen.name
     measured = _measure(converted, default, settings, images, source, tell)
     files = {model.name: (model.data, model.role) for model in converted.models}
     files |= {name: (data, Role.GOLDEN) for name, data in measured.golden.items()}
@@ -139,8 +142,8 @@ def build_bundle(
         preprocess=source.preprocess,
         source=SourceRecord(source.name, source.sha256),
         tools=_tool_versions(),
-        quantization=converted.quantization.recipe | {"targets": _target_notes(settings.targets)},
-        layers=tuple(layer.to_json() for layer in converted.quantization.layers),
+        quantization=converted.quantization.recipe | {"models": _forms(converted.models[1:])},
+        layers=tuple(layer.to_json() for layer in for_target(converted.quantization, chosen.target).layers),
         accuracy=_accuracy(converted, default, measured, settings, images),
         latency=measured.latency,
         providers=measured.providers,
@@ -171,9 +174,9 @@ def _convert(source: Source, settings: BuildSettings, images: BuildImages, progr
         if FileForm.of(target) != PORTABLE or target.integer_attention != portable.integer_attention
     ]
     float_bytes = to_bytes(finish(plain, stamp_of(source)), FLOAT_MODEL)
-    models = [_Model(FLOAT_MODEL, Role.FLOAT, float_bytes)]
+    models = [_Model(FLOAT_MODEL, Role.FLOAT, float_bytes, portable)]
     models += [
-        _Model(name, role, to_bytes(quantized(canonical, quantization, target, source), name))
+        _Model(name, role, to_bytes(quantized(canonical, quantization, target, source), name), target)
         for name, role, target in forms
     ]
     parity = {"rewrite": to_export} if to_torch is None else {"export": to_torch, "rewrite": to_export}
@@ -202,11 +205,11 @@ def _measure(
     return _Measured(tuple(reports), tuple(latency), golden, dict(placement.shares))
 
 
-def _default_index(settings: BuildSettings, converted: _Converted) -> int:
-    """The first target's file, or the portable one where that has none of its own."""
-    first = f"onnx/model_{settings.targets[0].name}.onnx" if settings.targets else QUANTIZED_MODEL
-    names = [model.name for model in converted.models]
-    return names.index(first) if first in names else names.index(QUANTIZED_MODEL)
+def _default_model(settings: BuildSettings, models: Sequence[_Model]) -> _Model:
+    """That of the first target, or the portable one where that has none of its own."""
+    first = settings.targets[0].name if settings.targets else PORTABLE_TARGET
+    own = [model for model in models[1:] if model.target.name == first]
+    return own[0] if own else models[1]
 
 
 def _accuracy(
@@ -226,11 +229,16 @@ def _accuracy(
     }
 
 
-def _target_notes(targets: Sequence[TargetSpec]) -> dict[str, str]:
-    """Per target, what its file does otherwise than the target asks; empty where nothing."""
+def _forms(models: Sequence[_Model]) -> dict[str, dict[str, Any]]:
+    """Per INT8 file, what it was made for, and what it does otherwise than that asks."""
     shifted = "activations are uint8, not int8 as the target asks: the same values, shifted by 128"
     return {
-        target.name: "" if target.activation_type is ActivationType.UINT8 else shifted for target in targets
+        model.name: {
+            "target": model.target.name,
+            "integer_attention": model.target.integer_attention,
+            "note": "" if model.target.activation_type is ActivationType.UINT8 else shifted,
+        }
+        for model in models
     }
 
 

@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -100,7 +101,7 @@ def _latency(records: Sequence[Mapping[str, Any]]) -> str:
     version = records[0]["environment"]["onnxruntime"]
     lines = [
         f"One image at a time on {records[0]['machine']} (onnxruntime {version}, "
-        f"{'its own choice of' if threads is None else threads} threads), models run in turn.\n",
+        f"threads: {'its own choice' if threads is None else threads}), models run in turn.\n",
         "| model | median | fastest | 95th percentile | against float | peak memory | file |",
         "|---|---|---|---|---|---|---|",
     ]
@@ -132,23 +133,23 @@ def _preprocessing(spec: PreprocessSpec) -> str:
 
 
 def _quantization(manifest: Manifest) -> str:
-    lines = [
-        f"- {key}: {_value(value)}" for key, value in (manifest.quantization or {}).items() if value != {}
-    ]
-    forms: dict[str, int] = {}
-    for layer in manifest.layers:
-        forms[layer["form"]] = forms.get(layer["form"], 0) + 1
-    lines += (
-        [f"- layers: {', '.join(f'{count} {form}' for form, count in sorted(forms.items()))}"]
-        if forms
-        else []
-    )
+    recipe = dict(manifest.quantization or {})
+    models = recipe.pop("models", {})
+    lines = [f"- {key.replace('_', ' ')}: {_value(value)}" for key, value in recipe.items()]
+    for name, made in models.items():
+        note = f"; {made['note']}" if made["note"] else ""
+        lines.append(f"- `{name}`: for target {made['target']}{note}")
+    forms = Counter(layer["form"] for layer in manifest.layers)
+    counts = ", ".join(f"{count} {form}" for form, count in sorted(forms.items()))
+    lines.append(f"- layers of `{manifest.default_model}`: {counts}")
     return "\n".join(lines) + "\n"
 
 
 def _value(value: object) -> str:
     if isinstance(value, float) and math.isfinite(value):
         return f"{value:g}"
+    if isinstance(value, list):
+        return str(len(value))  # the manifest holds them
     return value if isinstance(value, str) else json.dumps(value)
 
 

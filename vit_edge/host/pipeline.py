@@ -14,7 +14,7 @@ from vit_edge.host.onnx_io import Stamp, check_output, finish, read_onnx, read_s
 from vit_edge.host.optimize import PORTABLE, CheckImages, FileForm, natural_pixels, optimized
 from vit_edge.host.parity import Parity
 from vit_edge.host.quantize.quantize import quantize
-from vit_edge.host.quantize.types import Progress, Quantization, QuantizeSettings
+from vit_edge.host.quantize.types import Form, Progress, Quantization, QuantizeSettings
 from vit_edge.host.rewrite.canonical import Canonical, canonicalise
 from vit_edge.host.sources import Source, SourceOptions, resolve
 from vit_edge.runtime.images import list_images
@@ -112,20 +112,34 @@ def quantize_model(
     paths = list_images(settings.calibration).paths
     quantization = quantize(canonical, paths, source.preprocess, settings.quantize, progress)
     model = quantized(canonical, quantization, target, source)
-    return Written(Path(out), save_onnx(model, out), None, canonical, quantization)
+    taken = for_target(quantization, target)
+    return Written(Path(out), save_onnx(model, out), None, canonical, taken)
 
 
 def quantized(
     canonical: Canonical, quantization: Quantization, target: TargetSpec, source: Source
 ) -> onnx.ModelProto:
     """The finished INT8 file for one target."""
-    plan = quantization.plan
-    if not target.integer_attention:
-        plan = dataclasses.replace(plan, attentions={})
+    plan = for_target(quantization, target).plan
     form = possible_form(canonical, FileForm.of(target))
     model = lower(canonical, form.lowering(source.preprocess), plan)
     options = tuple(sorted({**quantization.session_options, **dict(target.session_options)}.items()))
     return finish(model, stamp_of(source, options))
+
+
+def for_target(quantization: Quantization, target: TargetSpec) -> Quantization:
+    """What of a quantization goes into the file of one target: attention stays float where it asks for that."""
+    if target.integer_attention:
+        return quantization
+    reason = f"target {target.name} computes attention in float32"
+    layers = tuple(
+        dataclasses.replace(layer, form=Form.FLOAT, reason=reason)
+        if layer.name in quantization.plan.attentions
+        else layer
+        for layer in quantization.layers
+    )
+    plan = dataclasses.replace(quantization.plan, attentions={})
+    return dataclasses.replace(quantization, plan=plan, layers=layers)
 
 
 def stamp_of(source: Source, session_options: Sequence[tuple[str, str]] = ()) -> Stamp:

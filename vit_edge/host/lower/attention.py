@@ -42,37 +42,49 @@ def split_packed(w: GraphWriter, packed: ir.Value, parts: int, heads: Heads, nam
     return w.ops("Split", [ordered, sizes], f"{name}.parts", {"axis": 1}, parts)
 
 
-def float_core(w: GraphWriter, q: ir.Value, k: ir.Value, v: ir.Value, scale: float, name: str) -> ir.Value:
-    """softmax(q k^T * scale) v, all (batch, heads, rows, width)."""
+def float_core(
+    w: GraphWriter, q: ir.Value, k: ir.Value, v: ir.Value, scale: float, name: str
+) -> tuple[ir.Value, ir.Value]:
+    """(softmax(q k^T * scale) v, the probabilities); all (batch, heads, rows, width or keys)."""
     keys = w.transpose(k, (0, 1, 3, 2), f"{name}.keys")
-    scores = w.op("MatMul", [q, keys], f"{name}.scores")
-    if scale != 1.0:
-        scores = w.op("Mul", [scores, w.shared(np.asarray(scale, np.float32), "factor")], f"{name}.scaled")
+    scores = _scaled(w, w.op("MatMul", [q, keys], f"{name}.scores"), scale, name)
     probabilities = w.op("Softmax", [scores], f"{name}.probabilities", {"axis": -1})
-    return w.op("MatMul", [probabilities, v], f"{name}.mix")
+    return w.op("MatMul", [probabilities, v], f"{name}.mix"), probabilities
 
 
 def int8_core(
-    w: GraphWriter, q: ir.Value, k: ir.Value, v: ir.Value, plan: AttentionPlan, name: str
+    w: GraphWriter, q: ir.Value, k: ir.Value, v: ir.Value, plan: AttentionPlan, scale: float, name: str
 ) -> ir.Value:
-    """The same with integer products; the division by the row sum comes last.
+    """The same with integer products.
 
-    exp(score - row maximum) is in [0, 1] with its largest value at 1 in every row, so 1/255 resolves every
-    row alike, whereas normalised probabilities of many tokens would fall between the first few steps.
+    With one range per row the division by the row sum comes last: exp(score - row maximum) is in [0, 1] and
+    reaches 1 in every row, so 1/255 resolves every row alike, whereas probabilities spread over many tokens
+    would fall between the first few steps.
     """
     queries = w.fake(q, plan.queries.scale, plan.queries.zero_point, np.uint8, f"{name}.queries")
     stored = w.quantized(k, plan.key_scale, 0, np.int8, f"{name}.keys")
     turned = w.transpose(stored, (0, 1, 3, 2), f"{name}.keys")
     keys = w.dequantized(turned, plan.key_scale, 0, np.int8, f"{name}.keys")
-    scores = w.op("MatMul", [queries, keys], f"{name}.scores")
+    values = w.fake(v, plan.value_scale, 0, np.int8, f"{name}.values")
+    scores = _scaled(w, w.op("MatMul", [queries, keys], f"{name}.scores"), scale, name)
+    if plan.probability_scale is not None:
+        probabilities = w.op("Softmax", [scores], f"{name}.probabilities", {"axis": -1})
+        coded = w.fake(probabilities, plan.probability_scale, 0, np.uint8, f"{name}.probabilities")
+        return w.op("MatMul", [coded, values], f"{name}.mix")
     axes = w.shared(np.asarray([-1], np.int64), "axes")
     largest = w.op("ReduceMax", [scores, axes], f"{name}.row_max", {"keepdims": 1})
     weights = w.op("Exp", [w.op("Sub", [scores, largest], f"{name}.shifted")], f"{name}.exp")
     total = w.op("ReduceSum", [weights, axes], f"{name}.row_sum", {"keepdims": 1})
-    values = w.fake(v, plan.value_scale, 0, np.int8, f"{name}.values")
     coded = w.fake(weights, 1.0 / 255.0, 0, np.uint8, f"{name}.exp")
     mixed = w.op("MatMul", [coded, values], f"{name}.weighted")
     return w.op("Div", [mixed, total], f"{name}.mix")
+
+
+def _scaled(w: GraphWriter, scores: ir.Value, scale: float, name: str) -> ir.Value:
+    """Scores times the attention scale, which folding has usually made 1."""
+    if scale == 1.0:
+        return scores
+    return w.op("Mul", [scores, w.shared(np.asarray(scale, np.float32), "factor")], f"{name}.scaled")
 
 
 def join_heads(w: GraphWriter, x: ir.Value, heads: Heads, name: str) -> ir.Value:

@@ -52,8 +52,8 @@ def lower_taps(
         canonical: the model.
         settings: the form of the file.
         plan: what is quantized in front of the taps.
-        taps: a linear layer's name taps its float input (rows, in); an attention's name with `.q`, `.k` or `.v`
-            taps that operand (batch, heads, rows, width).
+        taps: a linear layer's name taps its float input (rows, in); an attention's name with `.q`, `.k` or
+            `.v` taps that operand (batch, heads, rows, width).
 
     Returns:
         The model, and the names of its outputs in the order of `taps`.
@@ -155,9 +155,10 @@ class _Lowering:
         self.taps.update({f"{name}.{letter}": value for letter, value in zip("qkv", (q, k, v), strict=True)})
         plan = self.plan.attentions.get(name)
         if plan is None:
-            mixed = attentions.float_core(self.w, q, k, v, number(node, "scale"), name)
+            mixed, probabilities = attentions.float_core(self.w, q, k, v, number(node, "scale"), name)
+            self.taps[f"{name}.p"] = probabilities
         else:
-            mixed = attentions.int8_core(self.w, q, k, v, plan, name)
+            mixed = attentions.int8_core(self.w, q, k, v, plan, number(node, "scale"), name)
         return attentions.join_heads(self.w, mixed, heads, name)
 
     def operands(self, node: ir.Node, heads: attentions.Heads, name: str) -> list[ir.Value]:

@@ -59,13 +59,15 @@ class EmbedPlan:
 class AttentionPlan:
     """INT8 products of queries with keys and of probabilities with values.
 
-    Keys and values are signed and symmetric: a signed second operand is twice as fast. Probabilities are
-    quantized before they are normalised, as exp(score - row maximum), which is in [0, 1].
+    Keys and values are signed and symmetric: a signed second operand is twice as fast. Probabilities either
+    have one range for all (`probability_scale`), or one per row (None): they are then quantized before they
+    are normalised, as exp(score - row maximum), which reaches 1 in every row.
     """
 
     queries: StaticRange
     key_scale: float
     value_scale: float
+    probability_scale: float | None = None
 
 
 @dataclasses.dataclass(frozen=True)

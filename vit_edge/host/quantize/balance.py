@@ -68,7 +68,9 @@ def _balance_norm(graph: ir.Graph, norm: ir.Node, seen: dict[str, Activation]) -
     def damage(candidate: tuple[float, bool, Float64, Float64]) -> float:
         _, _, scale, shift = candidate
         pairs = zip(names, weights, strict=True)
-        return sum(_linear_damage(seen[name].folded(scale, shift), weight * scale[:, None]) for name, weight in pairs)
+        return sum(
+            _linear_damage(seen[name].folded(scale, shift), weight * scale[:, None]) for name, weight in pairs
+        )
 
     strength, shifted, scale, shift = min(_candidates(widest.low, widest.high), key=damage)
     folds.fold_norm(graph, norm, scale, shift)

@@ -35,7 +35,9 @@ def choose(layers: Sequence[Choice], budget: float) -> dict[str, Option]:
         layers: each with at least one option.
         budget: noise power over signal power of the logits.
     """
-    taken = {layer.name: min(layer.options, key=lambda option: (option.cost, option.damage)) for layer in layers}
+    taken = {
+        layer.name: min(layer.options, key=lambda option: (option.cost, option.damage)) for layer in layers
+    }
     while sum(option.damage for option in taken.values()) > budget:
         upgrades = [
             (_worth(taken[layer.name], option), layer.name, option)

@@ -39,10 +39,11 @@ def linear_costs(shape: LinearShape) -> dict[Form, float]:
 
 
 def attention_costs(heads: Heads) -> dict[Form, float]:
-    """Milliseconds of an attention core in float and in INT8, one thread."""
-    forms = (Form.STATIC, Form.FLOAT)
+    """Milliseconds of an attention core in each form, one thread."""
     largest = max(heads.queries, heads.keys)
-    return _timed({form: _attention_model(heads, form) for form in forms}, (1, heads.heads, largest, heads.width))
+    return _timed(
+        {form: _attention_model(heads, form) for form in Form}, (1, heads.heads, largest, heads.width)
+    )
 
 
 def _linear_model(shape: LinearShape, form: Form) -> bytes:
@@ -65,9 +66,11 @@ def _attention_model(heads: Heads, form: Form) -> bytes:
     keys = _first_rows(w, x, heads.keys)
     queries = _first_rows(w, x, heads.queries)
     if form is Form.FLOAT:
-        made = float_core(w, queries, keys, keys, 1.0, "y")
+        made, _ = float_core(w, queries, keys, keys, 1.0, "y")
     else:
-        made = int8_core(w, queries, keys, keys, AttentionPlan(StaticRange(0.02, 128), 0.02, 0.02), "y")
+        scale = 1.0 / 255.0 if form is Form.STATIC else None
+        plan = AttentionPlan(StaticRange(0.02, 128), 0.02, 0.02, scale)
+        made = int8_core(w, queries, keys, keys, plan, 1.0, "y")
     return _model(w, x, made, (1, heads.heads, heads.queries, heads.width))
 
 
@@ -83,7 +86,9 @@ def _input(shape: tuple[int, ...]) -> ir.Value:
 def _model(w: GraphWriter, x: ir.Value, made: ir.Value, shape: tuple[int, ...]) -> bytes:
     made.shape, made.dtype = ir.Shape(shape), ir.DataType.FLOAT
     initializers = list(w.initializers.values())
-    graph = ir.Graph([x], [made], nodes=w.nodes, initializers=initializers, opset_imports={"": OPSET}, name="layer")
+    graph = ir.Graph(
+        [x], [made], nodes=w.nodes, initializers=initializers, opset_imports={"": OPSET}, name="layer"
+    )
     proto: onnx.ModelProto = ir.to_proto(ir.Model(graph, ir_version=IR_VERSION))
     return proto.SerializeToString()
 

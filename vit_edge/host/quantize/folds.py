@@ -89,7 +89,9 @@ def projection_of(attention: ir.Node) -> ir.Node | None:
     return readers[0] if len(readers) == 1 and is_composite(readers[0], LINEAR) else None
 
 
-def fold_values(graph: ir.Graph, values: Columns, projection: ir.Node, scale: Float64, shift: Float64) -> None:
+def fold_values(
+    graph: ir.Graph, values: Columns, projection: ir.Node, scale: Float64, shift: Float64
+) -> None:
     """Make the values (v - shift) / scale instead of v, and the projection undo it; in place."""
     _rescale(graph, values, 1.0 / scale, shift)
     _undo(graph, projection, scale, shift)

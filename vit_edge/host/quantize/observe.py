@@ -30,7 +30,9 @@ class Activation:
     low: Float64  # (channels,)
     high: Float64  # (channels,)
     mean: Float64  # (channels,)
-    moment: Float64 | None  # (channels, channels), mean of the outer products; None where it was not asked for
+    moment: (
+        Float64 | None
+    )  # (channels, channels), mean of the outer products; None where it was not asked for
     rows: int  # rows seen
     sample: Float32  # (at most SAMPLE_ROWS, channels)
 
@@ -101,7 +103,8 @@ def observe(
     Args:
         canonical: the model.
         settings: fixed batch 1, `pixels` input.
-        taps: as for `lower_taps`; operands of attention come as (rows, heads * width).
+        taps: as for `lower_taps`; operands of attention come as (rows, heads * width), its
+            probabilities as (heads * rows, keys).
         images: uint8 (H, W, 3) each; consumed once.
         count: how many there are.
         progress: called after each image with (done, count).
@@ -109,13 +112,13 @@ def observe(
     model, outputs = lower_taps(canonical, settings, FLOAT, taps)
     session = load(model.SerializeToString())
     distinct = list(dict.fromkeys(outputs))
-    is_operand = {tap for tap in taps if tap.endswith((".attention.q", ".attention.k", ".attention.v"))}
+    is_operand = {tap for tap in taps if tap.endswith(tuple(f".attention.{letter}" for letter in "qkvp"))}
     collectors = {tap: _Collector(count, moment=tap not in is_operand) for tap in taps}
     rng = np.random.default_rng(0)
     for done, pixels in enumerate(images, 1):
         values = dict(zip(distinct, session.run(distinct, {settings.form.value: pixels[None]}), strict=True))
         for tap, output in zip(taps, outputs, strict=True):
-            collectors[tap].add(_as_rows(values[output]), rng)
+            collectors[tap].add(_as_rows(values[output], joined=not tap.endswith(".p")), rng)
         progress(done, count)
     return {tap: collector.finished() for tap, collector in collectors.items()}
 
@@ -144,9 +147,11 @@ def _each(session: onnxruntime.InferenceSession, images: Sequence[Pixels]) -> It
         yield session.run(None, {name: pixels[None]})[0]
 
 
-def _as_rows(values: Float32) -> Float32:
-    """(1, heads, rows, width) -> (rows, heads * width); (rows, channels) as it is."""
+def _as_rows(values: Float32, *, joined: bool) -> Float32:
+    """(rows, channels) of one image; (1, heads, rows, width) with the heads side by side or one below another."""
     if values.ndim == 2:
         return values
     _, heads, rows, width = values.shape
+    if not joined:
+        return values.reshape(heads * rows, width)
     return values[0].transpose(1, 0, 2).reshape(rows, heads * width)

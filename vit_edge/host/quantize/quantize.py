@@ -25,7 +25,7 @@ from vit_edge.host.quantize.observe import (
     logits,
     observe,
 )
-from vit_edge.host.quantize.ranges import row_range, search_static, static_range
+from vit_edge.host.quantize.ranges import probability_scale, row_range, search_static, static_range
 from vit_edge.host.quantize.types import Form, LayerDecision, Preset, Progress, Quantization, QuantizeSettings
 from vit_edge.host.quantize.weights import column_scales, compensated, nearest
 from vit_edge.host.rewrite.canonical import Canonical
@@ -63,7 +63,9 @@ def quantize(
         ModelError: the model has no linear layer.
         ImageError: an image cannot be read.
     """
-    return _Quantizer(canonical, preprocess, settings, progress or _silent).run(_spread(images, settings.images))
+    return _Quantizer(canonical, preprocess, settings, progress or _silent).run(
+        _spread(images, settings.images)
+    )
 
 
 class _Quantizer:
@@ -96,7 +98,7 @@ class _Quantizer:
         return Quantization(plan, decisions, self.recipe(images, applied, measured), dict(SESSION_OPTIONS))
 
     def observed(self, images: Sequence[Path]) -> dict[str, Activation]:
-        operands = [f"{name}.{letter}" for name in self.attentions for letter in "qkv"]
+        operands = [f"{name}.{letter}" for name in self.attentions for letter in "qkvp"]
         return observe(
             self.canonical,
             self.lowering,
@@ -129,12 +131,15 @@ class _Quantizer:
             self.progress("round weights", done, len(self.linears))
         return plans
 
-    def attention_plans(self, seen: dict[str, Activation]) -> dict[str, AttentionPlan]:
-        plans = {}
+    def attention_plans(self, seen: dict[str, Activation]) -> dict[str, dict[Form, AttentionPlan]]:
+        """The static and the row form of each attention; they differ in how probabilities are quantized."""
+        plans: dict[str, dict[Form, AttentionPlan]] = {}
         for name in self.attentions:
             q, k, v = (seen[f"{name}.{letter}"] for letter in "qkv")
             queries = static_range(float(q.low.min()), float(q.high.max()))
-            plans[name] = AttentionPlan(queries, signed_scale(k), signed_scale(v))
+            row = AttentionPlan(queries, signed_scale(k), signed_scale(v))
+            scale = probability_scale(seen[f"{name}.p"])
+            plans[name] = {Form.STATIC: dataclasses.replace(row, probability_scale=scale), Form.ROW: row}
         return plans
 
     def embed_plan(self) -> EmbedPlan | None:
@@ -153,7 +158,7 @@ class _Quantizer:
     def choices(
         self,
         plans: dict[str, dict[Form, LinearPlan]],
-        attentions: dict[str, AttentionPlan],
+        attentions: dict[str, dict[Form, AttentionPlan]],
         probe: "_Probe",
     ) -> list[Choice]:
         """Every form of every layer with its damage and cost."""
@@ -163,17 +168,20 @@ class _Quantizer:
         for name, forms in plans.items():
             cost = costs.of_linear(self.linears[name])
             options = [
-                Option(form, probe.damage(QuantPlan({name: plan})), cost[form]) for form, plan in forms.items()
+                Option(form, probe.damage(QuantPlan({name: plan})), cost[form])
+                for form, plan in forms.items()
             ]
             if min(option.damage for option in options) > self.goal:  # else four times the size for little
                 options.append(Option(Form.FLOAT, 0.0, cost[Form.FLOAT]))
             layers.append(Choice(name, tuple(options)))
             self.progress("measure layers", len(layers), total)
-        for name, attention in attentions.items():
+        for name, cores in attentions.items():
             cost = costs.of_attention(self.attentions[name])
-            damage = probe.damage(QuantPlan(attentions={name: attention}))
-            options = [Option(Form.STATIC, damage, cost[Form.STATIC]), Option(Form.FLOAT, 0.0, cost[Form.FLOAT])]
-            layers.append(Choice(name, tuple(options)))
+            options = [
+                Option(form, probe.damage(QuantPlan(attentions={name: core})), cost[form])
+                for form, core in cores.items()
+            ]
+            layers.append(Choice(name, (*options, Option(Form.FLOAT, 0.0, cost[Form.FLOAT]))))
             self.progress("measure layers", len(layers), total)
         return layers
 
@@ -181,7 +189,7 @@ class _Quantizer:
         self,
         layers: list[Choice],
         plans: dict[str, dict[Form, LinearPlan]],
-        attentions: dict[str, AttentionPlan],
+        attentions: dict[str, dict[Form, AttentionPlan]],
         embed: EmbedPlan | None,
         probe: "_Probe",
     ) -> tuple[dict[str, Option], QuantPlan, float]:
@@ -191,7 +199,11 @@ class _Quantizer:
             taken = choose(layers, budget)
             plan = QuantPlan(
                 {name: forms[taken[name].form] for name, forms in plans.items() if taken[name].form in forms},
-                {name: plan for name, plan in attentions.items() if taken[name].form is Form.STATIC},
+                {
+                    name: cores[taken[name].form]
+                    for name, cores in attentions.items()
+                    if taken[name].form in cores
+                },
                 embed,
             )
             measured = probe.damage(plan)

@@ -50,3 +50,15 @@ def row_range(activation: Activation) -> RowRange:
         return RowRange()
     low = 1.0 / ONE_SIDED_ROOM if below else 0.0
     return RowRange(low, one_sided=True, floor=max(below * ONE_SIDED_ROOM, 1e-12))
+
+
+def probability_scale(activation: Activation) -> float:
+    """The uint8 scale of attention probabilities that loses least: few are near 1, most are far below."""
+    sample = activation.sample.astype(np.float32)
+    candidates = [2.0 ** (-half / 2) / LEVELS for half in range(17)]
+
+    def damage(scale: float) -> float:
+        coded = np.minimum(np.rint(sample / np.float32(scale)), LEVELS) * np.float32(scale)
+        return float(np.square(coded - sample, dtype=np.float64).sum())
+
+    return float(np.float32(min(candidates, key=damage)))

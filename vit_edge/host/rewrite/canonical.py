@@ -12,7 +12,7 @@ from vit_edge.host.rewrite.constants import fold_constants
 from vit_edge.host.rewrite.contract import Description, describe
 from vit_edge.host.rewrite.order import STAGES
 from vit_edge.host.rewrite.prepare import prepare
-from vit_edge.host.rewrite.rule import Outcome, Rule, apply_rule
+from vit_edge.host.rewrite.rule import Outcome, Rule, apply_rule, register_constants
 
 # A rule can make room for an earlier one, so each stage repeats until nothing fires. Three rounds are usual;
 # SinkSelect needs one per operator of the last block.
@@ -44,7 +44,7 @@ def canonicalise(model: onnx.ModelProto, name: str, *, allow_uncanonical: bool =
     """
     prepared = prepare(model, name)
     outcomes = tuple(outcome for stage in STAGES for outcome in _until_stable(stage, prepared, name))
-    _register_constants(prepared)
+    register_constants(prepared.graph)
     try:
         description = describe(prepared, name, outcomes)
     except ContractError as error:
@@ -77,16 +77,3 @@ def _sum(outcomes: Iterable[Outcome]) -> Outcome:
     """One rule's outcomes over all rounds; the reasons to decline are those of the last."""
     every = list(outcomes)
     return Outcome(every[0].rule, sum(outcome.fired for outcome in every), every[-1].declined)
-
-
-def _register_constants(model: ir.Model) -> None:
-    """Every constant that a node reads becomes an initializer of the graph, under a name of its own."""
-    known = model.graph.initializers
-    for node in model.graph:
-        for position, value in enumerate(node.inputs):
-            if value is None or value.const_value is None or value.producer() is not None:
-                continue
-            if value.name not in known:
-                model.graph.register_initializer(value)
-            elif known[value.name] is not value:  # same name means same content
-                node.replace_input_with(position, known[value.name])

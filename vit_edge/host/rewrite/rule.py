@@ -130,7 +130,7 @@ class Outcome:
     declined: tuple[str, ...]
 
 
-def _register_constants(graph: ir.Graph) -> None:
+def register_constants(graph: ir.Graph) -> None:
     """Make every constant that a rewrite read an initializer of the graph, each name once.
 
     Two rewrites may make equal constants, whose names are equal then (`values.constant`); the rewriter keeps
@@ -155,6 +155,6 @@ def apply_rule(kind: type[Rule], model: ir.Model) -> Outcome:
     compiled = [RewriteRule(pattern, rule.rewrite, rule.check, name=rule.name) for pattern in rule.patterns()]
     fired = RewriteRuleSet(compiled, commute=kind.COMMUTES).apply_to_model(model)
     if fired:
-        _register_constants(model.graph)
+        register_constants(model.graph)
         RemoveUnusedNodesPass()(model)
     return Outcome(rule.name, fired, tuple(dict.fromkeys(rule.declined)))
