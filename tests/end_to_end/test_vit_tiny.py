@@ -29,7 +29,10 @@ def linked(folder: Path, paths: list[Path]) -> Path:
 
 
 def test_a_massive_activation_survives_quantization(tmp_path: Path) -> None:
-    """24 images: too few to pass, enough to see a model that plain static quantization destroys."""
+    """24 images, 10 to calibrate: too few to pass, enough to tell from what plain static quantization leaves.
+
+    Onnxruntime's own static quantizer reaches at most 6.5 dB on this model, whatever its calibration.
+    """
     options = SourceOptions(resize_mode=ResizeMode.SHORT_SIDE, crop_pct=0.9)
     source = resolve(str(DATA / "vit_tiny_imagenet" / "hf"), options)
     check = read_images(DATA / "nips17_eval", source.labels).limited(24)
@@ -44,7 +47,7 @@ def test_a_massive_activation_survives_quantization(tmp_path: Path) -> None:
     accuracy = bundle.manifest.accuracy
     assert accuracy is not None
     assert accuracy["n"] == 24
-    assert accuracy["agreement"] >= 90
-    assert accuracy["logit_sqnr_db"] > 15
+    assert accuracy["agreement"] >= 75
+    assert accuracy["logit_sqnr_db"] > 12
     assert accuracy["parity"]["rewrite"]["largest"] <= accuracy["parity"]["rewrite"]["allowed"]
     assert np.isfinite([record["ratio_to_float"] for record in bundle.manifest.latency]).all()

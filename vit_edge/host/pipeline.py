@@ -128,7 +128,7 @@ def quantized(
 
 
 def for_target(quantization: Quantization, target: TargetSpec) -> Quantization:
-    """What of a quantization goes into the file of one target: attention stays float where it asks for that."""
+    """What of a quantization goes into a target's file: attention stays float where the target says so."""
     if target.integer_attention:
         return quantization
     reason = f"target {target.name} computes attention in float32"

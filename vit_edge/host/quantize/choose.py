@@ -1,8 +1,8 @@
 """Which form each layer gets: a small knapsack of measured damage against measured cost.
 
 Every layer starts in its cheapest form. The upgrade (to a row range, to float) that removes most damage per
-millisecond is taken until the predicted damage of all layers together is within the preset's budget. Damages are
-noise powers of the logits and add up; that they do is checked on the finished model, not assumed.
+millisecond is taken until the predicted damage of all layers together is within the preset's budget. Damages
+are noise powers of the logits and add up; that they do is checked on the finished model, not assumed.
 """
 
 import dataclasses
@@ -35,9 +35,7 @@ def choose(layers: Sequence[Choice], budget: float) -> dict[str, Option]:
         layers: each with at least one option.
         budget: noise power over signal power of the logits.
     """
-    taken = {
-        layer.name: min(layer.options, key=lambda option: (option.cost, option.damage)) for layer in layers
-    }
+    taken = {layer.name: cheapest(layer) for layer in layers}
     while sum(option.damage for option in taken.values()) > budget:
         upgrades = [
             (_worth(taken[layer.name], option), layer.name, option)
@@ -50,6 +48,11 @@ def choose(layers: Sequence[Choice], budget: float) -> dict[str, Option]:
         _, name, option = max(upgrades, key=lambda upgrade: upgrade[0])
         taken[name] = option
     return taken
+
+
+def cheapest(layer: Choice) -> Option:
+    """The fastest form of a layer."""
+    return min(layer.options, key=lambda option: (option.cost, option.damage))
 
 
 def _worth(now: Option, then: Option) -> float:

@@ -8,7 +8,6 @@ import dataclasses
 import time
 
 import numpy as np
-import onnx
 import onnx_ir as ir
 import onnxruntime
 
@@ -89,8 +88,7 @@ def _model(w: GraphWriter, x: ir.Value, made: ir.Value, shape: tuple[int, ...]) 
     graph = ir.Graph(
         [x], [made], nodes=w.nodes, initializers=initializers, opset_imports={"": OPSET}, name="layer"
     )
-    proto: onnx.ModelProto = ir.to_proto(ir.Model(graph, ir_version=IR_VERSION))
-    return proto.SerializeToString()
+    return bytes(ir.to_proto(ir.Model(graph, ir_version=IR_VERSION)).SerializeToString())
 
 
 def _timed(models: dict[Form, bytes], shape: tuple[int, ...]) -> dict[Form, float]:

@@ -1,8 +1,9 @@
 """One streaming pass over the calibration images: what every layer sees, in memory that does not grow.
 
-For each tapped activation: the smallest and largest value per channel, the second moment (for rounding weights
-against the inputs they will meet), and a bounded sample of rows (for scoring a range on the layer's own output).
-The sample takes the same share of each image and always its first row, the CLS token, and its most extreme one.
+For each tapped activation: the smallest and largest value per channel, the second moment (for rounding
+weights against the inputs they will meet), and a bounded sample of rows (for scoring a range on the layer's
+own output). The sample takes the same share of each image, and always its first row, the CLS token, and its
+most extreme one.
 """
 
 import dataclasses
@@ -148,10 +149,11 @@ def _each(session: onnxruntime.InferenceSession, images: Sequence[Pixels]) -> It
 
 
 def _as_rows(values: Float32, *, joined: bool) -> Float32:
-    """(rows, channels) of one image; (1, heads, rows, width) with the heads side by side or one below another."""
+    """(rows, channels) of one image; heads come side by side where joined, else one below another."""
     if values.ndim == 2:
         return values
     _, heads, rows, width = values.shape
     if not joined:
         return values.reshape(heads * rows, width)
-    return values[0].transpose(1, 0, 2).reshape(rows, heads * width)
+    side_by_side: Float32 = values[0].transpose(1, 0, 2).reshape(rows, heads * width)
+    return side_by_side

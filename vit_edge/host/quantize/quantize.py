@@ -15,7 +15,7 @@ from vit_edge.host.lower.embed import Normalisation
 from vit_edge.host.lower.model import LowerSettings, lower, patches_of
 from vit_edge.host.lower.plan import AttentionPlan, EmbedPlan, LinearPlan, QuantPlan
 from vit_edge.host.quantize.balance import Fold, balance, signed_scale
-from vit_edge.host.quantize.choose import Choice, Option, choose
+from vit_edge.host.quantize.choose import Choice, Option, cheapest, choose
 from vit_edge.host.quantize.cost import LinearShape, attention_costs, linear_costs
 from vit_edge.host.quantize.observe import (
     SESSION_OPTIONS,
@@ -112,7 +112,7 @@ class _Quantizer:
         return (load_pixels(path, self.preprocess) for path in images)
 
     def lowered(self, plan: QuantPlan) -> bytes:
-        return lower(self.canonical, self.lowering, plan).SerializeToString()
+        return bytes(lower(self.canonical, self.lowering, plan).SerializeToString())
 
     def linear_plans(self, seen: dict[str, Activation]) -> dict[str, dict[Form, LinearPlan]]:
         """The static and the row form of each linear layer; both have the same weights."""
@@ -167,20 +167,14 @@ class _Quantizer:
         total = len(plans) + len(attentions)
         for name, forms in plans.items():
             cost = costs.of_linear(self.linears[name])
-            options = [
-                Option(form, probe.damage(QuantPlan({name: plan})), cost[form])
-                for form, plan in forms.items()
-            ]
+            options = [Option(form, probe.linear(name, plan), cost[form]) for form, plan in forms.items()]
             if min(option.damage for option in options) > self.goal:  # else four times the size for little
                 options.append(Option(Form.FLOAT, 0.0, cost[Form.FLOAT]))
             layers.append(Choice(name, tuple(options)))
             self.progress("measure layers", len(layers), total)
         for name, cores in attentions.items():
             cost = costs.of_attention(self.attentions[name])
-            options = [
-                Option(form, probe.damage(QuantPlan(attentions={name: core})), cost[form])
-                for form, core in cores.items()
-            ]
+            options = [Option(form, probe.attention(name, core), cost[form]) for form, core in cores.items()]
             layers.append(Choice(name, (*options, Option(Form.FLOAT, 0.0, cost[Form.FLOAT]))))
             self.progress("measure layers", len(layers), total)
         return layers
@@ -197,15 +191,7 @@ class _Quantizer:
         budget = self.goal
         for attempt in range(1, CORRECTIONS + 1):
             taken = choose(layers, budget)
-            plan = QuantPlan(
-                {name: forms[taken[name].form] for name, forms in plans.items() if taken[name].form in forms},
-                {
-                    name: cores[taken[name].form]
-                    for name, cores in attentions.items()
-                    if taken[name].form in cores
-                },
-                embed,
-            )
+            plan = _plan_of(taken, plans, attentions, embed)
             measured = probe.damage(plan)
             self.progress("choose", attempt, CORRECTIONS)
             if measured <= self.goal:
@@ -238,6 +224,14 @@ class _Probe:
         error = logits(self.quantizer.lowered(plan), self.images) - self.reference
         return float(np.square(error, dtype=np.float64).sum()) / self.signal
 
+    def linear(self, name: str, plan: LinearPlan) -> float:
+        """Damage with one linear layer alone quantized."""
+        return self.damage(QuantPlan({name: plan}))
+
+    def attention(self, name: str, plan: AttentionPlan) -> float:
+        """Damage with one attention alone quantized."""
+        return self.damage(QuantPlan(attentions={name: plan}))
+
 
 class _Costs:
     """Costs by shape, each measured once."""
@@ -262,15 +256,31 @@ class _Costs:
         return self.attentions[heads]
 
 
+def _plan_of(
+    taken: dict[str, Option],
+    plans: dict[str, dict[Form, LinearPlan]],
+    attentions: dict[str, dict[Form, AttentionPlan]],
+    embed: EmbedPlan | None,
+) -> QuantPlan:
+    """The layers in their chosen forms; those chosen to be float are left out."""
+    forms = {name: option.form for name, option in taken.items()}
+    linears = {name: options[forms[name]] for name, options in plans.items() if forms[name] in options}
+    cores = {name: options[forms[name]] for name, options in attentions.items() if forms[name] in options}
+    return QuantPlan(linears, cores, embed)
+
+
 def _decision(layer: Choice, taken: Option) -> LayerDecision:
     static = next((option for option in layer.options if option.form is Form.STATIC), None)
     sensitivity = None if static is None else round(decibels(static.damage), 2)
-    cheapest = min(layer.options, key=lambda option: (option.cost, option.damage))
-    if taken is cheapest:
+    first = cheapest(layer)
+    if taken is first:
         reason = f"the fastest form, {taken.cost:.3f} ms"
     else:
-        gained = decibels(taken.damage) - decibels(cheapest.damage)
-        reason = f"{gained:+.1f} dB for {taken.cost - cheapest.cost:+.3f} ms against {cheapest.form.value}"
+        added = f"{taken.cost - first.cost:+.3f} ms against {first.form.value}"
+        if taken.form is Form.FLOAT:
+            reason = f"no quantization noise, {added}"
+        else:
+            reason = f"{decibels(taken.damage) - decibels(first.damage):+.1f} dB, {added}"
     return LayerDecision(layer.name, taken.form, sensitivity, reason)
 
 

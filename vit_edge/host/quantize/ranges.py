@@ -21,7 +21,8 @@ def static_range(low: float, high: float) -> StaticRange:
 def through(values: Array, reach: StaticRange) -> Array:
     """Values after a round trip through uint8."""
     steps = np.clip(np.rint(values / reach.scale) + reach.zero_point, 0, LEVELS)
-    return (steps - reach.zero_point) * reach.scale
+    restored: Array = (steps - reach.zero_point) * reach.scale
+    return restored
 
 
 def search_static(activation: Activation, weight: Array) -> StaticRange:

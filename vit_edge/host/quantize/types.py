@@ -43,8 +43,8 @@ class Form(enum.Enum):
 class LayerDecision:
     """What was decided for one layer, and why.
 
-    `sensitivity_db` is the signal to quantization noise ratio of the logits, in dB, over calibration images with
-    this layer alone quantized by one static range: the lower, the more the layer suffers.
+    `sensitivity_db` is the signal to quantization noise ratio of the logits, in dB, over calibration images
+    with this layer alone quantized by one static range: the lower, the more the layer suffers.
     """
 
     name: str

@@ -1,8 +1,8 @@
 """INT8 weights: one symmetric scale per output column, rounded against the inputs that the layer meets.
 
 Rounding each weight to its nearest step ignores that errors of one row can undo errors of another. Error
-compensation (GPTQ, Frantar et al. 2023; after Hassibi & Stork 1993) rounds row by row and moves each error onto
-the rows that are still to come, by the second moment of the inputs.
+compensation (GPTQ, Frantar et al. 2023; after Hassibi & Stork 1993) rounds row by row and moves each error
+onto the rows that are still to come, by the second moment of the inputs.
 """
 
 import numpy as np
@@ -39,7 +39,7 @@ def column_scales(weight: Array, moment: Float64 | None = None) -> Float32:
         squared = (error * error if moment is None else error * (moment @ error)).sum(axis=0)
         better = squared < lowest
         best[better], lowest[better] = scale[better], squared[better]
-    return best.astype(np.float32)
+    return np.asarray(best, np.float32)
 
 
 def compensated(weight: Array, scale: Float32, moment: Float64, rows: int) -> Int8:
@@ -49,8 +49,8 @@ def compensated(weight: Array, scale: Float32, moment: Float64, rows: int) -> In
         weight: float (in, out).
         scale: (out,).
         moment: (in, in) second moment of the inputs.
-        rows: how many rows the moment was taken over; few rows say little about directions they do not span, so
-            the moment is drawn towards a multiple of the identity by 1 % and by in / rows.
+        rows: how many rows the moment was taken over; few rows say little about directions they do not span,
+            so the moment is drawn towards a multiple of the identity by 1 % and by in / rows.
     """
     size = len(moment)
     damping = (0.01 + size / rows) * float(np.trace(moment)) / size
