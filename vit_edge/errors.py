@@ -5,7 +5,7 @@ vit_edge still catches the right thing. A message is one sentence that says what
 
     VitEdgeError
     ├── UsageError            (ValueError)       an argument or option that cannot be honoured
-    ├── SourceError           (ValueError)       a checkpoint, config file or callable that is no ViT we can read
+    ├── SourceError           (ValueError)       a checkpoint, config file or callable that is no readable ViT
     ├── ModelError            (ValueError)       an ONNX file that cannot be loaded, or is not what it must be
     │   └── ContractError                        a graph that is not the canonical ViT; names the block
     ├── ParityError           (ArithmeticError)  two forms of one model disagree beyond the tolerance

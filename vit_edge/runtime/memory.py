@@ -40,11 +40,14 @@ class MemoryRequest:
     @classmethod
     def from_json(cls, raw: dict[str, Any]) -> Self:
         """Read what `to_json` wrote."""
-        options = tuple((key, value) for key, value in raw["session"]["options"])
+        pairs = {
+            name: tuple((key, value) for key, value in raw["session"][name])
+            for name in ("options", "provider_options")
+        }
         return cls(
             path=raw["path"],
             preprocess=PreprocessSpec.from_json(raw["preprocess"]),
-            session=SessionSettings(**raw["session"] | {"options": options}),
+            session=SessionSettings(**raw["session"] | pairs),
             batch=raw["batch"],
         )
 

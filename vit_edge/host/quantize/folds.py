@@ -1,7 +1,8 @@
 """Exact changes of the float model that make its activations easier to quantize, without a new operator.
 
 `fold_norm` moves a scale and a shift per channel from behind a LayerNormalization into its own scale and
-bias and into the linear layers that read it (RepQ-ViT, Li et al. 2023; Outlier Suppression+, Wei et al. 2023).
+bias and into the linear layers that read it (RepQ-ViT, Li et al. 2023; Outlier Suppression+, Wei et al.
+2023).
 `fold_values` moves them from the output projection of attention into the values: attention mixes tokens,
 never channels, and its weights sum to one (SmoothQuant, Xiao et al. 2023, for attention).
 `fold_keys` moves a scale between queries and keys, and centres the keys, which softmax cannot notice.

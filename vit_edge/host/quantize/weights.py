@@ -55,8 +55,7 @@ def compensated(weight: Array, scale: Float32, moment: Float64, rows: int) -> In
     size = len(moment)
     damping = (0.01 + size / rows) * float(np.trace(moment)) / size
     order = np.argsort(-np.diag(moment), kind="stable")
-    regular = moment[np.ix_(order, order)] + max(damping, 1e-12) * np.eye(size)
-    factor = np.linalg.cholesky(np.linalg.inv(regular)).T  # upper: row i says where the error of i goes
+    factor = _inverse_factor(moment[np.ix_(order, order)], max(damping, 1e-12))
     left = weight[order].astype(np.float64)
     coded = np.empty(left.shape, np.int8)
     for start in range(0, size, BLOCK):
@@ -70,3 +69,19 @@ def compensated(weight: Array, scale: Float32, moment: Float64, rows: int) -> In
     restored = np.empty_like(coded)
     restored[order] = coded
     return restored
+
+
+def _inverse_factor(moment: Float64, damping: float) -> Float64:
+    """Upper triangular factor of the damped moment's inverse: row i says where the error of i goes.
+
+    A moment of very few rows that was shifted to nearly nothing is not definite in floating point, and is
+    damped further until it is.
+    """
+    while True:
+        regular = moment + damping * np.eye(len(moment))
+        try:
+            factor: Float64 = np.linalg.cholesky(np.linalg.inv(regular)).T
+        except np.linalg.LinAlgError:
+            damping *= 10.0
+        else:
+            return factor
