@@ -98,7 +98,13 @@ def test_memory_is_each_models_own(toy_model: ToyModel) -> None:
 
 def test_a_request_survives_the_way_to_the_other_process(toy_model: ToyModel) -> None:
     request = request_for(toy_model("a.onnx"))
-    settings = SessionSettings("cpu", 2, False, (("session.intra_op.allow_spinning", "0"),))
+    settings = SessionSettings(
+        provider="cpu",
+        provider_options=(("arena_extend_strategy", "kSameAsRequested"),),
+        threads=2,
+        spinning=False,
+        options=(("session.intra_op.allow_spinning", "0"),),
+    )
     request = dataclasses.replace(request, session=settings, batch=3)
     assert MemoryRequest.from_json(json.loads(json.dumps(request.to_json()))) == request
 

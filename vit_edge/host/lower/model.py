@@ -57,8 +57,8 @@ def lower_taps(
         settings: the form of the file.
         plan: what is quantized in front of the taps.
         taps: a linear layer's name taps its float input (rows, in); an attention's name with `.q`, `.k` or
-            `.v` taps that operand (batch, heads, rows, width), with `.p` its probabilities (batch, heads, rows,
-            keys), which only a float attention has.
+            `.v` taps that operand (batch, heads, rows, width), with `.p` its probabilities (batch, heads,
+            rows, keys), which only a float attention has.
 
     Returns:
         The model, and the names of its outputs in the order of `taps`.
