@@ -56,7 +56,8 @@ def _by_row(w: GraphWriter, x: ir.Value, plan: LinearPlan, reach: RowRange, name
     magnitude = x if reach.one_sided else w.op("Abs", [x], f"{name}.abs")
     largest = w.op("ReduceMax", [magnitude, axes], f"{name}.row_max", {"keepdims": 1})
     row = w.op("Max", [largest, w.shared(np.asarray(reach.floor, np.float32), "floor")], f"{name}.row_scale")
-    unit = w.op("Div", [x, row], f"{name}.unit")
+    inverse = w.op("Reciprocal", [row], f"{name}.inverse")  # a product per element is cheaper than a division
+    unit = w.op("Mul", [x, inverse], f"{name}.unit")
     step = (1.0 + reach.low) / 255.0
     coded = w.fake(unit, step, round(reach.low / step), np.uint8, f"{name}.input")
     weight = w.weight(plan.weight, plan.weight_scale, name)

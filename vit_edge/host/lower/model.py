@@ -56,9 +56,9 @@ def lower_taps(
         canonical: the model.
         settings: the form of the file.
         plan: what is quantized in front of the taps.
-        taps: a linear layer's name taps its float input (rows, in); an attention's name with `.q`, `.k` or
-            `.v` taps that operand (batch, heads, rows, width), with `.p` its probabilities (batch, heads,
-            rows, keys), which only a float attention has.
+        taps: a linear layer's name taps its float input (rows, in), with `.out` its output (rows, out); an
+            attention's name with `.q`, `.k` or `.v` taps that operand (batch, heads, rows, width), with `.p`
+            its probabilities (batch, heads, rows, keys), which only a float attention has.
 
     Returns:
         The model, and the names of its outputs in the order of `taps`.
@@ -151,11 +151,15 @@ class _Lowering:
 
     def linear(self, node: ir.Node) -> ir.Value:
         x, weight, bias = linear_parts(node)
-        self.taps[node.name or ""] = self.value(x)
-        plan = self.plan.linears.get(node.name or "")
+        name = node.name or "linear"
+        plan = self.plan.linears.get(name)
+        self.taps[name] = self.value(x)
         if plan is None:
-            return float_linear(self.w, self.value(x), weight, bias, node.name or "linear")
-        return int8_linear(self.w, self.value(x), plan, node.name or "linear")
+            made = float_linear(self.w, self.value(x), weight, bias, name)
+        else:
+            made = int8_linear(self.w, self.value(x), plan, name)
+        self.taps[f"{name}.out"] = made
+        return made
 
     def attention(self, node: ir.Node) -> ir.Value:
         name = node.name or "attention"
@@ -242,6 +246,8 @@ class _Lowering:
         inputs = [None if value is None else self.value(value) for value in node.inputs]
         outputs = self.w.ops(node.op_type, inputs, node.name or node.op_type, None, len(node.outputs))
         self.w.nodes[-1].attributes.update(attributes)
+        if self.plan.tanh_gelu and is_op(node, "Gelu"):
+            self.w.nodes[-1].attributes["approximate"] = ir.AttrString("approximate", "tanh")
         self.made.update(zip(node.outputs, outputs, strict=True))
 
     def value(self, value: ir.Value | None) -> ir.Value:

@@ -77,6 +77,7 @@ class QuantPlan:
     linears: Mapping[str, LinearPlan] = dataclasses.field(default_factory=dict)
     attentions: Mapping[str, AttentionPlan] = dataclasses.field(default_factory=dict)
     embed: EmbedPlan | None = None
+    tanh_gelu: bool = False  # every exact GELU in its tanh form, which is within 5e-4 of it and faster
 
 
 FLOAT = QuantPlan()

@@ -21,6 +21,7 @@ from vit_edge.host.rewrite.prepare import IR_VERSION, OPSET
 
 ROUNDS = 12
 RUNS = 3  # per round
+LAYER_FORMS = (Form.STATIC, Form.ROW, Form.FLOAT)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,15 +35,26 @@ class LinearShape:
 
 def linear_costs(shape: LinearShape) -> dict[Form, float]:
     """Milliseconds of a linear layer in each form, one thread."""
-    return _timed({form: _linear_model(shape, form) for form in Form}, (shape.rows, shape.inputs))
+    return _timed({form: _linear_model(shape, form) for form in LAYER_FORMS}, (shape.rows, shape.inputs))
 
 
 def attention_costs(heads: Heads) -> dict[Form, float]:
     """Milliseconds of an attention core in each form, one thread."""
     largest = max(heads.queries, heads.keys)
     return _timed(
-        {form: _attention_model(heads, form) for form in Form}, (1, heads.heads, largest, heads.width)
+        {form: _attention_model(heads, form) for form in LAYER_FORMS}, (1, heads.heads, largest, heads.width)
     )
+
+
+def gelu_costs(rows: int, columns: int) -> dict[Form, float]:
+    """Milliseconds of GELU in its exact and in its tanh form, one thread."""
+    kinds = {Form.FLOAT: "none", Form.TANH: "tanh"}
+    return _timed({form: _gelu_model(rows, columns, kind) for form, kind in kinds.items()}, (rows, columns))
+
+
+def _gelu_model(rows: int, columns: int, approximate: str) -> bytes:
+    w, x = GraphWriter(), _input((rows, columns))
+    return _model(w, x, w.op("Gelu", [x], "y", {"approximate": approximate}), (rows, columns))
 
 
 def _linear_model(shape: LinearShape, form: Form) -> bytes:

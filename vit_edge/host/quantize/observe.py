@@ -1,27 +1,29 @@
 """One streaming pass over the calibration images: what every layer sees, in memory that does not grow.
 
 For each tapped activation: the smallest and largest value per channel, the second moment (for rounding
-weights against the inputs they will meet), and a bounded sample of rows (for scoring a range on the layer's
-own output). The sample takes the same share of each image, and always its first row, the CLS token, and its
-most extreme one.
+weights against the inputs they will meet), a histogram, and a bounded sample of rows (for scoring a range on
+the layer's own output). Passes over parts of the images merge into that over all of them: extremes, counts,
+histogram and sample exactly, sums to the last bits of float64, whose order of addition differs.
 """
 
 import dataclasses
+import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
 import onnxruntime
 
+from vit_edge.errors import ModelError
 from vit_edge.host.lower.model import LowerSettings, lower_taps
 from vit_edge.host.lower.plan import FLOAT
+from vit_edge.host.quantize.histogram import Histogram
+from vit_edge.host.quantize.sample import RowSample
 from vit_edge.host.rewrite.canonical import Canonical
 
 Float64 = npt.NDArray[np.float64]
 Float32 = npt.NDArray[np.float32]
 Pixels = npt.NDArray[np.uint8]
-
-SAMPLE_ROWS = 2048  # rows kept per activation, whatever the number of images
 
 
 @dataclasses.dataclass
@@ -36,59 +38,141 @@ class Activation:
     )  # (channels, channels), mean of the outer products; None where it was not asked for
     rows: int  # rows seen
     sample: Float32  # (at most SAMPLE_ROWS, channels)
+    histogram: Histogram  # of all values seen; once folded, of the sample, for channels cannot be told apart
 
     def folded(self, scale: Float64, shift: Float64) -> "Activation":
-        """The same of (x - shift) / scale, both (channels,); exact, so no second pass is needed."""
+        """The same of (x - shift) / scale, both (channels,); exact but for the histogram: no second pass."""
         moment = self.moment
         if moment is not None:
             cross = np.outer(self.mean, shift)
             moment = (moment - cross - cross.T + np.outer(shift, shift)) / np.outer(scale, scale)
         low, high, mean = ((values - shift) / scale for values in (self.low, self.high, self.mean))
         sample = ((self.sample - shift) / scale).astype(np.float32)
-        return Activation(low, high, mean, moment, self.rows, sample)
+        return Activation(low, high, mean, moment, self.rows, sample, Histogram.of(sample))
 
 
-class _Collector:
-    def __init__(self, images: int, moment: bool) -> None:
-        self.quota = max(2, SAMPLE_ROWS // images)
-        self.moment = moment
-        self.low: Float64 | None = None
-        self.high: Float64 | None = None
-        self.sum: Float64 | None = None
-        self.total: Float64 | None = None
-        self.rows = 0
-        self.kept: list[Float32] = []
-        self.count = 0
+@dataclasses.dataclass
+class Tally:
+    """What one activation was like so far, in a form that can go on and be merged."""
 
-    def add(self, values: Float32, rng: np.random.Generator) -> None:
-        """Take in the activation (rows, channels) of one image."""
-        low, high = values.min(axis=0).astype(np.float64), values.max(axis=0).astype(np.float64)
-        self.low = low if self.low is None else np.minimum(self.low, low)
-        self.high = high if self.high is None else np.maximum(self.high, high)
-        summed = values.sum(axis=0, dtype=np.float64)
-        self.sum = summed if self.sum is None else self.sum + summed
+    low: Float64  # (channels,)
+    high: Float64  # (channels,)
+    sum: Float64  # (channels,)
+    outer: Float64 | None  # (channels, channels), sum of the outer products
+    rows: int
+    histogram: Histogram
+    sample: RowSample
+
+    @classmethod
+    def of(cls, values: Float32, key: int, moment: bool) -> "Tally":
+        """The activation (rows, channels) of one image.
+
+        Raises:
+            ValueError: a value is not finite.
+        """
+        sample = RowSample()
+        sample.add(key, values)
+        return cls(
+            values.min(axis=0).astype(np.float64),
+            values.max(axis=0).astype(np.float64),
+            values.sum(axis=0, dtype=np.float64),
+            (values.T @ values).astype(np.float64) if moment else None,
+            len(values),
+            Histogram.of(values),
+            sample,
+        )
+
+    def add(self, values: Float32, key: int) -> None:
+        """Take in the activation of one more image, in place."""
+        np.minimum(self.low, values.min(axis=0), out=self.low)
+        np.maximum(self.high, values.max(axis=0), out=self.high)
+        self.sum += values.sum(axis=0, dtype=np.float64)
+        if self.outer is not None:
+            self.outer += values.T @ values
         self.rows += len(values)
-        if self.moment:
-            outer = (values.T @ values).astype(np.float64)
-            self.total = outer if self.total is None else self.total + outer
-        if self.count < SAMPLE_ROWS:
-            chosen = self.chosen(values, rng)
-            self.kept.append(values[chosen[: SAMPLE_ROWS - self.count]].copy())
-            self.count += len(self.kept[-1])
+        self.histogram = self.histogram.merged(Histogram.of(values))
+        self.sample.add(key, values)
 
-    def chosen(self, values: Float32, rng: np.random.Generator) -> npt.NDArray[np.int64]:
-        if len(values) <= self.quota:
-            return np.arange(len(values))
-        extreme = int(np.abs(values).max(axis=1).argmax())
-        others = rng.permutation(len(values))
-        return np.concatenate([[0, extreme], others[~np.isin(others, (0, extreme))]])[: self.quota]
+    def merged(self, other: "Tally") -> "Tally":
+        """Of the images of both."""
+        outer = None if self.outer is None or other.outer is None else self.outer + other.outer
+        return Tally(
+            np.minimum(self.low, other.low),
+            np.maximum(self.high, other.high),
+            self.sum + other.sum,
+            outer,
+            self.rows + other.rows,
+            self.histogram.merged(other.histogram),
+            self.sample.merged(other.sample),
+        )
 
     def finished(self) -> Activation:
-        if self.low is None or self.high is None or self.sum is None:
+        """Means in place of sums."""
+        moment = None if self.outer is None else self.outer / self.rows
+        mean = self.sum / self.rows
+        return Activation(self.low, self.high, mean, moment, self.rows, self.sample.rows(), self.histogram)
+
+
+@dataclasses.dataclass
+class Calibration:
+    """The state of a pass: every tap's tally after some images."""
+
+    done: int = 0
+    tallies: dict[str, Tally] = dataclasses.field(default_factory=dict)
+
+    def merged(self, other: "Calibration") -> "Calibration":
+        """The pass over the images of both, which have the same taps."""
+        if not self.done or not other.done:
+            return self if self.done else other
+        tallies = {tap: tally.merged(other.tallies[tap]) for tap, tally in self.tallies.items()}
+        return Calibration(self.done + other.done, tallies)
+
+    def finished(self) -> dict[str, Activation]:
+        """What each activation was like."""
+        if not self.done:
             raise ValueError("no image was observed")
-        moment = None if self.total is None else self.total / self.rows
-        sample = np.concatenate(self.kept)
-        return Activation(self.low, self.high, self.sum / self.rows, moment, self.rows, sample)
+        return {tap: tally.finished() for tap, tally in self.tallies.items()}
+
+
+class Observer:
+    """Runs the float model on one image after the other and adds every tap to a calibration.
+
+    Args:
+        canonical: the model.
+        settings: fixed batch 1, `pixels` input.
+        taps: as for `lower_taps`; operands of attention come as (rows, heads * width), its probabilities as
+            (heads * rows, keys).
+    """
+
+    def __init__(self, canonical: Canonical, settings: LowerSettings, taps: Sequence[str]) -> None:
+        model, self.outputs = lower_taps(canonical, settings, FLOAT, taps)
+        self.name, self.taps, self.input = canonical.name, taps, settings.form.value
+        self.model: bytes = model.SerializeToString(deterministic=True)
+        self.distinct = list(dict.fromkeys(self.outputs))
+        self.session = load(self.model)
+
+    def add(self, calibration: Calibration, pixels: Pixels) -> None:
+        """Take in one uint8 (H, W, 3) image.
+
+        Raises:
+            ModelError: an activation is not finite.
+        """
+        key = int.from_bytes(hashlib.sha256(pixels.tobytes()).digest()[:8], "big") >> 1
+        made = self.session.run(self.distinct, {self.input: pixels[None]})
+        values = dict(zip(self.distinct, made, strict=True))
+        for tap, output in zip(self.taps, self.outputs, strict=True):
+            rows = _as_rows(values[output], joined=not tap.endswith(".p"))
+            try:
+                if tap in calibration.tallies:
+                    calibration.tallies[tap].add(rows, key)
+                else:
+                    calibration.tallies[tap] = Tally.of(rows, key, moment=not _is_operand(tap))
+            except ValueError as error:
+                raise ModelError(
+                    f"{self.name}: {tap} gets values that are not finite on calibration image "
+                    f"{calibration.done + 1}; look for a broken checkpoint or image"
+                ) from error
+        calibration.done += 1
 
 
 def observe(
@@ -103,25 +187,24 @@ def observe(
 
     Args:
         canonical: the model.
-        settings: fixed batch 1, `pixels` input.
-        taps: as for `lower_taps`; operands of attention come as (rows, heads * width), its
-            probabilities as (heads * rows, keys).
+        settings: as for `Observer`.
+        taps: as for `Observer`.
         images: uint8 (H, W, 3) each; consumed once.
         count: how many there are.
         progress: called after each image with (done, count).
+
+    Raises:
+        ModelError: an activation is not finite.
     """
-    model, outputs = lower_taps(canonical, settings, FLOAT, taps)
-    session = load(model.SerializeToString())
-    distinct = list(dict.fromkeys(outputs))
-    is_operand = {tap for tap in taps if tap.endswith(tuple(f".attention.{letter}" for letter in "qkvp"))}
-    collectors = {tap: _Collector(count, moment=tap not in is_operand) for tap in taps}
-    rng = np.random.default_rng(0)
-    for done, pixels in enumerate(images, 1):
-        values = dict(zip(distinct, session.run(distinct, {settings.form.value: pixels[None]}), strict=True))
-        for tap, output in zip(taps, outputs, strict=True):
-            collectors[tap].add(_as_rows(values[output], joined=not tap.endswith(".p")), rng)
-        progress(done, count)
-    return {tap: collector.finished() for tap, collector in collectors.items()}
+    observer, calibration = Observer(canonical, settings, taps), Calibration()
+    for pixels in images:
+        observer.add(calibration, pixels)
+        progress(calibration.done, count)
+    return calibration.finished()
+
+
+def _is_operand(tap: str) -> bool:
+    return tap.endswith(tuple(f".attention.{letter}" for letter in "qkvp"))
 
 
 def load(model: bytes) -> onnxruntime.InferenceSession:

@@ -1,12 +1,16 @@
 """Ranges of activations, scored by the error they cause in the output of the layer that reads them."""
 
+import functools
+
 import numpy as np
 
 from vit_edge.host.lower.graph import Array
 from vit_edge.host.lower.plan import Float32, RowRange, StaticRange
+from vit_edge.host.quantize.histogram import Histogram
 from vit_edge.host.quantize.observe import Activation
 
 SHRINKS = (1.0, 0.95, 0.9, 0.85, 0.8, 0.7)
+PERCENTILES = (0.999, 0.9999, 0.99999)  # kept on either side
 LEVELS = 255
 ONE_SIDED_ROOM = 4.0  # how many times its floor below zero a row must reach above it to be called one-sided
 
@@ -25,22 +29,39 @@ def through(values: Array, reach: StaticRange) -> Array:
     return restored
 
 
-def search_static(activation: Activation, weight: Array) -> StaticRange:
+def search_static(activation: Activation, weight: Array) -> tuple[StaticRange, str]:
     """The range whose rounding and clipping disturb the layer's output least, on the sampled rows.
 
-    Both ends are drawn in separately, the upper one first. The whole range always takes part.
+    The whole range, percentiles, entropy and least squares compete, and the whole range with both ends drawn
+    in separately, the upper one first.
+
+    Returns:
+        The range, and the method that it came from.
     """
     sample = activation.sample.astype(np.float32)
     low, high = float(activation.low.min()), float(activation.high.max())
     mixed = weight.astype(np.float32)
 
+    @functools.cache
     def damage(reach: StaticRange) -> float:
         error = (through(sample, reach) - sample).astype(np.float32) @ mixed
         return float(np.square(error, dtype=np.float64).sum())
 
     best_high = min(SHRINKS, key=lambda shrink: damage(static_range(low, high * shrink)))
     best_low = min(SHRINKS, key=lambda shrink: damage(static_range(low * shrink, high * best_high)))
-    return static_range(low * best_low, high * best_high)
+    candidates = statistical_ranges(activation.histogram, low, high)
+    candidates["output error"] = static_range(low * best_low, high * best_high)
+    method = min(candidates, key=lambda name: damage(candidates[name]))
+    return candidates[method], method
+
+
+def statistical_ranges(histogram: Histogram, low: float, high: float) -> dict[str, StaticRange]:
+    """The range of each method that looks at the activation alone; none reaches beyond [low, high]."""
+    magnitude = histogram.entropy()
+    ends = {"min-max": (low, high), "entropy": (-magnitude, magnitude)}
+    ends |= {f"percentile {100 * share:.6g}": histogram.percentile(share) for share in PERCENTILES}
+    ends["least squares"] = histogram.least_squares(min(low, 0.0), max(high, 0.0))
+    return {method: static_range(max(a, low), min(b, high)) for method, (a, b) in ends.items()}
 
 
 def row_range(activation: Activation) -> RowRange:

@@ -3,6 +3,7 @@
 import dataclasses
 import enum
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from vit_edge.host.lower.plan import QuantPlan
@@ -24,6 +25,7 @@ class QuantizeSettings:
 
     preset: Preset = Preset.BALANCED
     images: int = 128  # calibration images used at most, evenly spread over those given
+    cache: Path | None = None  # folder in which calibrations are kept: interrupted passes go on, others reuse
 
     def __post_init__(self) -> None:
         """Refuse a calibration without images."""
@@ -37,6 +39,7 @@ class Form(enum.Enum):
     STATIC = "int8"  # one activation range for the layer
     ROW = "int8_row"  # one activation scale per row (token), measured at run time
     FLOAT = "float32"
+    TANH = "tanh"  # of GELU alone: its tanh form
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,0 +1,33 @@
+"""Quantizing the small model with given costs, so that nothing depends on what this machine measures."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.quantize.small_vit import PREPROCESS, small
+from vit_edge.host.quantize import quantize as quantize_module
+from vit_edge.host.quantize.types import Form, Preset, Quantization, QuantizeSettings
+from vit_edge.host.rewrite.canonical import Canonical
+
+Costs = dict[Form, float]
+STATIC_FIRST: Costs = {Form.STATIC: 1.0, Form.ROW: 2.0, Form.FLOAT: 4.0}
+ROW_FIRST: Costs = {Form.STATIC: 2.0, Form.ROW: 1.0, Form.FLOAT: 4.0}
+FLOAT_FIRST: Costs = {Form.STATIC: 2.0, Form.ROW: 3.0, Form.FLOAT: 1.0}
+
+
+def quantized(
+    paths: list[Path],
+    settings: QuantizeSettings,
+    linears: Costs = STATIC_FIRST,
+    attentions: Costs = STATIC_FIRST,
+    target_db: float | None = None,
+) -> tuple[Canonical, Quantization]:
+    """The model, folded, and its quantization; without a target every layer takes its cheapest form."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(quantize_module, "linear_costs", lambda _: linears)
+        patch.setattr(quantize_module, "attention_costs", lambda _: attentions)
+        patch.setattr(quantize_module, "gelu_costs", lambda *_: {Form.TANH: 1.0, Form.FLOAT: 2.0})
+        if target_db is not None:
+            patch.setattr(quantize_module, "TARGET_DB", dict.fromkeys(Preset, target_db))
+        canonical = small()
+        return canonical, quantize_module.quantize(canonical, paths, PREPROCESS, settings)

@@ -1,0 +1,1 @@
+"""Other quantizers beside ours, for `tools.compare_peers`."""

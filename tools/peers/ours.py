@@ -1,0 +1,67 @@
+"""Our own presets, through the library."""
+
+import collections
+import dataclasses
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import onnx
+
+from tools.peers.workshop import Made, Workshop, package_digest
+from vit_edge.host.export import export
+from vit_edge.host.pipeline import quantized
+from vit_edge.host.quantize.quantize import quantize
+from vit_edge.host.quantize.types import Preset, QuantizeSettings
+from vit_edge.host.rewrite.canonical import canonicalise
+from vit_edge.host.sources import Source
+from vit_edge.spec import Batch, TargetSpec
+from vit_edge.targets import load_target
+
+PORTABLE, VNNI = load_target("cpu"), load_target("cpu-x86-vnni")
+# One quantization, written in three forms
+FORMS: dict[str, TargetSpec] = {
+    "cpu, dynamic batch": PORTABLE,
+    "cpu, batch 1": dataclasses.replace(PORTABLE, batch=Batch.FIXED),
+    "cpu-x86-vnni, batch 1, uint8 pixels": VNNI,
+}
+
+
+def presets(
+    source: Source, images: Sequence[Path], wanted: Sequence[Preset], workshop: Workshop
+) -> list[tuple[str, Path, dict[str, object]]]:
+    """(name, ONNX file, info) of every preset in every form."""
+    made = []
+    for preset in wanted:
+        recipe = {"name": f"vit-edge-{preset.value}", "package": package_digest()}
+
+        def build(preset: Preset = preset) -> Made:
+            return _build(source, images, preset)
+
+        place, info = workshop.make(recipe, build)
+        info["recipe"] = {key: value for key, value in info["recipe"].items() if key != "folds"}
+        for index, form in enumerate(FORMS):
+            made.append((f"vit-edge {preset.value} ({form})", place / f"{index}.onnx", info))
+    return made
+
+
+def _build(source: Source, images: Sequence[Path], preset: Preset) -> Made:
+    exported, _ = export(source)
+    canonical = canonicalise(exported, source.name)
+    settings = QuantizeSettings(preset, len(images))
+    quantization = quantize(canonical, images, source.preprocess, settings, _tell)
+    files = {
+        f"{index}.onnx": _bytes(quantized(canonical, quantization, target, source))
+        for index, target in enumerate(FORMS.values())
+    }
+    forms = collections.Counter(layer.form.value for layer in quantization.layers)
+    return Made(files, {"recipe": quantization.recipe, "layers": dict(forms)})
+
+
+def _bytes(model: onnx.ModelProto) -> bytes:
+    return bytes(model.SerializeToString(deterministic=True))
+
+
+def _tell(what: str, done: int, count: int) -> None:
+    if done == count:
+        print(f"  {what}: {count} done", file=sys.stderr, flush=True)

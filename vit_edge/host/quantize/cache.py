@@ -1,0 +1,184 @@
+"""Calibration kept in a file, so that an interrupted pass goes on and a second preset needs no pass.
+
+One `.npz` per model, preprocessing and list of images, named by the SHA-256 of all of them. It holds arrays
+only (no pickle). Whatever is wrong with a file, it is as if it were not there.
+"""
+
+import dataclasses
+import hashlib
+import io
+import json
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from vit_edge.errors import ImageError, UsageError
+from vit_edge.host.quantize.histogram import BINS, Histogram
+from vit_edge.host.quantize.observe import Activation, Calibration, Observer, Tally
+from vit_edge.host.quantize.sample import RowSample
+from vit_edge.runtime.preprocess import load_pixels
+from vit_edge.spec import PreprocessSpec
+
+VERSION = 1  # of the file and of what is collected
+SAVE_EVERY = 64  # images
+
+Arrays = dict[str, npt.NDArray[Any]]
+
+
+@dataclasses.dataclass(frozen=True)
+class CalibrationFile:
+    """Where a calibration is kept."""
+
+    folder: Path
+    key: str
+
+    @property
+    def path(self) -> Path:
+        """The file."""
+        return self.folder / f"calibration-{self.key[:32]}.npz"
+
+    def load(self) -> Calibration:
+        """What was kept; nothing done where there is no such file, or it is damaged or another's."""
+        try:
+            with np.load(io.BytesIO(self.path.read_bytes()), allow_pickle=False) as stored:
+                return _restored({name: stored[name] for name in stored.files}, self.key)
+        except Exception:  # a damaged file may raise anything, and it always means that there is none
+            return Calibration()
+
+    def save(self, calibration: Calibration) -> None:
+        """Replace the file at once.
+
+        Raises:
+            UsageError: the folder cannot be written.
+        """
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.NamedTemporaryFile(dir=self.folder, suffix=".part", delete=False) as file:
+                part = Path(file.name)
+            try:
+                with part.open("wb") as file:
+                    np.savez(file, **_arrays(calibration, self.key))  # type: ignore[arg-type]
+                part.replace(self.path)
+            finally:
+                part.unlink(missing_ok=True)
+        except OSError as error:
+            raise UsageError(
+                f"{self.folder}: the calibration cannot be kept there ({error.strerror}); name another folder"
+            ) from error
+
+
+def calibrate(
+    observer: Observer,
+    images: Sequence[Path],
+    preprocess: PreprocessSpec,
+    folder: Path | None,
+    progress: Callable[[int, int], None],
+) -> dict[str, Activation]:
+    """One pass over image files, or the rest of one, or none where a finished one was kept.
+
+    Args:
+        observer: of the float model.
+        images: the files.
+        preprocess: from image to model input.
+        folder: where calibrations are kept; None: nowhere.
+        progress: called after each image with (done, count).
+
+    Raises:
+        ImageError: an image cannot be read.
+        ModelError: an activation is not finite.
+        UsageError: the folder cannot be written.
+    """
+    kept = None if folder is None else CalibrationFile(folder, key_of(observer, images, preprocess))
+    calibration = Calibration() if kept is None else kept.load()
+    start = calibration.done
+    if start:
+        progress(start, len(images))
+    for path in images[start:]:
+        observer.add(calibration, load_pixels(path, preprocess))
+        progress(calibration.done, len(images))
+        if kept is not None and (calibration.done % SAVE_EVERY == 0 or calibration.done == len(images)):
+            kept.save(calibration)
+    return calibration.finished()
+
+
+def key_of(observer: Observer, images: Sequence[Path], preprocess: PreprocessSpec) -> str:
+    """SHA-256 of everything that a calibration depends on: model with taps, preprocessing, and image bytes.
+
+    Raises:
+        ImageError: an image cannot be read.
+    """
+    digest = hashlib.sha256(observer.model)
+    digest.update(json.dumps([VERSION, list(observer.taps), preprocess.to_json()], sort_keys=True).encode())
+    for path in images:
+        try:
+            digest.update(hashlib.sha256(path.read_bytes()).digest())
+        except OSError as error:
+            raise ImageError(f"{path}: cannot be read ({error.strerror}); check the file") from error
+    return digest.hexdigest()
+
+
+def _arrays(calibration: Calibration, key: str) -> Arrays:
+    arrays: Arrays = {
+        "key": np.asarray(key),
+        "done": np.asarray(calibration.done),
+        "taps": np.asarray(list(calibration.tallies)),
+    }
+    for i, tally in enumerate(calibration.tallies.values()):
+        arrays.update({f"{i}.{name}": array for name, array in _tally_arrays(tally)})
+    return arrays
+
+
+def _tally_arrays(tally: Tally) -> Iterator[tuple[str, npt.NDArray[Any]]]:
+    blocks = tally.sample.trimmed()
+    yield "low", tally.low
+    yield "high", tally.high
+    yield "sum", tally.sum
+    if tally.outer is not None:
+        yield "outer", tally.outer
+    yield "rows", np.asarray(tally.rows)
+    yield "exponent", np.asarray(tally.histogram.exponent)
+    yield "counts", tally.histogram.counts
+    yield "sample", np.concatenate([rows for _, rows in blocks])
+    yield "sample_keys", np.asarray([key for key, _ in blocks], np.int64)
+    yield "sample_rows", np.asarray([len(rows) for _, rows in blocks], np.int64)
+
+
+def _restored(arrays: Arrays, key: str) -> Calibration:
+    """The reverse of `_arrays`.
+
+    Raises:
+        ValueError: another key, or arrays that do not fit one another.
+        KeyError: an array is missing.
+    """
+    if str(arrays["key"]) != key:
+        raise ValueError("the calibration is of another model or of other images")
+    tallies = {str(tap): _restored_tally(arrays, i) for i, tap in enumerate(arrays["taps"])}
+    if int(arrays["done"]) < 1 or not tallies:
+        raise ValueError("nothing was done")
+    return Calibration(int(arrays["done"]), tallies)
+
+
+def _restored_tally(arrays: Arrays, i: int) -> Tally:
+    low, high, total, counts, rows = (
+        arrays[f"{i}.{name}"] for name in ("low", "high", "sum", "counts", "sample")
+    )
+    outer = arrays.get(f"{i}.outer")
+    channels = len(low)
+    lengths = arrays[f"{i}.sample_rows"]
+    whole = (
+        high.shape == total.shape == (channels,)
+        and counts.shape == (BINS,)
+        and rows.shape == (int(lengths.sum()), channels)
+        and (outer is None or outer.shape == (channels, channels))
+    )
+    if not whole:
+        raise ValueError("the arrays do not fit one another")
+    parts = np.split(rows, np.cumsum(lengths)[:-1])
+    keys = (int(key) for key in arrays[f"{i}.sample_keys"])
+    sample = RowSample(list(zip(keys, parts, strict=True)))
+    histogram = Histogram(int(arrays[f"{i}.exponent"]), counts)
+    return Tally(low, high, total, outer, int(arrays[f"{i}.rows"]), histogram, sample)
