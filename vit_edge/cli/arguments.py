@@ -125,6 +125,13 @@ def add_quantize(parser: Parser) -> None:
         "--calib-images", type=int, default=128, metavar="N", dest="images", help="use at most N of them"
     )
     parser.add_argument(
+        "--calib-cache",
+        type=Path,
+        metavar="DIR",
+        dest="cache",
+        help="keep what calibration saw here: an interrupted pass resumes, another preset skips it",
+    )
+    parser.add_argument(
         "--preset",
         choices=("accurate", "balanced", "fast"),
         default="balanced",

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -102,7 +103,12 @@ class _Quantizer:
         layers = [*self.choices(plans, attentions, probing), *self.gelu_choice(probing)]
         taken, plan, measured = self.chosen(layers, plans, attentions, embed, probing)
         plan, measured = self.corrected(plan, measured, images, probing)
-        decisions = tuple(_decision(layer, taken[layer.name]) for layer in layers)
+        decisions = tuple(
+            dataclasses.replace(
+                _decision(layer, taken[layer.name]), static_range=self.methods.get(layer.name)
+            )
+            for layer in layers
+        )
         return Quantization(plan, decisions, self.recipe(images, applied, measured), dict(SESSION_OPTIONS))
 
     def observed(self, images: Sequence[Path]) -> dict[str, Activation]:
@@ -238,7 +244,7 @@ class _Quantizer:
             "probe_images": min(PROBE_IMAGES, len(images)),
             "weights": "int8, symmetric, per output column, error-compensated rounding",
             "activations": "uint8, one static range or one range per row",
-            "static_ranges": self.methods,
+            "static_ranges": dict(Counter(self.methods.values())),
             "bias_correction": self.bias_corrected,
             "folds": [dataclasses.asdict(fold) for fold in applied],
             "target_db": TARGET_DB[self.settings.preset],
