@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.quantize.small_vit import PREPROCESS, small
+from vit_edge.host.quantize import cost as cost_module
 from vit_edge.host.quantize import quantize as quantize_module
 from vit_edge.host.quantize.types import Form, Preset, Quantization, QuantizeSettings
 from vit_edge.host.rewrite.canonical import Canonical
@@ -24,8 +25,8 @@ def quantized(
 ) -> tuple[Canonical, Quantization]:
     """The model, folded, and its quantization; without a target every layer takes its cheapest form."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(quantize_module, "linear_costs", lambda _: linears)
-        patch.setattr(quantize_module, "attention_costs", lambda _: attentions)
+        patch.setattr(cost_module, "linear_costs", lambda _: linears)
+        patch.setattr(cost_module, "attention_costs", lambda _: attentions)
         patch.setattr(quantize_module, "gelu_costs", lambda *_: {Form.TANH: 1.0, Form.FLOAT: 2.0})
         if target_db is not None:
             patch.setattr(quantize_module, "TARGET_DB", dict.fromkeys(Preset, target_db))

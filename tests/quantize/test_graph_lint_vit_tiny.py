@@ -10,7 +10,9 @@ from vit_edge.host.export import export
 from vit_edge.host.lower.model import lower
 from vit_edge.host.optimize import FileForm
 from vit_edge.host.quantize import balance as balance_module
-from vit_edge.host.quantize import quantize as quantize_module
+from vit_edge.host.quantize import cost as cost_module
+from vit_edge.host.quantize import plans as plans_module
+from vit_edge.host.quantize.probe import Probe
 from vit_edge.host.quantize.types import Preset, QuantizeSettings
 from vit_edge.host.quantize.weights import nearest
 from vit_edge.host.rewrite.canonical import canonicalise
@@ -31,10 +33,10 @@ def test_every_product_of_vit_tiny_runs_in_an_integer_kernel(
 ) -> None:
     """Each layer in the form given as the cheapest; neither that form nor the rounding is searched for."""
     monkeypatch.setattr(balance_module, "STRENGTHS", (0.0,))
-    monkeypatch.setattr(quantize_module, "compensated", lambda weight, scale, *_: nearest(weight, scale))
-    monkeypatch.setattr(quantize_module._Probe, "damage", lambda *_: 0.0)
-    monkeypatch.setattr(quantize_module, "linear_costs", lambda _: STATIC_FIRST)
-    monkeypatch.setattr(quantize_module, "attention_costs", lambda _: ROW_FIRST)
+    monkeypatch.setattr(plans_module, "compensated", lambda weight, scale, *_: nearest(weight, scale))
+    monkeypatch.setattr(Probe, "damage", lambda *_: 0.0)
+    monkeypatch.setattr(cost_module, "linear_costs", lambda _: STATIC_FIRST)
+    monkeypatch.setattr(cost_module, "attention_costs", lambda _: ROW_FIRST)
     options = SourceOptions(resize_mode=ResizeMode.SHORT_SIDE, crop_pct=0.9)
     source = resolve(str(DATA / "vit_tiny_imagenet" / "hf"), options)
     canonical = canonicalise(export(source)[0], source.name)

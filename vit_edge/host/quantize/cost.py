@@ -18,6 +18,7 @@ from vit_edge.host.lower.plan import AttentionPlan, LinearPlan, RowRange, Static
 from vit_edge.host.quantize.observe import SESSION_OPTIONS
 from vit_edge.host.quantize.types import Form
 from vit_edge.host.rewrite.prepare import IR_VERSION, OPSET
+from vit_edge.host.rewrite.values import integer, linear_parts, static_shape
 
 ROUNDS = 12
 RUNS = 3  # per round
@@ -31,6 +32,31 @@ class LinearShape:
     rows: int
     inputs: int
     outputs: int
+
+
+class Costs:
+    """Costs by shape, each measured once."""
+
+    def __init__(self) -> None:
+        self.linears: dict[LinearShape, dict[Form, float]] = {}
+        self.attentions: dict[Heads, dict[Form, float]] = {}
+
+    def of_linear(self, node: ir.Node) -> dict[Form, float]:
+        """Milliseconds of a Linear composite in each form."""
+        rows = (static_shape(node.outputs[0]) or (0,))[0]
+        shape = LinearShape(rows, *linear_parts(node)[1].shape)
+        if shape not in self.linears:
+            self.linears[shape] = linear_costs(shape)
+        return self.linears[shape]
+
+    def of_attention(self, node: ir.Node) -> dict[Form, float]:
+        """Milliseconds of an Attention composite in each form."""
+        queries, keys = static_shape(node.inputs[0]) or (0, 0), static_shape(node.inputs[1]) or (0, 0)
+        count = integer(node, "heads")
+        heads = Heads(count, keys[1] // count, queries[0], keys[0])
+        if heads not in self.attentions:
+            self.attentions[heads] = attention_costs(heads)
+        return self.attentions[heads]
 
 
 def linear_costs(shape: LinearShape) -> dict[Form, float]:

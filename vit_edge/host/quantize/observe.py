@@ -146,7 +146,7 @@ class Observer:
 
     def __init__(self, canonical: Canonical, settings: LowerSettings, taps: Sequence[str]) -> None:
         model, self.outputs = lower_taps(canonical, settings, FLOAT, taps)
-        self.name, self.taps, self.input = canonical.name, taps, settings.form.value
+        self.name, self.taps, self.settings = canonical.name, taps, settings
         self.model: bytes = model.SerializeToString(deterministic=True)
         self.distinct = list(dict.fromkeys(self.outputs))
         self.session = load(self.model)
@@ -158,7 +158,7 @@ class Observer:
             ModelError: an activation is not finite.
         """
         key = int.from_bytes(hashlib.sha256(pixels.tobytes()).digest()[:8], "big") >> 1
-        made = self.session.run(self.distinct, {self.input: pixels[None]})
+        made = self.session.run(self.distinct, {self.settings.form.value: pixels[None]})
         values = dict(zip(self.distinct, made, strict=True))
         for tap, output in zip(self.taps, self.outputs, strict=True):
             rows = _as_rows(values[output], joined=not tap.endswith(".p"))

@@ -1,0 +1,104 @@
+"""Every INT8 form that each layer may take: ranges and weights, before anything is decided."""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+
+import onnx_ir as ir
+
+from vit_edge.host.lower import embed as embeds
+from vit_edge.host.lower.embed import Normalisation
+from vit_edge.host.lower.model import patches_of
+from vit_edge.host.lower.plan import AttentionPlan, EmbedPlan, LinearPlan, QuantPlan
+from vit_edge.host.quantize.balance import signed_scale
+from vit_edge.host.quantize.observe import Activation
+from vit_edge.host.quantize.ranges import probability_scale, row_range, search_static, static_range
+from vit_edge.host.quantize.types import Form
+from vit_edge.host.quantize.weights import column_scales, compensated, nearest
+from vit_edge.host.rewrite.composites import EMBED, composites
+from vit_edge.host.rewrite.values import linear_parts
+
+GELU = "gelu"  # the name under which all GELUs together are decided
+
+
+@dataclasses.dataclass(frozen=True)
+class LayerPlans:
+    """The INT8 forms of every layer, by canonical name."""
+
+    linears: Mapping[str, Mapping[Form, LinearPlan]]
+    attentions: Mapping[str, Mapping[Form, AttentionPlan]]
+    embed: EmbedPlan | None
+    methods: Mapping[str, str]  # how the static range of each linear layer was found
+
+    def chosen(self, forms: Mapping[str, Form]) -> QuantPlan:
+        """The layers in the given forms; a form that is not here is float."""
+        linears = {
+            name: options[forms[name]] for name, options in self.linears.items() if forms[name] in options
+        }
+        cores = {
+            name: options[forms[name]] for name, options in self.attentions.items() if forms[name] in options
+        }
+        return QuantPlan(linears, cores, self.embed, forms.get(GELU) is Form.TANH)
+
+
+def plan_layers(
+    graph: ir.Graph,
+    linears: Mapping[str, ir.Node],
+    attentions: Mapping[str, ir.Node],
+    seen: Mapping[str, Activation],
+    normalisation: Normalisation | None,
+    progress: Callable[[int, int], None],
+) -> LayerPlans:
+    """Ranges and weights of every form of every layer, from what calibration saw.
+
+    Args:
+        graph: composites, folded.
+        linears: the linear layers.
+        attentions: the attentions.
+        seen: the observed input of each linear layer and operands of each attention, after folding.
+        normalisation: mean and std of the preprocessing, for the patch embedding.
+        progress: called after each linear layer with (done, count).
+    """
+    plans: dict[str, dict[Form, LinearPlan]] = {}
+    methods: dict[str, str] = {}
+    for done, (name, node) in enumerate(linears.items(), 1):
+        plans[name], methods[name] = _linear_plans(node, seen[name])
+        progress(done, len(linears))
+    cores = {name: _attention_plans(name, seen) for name in attentions}
+    return LayerPlans(plans, cores, _embed_plan(graph, normalisation), methods)
+
+
+def _linear_plans(node: ir.Node, activation: Activation) -> tuple[dict[Form, LinearPlan], str]:
+    """The static and the row form, which have the same weights, and how the static range was found."""
+    _, weight, bias = linear_parts(node)
+    if activation.moment is None:
+        raise ValueError(f"{node.name} was observed without its second moment")
+    scale = column_scales(weight, activation.moment)
+    coded = compensated(weight, scale, activation.moment, activation.rows)
+    reach, method = search_static(activation, weight)
+    forms = {
+        Form.STATIC: LinearPlan(reach, coded, scale, bias),
+        Form.ROW: LinearPlan(row_range(activation), coded, scale, bias),
+    }
+    return forms, method
+
+
+def _attention_plans(name: str, seen: Mapping[str, Activation]) -> dict[Form, AttentionPlan]:
+    """The static and the row form; they differ in how probabilities are quantized."""
+    q, k, v = (seen[f"{name}.{letter}"] for letter in "qkv")
+    queries = static_range(float(q.low.min()), float(q.high.max()))
+    row = AttentionPlan(queries, signed_scale(k), signed_scale(v))
+    scale = probability_scale(seen[f"{name}.p"])
+    return {Form.STATIC: dataclasses.replace(row, probability_scale=scale), Form.ROW: row}
+
+
+def _embed_plan(graph: ir.Graph, normal: Normalisation | None) -> EmbedPlan | None:
+    """The patch embedding on pixels; None where the model has none that was recognised."""
+    node = next(composites(graph, EMBED), None)
+    if node is None or normal is None:
+        return None
+    _, weight, table = linear_parts(node)
+    if table is None:
+        return None
+    weight, table = embeds.unnormalised(weight, table, patches_of(node), normal)
+    scale = column_scales(weight)
+    return EmbedPlan(nearest(weight, scale), scale, table)
