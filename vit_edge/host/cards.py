@@ -137,7 +137,7 @@ def _quantization(manifest: Manifest) -> str:
     models = recipe.pop("models", {})
     lines = [f"- {key.replace('_', ' ')}: {_value(value)}" for key, value in recipe.items()]
     for name, made in models.items():
-        note = f"; {made['note']}" if made["note"] else ""
+        note = f"; {made['activations']} activations"
         lines.append(f"- `{name}`: for target {made['target']}{note}")
     forms = Counter(layer["form"] for layer in manifest.layers)
     counts = ", ".join(f"{count} {form}" for form, count in sorted(forms.items()))

@@ -15,7 +15,7 @@ from vit_edge.host.lower.model import LowerSettings, lower
 from vit_edge.host.parity import REWRITE_TOLERANCE, Images, Parity, Run, check_parity, random_images, runner
 from vit_edge.host.rewrite.canonical import Canonical
 from vit_edge.runtime.preprocess import load_pixels, normalize
-from vit_edge.spec import Batch, InputForm, PreprocessSpec, TargetSpec
+from vit_edge.spec import ActivationType, Batch, InputForm, PreprocessSpec, TargetSpec
 
 NATURAL_IMAGES = 4  # of those given, on which parity is checked beside the random ones
 
@@ -32,6 +32,7 @@ class FileForm:
 
     batch: int | None = None  # None: dynamic
     form: InputForm = InputForm.PIXEL_VALUES
+    activations: ActivationType = ActivationType.UINT8
 
     def __post_init__(self) -> None:
         """Refuse a batch that no file can have."""
@@ -41,11 +42,12 @@ class FileForm:
     @classmethod
     def of(cls, target: TargetSpec) -> "FileForm":
         """What a target asks for; a fixed batch is one image."""
-        return cls(1 if target.batch is Batch.FIXED else None, target.input_form)
+        batch = 1 if target.batch is Batch.FIXED else None
+        return cls(batch, target.input_form, target.activation_type)
 
     def lowering(self, preprocess: PreprocessSpec | None) -> LowerSettings:
         """The same, in the words of the lowering."""
-        return LowerSettings(self.batch, self.form, normalisation_of(preprocess))
+        return LowerSettings(self.batch, self.form, normalisation_of(preprocess), self.activations)
 
 
 PORTABLE = FileForm()

@@ -18,7 +18,7 @@ from vit_edge.host.quantize.types import Form, Progress, Quantization, QuantizeS
 from vit_edge.host.rewrite.canonical import Canonical, canonicalise
 from vit_edge.host.sources import Source, SourceOptions, resolve
 from vit_edge.runtime.images import list_images
-from vit_edge.spec import InputForm, TargetSpec
+from vit_edge.spec import ActivationType, InputForm, TargetSpec
 from vit_edge.targets import load_target
 
 PORTABLE_TARGET = "cpu"
@@ -123,7 +123,10 @@ def quantized(
     plan = for_target(quantization, target).plan
     form = possible_form(canonical, FileForm.of(target))
     model = lower(canonical, form.lowering(source.preprocess), plan)
-    options = tuple(sorted({**quantization.session_options, **dict(target.session_options)}.items()))
+    # the quantizer's options rely on uint8 first operands; with signed ones they would pick reference kernels
+    signed = target.activation_type is ActivationType.INT8
+    own = {} if signed else quantization.session_options
+    options = tuple(sorted({**own, **dict(target.session_options)}.items()))
     return finish(model, stamp_of(source, options))
 
 
@@ -168,7 +171,9 @@ def check_target(target: TargetSpec) -> None:
 
 def possible_form(canonical: Canonical, form: FileForm) -> FileForm:
     """The form itself, or for a model that is not canonical the only one it can have."""
-    return FileForm(1, InputForm.PIXEL_VALUES) if canonical.description is None else form
+    if canonical.description is not None:
+        return form
+    return dataclasses.replace(form, batch=1, form=InputForm.PIXEL_VALUES)
 
 
 def image_size(canonical: Canonical) -> tuple[int, int]:

@@ -61,7 +61,7 @@ def int8_core(
     reaches 1 in every row, so 1/255 resolves every row alike, whereas probabilities spread over many tokens
     would fall between the first few steps.
     """
-    queries = w.fake(q, plan.queries.scale, plan.queries.zero_point, np.uint8, f"{name}.queries")
+    queries = w.activation(q, plan.queries.scale, plan.queries.zero_point, f"{name}.queries")
     stored = w.quantized(k, plan.key_scale, 0, np.int8, f"{name}.keys")
     turned = w.transpose(stored, (0, 1, 3, 2), f"{name}.keys")
     keys = w.dequantized(turned, plan.key_scale, 0, np.int8, f"{name}.keys")
@@ -69,13 +69,13 @@ def int8_core(
     scores = _scaled(w, w.op("MatMul", [queries, keys], f"{name}.scores"), scale, name)
     if plan.probability_scale is not None:
         probabilities = w.op("Softmax", [scores], f"{name}.probabilities", {"axis": -1})
-        coded = w.fake(probabilities, plan.probability_scale, 0, np.uint8, f"{name}.probabilities")
+        coded = w.activation(probabilities, plan.probability_scale, 0, f"{name}.probabilities")
         return w.op("MatMul", [coded, values], f"{name}.mix")
     axes = w.shared(np.asarray([-1], np.int64), "axes")
     largest = w.op("ReduceMax", [scores, axes], f"{name}.row_max", {"keepdims": 1})
     weights = w.op("Exp", [w.op("Sub", [scores, largest], f"{name}.shifted")], f"{name}.exp")
     total = w.op("ReduceSum", [weights, axes], f"{name}.row_sum", {"keepdims": 1})
-    coded = w.fake(weights, 1.0 / 255.0, 0, np.uint8, f"{name}.exp")
+    coded = w.activation(weights, 1.0 / 255.0, 0, f"{name}.exp")
     mixed = w.op("MatMul", [coded, values], f"{name}.weighted")
     return w.op("Div", [mixed, total], f"{name}.mix")
 

@@ -109,17 +109,19 @@ def int8_embed(
 ) -> ir.Value:
     """(batch, patches, dim) through one integer Gemm; the row that all patches share is its bias."""
     weight = plan.weight
+    zero, kind = 0, np.dtype(np.uint8).type  # of the pixels as they come
     if form is InputForm.PIXEL_VALUES:
         shape = (1, patches.channels, 1, 1)
         std = w.constant(normal.std.astype(np.float32).reshape(shape), "embed.std")
         mean = w.constant(normal.mean.astype(np.float32).reshape(shape), "embed.mean")
         unit = w.op("Add", [w.op("Mul", [image, std], "embed.unscaled"), mean], "embed.unit")
-        image = w.quantized(unit, PIXEL_SCALE, 0, np.uint8, "embed.pixels")
+        zero, kind = w.activation_zero(0)
+        image = w.quantized(unit, PIXEL_SCALE, zero, kind, "embed.pixels")
     else:
         weight = channels_last(weight, patches)
     flat = flat_patches(w, image, patches, form)
     inputs = [
-        w.dequantized(flat, PIXEL_SCALE, 0, np.uint8, "embed.pixels"),
+        w.dequantized(flat, PIXEL_SCALE, zero, kind, "embed.pixels"),
         w.weight(weight, plan.weight_scale, "embed"),
         int32_bias(w, np.zeros(patches.dim, np.float32), PIXEL_SCALE, plan.weight_scale, "embed"),
     ]

@@ -7,14 +7,22 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
+from vit_edge.spec import ActivationType
+
 Array = npt.NDArray[Any]
 Attributes = Mapping[str, Any]
 
 
 class GraphWriter:
-    """Collects nodes and initializers; every value is named after the layer it belongs to."""
+    """Collects nodes and initializers; every value is named after the layer it belongs to.
 
-    def __init__(self) -> None:
+    Args:
+        activations: the type of quantized activations. A range is always given for uint8; as int8 the same
+            steps are numbered 128 lower.
+    """
+
+    def __init__(self, activations: ActivationType = ActivationType.UINT8) -> None:
+        self.signed = activations is ActivationType.INT8
         self.nodes: list[ir.Node] = []
         self.initializers: dict[str, ir.Value] = {}
         self._names: set[str] = set()
@@ -80,6 +88,14 @@ class GraphWriter:
         """QuantizeLinear followed by DequantizeLinear: what a fused integer kernel reads."""
         stored = self.quantized(x, scale, zero_point, dtype, name)
         return self.dequantized(stored, scale, zero_point, dtype, name)
+
+    def activation(self, x: ir.Value, scale: float, zero_point: int, name: str) -> ir.Value:
+        """The round trip of an activation, whose zero point is given for uint8."""
+        return self.fake(x, scale, *self.activation_zero(zero_point), name)
+
+    def activation_zero(self, zero_point: int) -> tuple[int, type]:
+        """A uint8 zero point in the type of activations."""
+        return (zero_point - 128, np.int8) if self.signed else (zero_point, np.uint8)
 
     def weight(self, weight: Array, scale: Array, name: str) -> ir.Value:
         """DequantizeLinear of an int8 weight (in, out), one scale per output column."""

@@ -30,7 +30,7 @@ def int8_linear(w: GraphWriter, x: ir.Value, plan: LinearPlan, name: str) -> ir.
 
 def _static(w: GraphWriter, x: ir.Value, plan: LinearPlan, reach: StaticRange, name: str) -> ir.Value:
     inputs = [
-        w.fake(x, reach.scale, reach.zero_point, np.uint8, f"{name}.input"),
+        w.activation(x, reach.scale, reach.zero_point, f"{name}.input"),
         w.weight(plan.weight, plan.weight_scale, name),
     ]
     bias = np.zeros(plan.weight.shape[1], np.float32) if plan.bias is None else plan.bias
@@ -59,7 +59,7 @@ def _by_row(w: GraphWriter, x: ir.Value, plan: LinearPlan, reach: RowRange, name
     inverse = w.op("Reciprocal", [row], f"{name}.inverse")  # a product per element is cheaper than a division
     unit = w.op("Mul", [x, inverse], f"{name}.unit")
     step = (1.0 + reach.low) / 255.0
-    coded = w.fake(unit, step, round(reach.low / step), np.uint8, f"{name}.input")
+    coded = w.activation(unit, step, round(reach.low / step), f"{name}.input")
     weight = w.weight(plan.weight, plan.weight_scale, name)
     product = w.op("MatMul", [coded, weight], f"{name}.product")
     if plan.bias is None:

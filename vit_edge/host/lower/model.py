@@ -20,7 +20,7 @@ from vit_edge.host.rewrite.canonical import Canonical
 from vit_edge.host.rewrite.composites import ATTENTION, EMBED, LINEAR, MEAN, SELECT, is_composite, is_op
 from vit_edge.host.rewrite.prepare import IR_VERSION, OPSET
 from vit_edge.host.rewrite.values import constant_of, integer, integers, linear_parts, number, static_shape
-from vit_edge.spec import InputForm
+from vit_edge.spec import ActivationType, InputForm
 
 OUTPUT = "logits"
 
@@ -32,6 +32,7 @@ class LowerSettings:
     batch: int | None = None  # None: a dynamic batch dimension
     form: InputForm = InputForm.PIXEL_VALUES
     normalisation: Normalisation | None = None  # needed where the pixels themselves are used
+    activations: ActivationType = ActivationType.UINT8  # of INT8 layers
 
 
 def lower(
@@ -72,7 +73,7 @@ class _Lowering:
     ) -> None:
         self.check = check
         self.canonical, self.settings, self.plan = canonical, settings, plan
-        self.w = GraphWriter()
+        self.w = GraphWriter(settings.activations)
         self.made: dict[ir.Value, ir.Value] = {}
         self.taps: dict[str, ir.Value] = {}
         self.image = canonical.model.graph.inputs[0]

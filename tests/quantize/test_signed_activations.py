@@ -1,0 +1,57 @@
+"""INT8 files whose activations are int8 instead of uint8: the same steps, numbered 128 lower."""
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+
+from tests.quantize.forced import ROW_FIRST, STATIC_FIRST, Costs, quantized
+from tests.quantize.small_vit import PREPROCESS, Float32, written
+from vit_edge.host.lower.model import lower
+from vit_edge.host.optimize import FileForm
+from vit_edge.host.quantize.types import QuantizeSettings
+from vit_edge.spec import ActivationType, InputForm
+
+
+def _activation_types(model: onnx.ModelProto) -> set[int]:
+    types = {tensor.name: tensor.data_type for tensor in model.graph.initializer}
+    return {types[node.input[2]] for node in model.graph.node if node.op_type == "QuantizeLinear"}
+
+
+def _logits(model: onnx.ModelProto, image: Float32) -> Float32:
+    """Without the session option that keeps signed activations signed: on x86 they are shifted to uint8."""
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    logits: Float32 = session.run(None, {model.graph.input[0].name: image})[0]
+    return logits
+
+
+@pytest.mark.parametrize("costs", [STATIC_FIRST, ROW_FIRST], ids=["static ranges", "row ranges"])
+def test_signed_activations_give_the_logits_of_unsigned_ones(tmp_path: Path, costs: Costs) -> None:
+    """Within 1e-4: the integers are the same, onnxruntime may only add them up in another kernel."""
+    paths = written(tmp_path, 6)
+    canonical, found = quantized(paths, QuantizeSettings(images=6), costs, costs)
+    rng = np.random.default_rng(5)
+    size = PREPROCESS.height, PREPROCESS.width
+    image = (rng.integers(0, 256, (1, 3, *size)) / 255).astype(np.float32)
+    mean, std = (np.asarray(v, np.float32).reshape(1, 3, 1, 1) for v in (PREPROCESS.mean, PREPROCESS.std))
+    models = {
+        kind: lower(canonical, FileForm(1, InputForm.PIXEL_VALUES, kind).lowering(PREPROCESS), found.plan)
+        for kind in ActivationType
+    }
+    assert _activation_types(models[ActivationType.INT8]) == {onnx.TensorProto.INT8}
+    assert onnx.TensorProto.UINT8 in _activation_types(models[ActivationType.UINT8])
+    unsigned, signed = (
+        _logits(models[kind], (image - mean) / std) for kind in (ActivationType.UINT8, ActivationType.INT8)
+    )
+    np.testing.assert_allclose(signed, unsigned, atol=1e-4)
+
+
+def test_uint8_pixels_stay_uint8_where_activations_are_signed(tmp_path: Path) -> None:
+    """The image comes as it is; only what the model itself quantizes is signed."""
+    canonical, found = quantized(written(tmp_path, 4), QuantizeSettings(images=4))
+    form = FileForm(1, InputForm.PIXELS, ActivationType.INT8)
+    model = lower(canonical, form.lowering(PREPROCESS), found.plan)
+    assert model.graph.input[0].type.tensor_type.elem_type == onnx.TensorProto.UINT8
+    assert _activation_types(model) == {onnx.TensorProto.INT8}
