@@ -23,7 +23,7 @@ PORTABLE, VNNI = load_target("cpu"), load_target("cpu-x86-vnni")
 FORMS: dict[str, TargetSpec] = {
     "cpu, dynamic batch": PORTABLE,
     "cpu, batch 1": dataclasses.replace(PORTABLE, batch=Batch.FIXED),
-    "cpu-x86-vnni, batch 1, uint8 pixels": VNNI,
+    "cpu-x86-vnni, dynamic batch, uint8 pixels": VNNI,
 }
 
 
