@@ -66,7 +66,8 @@ def test_every_layer_has_a_decision_with_a_sensitivity_and_a_reason(made: Made, 
         assert layer.reason
         planned = found.plan.linears.get(layer.name) or found.plan.attentions.get(layer.name)
         assert (planned is None) == (layer.form is Form.FLOAT)
-        assert set(layer.to_json()) == {"name", "form", "sensitivity_db", "reason"}
+        assert set(layer.to_json()) == {"name", "form", "sensitivity_db", "reason", "static_range"}
+        assert (layer.static_range is not None) == (layer.name in linears)
 
 
 @pytest.mark.parametrize("preset", Preset)
