@@ -1,4 +1,4 @@
-"""A toy classifier as a real ONNX file: each class weighs the mean of the three colour channels."""
+"""A toy classifier as a real ONNX file, each class weighing the means of the colours, and its images."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -8,7 +8,9 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
+from PIL import Image
 
+from vit_edge.runtime.images import ImageSet, read_images
 from vit_edge.runtime.model import LABELS_KEY, PREPROCESS_KEY, ModelFile, read_model
 from vit_edge.spec import Interpolation, PreprocessSpec, ResizeMode
 
@@ -51,3 +53,28 @@ def toy_model(tmp_path: Path) -> ToyModel:
         return read_model(path)
 
     return write
+
+
+def mixed_colours(folder: Path, each: int) -> Path:
+    """Folders red, green and blue of plain images in which that channel is the brightest."""
+    random = np.random.default_rng(6)
+    for label, name in enumerate(COLOURS):
+        (folder / name).mkdir(parents=True)
+        for index in range(each):
+            colour = random.integers(0, 150, 3)
+            colour[label] = 160 + random.integers(0, 90)
+            pixels = np.broadcast_to(colour, (8, 8, 3)).astype(np.uint8)
+            Image.fromarray(pixels).save(folder / name / f"{index:03}.png")
+    return folder
+
+
+@pytest.fixture
+def many(tmp_path: Path) -> Path:
+    """A hundred images of each class."""
+    return mixed_colours(tmp_path / "many", 100)
+
+
+@pytest.fixture
+def many_images(many: Path) -> ImageSet:
+    """Those, read."""
+    return read_images(many, COLOURS)

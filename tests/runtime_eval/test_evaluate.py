@@ -11,7 +11,7 @@ from PIL import Image
 
 from vit_edge.errors import DatasetError, ModelError, UsageError
 from vit_edge.runtime import evaluate as evaluation
-from vit_edge.runtime.evaluate import CompareSettings, Subject, compare, evaluate
+from vit_edge.runtime.evaluate import LEAST_SEQUENTIAL, CompareSettings, Subject, compare, evaluate
 from vit_edge.runtime.images import ImageSet, read_images
 from vit_edge.runtime.model import ModelFile
 from vit_edge.spec import Interpolation, PreprocessSpec, ResizeMode, Tolerance, Verdict
@@ -20,6 +20,8 @@ SPEC = PreprocessSpec(8, 8, ResizeMode.EXACT, (8, 8), Interpolation.NEAREST, (0.
 LARGER = dataclasses.replace(SPEC, height=16, width=16, resize=(16, 16))
 
 RED_BLIND = ((1.0, 0.0, 0.0), (0.5, 0.0, 0.0), (0.0, 0.0, 1.0))  # takes red for green
+GREEN_BLIND = ((1.0, 0.0, 0.0), (0.5, 0.0, 0.5), (0.0, 0.0, 1.0))  # never says green
+COLOURS = ("red", "green", "blue")
 ToyModel = Callable[..., ModelFile]
 
 
@@ -110,7 +112,9 @@ def test_a_batch_size_below_one_is_refused(coloured: ImageSet, batch_size: int) 
 
 
 def test_a_comparison_runs_both_models_and_judges_them(coloured: ImageSet, toy_model: ToyModel) -> None:
-    report = compare(toy_model("float.onnx"), toy_model("quant.onnx", RED_BLIND), coloured, Tolerance())
+    report = compare(
+        toy_model("float.onnx"), toy_model("quant.onnx", RED_BLIND), coloured, Tolerance()
+    ).report
     assert (report.n, report.top1_float, report.verdict) == (7, 100.0, Verdict.UNDECIDED)
     assert report.top1_quant == pytest.approx(100 * 5 / 7)
     assert report.agreement == pytest.approx(100 * 5 / 7)
@@ -119,14 +123,16 @@ def test_a_comparison_runs_both_models_and_judges_them(coloured: ImageSet, toy_m
 
 def test_a_comparison_without_labels_judges_agreement(coloured: ImageSet, toy_model: ToyModel) -> None:
     blind = dataclasses.replace(coloured, targets=None)
-    report = compare(toy_model("float.onnx"), toy_model("quant.onnx", RED_BLIND), blind, Tolerance())
+    report = compare(toy_model("float.onnx"), toy_model("quant.onnx", RED_BLIND), blind, Tolerance()).report
     assert (report.top1_float, report.drop) == (None, None)
     assert report.agreement == pytest.approx(100 * 5 / 7)
 
 
 def test_each_model_sees_the_pixels_of_its_own_preprocessing(coloured: ImageSet, toy_model: ToyModel) -> None:
     other = toy_model("quant.onnx", preprocess=LARGER, side=16)
-    report = compare(toy_model("float.onnx"), other, coloured, Tolerance(), CompareSettings(batch_size=2))
+    report = compare(
+        toy_model("float.onnx"), other, coloured, Tolerance(), CompareSettings(batch_size=2)
+    ).report
     assert report.agreement == 100.0
 
 
@@ -140,7 +146,7 @@ def test_a_model_without_metadata_takes_that_of_the_other(
         )
         for name in ("float", "quant")
     }
-    report = compare(models["float"], models["quant"], coloured, Tolerance())
+    report = compare(models["float"], models["quant"], coloured, Tolerance()).report
     assert report.agreement == 100.0
 
 
@@ -156,10 +162,11 @@ def test_two_models_without_preprocessing_are_refused(coloured: ImageSet, toy_mo
         (
             RED_BLIND,
             ("red", "blue", "green"),
-            "differ in their labels, first in class 1 .'green' and 'blue'",
+            "have the same labels in another order, first in class 1 .'green' and 'blue'",
         ),
+        (RED_BLIND, ("red", "lime", "blue"), "differ in their labels, first in class 1 .'green' and 'lime'"),
         (RED_BLIND[:2], ("red", "green"), "have 3 and 2 classes; compare two forms of one model"),
-        (RED_BLIND[:2], None, "the models have 3 and 2 classes"),
+        (RED_BLIND[:2], None, "have 3 and 2 classes; compare two forms of one model"),
     ],
 )
 def test_models_of_different_classes_are_not_compared(
@@ -171,3 +178,131 @@ def test_models_of_different_classes_are_not_compared(
 ) -> None:
     with pytest.raises(ModelError, match=message):
         compare(toy_model("a.onnx"), toy_model("b.onnx", weights, labels), coloured, Tolerance())
+
+
+def test_a_model_that_cannot_take_the_only_preprocessing_there_is_is_named(
+    coloured: ImageSet, toy_model: ToyModel
+) -> None:
+    larger = toy_model("larger.onnx", preprocess=None, side=16)
+    message = (
+        r"larger.onnx carries no preprocessing and takes \(16, 16\) pixels, but that of .*float.onnx makes"
+    )
+    with pytest.raises(ModelError, match=message):
+        compare(toy_model("float.onnx"), larger, coloured, Tolerance())
+
+
+def test_no_image_is_refused(toy_model: ToyModel) -> None:
+    with pytest.raises(DatasetError, match="nothing holds no image"):
+        compare(toy_model("a.onnx"), toy_model("b.onnx"), ImageSet("nothing", (), None), Tolerance())
+
+
+@pytest.mark.parametrize("labels", [COLOURS, None])
+def test_classes_in_another_order_are_told_by_behaviour(
+    many_images: ImageSet, toy_model: ToyModel, labels: tuple[str, ...] | None
+) -> None:
+    turned = np.eye(3)[[2, 0, 1]].tolist()  # its class 0 is blue
+    message = r"class \d .'(red|green|blue)'. of .*b.onnx behaves as class \d .* different orders"
+    with pytest.raises(ModelError, match=message):
+        compare(toy_model("a.onnx"), toy_model("b.onnx", turned, labels), many_images, Tolerance())
+
+
+@pytest.mark.parametrize("settings", [CompareSettings(), CompareSettings(sequential=True)])
+def test_a_comparison_keeps_the_logits_of_the_images_it_ran(
+    many_images: ImageSet, toy_model: ToyModel, settings: CompareSettings
+) -> None:
+    comparison = compare(
+        toy_model("float.onnx"), toy_model("quant.onnx", GREEN_BLIND), many_images, Tolerance(), settings
+    )
+    n = comparison.report.n
+    assert len(comparison.images) == len(comparison.float_logits) == len(comparison.quant_logits) == n
+    assert comparison.images.targets is not None
+    np.testing.assert_array_equal(comparison.float_logits.argmax(axis=1), comparison.images.targets)
+    assert [path.parent.name for path in comparison.images.paths] == [
+        COLOURS[target] for target in comparison.images.targets
+    ]
+    assert (comparison.available, comparison.labels) == (300, COLOURS)
+    assert comparison.report.evidence.sequential is settings.sequential
+
+
+def test_flips_name_their_image_and_classes(coloured: ImageSet, toy_model: ToyModel) -> None:
+    comparison = compare(toy_model("float.onnx"), toy_model("quant.onnx", RED_BLIND), coloured, Tolerance())
+    first, second = comparison.to_json()["evidence"]["flips"]
+    assert [Path(flip["image"]).name for flip in (first, second)] == ["0.png", "1.png"]
+    assert first["label"] == "red"
+    assert (first["float"][0]["label"], first["quant"][0]["label"]) == ("red", "green")
+    assert all(
+        sum(guess["probability"] for guess in first[model]) <= 1 + 1e-9 for model in ("float", "quant")
+    )
+    blind = dataclasses.replace(coloured, targets=None)
+    unlabelled = compare(toy_model("float.onnx"), toy_model("quant.onnx", RED_BLIND), blind, Tolerance())
+    assert [flip["label"] for flip in unlabelled.to_json()["evidence"]["flips"]] == [None, None]
+
+
+@pytest.mark.parametrize("labelled", [True, False])
+@pytest.mark.parametrize(
+    ("weights", "max_drop", "verdict", "most"),
+    [
+        (np.eye(3).tolist(), 5.0, Verdict.PASS, 104),
+        (GREEN_BLIND, 5.0, Verdict.FAIL, 48),
+        (np.eye(3).tolist(), 1.0, Verdict.UNDECIDED, 300),
+    ],
+)
+def test_a_sequential_comparison_stops_once_decided(
+    many_images: ImageSet,
+    toy_model: ToyModel,
+    labelled: bool,
+    weights: list[list[float]],
+    max_drop: float,
+    verdict: Verdict,
+    most: int,
+) -> None:
+    images = many_images if labelled else dataclasses.replace(many_images, targets=None)
+    report = compare(
+        toy_model("float.onnx"),
+        toy_model("quant.onnx", weights),
+        images,
+        Tolerance(max_drop),
+        CompareSettings(sequential=True),
+    ).report
+    assert report.verdict is verdict
+    assert LEAST_SEQUENTIAL <= report.n <= most
+    if verdict is Verdict.UNDECIDED:
+        assert report.n == 300
+        assert report.images_needed == 498 - 300
+
+
+def test_the_random_order_is_that_of_the_seed(many_images: ImageSet, toy_model: ToyModel) -> None:
+    models = toy_model("float.onnx"), toy_model("quant.onnx", GREEN_BLIND)
+    orders = [
+        compare(*models, many_images, Tolerance(), CompareSettings(sequential=True, seed=seed)).images.paths
+        for seed in (1, 1, 2)
+    ]
+    assert orders[0] == orders[1] != orders[2]
+    assert set(orders[0]) <= set(many_images.paths)
+    assert len(set(orders[0])) == len(orders[0])
+
+
+@pytest.mark.parametrize("sequential", [False, True])
+def test_labels_that_the_float_model_knows_nothing_of_are_refused(
+    many_images: ImageSet, toy_model: ToyModel, sequential: bool
+) -> None:
+    targets = many_images.targets
+    assert targets is not None
+    models = toy_model("float.onnx"), toy_model("quant.onnx")
+    settings = CompareSettings(sequential=sequential)
+    others = dataclasses.replace(many_images, targets=(targets + 1) % 3)
+    message = r"float.onnx is right on 0 of \d+ images of many, no better than guessing among 3 classes"
+    with pytest.raises(DatasetError, match=message):
+        compare(*models, others, Tolerance(5.0), settings)
+    weak = dataclasses.replace(many_images, targets=np.where(np.arange(300) % 2, targets, (targets + 1) % 3))
+    assert compare(*models, weak, Tolerance(5.0), settings).report.verdict is Verdict.PASS
+
+
+def test_a_handful_of_images_is_not_taken_for_guessing(coloured: ImageSet, toy_model: ToyModel) -> None:
+    others = dataclasses.replace(coloured, targets=np.array([0, 0, 0, 0, 0, 0, 0]))
+    assert compare(toy_model("a.onnx"), toy_model("b.onnx"), others, Tolerance()).report.n == 7
+
+
+def test_a_negative_seed_is_refused() -> None:
+    with pytest.raises(UsageError, match="seed must be 0 or more, got -1"):
+        CompareSettings(seed=-1)

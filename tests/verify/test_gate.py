@@ -12,6 +12,7 @@ from vit_edge.errors import DatasetError, ModelError
 from vit_edge.spec import Tolerance, Verdict
 from vit_edge.verify import judge
 from vit_edge.verify.arrays import Floats, Integers
+from vit_edge.verify.metrics import expected_calibration_error, mean_kl_divergence
 
 KEYS = [
     "n",
@@ -26,6 +27,19 @@ KEYS = [
     "verdict",
     "images_needed",
     "worst_classes",
+    "evidence",
+]
+EVIDENCE_KEYS = [
+    "tolerance",
+    "sequential",
+    "disagreement_ci95",
+    "mean_kl",
+    "only_float_right",
+    "only_quant_right",
+    "mcnemar_p",
+    "significant_classes",
+    "ece_float",
+    "ece_quant",
 ]
 
 
@@ -102,7 +116,54 @@ def test_the_verdict_uses_the_confidence_asked_for_and_the_report_shows_95_perce
 def test_the_json_has_the_stable_keys_and_survives_a_strict_reader() -> None:
     for labels in (outcome(50, 3, 1)[2], None):
         text = json.dumps(judge(*outcome(50, 3, 1)[:2], labels, Tolerance()).to_json(), allow_nan=False)
-        assert list(json.loads(text)) == KEYS
+        raw = json.loads(text)
+        assert list(raw) == KEYS
+        assert list(raw["evidence"]) == EVIDENCE_KEYS
+        assert raw["evidence"]["tolerance"] == {"max_drop": 1.0, "confidence": 0.95}
+
+
+def test_the_json_is_what_it_would_be_read_back_as() -> None:
+    raw = judge(*outcome(300, 40, 1), Tolerance()).to_json()
+    assert json.loads(json.dumps(raw)) == raw
+
+
+def test_the_evidence_holds_what_the_metrics_give() -> None:
+    random = np.random.default_rng(5)
+    reference = random.normal(size=(200, 10)).astype(np.float32)
+    other = reference + random.normal(0, 0.3, (200, 10)).astype(np.float32)
+    labels = random.integers(0, 10, 200)
+    evidence = judge(reference, other, labels, Tolerance()).evidence
+    assert evidence.mean_kl == mean_kl_divergence(reference, other)
+    assert evidence.ece_float == expected_calibration_error(reference, labels)
+    assert evidence.ece_quant == expected_calibration_error(other, labels)
+    blind = judge(reference, other, None, Tolerance()).evidence
+    assert blind.mean_kl == evidence.mean_kl
+    assert blind.disagreement_ci95 == evidence.disagreement_ci95
+    assert (blind.ece_float, blind.ece_quant, blind.mcnemar_p, blind.only_float_right) == (None,) * 4
+
+
+@pytest.mark.parametrize(
+    ("n", "lost", "gained", "verdict"),
+    [
+        (500, 0, 0, Verdict.PASS),
+        (400, 0, 0, Verdict.UNDECIDED),  # a fixed number of images would do with 381
+        (60, 12, 0, Verdict.FAIL),
+        (500, 8, 2, Verdict.UNDECIDED),
+    ],
+)
+def test_a_sequential_verdict_allows_for_having_stopped(
+    n: int, lost: int, gained: int, verdict: Verdict
+) -> None:
+    arrays = outcome(n, lost, gained)
+    report, fixed = (judge(*arrays, Tolerance(), sequential=each) for each in (True, False))
+    assert report.verdict is verdict
+    assert report.drop_ci95 is not None
+    assert fixed.drop_ci95 is not None
+    assert report.drop_ci95[0] < fixed.drop_ci95[0] <= fixed.drop_ci95[1] < report.drop_ci95[1]
+    assert report.evidence.disagreement_ci95[1] > fixed.evidence.disagreement_ci95[1]
+    # tests for a fixed number of images are left out rather than wrong
+    assert (report.evidence.mcnemar_p, report.evidence.significant_classes) == (None, ())
+    assert all(each.p_adjusted is None for each in report.worst_classes)
 
 
 def test_identical_logits_have_an_infinite_ratio_which_json_shows_as_null() -> None:
@@ -121,7 +182,8 @@ def test_the_worst_classes_come_first_with_their_names_and_only_where_accuracy_d
     names = [f"class {index}" for index in range(13)]
     report = judge(one_hot(labels, 13), one_hot(quant, 13), labels, Tolerance(), names)
     listed = report.to_json()["worst_classes"]
-    assert listed[0] == {"label": "class 0", "n": 4, "drop": 75.0}
+    # three tosses give three heads in one of eight cases, and thirteen classes were looked at
+    assert listed[0] == {"label": "class 0", "n": 4, "drop": 75.0, "p_adjusted": 1.0}
     assert [entry["label"] for entry in listed] == names[:10]
     assert all(entry["drop"] > 0 for entry in listed)
 

@@ -4,6 +4,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 from scipy import special, stats
+from statsmodels.stats.proportion import proportion_confint
 
 from vit_edge.verify.proportion import LARGEST_SAMPLE, beta_cdf, bisect, clopper_pearson, smallest_sample
 
@@ -22,11 +23,29 @@ def test_the_beta_distribution_equals_scipy(x: float, a: float, b: float) -> Non
     ("successes", "trials"),
     [(0, 1), (1, 1), (0, 500), (1, 500), (32, 2300), (7, 7), (700, 50_000), (3, 1_000_000)],
 )
-def test_the_exact_interval_equals_scipy(successes: int, trials: int, confidence: float) -> None:
+def test_the_exact_interval_equals_scipy_and_statsmodels(
+    successes: int, trials: int, confidence: float
+) -> None:
     expected = stats.binomtest(successes, trials).proportion_ci(confidence, method="exact")
-    assert clopper_pearson(successes, trials, confidence) == pytest.approx(
-        (expected.low, expected.high), rel=1e-7, abs=1e-12
-    )
+    limits = clopper_pearson(successes, trials, confidence)
+    assert limits == pytest.approx((expected.low, expected.high), rel=1e-7, abs=1e-12)
+    again = proportion_confint(successes, trials, alpha=1 - confidence, method="beta")
+    assert limits == pytest.approx(again, rel=1e-7, abs=1e-12)
+
+
+@pytest.mark.parametrize("confidence", [0.8, 0.95])
+@pytest.mark.parametrize(("share", "trials"), [(0.003, 400), (0.01, 250), (0.2, 60), (0.5, 15)])
+def test_the_exact_interval_covers_at_least_as_often_as_promised(
+    share: float, trials: int, confidence: float
+) -> None:
+    def covers(successes: int) -> bool:
+        lower, upper = clopper_pearson(successes, trials, confidence)
+        return lower <= share <= upper
+
+    # summed over all outcomes that can happen, so there is no chance in it
+    probability = stats.binom(trials, share).pmf
+    covered = sum(probability(successes) for successes in range(trials + 1) if covers(successes))
+    assert confidence <= covered <= 1 + 1e-9
 
 
 @given(st.integers(0, 300), st.integers(1, 300))

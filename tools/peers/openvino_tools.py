@@ -52,15 +52,23 @@ def _build(exported: Path, calibration: Calibration) -> Made:
 
 
 class OpenVino:
-    """A model compiled for one thread of the CPU."""
+    """A model compiled for one thread of the CPU.
 
-    def __init__(self, folder: Path, precision: str | None) -> None:
+    Args:
+        model: OpenVINO's own form (.xml) or an ONNX file.
+        precision: of what is not INT8; None leaves it to OpenVINO.
+    """
+
+    def __init__(self, model: Path, precision: str | None) -> None:
         openvino = importlib.import_module("openvino")
         options = {"INFERENCE_NUM_THREADS": 1, "NUM_STREAMS": 1, "PERFORMANCE_HINT": "LATENCY"}
         if precision is not None:
             options["INFERENCE_PRECISION_HINT"] = precision
         core = openvino.Core()
-        self.compiled = core.compile_model(folder / FILES[0], "CPU", options)
+        read = core.read_model(model)
+        if read.input(0).partial_shape[0].is_dynamic:
+            read.reshape([1, *(dimension.get_length() for dimension in read.input(0).partial_shape[1:])])
+        self.compiled = core.compile_model(read, "CPU", options)
         self.request = self.compiled.create_infer_request()
 
     @property
@@ -69,5 +77,5 @@ class OpenVino:
         return str(self.compiled.get_property("INFERENCE_PRECISION_HINT").to_string())
 
     def infer(self, inputs: np.ndarray) -> np.ndarray:
-        """Logits (1, C) of normalised float32 (1, 3, H, W)."""
+        """Logits (1, C) of one image in the form that the model takes."""
         return np.asarray(self.request.infer([inputs])[0])

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from tools.peers.measure import Contender, Floats
 from vit_edge.runtime.timing import Milliseconds, latency, ratios_to_first
 from vit_edge.verify.metrics import agreement, logit_sqnr_db, top_k_correct
-from vit_edge.verify.paired import drop_interval, paired_counts
+from vit_edge.verify.paired import paired_counts, score_interval
 
 CONFIDENCE = 0.95
 HEADING = (
@@ -73,7 +73,12 @@ def _accuracy(measured: Measured, index: int) -> dict[str, Any]:
     return figures | {
         "top1": 100.0 * float(right[1].mean()),
         "drop": 100.0 * counts.drop,
-        "drop_interval_95": [100.0 * bound for bound in drop_interval(counts, CONFIDENCE)],
+        "drop_interval_95": [
+            100.0 * bound
+            for bound in score_interval(
+                counts.only_float_right, counts.only_quant_right, counts.n, CONFIDENCE
+            )
+        ],
         "lost": counts.only_float_right,
         "gained": counts.only_quant_right,
     }
@@ -135,3 +140,14 @@ def _spread(ratio: dict[str, Any] | None) -> str:
 
 def _line(cells: Sequence[str]) -> str:
     return f"| {' | '.join(cells)} |"
+
+
+def rounded(value: Any) -> Any:
+    """Plain JSON with its numbers to four decimals, beyond which nothing here is measured."""
+    if isinstance(value, float):
+        return round(value, 4)
+    if isinstance(value, dict):
+        return {key: rounded(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [rounded(inner) for inner in value]
+    return value

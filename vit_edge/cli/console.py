@@ -38,29 +38,47 @@ def pairs(rows: Sequence[tuple[str, str]]) -> str:
     return "\n".join(f"{name.ljust(width)}  {one_line(value)}" for name, value in rows)
 
 
-def check_json(path: Path | None) -> None:
-    """Refuse a --json file that cannot be written, before the work.
+def check_file(option: str, path: Path | None) -> None:
+    """Refuse a file that an option names and that cannot be written, before the work.
 
     Raises:
         UsageError: a folder, or a file in a folder that does not exist.
     """
     if path is not None and (path.is_dir() or not path.parent.is_dir()):
-        raise UsageError(f"--json {path} cannot be written: name a file in a folder that exists")
+        raise UsageError(f"{option} {path} cannot be written: name a file in a folder that exists")
+
+
+def write_text(option: str, path: Path, text: str) -> None:
+    """`write_bytes` of UTF-8 text."""
+    write_bytes(option, path, text.encode())
+
+
+def write_bytes(option: str, path: Path, data: bytes) -> None:
+    """Write the file that an option names, complete or not at all.
+
+    Raises:
+        UsageError: it cannot be written.
+    """
+    draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        draft.write_bytes(data)
+        draft.replace(path)
+    except OSError as error:
+        raise UsageError(f"{option} {path} cannot be written ({error.strerror})") from error
+    finally:
+        with contextlib.suppress(OSError):
+            draft.unlink(missing_ok=True)
+
+
+def check_json(path: Path | None) -> None:
+    """Refuse a --json file that cannot be written, before the work."""
+    check_file("--json", path)
 
 
 def write_json(path: Path | None, content: Any) -> None:
     """Write a JSON file, complete or not at all; nothing where no path was given."""
-    if path is None:
-        return
-    draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-    try:
-        draft.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-        draft.replace(path)
-    except OSError as error:
-        raise UsageError(f"--json {path} cannot be written ({error.strerror})") from error
-    finally:
-        with contextlib.suppress(OSError):
-            draft.unlink(missing_ok=True)
+    if path is not None:
+        write_text("--json", path, json.dumps(content, indent=1, allow_nan=False) + "\n")
 
 
 @contextlib.contextmanager

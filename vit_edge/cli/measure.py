@@ -1,13 +1,15 @@
 """`compare` and `bench`: what a quantized model costs and what it saves."""
 
 import argparse
+import time
 from pathlib import Path
-from typing import Any
 
 from vit_edge.bundle import Role
 from vit_edge.cli import arguments
 from vit_edge.cli.arguments import Commands, session_settings, settings_from
-from vit_edge.cli.console import check_json, pairs, progress, table, write_json
+from vit_edge.cli.console import check_file, check_json, pairs, progress, table, write_json, write_text
+from vit_edge.cli.figures import figures
+from vit_edge.cli.junit import junit_xml
 from vit_edge.runtime.benchmark import BenchReport, BenchSettings, bench
 from vit_edge.runtime.evaluate import CompareSettings, compare
 from vit_edge.runtime.images import read_images
@@ -15,7 +17,6 @@ from vit_edge.runtime.labels import read_class_ids
 from vit_edge.runtime.model import read_model
 from vit_edge.runtime.timing import Rounds
 from vit_edge.spec import Tolerance, Verdict
-from vit_edge.verify import GateReport
 
 _STATUS = {Verdict.PASS: 0, Verdict.FAIL: 1, Verdict.UNDECIDED: 3}
 
@@ -34,8 +35,23 @@ def add(commands: Commands) -> None:
     gate.add_argument(
         "--batch", type=int, default=8, metavar="N", dest="batch_size", help="images run together"
     )
+    gate.add_argument(
+        "--sequential",
+        action="store_true",
+        help="take the images in random order and stop once they decide",
+    )
+    gate.add_argument("--seed", type=int, default=0, metavar="N", help="of that order (default: 0)")
     arguments.add_session(gate)
     arguments.add_json(gate, "the figures")
+    gate.add_argument(
+        "--junit", type=Path, metavar="FILE", help="write the verdict as JUnit XML, a test for a CI server"
+    )
+    gate.add_argument(
+        "--report",
+        type=Path,
+        metavar="FILE",
+        help="time both models, look inside, and write all of it as HTML",
+    )
     gate.set_defaults(run=run_compare)
 
     clock = commands.add_parser("bench", help="latency, memory and size of models, measured in turn")
@@ -54,7 +70,14 @@ def add(commands: Commands) -> None:
 
 def run_compare(args: argparse.Namespace) -> int:
     """`vit-edge compare`."""
+    start = time.perf_counter()
     check_json(args.json)
+    check_file("--junit", args.junit)
+    check_file("--report", args.report)
+    if args.report is not None:
+        from vit_edge.host.report.svg import check_installed
+
+        check_installed()
     tolerance = settings_from(args, Tolerance)
     settings = settings_from(args, CompareSettings, session=session_settings(args))
     reference = read_model(args.float, Role.FLOAT if args.float.is_dir() else None)
@@ -64,7 +87,7 @@ def run_compare(args: argparse.Namespace) -> int:
     if args.limit is not None:
         images = images.limited(args.limit)
     with progress() as tell:
-        report = compare(
+        comparison = compare(
             reference,
             quantized,
             images,
@@ -72,8 +95,17 @@ def run_compare(args: argparse.Namespace) -> int:
             settings,
             lambda done, total: tell("compare", done, total),
         )
-    write_json(args.json, report.to_json())
-    print(pairs(_figures(report)))
+    report = comparison.report
+    write_json(args.json, comparison.to_json())
+    if args.junit is not None:
+        write_text("--junit", args.junit, junit_xml(report, args.quant, time.perf_counter() - start))
+    print(pairs(figures(comparison)))
+    if args.report is not None:
+        from vit_edge.host.report.compare import comparison_report
+
+        bundle = args.quant if args.quant.is_dir() else None
+        page = comparison_report(reference, quantized, comparison, settings.session, bundle)
+        write_text("--report", args.report, page)
     return status_of(report.verdict.value)
 
 
@@ -92,49 +124,6 @@ def run_bench(args: argparse.Namespace) -> int:
 def status_of(verdict: str) -> int:
     """The exit status that says a verdict."""
     return _STATUS[Verdict(verdict)]
-
-
-def percent(value: float | None) -> str:
-    """For a table; a dash where there is none."""
-    return "-" if value is None else f"{value:.2f} %"
-
-
-def _figures(report: GateReport) -> list[tuple[str, str]]:
-    raw: dict[str, Any] = report.to_json()
-    interval = report.drop_ci95
-    rows = [("images", f"{report.n} ({'un' if report.drop is None else ''}labelled)")]
-    for name in ("top1", "top5"):
-        first, second = raw[f"{name}_float"], raw[f"{name}_quant"]
-        if first is not None:
-            rows.append((f"{name[:3]}-{name[3:]}", f"{percent(first)} float, {percent(second)} quantized"))
-    if interval is not None:
-        rows.append(
-            ("drop", f"{report.drop:.2f} points (95 % interval {interval[0]:.2f} to {interval[1]:.2f})")
-        )
-    low, high = report.evidence.disagreement_ci95
-    ratio = raw["logit_sqnr_db"]
-    rows += [
-        (
-            "agreement",
-            f"{percent(report.agreement)} (disagreement, 95 % interval: {low:.2f} to {high:.2f} %)",
-        ),
-        ("logit SQNR", "identical logits" if ratio is None else f"{ratio:.1f} dB"),
-    ]
-    if report.worst_classes:
-        worst = ", ".join(
-            f"{each.label} ({each.drop:.0f} points of {each.n})" for each in report.worst_classes[:3]
-        )
-        rows.append(("worst classes", worst))
-    tolerance = report.evidence.tolerance
-    rows.append(("verdict", f"{report.verdict.value} for at most {tolerance.max_drop:g} points"))
-    if report.verdict is Verdict.UNDECIDED:
-        needed = (
-            "no number of images like these"
-            if report.images_needed is None
-            else f"{report.images_needed} more"
-        )
-        rows.append(("would decide", needed))
-    return rows
 
 
 def _latencies(report: BenchReport) -> str:

@@ -1,21 +1,29 @@
 """Run models over a set of images, each image decoded once, and hand their logits to the gate."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vit_edge.errors import DatasetError, ImageError, ModelError, UsageError
+from vit_edge.runtime.compatible import (
+    check_better_than_guessing,
+    check_order,
+    common_labels,
+    common_preprocess,
+)
 from vit_edge.runtime.decode import decode
 from vit_edge.runtime.images import ImageSet
 from vit_edge.runtime.model import ModelFile
 from vit_edge.runtime.preprocess import to_pixels
 from vit_edge.runtime.session import Session, SessionSettings
-from vit_edge.spec import PreprocessSpec, Tolerance
-from vit_edge.verify import GateReport, judge
+from vit_edge.spec import PreprocessSpec, Tolerance, Verdict
+from vit_edge.verify import Flip, GateReport, SequentialGate, find_flips, judge
+
+LEAST_SEQUENTIAL = 32  # images; fewer could not show that a FAIL comes from classes in another order
 
 Pixels = NDArray[np.uint8]
 Logits = NDArray[np.float32]
@@ -45,12 +53,62 @@ class Subject:
     preprocess: PreprocessSpec
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class Comparison:
+    """Two models on the same images: the verdict, and the logits that it rests on."""
+
+    report: GateReport
+    images: ImageSet  # those that were run, in the order of the rows
+    available: int  # images there were; more than were run where a sequential comparison stopped early
+    labels: tuple[str, ...] | None  # class names in index order, where either model carries them
+    float_logits: Logits  # (N, C)
+    quant_logits: Logits  # (N, C)
+
+    @property
+    def flips(self) -> tuple[Flip, ...]:
+        """The images whose prediction changed, with the three likeliest classes of both models."""
+        return find_flips(self.float_logits, self.quant_logits)
+
+    def class_name(self, index: int) -> str:
+        """The label of a class; its index where the models carry none."""
+        return str(index) if self.labels is None else self.labels[index]
+
+    def to_json(self) -> dict[str, Any]:
+        """What `vit-edge compare --json` writes: the gate's keys, and more under `evidence`."""
+        raw = self.report.to_json()
+        raw["evidence"] |= {
+            "images_available": self.available,
+            "flips": [self._flip_json(flip) for flip in self.flips],
+        }
+        return raw
+
+    def _flip_json(self, flip: Flip) -> dict[str, Any]:
+        targets = self.images.targets
+        return {
+            "image": self.images.paths[flip.row].as_posix(),
+            "label": None if targets is None else self.class_name(int(targets[flip.row])),
+            **{
+                model: [
+                    {"label": self.class_name(each.index), "probability": each.probability} for each in top
+                ]
+                for model, top in (("float", flip.float_top), ("quant", flip.quant_top))
+            },
+        }
+
+
 @dataclasses.dataclass(frozen=True)
 class CompareSettings:
     """How the two models of a comparison are run."""
 
     session: SessionSettings = dataclasses.field(default_factory=SessionSettings)
     batch_size: int = 8
+    sequential: bool = False  # images in random order, until they decide
+    seed: int = 0  # of that order
+
+    def __post_init__(self) -> None:
+        """Refuse what no random generator takes."""
+        if self.seed < 0:
+            raise UsageError(f"seed must be 0 or more, got {self.seed}")
 
 
 def evaluate(
@@ -68,24 +126,12 @@ def evaluate(
         For each subject (N, C) float32, rows in the order of `images.paths`.
 
     Raises:
-        DatasetError: an image cannot be decoded, or a target lies outside the classes.
+        DatasetError: no image, one that cannot be decoded, or a target outside the classes.
         ModelError: the models differ in their number of classes.
         UsageError: a batch size below 1.
     """
-    if batch_size < 1:
-        raise UsageError(f"batch_size must be at least 1, got {batch_size}")
-    specs = list(dict.fromkeys(subject.preprocess for subject in subjects))
-    gathered: list[list[Logits]] = [[] for _ in subjects]
-    for start in range(0, len(images), batch_size):
-        batch = images.paths[start : start + batch_size]
-        pixels = _batch_pixels(batch, specs)
-        for subject, rows in zip(subjects, gathered, strict=True):
-            rows.append(subject.runner.run(pixels[subject.preprocess]))
-        if start == 0:
-            _check_classes([rows[0].shape[1] for rows in gathered], images)
-        if progress is not None:
-            progress(start + len(batch), len(images))
-    return [np.concatenate(rows) for rows in gathered]
+    batches = list(_batches(subjects, images, batch_size, progress))
+    return [np.concatenate(rows) for rows in zip(*batches, strict=True)]
 
 
 def compare(
@@ -95,11 +141,15 @@ def compare(
     tolerance: Tolerance,
     settings: CompareSettings | None = None,
     progress: Progress | None = None,
-) -> GateReport:
+) -> Comparison:
     """Run both models on the images and judge the second against the first.
 
     A model that carries no preprocessing or no labels takes those of the other: quantizers of other makers
     drop them.
+
+    A sequential comparison takes the images in random order and stops once they decide, at the earliest
+    after LEAST_SEQUENTIAL of them. Its claim is the same as that of a full one, about the images that the
+    folder is a random sample of: a random part of such a sample is one, too.
 
     Args:
         float_model: the reference.
@@ -110,42 +160,77 @@ def compare(
         progress: told after each batch.
 
     Raises:
-        DatasetError: an image cannot be decoded, or a target lies outside the classes.
-        ModelError: the models' classes differ in number or order, or neither carries preprocessing.
+        DatasetError: no image, one that cannot be decoded, a target outside the classes, or labels that the
+            float model cannot tell from chance.
+        ModelError: the models' classes differ in number or order, be it by name or by behaviour; or a model
+            cannot take the images as the only preprocessing there is makes them.
     """
     settings = settings or CompareSettings()
-    names = _common_labels(float_model, quant_model)
+    names = common_labels(float_model, quant_model)
+    specs = [common_preprocess(float_model, quant_model), common_preprocess(quant_model, float_model)]
     subjects = [
-        _subject(model, other, settings.session)
-        for model, other in ((float_model, quant_model), (quant_model, float_model))
+        Subject(Session(dataclasses.replace(model, preprocess=spec), settings.session), spec)
+        for model, spec in zip((float_model, quant_model), specs, strict=True)
     ]
-    float_logits, quant_logits = evaluate(subjects, images, settings.batch_size, progress)
-    return judge(float_logits, quant_logits, images.targets, tolerance, names)
+    seen = _shuffled(images, settings.seed) if settings.sequential else images
+    batches = _batches(subjects, seen, settings.batch_size, progress)
+    if settings.sequential:
+        batches = _until_decided(batches, seen, tolerance)
+    float_logits, quant_logits = (np.concatenate(rows) for rows in zip(*batches, strict=True))
+    seen = _first(seen, len(float_logits))
+    check_better_than_guessing(float_model, seen, float_logits)
+    check_order(float_model, quant_model, float_logits, quant_logits)
+    report = judge(float_logits, quant_logits, seen.targets, tolerance, names, sequential=settings.sequential)
+    return Comparison(report, seen, len(images), names, float_logits, quant_logits)
 
 
-def _subject(model: ModelFile, other: ModelFile, settings: SessionSettings) -> Subject:
-    preprocess = model.preprocess or other.preprocess
-    if preprocess is None:
-        raise ModelError(
-            f"neither {model.path} nor {other.path} carries its preprocessing; export the model with vit-edge"
-        )
-    completed = dataclasses.replace(model, preprocess=preprocess)
-    return Subject(Session(completed, settings), preprocess)
+def _batches(
+    subjects: Sequence[Subject], images: ImageSet, batch_size: int, progress: Progress | None
+) -> Iterator[list[Logits]]:
+    """Of each batch in turn the logits of every subject."""
+    if batch_size < 1:
+        raise UsageError(f"batch_size must be at least 1, got {batch_size}")
+    if not len(images):
+        raise DatasetError(f"{images.name} holds no image; give at least one")
+    specs = list(dict.fromkeys(subject.preprocess for subject in subjects))
+    for start in range(0, len(images), batch_size):
+        batch = images.paths[start : start + batch_size]
+        pixels = _batch_pixels(batch, specs)
+        logits = [subject.runner.run(pixels[subject.preprocess]) for subject in subjects]
+        if start == 0:
+            _check_classes([rows.shape[1] for rows in logits], images)
+        if progress is not None:
+            progress(start + len(batch), len(images))
+        yield logits
 
 
-def _common_labels(float_model: ModelFile, quant_model: ModelFile) -> tuple[str, ...] | None:
-    first, second = float_model.labels, quant_model.labels
-    if first is None or second is None or first == second:
-        return first or second
-    where = f"{float_model.path} and {quant_model.path}"
-    if len(first) != len(second):
-        raise ModelError(
-            f"{where} have {len(first)} and {len(second)} classes; compare two forms of one model"
-        )
-    index = next(i for i, (one, two) in enumerate(zip(first, second, strict=True)) if one != two)
-    raise ModelError(
-        f"{where} differ in their labels, first in class {index} ({first[index]!r} and {second[index]!r}); "
-        "compare two forms of one model"
+def _until_decided(
+    batches: Iterator[list[Logits]], images: ImageSet, tolerance: Tolerance
+) -> Iterator[list[Logits]]:
+    gate = SequentialGate(tolerance)
+    done = 0
+    for logits in batches:
+        yield logits
+        rows = slice(done, done + len(logits[0]))
+        done = rows.stop
+        verdict = gate.add(logits[0], logits[1], None if images.targets is None else images.targets[rows])
+        if verdict is not Verdict.UNDECIDED and done >= LEAST_SEQUENTIAL:
+            return
+
+
+def _shuffled(images: ImageSet, seed: int) -> ImageSet:
+    return _chosen(images, np.random.default_rng(seed).permutation(len(images)))
+
+
+def _first(images: ImageSet, count: int) -> ImageSet:
+    return images if count == len(images) else _chosen(images, np.arange(count))
+
+
+def _chosen(images: ImageSet, indices: NDArray[np.intp]) -> ImageSet:
+    return dataclasses.replace(
+        images,
+        paths=tuple(images.paths[index] for index in indices),
+        targets=None if images.targets is None else images.targets[indices],
     )
 
 

@@ -1,5 +1,8 @@
 """Arrays in, verdict out: what changed between two models on the same images, and how surely."""
 
+from vit_edge.verify.alignment import find_renumbering
+from vit_edge.verify.flips import Flip, find_flips
 from vit_edge.verify.gate import GateReport, judge
+from vit_edge.verify.verdict import SequentialGate
 
-__all__ = ["GateReport", "judge"]
+__all__ = ["Flip", "GateReport", "SequentialGate", "find_flips", "find_renumbering", "judge"]

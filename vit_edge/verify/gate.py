@@ -10,35 +10,19 @@ import numpy as np
 from vit_edge.errors import ModelError
 from vit_edge.spec import Tolerance, Verdict
 from vit_edge.verify.arrays import Booleans, Floats, Integers, check_pair
+from vit_edge.verify.classes import ClassDrop, class_drops
 from vit_edge.verify.metrics import (
-    agreement,
     expected_calibration_error,
     label_ranks,
     logit_sqnr_db,
     mean_kl_divergence,
     same_prediction,
 )
-from vit_edge.verify.paired import (
-    drop_interval,
-    images_needed,
-    images_needed_unlabelled,
-    mcnemar_exact,
-    paired_counts,
-    verdict_of,
-)
-from vit_edge.verify.proportion import clopper_pearson
+from vit_edge.verify.paired import mcnemar_exact, paired_counts
+from vit_edge.verify.verdict import FIXED, SEQUENTIAL, images_needed, images_needed_unlabelled, verdict_of
 
 REPORTED_CONFIDENCE = 0.95  # of every interval that is shown; the verdict uses the tolerance's own
 WORST_CLASSES = 10
-
-
-@dataclasses.dataclass(frozen=True)
-class ClassDrop:
-    """One class on which the quantized model is less accurate."""
-
-    label: str
-    n: int  # images of this class
-    drop: float  # points of top-1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,13 +30,15 @@ class Evidence:
     """What stands behind a verdict beyond the stable keys; None where it takes labels and there are none."""
 
     tolerance: Tolerance
+    sequential: bool  # looked on until decided; intervals then hold after every number of images
     disagreement_ci95: tuple[float, float]  # percent of images on which the predictions differ
     mean_kl: float  # nats
-    only_float_right: int | None  # images
-    only_quant_right: int | None
-    mcnemar_p: float | None
-    ece_float: float | None  # percent
-    ece_quant: float | None
+    only_float_right: int | None = None  # images
+    only_quant_right: int | None = None
+    mcnemar_p: float | None = None  # of "no difference in accuracy"; None if sequential: it would not hold
+    significant_classes: tuple[ClassDrop, ...] = ()  # worse by more than chance, see `class_drops`
+    ece_float: float | None = None  # percent
+    ece_quant: float | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,17 +64,14 @@ class GateReport:
     evidence: Evidence
 
     def to_json(self) -> dict[str, Any]:
-        """The stable keys of `vit-edge compare --json`.
+        """The stable keys of `vit-edge compare --json`, and after them `evidence`, the fields of `Evidence`.
 
         `logit_sqnr_db` is null where the logits are identical, as JSON has no infinity. `images_needed` is 0
         after PASS and FAIL, and null where no number of images at the observed rates would decide.
         """
-        keys = [field.name for field in dataclasses.fields(self) if field.name != "evidence"]
-        return {key: getattr(self, key) for key in keys} | {
-            "drop_ci95": None if self.drop_ci95 is None else list(self.drop_ci95),
+        return dataclasses.asdict(self, dict_factory=_plain) | {
             "logit_sqnr_db": self.logit_sqnr_db if math.isfinite(self.logit_sqnr_db) else None,
             "verdict": self.verdict.value,
-            "worst_classes": [dataclasses.asdict(worst) for worst in self.worst_classes],
         }
 
 
@@ -98,6 +81,8 @@ def judge(
     labels: Integers | None,
     tolerance: Tolerance,
     class_names: Sequence[str] | None = None,
+    *,
+    sequential: bool = False,
 ) -> GateReport:
     """Compare two models' logits on the same images and say what the images can show.
 
@@ -109,12 +94,16 @@ def judge(
     drop. A FAIL refutes the claim that the models agree within the tolerance; it does not prove that accuracy
     was lost, as some changed predictions may be changes for the better: only labels can tell.
 
+    Either claim is about the images that these are a random sample of. With `sequential` the intervals are
+    confidence sequences (Waudby-Smith and Ramdas 2024) that allow for having stopped when they decided.
+
     Args:
         float_logits: (N, C) float32.
         quant_logits: (N, C) float32, the same images in the same order.
         labels: (N,) integer class indices, or None.
         tolerance: the drop accepted and the two-sided confidence asked for.
         class_names: C names in index order, for the report; indices stand in where None.
+        sequential: the images came in random order and their number was not fixed beforehand.
 
     Raises:
         DatasetError: no image, or labels that do not fit.
@@ -126,15 +115,19 @@ def judge(
         raise ModelError(
             f"the model has {classes} logits per image but {len(class_names)} class names; give one name each"
         )
+    blind = _judge_agreement(float_logits, quant_logits, tolerance, sequential)
     if labels is None:
-        return _judge_agreement(float_logits, quant_logits, tolerance)
+        return blind
     names = class_names or [str(index) for index in range(classes)]
-    return _judge_accuracy(float_logits, quant_logits, labels, tolerance, names)
+    return _judge_accuracy(blind, float_logits, quant_logits, labels, names)
 
 
-def _judge_agreement(float_logits: Floats, quant_logits: Floats, tolerance: Tolerance) -> GateReport:
-    n = len(float_logits)
-    differing = n - int(np.count_nonzero(same_prediction(float_logits, quant_logits)))
+def _judge_agreement(
+    float_logits: Floats, quant_logits: Floats, tolerance: Tolerance, sequential: bool
+) -> GateReport:
+    method = SEQUENTIAL if sequential else FIXED
+    same = same_prediction(float_logits, quant_logits)
+    n, differing = same.size, int(np.count_nonzero(~same))
     return GateReport(
         n=n,
         top1_float=None,
@@ -143,74 +136,56 @@ def _judge_agreement(float_logits: Floats, quant_logits: Floats, tolerance: Tole
         top5_quant=None,
         drop=None,
         drop_ci95=None,
-        agreement=agreement(float_logits, quant_logits),
+        agreement=_percent_true(same),
         logit_sqnr_db=logit_sqnr_db(float_logits, quant_logits),
-        verdict=verdict_of(clopper_pearson(differing, n, tolerance.confidence), tolerance),
-        images_needed=images_needed_unlabelled(differing, n, tolerance),
+        verdict=verdict_of(method.share_interval(differing, n, tolerance.confidence), tolerance),
+        images_needed=images_needed_unlabelled(differing, n, tolerance, method),
         worst_classes=(),
         evidence=Evidence(
             tolerance=tolerance,
-            disagreement_ci95=_disagreement_ci95(float_logits, quant_logits),
+            sequential=sequential,
+            disagreement_ci95=_percent(method.share_interval(differing, n, REPORTED_CONFIDENCE)),
             mean_kl=mean_kl_divergence(float_logits, quant_logits),
-            only_float_right=None,
-            only_quant_right=None,
-            mcnemar_p=None,
-            ece_float=None,
-            ece_quant=None,
         ),
     )
 
 
 def _judge_accuracy(
-    float_logits: Floats, quant_logits: Floats, labels: Integers, tolerance: Tolerance, names: Sequence[str]
+    blind: GateReport, float_logits: Floats, quant_logits: Floats, labels: Integers, names: Sequence[str]
 ) -> GateReport:
+    tolerance, sequential = blind.evidence.tolerance, blind.evidence.sequential
+    method = SEQUENTIAL if sequential else FIXED
     float_ranks, quant_ranks = label_ranks(float_logits, labels), label_ranks(quant_logits, labels)
     counts = paired_counts(float_ranks == 0, quant_ranks == 0)
+    lost, gained = counts.only_float_right, counts.only_quant_right
     has_top5 = len(names) > 5
-    return GateReport(
-        n=counts.n,
+    drops = class_drops(float_ranks == 0, quant_ranks == 0, labels, names, sequential)
+    return dataclasses.replace(
+        blind,
         top1_float=_percent_true(float_ranks < 1),
         top1_quant=_percent_true(quant_ranks < 1),
         top5_float=_percent_true(float_ranks < 5) if has_top5 else None,
         top5_quant=_percent_true(quant_ranks < 5) if has_top5 else None,
-        drop=100.0 * (counts.only_float_right - counts.only_quant_right) / counts.n,
-        drop_ci95=_percent(drop_interval(counts, REPORTED_CONFIDENCE)),
-        agreement=agreement(float_logits, quant_logits),
-        logit_sqnr_db=logit_sqnr_db(float_logits, quant_logits),
-        verdict=verdict_of(drop_interval(counts, tolerance.confidence), tolerance),
-        images_needed=images_needed(counts, tolerance),
-        worst_classes=_worst_classes(float_ranks == 0, quant_ranks == 0, labels, names),
-        evidence=Evidence(
-            tolerance=tolerance,
-            disagreement_ci95=_disagreement_ci95(float_logits, quant_logits),
-            mean_kl=mean_kl_divergence(float_logits, quant_logits),
-            only_float_right=counts.only_float_right,
-            only_quant_right=counts.only_quant_right,
-            mcnemar_p=mcnemar_exact(counts),
+        drop=100.0 * counts.drop,
+        drop_ci95=_percent(method.drop_interval(lost, gained, counts.n, REPORTED_CONFIDENCE)),
+        verdict=verdict_of(method.drop_interval(lost, gained, counts.n, tolerance.confidence), tolerance),
+        images_needed=images_needed(counts, tolerance, method),
+        worst_classes=drops[:WORST_CLASSES],
+        evidence=dataclasses.replace(
+            blind.evidence,
+            only_float_right=lost,
+            only_quant_right=gained,
+            mcnemar_p=None if sequential else mcnemar_exact(lost, gained),
+            significant_classes=tuple(each for each in drops if each.significant),
             ece_float=expected_calibration_error(float_logits, labels),
             ece_quant=expected_calibration_error(quant_logits, labels),
         ),
     )
 
 
-def _disagreement_ci95(float_logits: Floats, quant_logits: Floats) -> tuple[float, float]:
-    same = same_prediction(float_logits, quant_logits)
-    return _percent(clopper_pearson(int(np.count_nonzero(~same)), same.size, REPORTED_CONFIDENCE))
-
-
-def _worst_classes(
-    float_right: Booleans, quant_right: Booleans, labels: Integers, names: Sequence[str]
-) -> tuple[ClassDrop, ...]:
-    """The largest drops per class; of equal ones those with more images first, then in index order."""
-    change = float_right.astype(np.float64) - quant_right
-    images = np.bincount(labels, minlength=len(names))
-    drops = 100.0 * np.bincount(labels, weights=change, minlength=len(names)) / np.maximum(images, 1)
-    order = np.lexsort((-images, -drops))[:WORST_CLASSES]
-    return tuple(
-        ClassDrop(names[index], int(images[index]), float(drops[index]))
-        for index in order
-        if drops[index] > 0
-    )
+def _plain(items: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of JSON, which has lists for tuples."""
+    return {key: list(value) if isinstance(value, tuple) else value for key, value in items}
 
 
 def _percent(fractions: tuple[float, float]) -> tuple[float, float]:

@@ -139,7 +139,7 @@ def mean_kl_divergence(float_logits: Floats, quant_logits: Floats) -> float:
     check_pair(float_logits, quant_logits)
     total = 0.0
     for rows in row_blocks(len(float_logits)):
-        reference, other = _log_softmax(float_logits[rows]), _log_softmax(quant_logits[rows])
+        reference, other = log_softmax(float_logits[rows]), log_softmax(quant_logits[rows])
         total += float(np.sum(np.exp(reference) * (reference - other)))
     return max(0.0, total / len(float_logits))  # rounding alone can leave it a hair below zero
 
@@ -163,14 +163,15 @@ def expected_calibration_error(logits: Floats, labels: Integers) -> float:
     """
     correct = top_k_correct(logits, labels, 1)
     confidence = np.concatenate(
-        [np.exp(_log_softmax(logits[rows]).max(axis=1)) for rows in row_blocks(len(logits))]
+        [np.exp(log_softmax(logits[rows]).max(axis=1)) for rows in row_blocks(len(logits))]
     )
     bins = np.clip(np.ceil(confidence * CALIBRATION_BINS).astype(int) - 1, 0, CALIBRATION_BINS - 1)
     gap = np.bincount(bins, weights=correct - confidence, minlength=CALIBRATION_BINS)
     return 100.0 * float(np.abs(gap).sum()) / len(logits)
 
 
-def _log_softmax(logits: Floats) -> NDArray[np.float64]:
+def log_softmax(logits: Floats) -> NDArray[np.float64]:
+    """Logarithms of the softmax probabilities, (N, C) float64, of finite (N, C) logits."""
     shifted = logits.astype(np.float64)
     shifted -= shifted.max(axis=1, keepdims=True)
     shifted -= np.log(np.exp(shifted).sum(axis=1, keepdims=True))

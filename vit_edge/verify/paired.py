@@ -7,15 +7,13 @@ approximation (Wald) collapses to zero width when no pair is discordant.
 
 import dataclasses
 import math
-from collections.abc import Callable
 from statistics import NormalDist
 
 import numpy as np
 
 from vit_edge.errors import DatasetError, UsageError
-from vit_edge.spec import Tolerance, Verdict
 from vit_edge.verify.arrays import Booleans
-from vit_edge.verify.proportion import beta_cdf, bisect, clopper_pearson, smallest_sample
+from vit_edge.verify.proportion import beta_cdf, bisect
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,7 +66,7 @@ def paired_counts(float_right: Booleans, quant_right: Booleans) -> PairedCounts:
     )
 
 
-def drop_interval(counts: PairedCounts, confidence: float) -> tuple[float, float]:
+def score_interval(lost: float, gained: float, n: float, confidence: float) -> tuple[float, float]:
     """Score interval for the drop in accuracy, as fractions.
 
     Tango, Equivalence test and confidence interval for the difference in proportions for the paired-sample
@@ -76,16 +74,14 @@ def drop_interval(counts: PairedCounts, confidence: float) -> tuple[float, float
     not reject. It keeps its coverage with few discordant images and has width with none.
 
     Args:
-        counts: the paired outcomes.
+        lost: images on which only the float model was right; need not be whole, so that a plan can scale it.
+        gained: images on which only the quantized one was.
+        n: all images.
         confidence: two-sided, such as 0.95.
 
     Returns:
         (lower, upper), each -1 to 1, with the observed drop between them.
     """
-    return _score_interval(counts.only_float_right, counts.only_quant_right, counts.n, confidence)
-
-
-def _score_interval(lost: float, gained: float, n: float, confidence: float) -> tuple[float, float]:
     z = NormalDist().inv_cdf((1.0 + confidence) / 2.0)
     # The mirrored table turns the lower limit into an upper one, so one root search serves both.
     return -_upper_limit(gained, lost, n, z), _upper_limit(lost, gained, n, z)
@@ -117,67 +113,15 @@ def _restricted_gain(lost: float, gained: float, n: float, drop: float) -> float
     return (root - b) / (2.0 * a)
 
 
-def mcnemar_exact(counts: PairedCounts) -> float:
-    """Two-sided exact McNemar test of "no difference in accuracy": p-value from Binomial(discordant, 1/2).
+def mcnemar_one_sided(lost: int, gained: int) -> float:
+    """Exact McNemar test of "no accuracy was lost": the p-value.
 
-    McNemar, Psychometrika 12 (1947) 153-157, with the exact tail in place of chi-squared.
+    McNemar, Psychometrika 12 (1947) 153-157, with the exact tail of Binomial(lost + gained, 1/2) in place of
+    chi-squared.
     """
-    fewer = min(counts.only_float_right, counts.only_quant_right)
-    discordant = counts.only_float_right + counts.only_quant_right
-    if 2 * fewer >= discordant:
-        return 1.0
-    return min(1.0, 2.0 * beta_cdf(0.5, discordant - fewer, fewer + 1.0))
+    return beta_cdf(0.5, lost, gained + 1.0) if lost else 1.0
 
 
-def verdict_of(interval: tuple[float, float], tolerance: Tolerance) -> Verdict:
-    """PASS if all of the interval is tolerated, FAIL if none of it is, else UNDECIDED.
-
-    Args:
-        interval: (lower, upper) as fractions.
-        tolerance: what is accepted, in points.
-    """
-    lower, upper = interval
-    if 100.0 * upper <= tolerance.max_drop:
-        return Verdict.PASS
-    return Verdict.FAIL if 100.0 * lower > tolerance.max_drop else Verdict.UNDECIDED
-
-
-def images_needed(counts: PairedCounts, tolerance: Tolerance) -> int | None:
-    """How many further labelled images would decide, if they behaved as those seen so far.
-
-    The observed rates are kept and the interval is recomputed for ever more images. With few discordant
-    images the rates themselves are uncertain, so this is a plan and not a promise.
-
-    Returns:
-        0 where the images seen decide already; None where no number would, as the observed drop is
-        (nearly) the tolerated one.
-    """
-
-    def decides(images: int) -> bool:
-        scale = images / counts.n
-        lost, gained = counts.only_float_right * scale, counts.only_quant_right * scale
-        interval = _score_interval(lost, gained, images, tolerance.confidence)
-        return verdict_of(interval, tolerance) is not Verdict.UNDECIDED
-
-    return _further_images(decides, counts.n)
-
-
-def images_needed_unlabelled(disagreeing: int, n: int, tolerance: Tolerance) -> int | None:
-    """How many further unlabelled images would decide, if they disagreed as often as those seen so far.
-
-    Returns:
-        0 where the images seen decide already; None where no number would.
-    """
-
-    def decides(images: int) -> bool:
-        interval = clopper_pearson(disagreeing * images / n, images, tolerance.confidence)
-        return verdict_of(interval, tolerance) is not Verdict.UNDECIDED
-
-    return _further_images(decides, n)
-
-
-def _further_images(decides: Callable[[int], bool], n: int) -> int | None:
-    if decides(n):
-        return 0
-    total = smallest_sample(decides, n)
-    return None if total is None else total - n
+def mcnemar_exact(lost: int, gained: int) -> float:
+    """Two-sided exact McNemar test of "no difference in accuracy": twice the smaller tail, at most 1."""
+    return min(1.0, 2.0 * min(mcnemar_one_sided(lost, gained), mcnemar_one_sided(gained, lost)))

@@ -1,0 +1,242 @@
+"""`vit-edge compare` from end to end: what it prints, writes and refuses."""
+
+import json
+import math
+import xml.etree.ElementTree as ET
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from vit_edge.cli import main
+from vit_edge.runtime.model import ModelFile
+
+COLOURS = ("red", "green", "blue")
+GREEN_BLIND = ((1.0, 0.0, 0.0), (0.5, 0.0, 0.5), (0.0, 0.0, 1.0))  # never says green
+SAME = tuple(map(tuple, np.eye(3).tolist()))
+
+ToyModel = Callable[..., ModelFile]
+Output = pytest.CaptureFixture[str]
+Weights = Sequence[Sequence[float]]
+
+
+def command(toy_model: ToyModel, data: Path, weights: Weights, *options: str) -> list[str]:
+    models = [str(toy_model("float.onnx").path), str(toy_model("quant.onnx", weights).path)]
+    return ["compare", *models, "--data", str(data), *options]
+
+
+def printed(capsys: Output) -> dict[str, str]:
+    """The rows on standard output, by name."""
+    lines = capsys.readouterr().out.splitlines()
+    return {name.strip(): text for name, text in (line.split("  ", 1) for line in lines)}
+
+
+def unlabelled(data: Path) -> Path:
+    """The same images without folders."""
+    for path in sorted(data.glob("*/*.png")):
+        path.rename(data / f"{path.parent.name}-{path.name}")
+    for folder in [each for each in data.iterdir() if each.is_dir()]:
+        folder.rmdir()
+    return data
+
+
+def test_all_that_was_measured_is_printed(toy_model: ToyModel, many: Path, capsys: Output) -> None:
+    assert main(command(toy_model, many, GREEN_BLIND)) == 1
+    rows = {name: text.strip() for name, text in printed(capsys).items()}
+    assert rows["images"] == "300 (labelled)"
+    assert rows["top-1"] == "100.00 % float, 66.67 % quantized"
+    assert rows["drop"].endswith("100 images lost, 0 gained")
+    assert rows["calibration"].endswith("(expected error)")
+    assert "nats" in rows["divergence"]
+    assert rows["worst classes"] == "green (100 points of 100)"
+    assert rows["beyond chance"].startswith("green (p = ")
+    assert rows["verdict"] == "FAIL for at most 1 points"
+
+
+def test_without_labels_nothing_is_said_of_accuracy(toy_model: ToyModel, many: Path, capsys: Output) -> None:
+    assert main(command(toy_model, unlabelled(many), GREEN_BLIND)) == 1
+    rows = printed(capsys)
+    assert set(rows) == {"images", "agreement", "logit SQNR", "divergence", "verdict"}
+    assert rows["images"].strip() == "300 (unlabelled)"
+
+
+@pytest.mark.parametrize("labelled", [True, False])
+def test_sequential_says_how_many_images_it_took(
+    toy_model: ToyModel, many: Path, tmp_path: Path, capsys: Output, labelled: bool
+) -> None:
+    report = tmp_path / "report.json"
+    data = many if labelled else unlabelled(many)
+    options = ["--sequential", "--seed", "3", "--max-drop", "5", "--json", str(report)]
+    assert main(command(toy_model, data, SAME, *options)) == 0
+    figures = json.loads(report.read_text())
+    assert figures["n"] < figures["evidence"]["images_available"] == 300
+    assert figures["evidence"]["sequential"] is True
+    assert f"{figures['n']} of 300" in printed(capsys)["images"]
+
+
+@pytest.mark.parametrize(
+    ("weights", "options", "status", "verdict", "message"),
+    [
+        (SAME, ["--max-drop", "5"], 0, "PASS", None),
+        (GREEN_BLIND, [], 1, "FAIL", "FAIL: drop in top-1 33.33 points"),
+        (SAME, [], 3, "UNDECIDED", "would decide: 81 more"),
+    ],
+)
+def test_junit_shows_the_gate_as_a_test(
+    toy_model: ToyModel,
+    many: Path,
+    tmp_path: Path,
+    weights: Weights,
+    options: list[str],
+    status: int,
+    verdict: str,
+    message: str | None,
+) -> None:
+    report = tmp_path / "gate.xml"
+    assert main(command(toy_model, many, weights, *options, "--junit", str(report))) == status
+    suite = ET.parse(report).getroot().find("testsuite")  # noqa: S314  we wrote it
+    assert suite is not None
+    assert (suite.get("tests"), suite.get("failures")) == ("1", "0" if status == 0 else "1")
+    properties = {each.get("name"): each.get("value") for each in suite.iter("property")}
+    assert (properties["n"], properties["verdict"]) == ("300", verdict)
+    assert math.isfinite(float(properties["mean_kl"] or "nan"))
+    assert float(properties["disagreement_ci95_low"] or "nan") < float(properties["drop_ci95_high"] or "nan")
+    assert properties["sequential"] == "false"
+    case = suite.find("testcase")
+    assert case is not None
+    assert "quant.onnx" in (case.get("name") or "")
+    failure = case.find("failure")
+    assert (failure is None) is (message is None)
+    if failure is not None and message is not None:
+        assert message in (failure.get("message") or "")
+        assert failure.get("type") == verdict
+
+
+def test_junit_without_labels_speaks_of_changed_predictions(
+    toy_model: ToyModel, many: Path, tmp_path: Path
+) -> None:
+    report = tmp_path / "gate.xml"
+    assert main(command(toy_model, unlabelled(many), GREEN_BLIND, "--junit", str(report))) == 1
+    assert "FAIL: changed predictions 33.33 points" in report.read_text()
+
+
+def test_junit_survives_what_a_file_name_may_hold(toy_model: ToyModel, many: Path, tmp_path: Path) -> None:
+    quant = toy_model("float.onnx").path.rename(tmp_path / 'a<&"\x01\n\udcff.onnx')
+    words = ["compare", str(toy_model("float.onnx").path), str(quant), "--data", str(many), "--limit", "30"]
+    assert main([*words, "--junit", str(tmp_path / "gate.xml")]) == 3
+    case = ET.parse(tmp_path / "gate.xml").getroot().find("testsuite/testcase")  # noqa: S314  we wrote it
+    assert case is not None
+    assert 'a<&"' in (case.get("name") or "")
+
+
+def refusal(words: list[str], tmp_path: Path, capsys: Output) -> str:
+    """The one line of an exit status of 2 that leaves no file behind."""
+    report, junit = tmp_path / "report.json", tmp_path / "gate.xml"
+    assert main([*words, "--json", str(report), "--junit", str(junit)]) == 2
+    assert not report.exists()
+    assert not junit.exists()
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert error.startswith("vit-edge: error: ")
+    assert "internal error" not in error
+    return error
+
+
+@pytest.mark.parametrize(
+    ("weights", "labels", "message"),
+    [
+        (np.eye(3)[[1, 2, 0]].tolist(), COLOURS, "their classes are in different orders"),
+        (np.eye(3)[[1, 2, 0]].tolist(), ("green", "blue", "red"), "have the same labels in another order"),
+        (GREEN_BLIND[:2], ("red", "green"), "have 3 and 2 classes"),
+        (GREEN_BLIND[:2], None, "have 3 and 2 classes"),
+        ([[math.nan] * 3] * 3, COLOURS, "quant.onnx gives logits that are not finite"),
+        ([[math.inf] * 3] * 3, COLOURS, "quant.onnx gives logits that are not finite"),
+    ],
+)
+@pytest.mark.parametrize("options", [[], ["--sequential"]], ids=["", "sequential"])
+def test_models_that_cannot_be_compared_are_refused(
+    toy_model: ToyModel,
+    many: Path,
+    tmp_path: Path,
+    capsys: Output,
+    weights: Weights,
+    labels: tuple[str, ...] | None,
+    message: str,
+    options: list[str],
+) -> None:
+    models = [str(toy_model("float.onnx").path), str(toy_model("quant.onnx", weights, labels).path)]
+    assert message in refusal(["compare", *models, "--data", str(many), *options], tmp_path, capsys)
+
+
+def test_one_model_that_cannot_take_the_others_input_is_refused(
+    toy_model: ToyModel, many: Path, tmp_path: Path, capsys: Output
+) -> None:
+    models = [str(toy_model("a.onnx").path), str(toy_model("b.onnx", preprocess=None, side=16).path)]
+    error = refusal(["compare", *models, "--data", str(many)], tmp_path, capsys)
+    assert "b.onnx carries no preprocessing and takes (16, 16) pixels" in error
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        (["red/000.png,3"], "has label '3', which is neither the name of one of the model's classes nor an"),
+        (["red/000.png,-1"], "has label '-1'"),
+        ([], "lists no image"),
+        (["red/absent.png,0"], "absent.png"),
+    ],
+)
+def test_labels_that_do_not_fit_are_refused(
+    toy_model: ToyModel, many: Path, tmp_path: Path, capsys: Output, rows: list[str], message: str
+) -> None:
+    (many / "labels.csv").write_text("\n".join(["path,label", *rows]) + "\n")
+    assert message in refusal(command(toy_model, many, SAME), tmp_path, capsys)
+
+
+def test_labels_beyond_a_model_without_names_are_refused(
+    toy_model: ToyModel, many: Path, tmp_path: Path, capsys: Output
+) -> None:
+    (many / "labels.csv").write_text("path,label\nred/000.png,7\n")
+    models = [str(toy_model(name, labels=None).path) for name in ("a.onnx", "b.onnx")]
+    error = refusal(["compare", *models, "--data", str(many)], tmp_path, capsys)
+    assert "class 7, but the model's classes are 0 to 2" in error
+
+
+def test_labels_of_another_model_are_refused(
+    toy_model: ToyModel, many: Path, tmp_path: Path, capsys: Output
+) -> None:
+    for first, second in (("red", "spare"), ("green", "red"), ("blue", "green"), ("spare", "blue")):
+        (many / first).rename(many / second)
+    error = refusal(command(toy_model, many, SAME), tmp_path, capsys)
+    assert "is right on 0 of 300 images of many, no better than guessing" in error
+
+
+def test_no_image_is_refused(toy_model: ToyModel, tmp_path: Path, capsys: Output) -> None:
+    (tmp_path / "empty").mkdir()
+    assert "holds no image" in refusal(command(toy_model, tmp_path / "empty", SAME), tmp_path, capsys)
+
+
+@pytest.mark.parametrize("options", [[], ["--sequential"]], ids=["", "sequential"])
+def test_an_image_that_cannot_be_read_is_named(
+    toy_model: ToyModel, many: Path, tmp_path: Path, capsys: Output, options: list[str]
+) -> None:
+    for bad in many.glob("*/*.png"):
+        bad.write_bytes(b"no image")
+    error = refusal(command(toy_model, many, SAME, *options), tmp_path, capsys)
+    assert ".png cannot be used" in error
+    assert "repair or remove it" in error
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--junit", "no/such/gate.xml"], "--junit no/such/gate.xml cannot be written"),
+        (["--junit", "."], "--junit . cannot be written"),
+        (["--sequential", "--seed", "-1"], "seed must be 0 or more, got -1"),
+        (["--seed", "x"], "invalid int value: 'x'"),
+    ],
+)
+def test_options_that_cannot_be_honoured_are_refused(
+    toy_model: ToyModel, many: Path, capsys: Output, options: list[str], message: str
+) -> None:
+    assert main(command(toy_model, many, SAME, *options)) == 2
+    assert message in capsys.readouterr().err

@@ -1,0 +1,106 @@
+"""A comparison in words: the rows that are printed, and the sentence that a failed check bears."""
+
+from vit_edge.runtime.evaluate import Comparison
+from vit_edge.spec import Verdict
+from vit_edge.verify import GateReport
+
+Rows = list[tuple[str, str]]
+
+_WORST = 3  # classes that are named
+
+
+def percent(value: float | None) -> str:
+    """For a table; a dash where there is none."""
+    return "-" if value is None else f"{value:.2f} %"
+
+
+def would_decide(report: GateReport) -> str:
+    """How many further images would, in words."""
+    needed = report.images_needed
+    return "no number of images like these" if needed is None else f"{needed} more"
+
+
+def failure(report: GateReport) -> str:
+    """One sentence on why this is no PASS."""
+    what, observed, interval = "drop in top-1", report.drop, report.drop_ci95
+    if observed is None or interval is None:
+        what, observed = "changed predictions", 100.0 - report.agreement
+        interval = report.evidence.disagreement_ci95
+    sentence = (
+        f"{report.verdict.value}: {what} {observed:.2f} points (95 % interval {interval[0]:.2f} to "
+        f"{interval[1]:.2f}) on {report.n} images, tolerated {report.evidence.tolerance.max_drop:g}"
+    )
+    if report.verdict is Verdict.UNDECIDED:
+        sentence += f"; would decide: {would_decide(report)}"
+    return sentence
+
+
+def figures(comparison: Comparison) -> Rows:
+    """What `vit-edge compare` prints, the verdict last."""
+    report = comparison.report
+    rows = [_images(comparison), *_accuracy(report), *_likeness(comparison), *_classes(report)]
+    tolerance = report.evidence.tolerance
+    rows.append(("verdict", f"{report.verdict.value} for at most {tolerance.max_drop:g} points"))
+    if report.verdict is Verdict.UNDECIDED:
+        rows.append(("would decide", would_decide(report)))
+    return rows
+
+
+def _images(comparison: Comparison) -> tuple[str, str]:
+    report = comparison.report
+    known = "unlabelled" if report.drop is None else "labelled"
+    if not report.evidence.sequential:
+        return "images", f"{report.n} ({known})"
+    return "images", f"{report.n} of {comparison.available} ({known}), in random order until decided"
+
+
+def _accuracy(report: GateReport) -> Rows:
+    """Nothing without labels."""
+    interval, evidence = report.drop_ci95, report.evidence
+    if interval is None:
+        return []
+    rows = [
+        ("top-1", _both(report.top1_float, report.top1_quant)),
+        (
+            "drop",
+            f"{report.drop:.2f} points (95 % interval {interval[0]:.2f} to {interval[1]:.2f}), "
+            f"{evidence.only_float_right} images lost, {evidence.only_quant_right} gained",
+        ),
+        ("calibration", f"{_both(evidence.ece_float, evidence.ece_quant)} (expected error)"),
+    ]
+    if report.top5_float is not None:
+        rows.insert(1, ("top-5", _both(report.top5_float, report.top5_quant)))
+    return rows
+
+
+def _both(of_float: float | None, of_quant: float | None) -> str:
+    return f"{percent(of_float)} float, {percent(of_quant)} quantized"
+
+
+def _likeness(comparison: Comparison) -> Rows:
+    report = comparison.report
+    low, high = report.evidence.disagreement_ci95
+    ratio = report.to_json()["logit_sqnr_db"]
+    return [
+        (
+            "agreement",
+            f"{percent(report.agreement)} (disagreement, 95 % interval: {low:.2f} to {high:.2f} %)",
+        ),
+        ("logit SQNR", "identical logits" if ratio is None else f"{ratio:.1f} dB"),
+        ("divergence", f"{report.evidence.mean_kl:.2g} nats (mean KL)"),
+    ]
+
+
+def _classes(report: GateReport) -> Rows:
+    """Nothing without labels, or where no class lost."""
+    rows = []
+    if report.worst_classes:
+        named = [
+            f"{each.label} ({each.drop:.0f} points of {each.n})" for each in report.worst_classes[:_WORST]
+        ]
+        rows.append(("worst classes", ", ".join(named)))
+    if report.evidence.significant_classes:
+        named = [f"{each.label} (p = {each.p_adjusted:.2g})" for each in report.evidence.significant_classes]
+        more = f" and {len(named) - _WORST} more" if len(named) > _WORST else ""
+        rows.append(("beyond chance", ", ".join(named[:_WORST]) + more))
+    return rows

@@ -1,0 +1,80 @@
+"""Which classes lose accuracy, and which of those losses are more than chance."""
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vit_edge.verify.arrays import Booleans, Integers
+from vit_edge.verify.paired import mcnemar_one_sided
+
+SIGNIFICANCE = 0.05  # of all classes together
+
+
+@dataclasses.dataclass(frozen=True)
+class ClassDrop:
+    """One class on which the quantized model is less accurate."""
+
+    label: str
+    n: int  # images of this class
+    drop: float  # points of top-1
+    p_adjusted: float | None  # None where the images were not of a fixed number
+
+    @property
+    def significant(self) -> bool:
+        """Whether the loss is more than chance, at 5 % for all classes together."""
+        return self.p_adjusted is not None and self.p_adjusted <= SIGNIFICANCE
+
+
+def class_drops(
+    float_right: Booleans, quant_right: Booleans, labels: Integers, names: Sequence[str], sequential: bool
+) -> tuple[ClassDrop, ...]:
+    """Every class that lost accuracy, the largest drop first; of equal ones those with more images first.
+
+    A class is tested by the exact one-sided McNemar test of "no loss", and the p-values are adjusted after
+    Holm for the number of classes that have images, so that naming any class wrongly as worse happens with
+    a probability of at most 5 % in all. Holm holds whatever the dependence between the tests; a control of
+    the false discovery rate instead would allow a share of the classes named to be named wrongly.
+
+    Args:
+        float_right: (N,) bool, the float model's prediction was right.
+        quant_right: (N,) bool.
+        labels: (N,) integer class indices.
+        names: of the classes, in index order.
+        sequential: the number of images was not fixed beforehand, for which the test would not hold.
+    """
+    images, lost, gained = (
+        np.bincount(labels[chosen], minlength=len(names))
+        for chosen in (np.ones_like(float_right), float_right & ~quant_right, ~float_right & quant_right)
+    )
+    seen = np.flatnonzero(images)
+    p = [mcnemar_one_sided(int(lost[index]), int(gained[index])) for index in seen]
+    adjusted = dict(zip(seen.tolist(), holm(np.asarray(p)).tolist(), strict=True))
+    drops = 100.0 * (lost - gained) / np.maximum(images, 1)
+    return tuple(
+        ClassDrop(
+            names[index], int(images[index]), float(drops[index]), None if sequential else adjusted[index]
+        )
+        for index in np.lexsort((-images, -drops)).tolist()
+        if drops[index] > 0
+    )
+
+
+def holm(p: NDArray[np.float64]) -> NDArray[np.float64]:
+    """P-values adjusted for their number: below a level where that level's step-down test rejects.
+
+    Holm, A simple sequentially rejective multiple test procedure, Scandinavian Journal of Statistics 6
+    (1979) 65-70.
+
+    Args:
+        p: (K,) float64, 0 to 1.
+
+    Returns:
+        (K,) float64, 0 to 1, in the order given.
+    """
+    order = np.argsort(p, kind="stable")
+    stepped = np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1))
+    adjusted = np.empty_like(stepped)
+    adjusted[order] = np.minimum(stepped, 1.0)
+    return adjusted

@@ -1,0 +1,47 @@
+"""How close the embeddings of one form of a model lie to those of another."""
+
+import dataclasses
+import math
+from typing import Any
+
+import numpy as np
+
+from vit_edge.errors import ModelError
+from vit_edge.verify.arrays import Floats
+
+
+@dataclasses.dataclass(frozen=True)
+class Fidelity:
+    """Of one embedding, over all vectors of all images."""
+
+    cosine: float  # mean cosine similarity of a vector to its reference
+    least_cosine: float  # of the vector that lies furthest off
+    sqnr_db: float  # sum of squares of the reference over that of the difference; infinite where identical
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON types; `sqnr_db` is null where the two are identical, as JSON has no infinity."""
+        return dataclasses.asdict(self) | {"sqnr_db": self.sqnr_db if math.isfinite(self.sqnr_db) else None}
+
+
+def fidelity(reference: Floats, other: Floats) -> Fidelity:
+    """Compare vectors with their references; sums are taken in float64.
+
+    Args:
+        reference: (..., D) floating point.
+        other: the same shape.
+
+    Raises:
+        ModelError: shapes that differ, no vector, values that are not finite, or a reference that is zero.
+    """
+    if reference.shape != other.shape or reference.size == 0:
+        raise ModelError(f"embeddings of shapes {reference.shape} and {other.shape} cannot be compared")
+    dim = reference.shape[-1]
+    expected, found = (values.reshape(-1, dim).astype(np.float64) for values in (reference, other))
+    lengths = np.linalg.norm(expected, axis=1)
+    if not (np.isfinite(expected).all() and np.isfinite(found).all()) or not lengths.all():
+        raise ModelError("embeddings that are zero or not finite cannot be compared; check the export")
+    products = np.sum(expected * found, axis=1)
+    cosines = products / (lengths * np.maximum(np.linalg.norm(found, axis=1), np.finfo(np.float64).tiny))
+    noise = float(np.sum((expected - found) ** 2))
+    sqnr_db = math.inf if noise == 0 else 10.0 * math.log10(float(np.sum(expected**2)) / noise)
+    return Fidelity(float(cosines.mean()), float(cosines.min()), sqnr_db)
