@@ -6,9 +6,10 @@ keys and wrong types, and from then on it is only read.
 
 import dataclasses
 import enum
-import math
 from collections.abc import Mapping
 from typing import Any, Self, TypeVar
+
+from vit_edge.fields import is_finite, shown
 
 E = TypeVar("E", bound=enum.Enum)
 
@@ -96,6 +97,17 @@ class ActivationType(enum.Enum):
 
     UINT8 = "uint8"
     INT8 = "int8"
+    UINT16 = "uint16"
+    INT16 = "int16"
+
+
+class QuantizedOperators(enum.Enum):
+    """Which operators become integer."""
+
+    NONE = "none"  # the model stays in its float type
+    LINEAR = "linear"  # linear layers and the patch embedding
+    PRODUCTS = "products"  # and the two matrix products of attention
+    ALL = "all"  # everything, as an accelerator without floating point wants it
 
 
 class InputForm(enum.Enum):
@@ -136,11 +148,105 @@ def session_options(raw: object) -> tuple[tuple[str, str], ...]:
         raise ValueError(f"session_options must be an object, got {type(raw).__name__}")
     for key, value in raw.items():
         if key not in SESSION_OPTIONS:
-            raise ValueError(f"session_options has the key {key!r}, allowed are {', '.join(SESSION_OPTIONS)}")
+            allowed = ", ".join(SESSION_OPTIONS)
+            raise ValueError(f"session_options has the key {shown(key)}, allowed are {allowed}")
         if not isinstance(value, str) or value not in SESSION_OPTIONS[key]:
             allowed = " or ".join(map(repr, SESSION_OPTIONS[key]))
-            raise ValueError(f"session_options {key} must be {allowed}, got {value!r}")
+            raise ValueError(f"session_options {key} must be {allowed}, got {shown(value)}")
     return tuple(sorted(raw.items()))
+
+
+class FloatType(enum.Enum):
+    """Type of what is not quantized."""
+
+    FLOAT32 = "float32"
+    FLOAT16 = "float16"
+
+
+class GraphStyle(enum.Enum):
+    """For which reader the INT8 graph is written; the numbers are the same, but for queries."""
+
+    KERNELS = "kernels"  # onnxruntime's own: flat token stream, uint8 queries, keys transposed as integers
+    COMPILER = "compiler"  # an engine that fuses by itself: token stream per image, signed queries and keys
+
+
+class Packaging(enum.Enum):
+    """How an execution provider comes to a machine."""
+
+    STOCK = "stock"  # inside the onnxruntime wheel
+    REPLACEMENT = "replacement"  # a build of onnxruntime that takes the stock wheel's place
+    PLUGIN = "plugin"  # a wheel of its own, registered with the stock onnxruntime at run time
+    ELSEWHERE = "elsewhere"  # in no Python wheel: a browser, a phone, or a build of one's own
+
+
+@dataclasses.dataclass(frozen=True)
+class ProviderRuns:
+    """The number formats that an execution provider can run."""
+
+    activation_types: tuple[ActivationType, ...]
+    weight_bits: tuple[int, ...]
+    float_types: tuple[FloatType, ...]
+    batches: tuple[Batch, ...]
+    asymmetric: bool  # zero points of activations other than the middle of the range
+
+
+@dataclasses.dataclass(frozen=True)
+class ProviderSpec:
+    """An onnxruntime execution provider: its name, where it comes from, and what it can run."""
+
+    name: str  # short: CPUExecutionProvider is "cpu"
+    packaging: Packaging
+    package: str  # the distribution that holds it
+    module: str | None  # of a plugin: has get_library_path() and get_ep_name()
+    extra: str | None  # the extra of ours that installs the package
+    devices: tuple[str, ...]  # "npu", "gpu", "cpu": where it offers several, the first of these that is there
+    contexts: bool  # models are compiled for the device, which is worth keeping (EPContext)
+    options: tuple[tuple[str, str], ...]
+    runs: ProviderRuns
+
+    @property
+    def install(self) -> str:
+        """The command that brings it to this machine, or where else it is to be had."""
+        if self.packaging is Packaging.ELSEWHERE:
+            return f"it is part of {self.package}, not of a Python wheel"
+        if self.packaging is Packaging.REPLACEMENT:
+            return f"run: pip uninstall onnxruntime && pip install {self.package}"
+        return f"run: pip install {repr(f'vit-edge[{self.extra}]') if self.extra else self.package}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Requirements:
+    """What a machine must be; an empty tuple asks for nothing."""
+
+    systems: tuple[str, ...]  # as platform.system() calls them
+    architectures: tuple[str, ...]  # as platform.machine() calls them, in lower case
+    flags_all: tuple[str, ...]  # CPU flags as Linux calls them
+    flags_any: tuple[str, ...]
+
+
+class VerificationState(enum.Enum):
+    """How it is known that a target's files run as they should."""
+
+    VERIFIED = "verified"  # on such a device
+    SIMULATED = "simulated"  # on a simulator of it
+    UNVERIFIED = "unverified"
+
+
+@dataclasses.dataclass(frozen=True)
+class Verification:
+    """One thing that was checked, or that nothing was."""
+
+    state: VerificationState
+    what: str  # what was checked and found; of an unverified target, why it was not
+    where: str | None  # the device or simulator, with versions; None where nothing was run
+
+    def __str__(self) -> str:
+        place = f" on {self.where}" if self.where else ""
+        return f"{self.state.value}{place}: {self.what}"
+
+    def to_json(self) -> dict[str, str | None]:
+        """Plain JSON types."""
+        return {"state": self.state.value, "where": self.where, "what": self.what}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -150,17 +256,28 @@ class TargetSpec:
     name: str
     title: str  # for a heading
     description: str  # one or two sentences
+    provider: ProviderSpec
     activation_type: ActivationType
+    symmetric_activations: bool  # every range centred on zero: int8 with zero point 0
     weight_type: str  # "int8"
-    weight_bits: int  # 4 or 8
+    weight_bits: int  # 8, 7 or 4, of every layer
     per_channel: bool  # one weight scale per output channel
-    integer_attention: bool  # QK and AV as integer MatMul
-    float_type: str  # "float32" or "float16", of what is not quantized
+    saturating: bool  # adds pairs of uint8 x int8 products in int16, which 8-bit weights can overflow
+    quantized_operators: QuantizedOperators
+    row_scales: bool  # may a layer's activations have one scale per row (token), measured at run time
+    float_type: FloatType
+    graph_style: GraphStyle
     batch: Batch
     input_form: InputForm
     session_options: tuple[tuple[str, str], ...]  # onnxruntime session config entries
-    wheel: str  # PyPI distribution that holds the execution provider
-    verified: tuple[str, ...]  # where this target was run, one sentence each
+    requires: Requirements
+    priority: int  # among the targets that fit a machine the highest is taken; 0: only where it is named
+    verification: tuple[Verification, ...]
+
+    @property
+    def integer_attention(self) -> bool:
+        """Whether the two matrix products of attention are integer."""
+        return self.quantized_operators in (QuantizedOperators.PRODUCTS, QuantizedOperators.ALL)
 
 
 class Verdict(enum.Enum):
@@ -192,13 +309,13 @@ def _exact_keys(raw: object, cls: type, where: str) -> Mapping[str, Any]:
     expected = {field.name for field in dataclasses.fields(cls)}
     unknown, missing = sorted(set(raw) - expected), sorted(expected - set(raw))
     if unknown or missing:
-        raise ValueError(f"{where} has unknown keys {unknown} and lacks {missing}")
+        raise ValueError(f"{where} has unknown keys {shown(unknown)} and lacks {shown(missing)}")
     return raw
 
 
 def _integer(value: object, name: str) -> int:
     if isinstance(value, bool) or not isinstance(value, int):
-        raise ValueError(f"preprocess {name} must be an integer, got {value!r}")
+        raise ValueError(f"preprocess {name} must be an integer, got {shown(value)}")
     return value
 
 
@@ -207,19 +324,17 @@ def _member(kind: type[E], value: object, name: str) -> E:
         return kind(value)
     except ValueError:
         choices = ", ".join(str(member.value) for member in kind)
-        raise ValueError(f"preprocess {name} must be one of {choices}, got {value!r}") from None
+        raise ValueError(f"preprocess {name} must be one of {choices}, got {shown(value)}") from None
 
 
 def _pair(value: object, name: str) -> tuple[int, int]:
     if not isinstance(value, list) or len(value) != 2:
-        raise ValueError(f"preprocess {name} must be a list of two integers, got {value!r}")
+        raise ValueError(f"preprocess {name} must be a list of two integers, got {shown(value)}")
     return _integer(value[0], name), _integer(value[1], name)
 
 
 def _triple(value: object, name: str) -> tuple[float, float, float]:
-    if not isinstance(value, list) or len(value) != 3:
-        raise ValueError(f"preprocess {name} must be a list of three numbers, got {value!r}")
-    if not all(isinstance(v, int | float) and not isinstance(v, bool) and math.isfinite(v) for v in value):
-        raise ValueError(f"preprocess {name} must be a list of three numbers, got {value!r}")
+    if not isinstance(value, list) or len(value) != 3 or not all(map(is_finite, value)):
+        raise ValueError(f"preprocess {name} must be a list of three numbers, got {shown(value)}")
     red, green, blue = value
     return float(red), float(green), float(blue)

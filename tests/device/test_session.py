@@ -116,7 +116,7 @@ def test_placement_tells_the_provider_and_the_share_of_nodes(data: Path, name: s
 
 def test_auto_says_why_it_took_the_cpu(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        "vit_edge.runtime.session.installed_providers", lambda: ("CUDAExecutionProvider", CPU)
+        "vit_edge.runtime.opening.installed_providers", lambda: ("CUDAExecutionProvider", CPU)
     )
     if "CUDAExecutionProvider" in installed_providers():
         pytest.skip("CUDA is there")
@@ -133,7 +133,7 @@ def test_an_unknown_provider_is_refused_with_what_there_is() -> None:
 
 @pytest.mark.parametrize(
     ("name", "wheel"),
-    [("cuda", "onnxruntime-gpu"), ("openvino", "onnxruntime-ep-openvino"), ("qnn", "onnxruntime-qnn")],
+    [("cuda", "onnxruntime-gpu"), ("openvino", "onnxruntime-ep-openvino"), ("qnn", "'vit-edge\\[qnn\\]'")],
 )
 def test_a_provider_that_is_not_installed_says_what_to_install(data: Path, name: str, wheel: str) -> None:
     if name in map(providers.short_name, installed_providers()):
@@ -159,7 +159,7 @@ def test_of_onnxruntimes_errors_only_the_cause_is_told(text: str, expected: str)
 
 
 def test_a_provider_that_takes_no_node_is_refused(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vit_edge.runtime.session._shares", lambda _: (("OtherExecutionProvider", 1.0),))
+    monkeypatch.setattr("vit_edge.runtime.opening._shares", lambda _: (("OtherExecutionProvider", 1.0),))
     with pytest.raises(ProviderError, match=r"takes no node of .*dynamic"):
         Session(read_model(data / "dynamic.onnx"), CPU_ONLY)
 

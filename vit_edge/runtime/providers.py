@@ -1,18 +1,21 @@
 """Which execution providers there are, and how a short name becomes one.
 
-A provider comes with the installed onnxruntime build (CUDA, DirectML, CoreML ...) or as a plugin: a wheel
-with only a shared library, registered with the stock onnxruntime at run time.
+A provider comes with the installed onnxruntime build, or as a plugin: a wheel with only a shared library,
+registered with the stock onnxruntime at run time. Which it is, targets say.
 """
 
-import dataclasses
+import functools
 import importlib
 import re
+from typing import Final
 
 import onnxruntime
 
 from vit_edge.errors import ProviderError
+from vit_edge.spec import Packaging, ProviderSpec
+from vit_edge.targets import SUFFIX, find_target, list_targets, load_target
 
-AUTO = "auto"
+AUTO: Final = "auto"
 CPU = "CPUExecutionProvider"
 
 _SUFFIX = "ExecutionProvider"
@@ -21,83 +24,95 @@ _CODES = re.compile(r"^.*\[ONNXRuntimeError\] : \d+ : \w+ : ")
 _REMOTE = "AzureExecutionProvider"  # sends tensors to a remote endpoint; never what an edge device wants
 
 
-@dataclasses.dataclass(frozen=True)
-class Plugin:
-    """A provider that is a wheel of its own beside onnxruntime."""
+@functools.cache
+def known_providers() -> dict[str, ProviderSpec]:
+    """What the targets that come with vit_edge say about execution providers, by short name."""
+    specs = [load_target(name).provider for name in list_targets()]
+    return {spec.name: spec for spec in reversed(specs)}
 
-    wheel: str  # PyPI distribution
-    module: str  # has get_library_path() and get_ep_name()
 
+def described(name: str) -> ProviderSpec | None:
+    """What a target's own .toml file says about its provider; None for a name that is no such file.
 
-PLUGINS = {
-    "openvino": Plugin("onnxruntime-ep-openvino", "onnxruntime_ep_openvino"),
-    "qnn": Plugin("onnxruntime-qnn", "onnxruntime_qnn"),
-    "webgpu": Plugin("onnxruntime-ep-webgpu", "onnxruntime_ep_webgpu"),
-}
-
-# onnxruntime builds that replace the stock wheel.
-BUILDS = {
-    "cuda": "onnxruntime-gpu",
-    "tensorrt": "onnxruntime-gpu",
-    "dml": "onnxruntime-directml",
-}
+    Raises:
+        TargetError: the file is no target.
+    """
+    return find_target(name).provider if name.endswith(SUFFIX) else None
 
 
 def installed_providers() -> tuple[str, ...]:
-    """Full names of this onnxruntime build's local providers, in its order of preference."""
+    """Full names of this onnxruntime's local providers, in its order of preference."""
     return tuple(name for name in onnxruntime.get_available_providers() if name != _REMOTE)
 
 
 def short_name(provider: str) -> str:
-    """`CUDAExecutionProvider` -> `cuda`."""
+    """`CPUExecutionProvider` -> `cpu`."""
     return provider.removesuffix(_SUFFIX).lower()
 
 
-def find_provider(name: str) -> str:
-    """The full name of an installed provider, from its short or full name; a plugin is registered on the way.
+def find_provider(name: str, spec: ProviderSpec | None = None) -> str:
+    """The full name of an installed provider; a plugin is registered on the way.
+
+    Args:
+        name: short or full.
+        spec: what a target says about it; by default what the targets that come with vit_edge say.
 
     Raises:
-        ProviderError: it is not installed; the message says what is, and what to install.
+        ProviderError: it is not installed, or supports nothing here; the message says what to install.
     """
     wanted = short_name(name) if name.endswith(_SUFFIX) else name.lower()
+    spec = spec or known_providers().get(wanted)
     for provider in installed_providers():
         if short_name(provider) == wanted:
             return provider
-    if wanted in PLUGINS:
-        return _register(wanted, PLUGINS[wanted])
-    have = ", ".join(map(short_name, installed_providers()))
-    build = BUILDS.get(wanted)
-    mend = f"run: pip uninstall onnxruntime && pip install {build}" if build else "choose one of these"
-    raise ProviderError(f"execution provider {name!r} is not installed (there is {have}); {mend}")
+    if spec is not None and spec.packaging is Packaging.PLUGIN:
+        return _registered(spec)
+    raise ProviderError(_missing(name, spec.install if spec else "choose one of these"))
 
 
-def devices_of(provider: str) -> list[onnxruntime.OrtEpDevice]:
-    """The devices that an accelerator reports, as a plugin does; none for one that is only known by name."""
+def devices_of(provider: str, preferred: tuple[str, ...] = ()) -> list[onnxruntime.OrtEpDevice]:
+    """The devices that an accelerator reports, as a plugin does; none for one that is only known by name.
+
+    Args:
+        provider: full name.
+        preferred: kinds of device ("npu", "gpu", "cpu") that come first, in this order.
+    """
     if provider == CPU:
         return []
-    return [device for device in onnxruntime.get_ep_devices() if device.ep_name == provider]
+    devices = [device for device in onnxruntime.get_ep_devices() if device.ep_name == provider]
+    return sorted(devices, key=lambda device: _rank(device.device.type.name.lower(), preferred))
 
 
-def _register(name: str, plugin: Plugin) -> str:
-    have = ", ".join(map(short_name, installed_providers()))
+def _rank(kind: str, preferred: tuple[str, ...]) -> int:
+    return preferred.index(kind) if kind in preferred else len(preferred)
+
+
+def _registered(spec: ProviderSpec) -> str:
+    """The full name of a plugin, which onnxruntime is told of where it was not."""
     try:
-        module = importlib.import_module(plugin.module)
+        module = importlib.import_module(str(spec.module))
+        provider, library = str(module.get_ep_name()), str(module.get_library_path())
     except ImportError:
-        raise ProviderError(
-            f"execution provider {name!r} is not installed (there is {have}); run: pip install {plugin.wheel}"
-        ) from None
-    provider = str(module.get_ep_name())
+        raise ProviderError(_missing(spec.name, spec.install)) from None
+    except Exception as error:
+        raise ProviderError(f"{spec.package} says nothing about its provider ({cause(error)})") from error
     if devices_of(provider):
         return provider
     try:
-        onnxruntime.register_execution_provider_library(provider, module.get_library_path())
+        onnxruntime.register_execution_provider_library(provider, library)
     except Exception as error:  # onnxruntime's exceptions share no base
-        raise ProviderError(f"{plugin.wheel} cannot be loaded by onnxruntime ({cause(error)})") from error
+        raise ProviderError(f"{spec.package} cannot be loaded by onnxruntime ({cause(error)})") from error
     if not devices_of(provider):
-        raise ProviderError(
-            f"{plugin.wheel} finds no device that it supports on this machine; there is {have}"
-        )
+        raise ProviderError(f"{spec.package} finds no device that it supports on this machine; {_have()}")
     return provider
+
+
+def _missing(name: str, mend: str) -> str:
+    return f"execution provider {name!r} is not installed ({_have()}); {mend}"
+
+
+def _have() -> str:
+    return f"there is {', '.join(map(short_name, installed_providers()))}"
 
 
 def cause(error: BaseException) -> str:

@@ -1,73 +1,26 @@
 """A loaded model: uint8 pixels in, float32 logits out, on the provider that was asked for."""
 
-import dataclasses
+import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import onnxruntime
 
-from vit_edge.errors import ModelError, ProviderError, UsageError
-from vit_edge.runtime.model import ModelFile
-from vit_edge.runtime.preprocess import normalize, require_pixels
-from vit_edge.runtime.providers import (
-    AUTO,
-    CPU,
-    cause,
-    devices_of,
-    find_provider,
-    installed_providers,
-    short_name,
+from vit_edge.errors import ModelError, UsageError
+from vit_edge.runtime.model import LOGITS, ModelFile
+from vit_edge.runtime.opening import (
+    DEFAULT_SETTINGS,
+    MOST_THREADS,
+    Placement,
+    SessionSettings,
+    open_session,
 )
-from vit_edge.spec import InputForm, session_options
+from vit_edge.runtime.preprocess import normalize, require_pixels
+from vit_edge.runtime.providers import AUTO, cause
+from vit_edge.spec import InputForm
 
-_LOG_ERRORS = 3  # onnxruntime's severity; its warnings are about its own optimisations
-
-
-@dataclasses.dataclass(frozen=True)
-class SessionSettings:
-    """How to run a model.
-
-    Raises:
-        UsageError: a value that onnxruntime could not honour.
-    """
-
-    provider: str = AUTO  # short or full name; auto takes the first that works, in onnxruntime's order
-    provider_options: tuple[tuple[str, str], ...] = ()  # for the provider that is named
-    threads: int | None = None  # within one operator; None leaves it to onnxruntime (one per physical core)
-    spinning: bool | None = None  # whether idle threads spin; None leaves it to the model file or onnxruntime
-    options: tuple[
-        tuple[str, str], ...
-    ] = ()  # spec.SESSION_OPTIONS entries; they win over those in the model file
-
-    def __post_init__(self) -> None:
-        """Check what onnxruntime would ignore or refuse late."""
-        if self.threads is not None and not 1 <= self.threads <= 1024:
-            raise UsageError(f"threads must be from 1 to 1024, got {self.threads}")
-        if self.provider_options and self.provider.lower() == AUTO:
-            raise UsageError("provider_options need a named provider, auto may take any")
-        try:
-            session_options(dict(self.options))
-        except ValueError as error:
-            raise UsageError(str(error)) from None
-
-
-DEFAULT_SETTINGS = SessionSettings()
-
-
-@dataclasses.dataclass(frozen=True)
-class Placement:
-    """Where a model really runs."""
-
-    provider: str  # full name of the first provider of the session
-    reason: str  # why this one
-    shares: tuple[tuple[str, float], ...]  # (provider, share of graph nodes before fusion), largest first
-
-    def __str__(self) -> str:
-        shares = ", ".join(f"{short_name(name)} {share:.1%}" for name, share in self.shares)
-        return (
-            f"{self.provider} ({self.reason}); share of nodes: {shares or 'not recorded by this onnxruntime'}"
-        )
+__all__ = ["DEFAULT_SETTINGS", "MOST_THREADS", "Placement", "Session", "SessionSettings"]
 
 
 class Session:
@@ -88,14 +41,20 @@ class Session:
                 f"{model.path} takes normalised pixel_values but has no vit_edge.preprocess metadata; "
                 "export it with vit-edge or set ModelFile.preprocess"
             )
+        if settings.threads == AUTO:
+            from vit_edge.runtime.autotune import tuned  # it measures sessions, so it imports this module
+
+            settings = tuned(model, settings)
         self.model = model
-        self.settings = settings
-        if settings.provider.lower() == AUTO:
-            self._session, reason = _first_that_works(model, settings)
-        else:
-            self._session = _create(model, settings, find_provider(settings.provider))
-            reason = "requested"
-        self.placement = Placement(self._session.get_providers()[0], reason, _shares(self._session))
+        self.settings = settings  # with the number of threads that auto found
+        self._process = os.getpid()
+        opened = open_session(model, settings)
+        self._session, self.placement = opened.session, opened.placement
+
+    @property
+    def threads(self) -> int | None:
+        """Threads within one operator, also where `auto` found the number; None: left to onnxruntime."""
+        return self.settings.threads if isinstance(self.settings.threads, int) else None
 
     def run(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """Logits of a batch of any size; a model of fixed batch size is fed in chunks.
@@ -108,36 +67,72 @@ class Session:
 
         Raises:
             UsageError: the pixels have another dtype or shape.
-            ModelError: onnxruntime fails, or gives logits of another shape or that are not finite.
+            ModelError: the model is an embedder; else as in `outputs`.
         """
+        if self.model.features is not None:
+            raise ModelError(f"{self.model.path} is an embedder and gives no logits; use vit_edge.Embedder")
+        return self.outputs(pixels)[LOGITS]
+
+    def outputs(self, pixels: npt.NDArray[np.uint8]) -> dict[str, npt.NDArray[np.float32]]:
+        """Every output of `ModelFile.outputs`, of a batch of any size.
+
+        Args:
+            pixels: as for `run`.
+
+        Returns:
+            Name -> float32 (N, ...).
+
+        Raises:
+            UsageError: the pixels have another dtype or shape, or the process forked after loading the model.
+            ModelError: onnxruntime fails, or gives values of another shape or that are not finite.
+        """
+        if os.getpid() != self._process:  # onnxruntime's threads stayed behind, so a run might never end
+            raise UsageError(
+                f"{self.model.path} was loaded before this process was forked; load it in the child, "
+                "or start processes with the spawn method"
+            )
         require_pixels(pixels)
         if self.model.size is not None and pixels.shape[1:3] != self.model.size:
             raise UsageError(f"{self.model.path} takes {self.model.size} pixels, got {pixels.shape[1:3]}")
+        shapes = self.model.outputs
         if len(pixels) == 0:
-            return np.empty((0, self.model.classes or 0), np.float32)
-        return np.concatenate(
-            [self._run_chunk(chunk)[:count] for chunk, count in _chunks(pixels, self.model.batch)]
-        )
+            return {
+                name: np.empty((0, *(size or 0 for size in shape)), np.float32)
+                for name, shape in shapes.items()
+            }
+        chunks = [(self._run_chunk(chunk), count) for chunk, count in _chunks(pixels, self.model.batch)]
+        return {name: np.concatenate([made[name][:count] for made, count in chunks]) for name in shapes}
 
-    def _run_chunk(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+    def end_trace(self) -> Path:
+        """Close the profile that `SessionSettings.trace` asked for; runs after this are not recorded.
+
+        Returns:
+            The file: JSON, a list of Chrome trace events.
+        """
+        return Path(self._session.end_profiling())
+
+    def _run_chunk(self, pixels: npt.NDArray[np.uint8]) -> dict[str, npt.NDArray[np.float32]]:
         if self.model.form is InputForm.PIXELS:
             feed: npt.NDArray[np.generic] = np.ascontiguousarray(pixels)
         else:
             assert self.model.preprocess is not None  # noqa: S101  the constructor has refused this
             feed = normalize(pixels, self.model.preprocess)
         try:
-            logits = self._session.run(["logits"], {self.model.form.value: feed})[0]
+            made = self._session.run(list(self.model.outputs), {self.model.form.value: feed})
         except Exception as error:  # onnxruntime's exceptions share no base
             raise ModelError(f"{self.model.path} fails in onnxruntime ({cause(error)})") from error
-        if logits.ndim != 2 or len(logits) != len(pixels):
-            raise ModelError(
-                f"{self.model.path} gives logits of shape {logits.shape} for {len(pixels)} images"
-            )
-        if not np.isfinite(logits).all():
-            raise ModelError(
-                f"{self.model.path} gives logits that are not finite; check the export with vit-edge compare"
-            )
-        return np.asarray(logits, np.float32)
+        named = {name: np.asarray(values) for name, values in zip(self.model.outputs, made, strict=True)}
+        for name, values in named.items():
+            if values.ndim != 1 + len(self.model.outputs[name]) or len(values) != len(pixels):
+                raise ModelError(
+                    f"{self.model.path} gives {name} of shape {values.shape} for {len(pixels)} images"
+                )
+            if not np.isfinite(values).all():
+                raise ModelError(
+                    f"{self.model.path} gives {name} that are not finite; "
+                    "check the export with vit-edge compare"
+                )
+        return named
 
 
 def _chunks(pixels: npt.NDArray[np.uint8], batch: int | None) -> Iterator[tuple[npt.NDArray[np.uint8], int]]:
@@ -151,78 +146,3 @@ def _chunks(pixels: npt.NDArray[np.uint8], batch: int | None) -> Iterator[tuple[
         # Repeating a real image keeps the range of the batch, should the model quantize dynamically.
         padding = np.repeat(chunk[-1:], missing, axis=0)
         yield (np.concatenate([chunk, padding]) if missing else chunk), len(chunk)
-
-
-def _first_that_works(
-    model: ModelFile, settings: SessionSettings
-) -> tuple[onnxruntime.InferenceSession, str]:
-    passed_over: list[str] = []
-    for provider in installed_providers():
-        if provider == CPU:
-            break
-        try:
-            session = _create(model, settings, provider)
-        except (ModelError, ProviderError) as error:
-            passed_over.append(f"{short_name(provider)} passed over: {error}")
-            continue
-        return session, "; ".join(["auto: first that works", *passed_over])
-    return _create(model, settings, CPU), "; ".join(["auto: no accelerator", *passed_over])
-
-
-def _create(model: ModelFile, settings: SessionSettings, provider: str) -> onnxruntime.InferenceSession:
-    try:
-        options = _session_options(model, settings)
-        devices = devices_of(provider)[:1]
-        provider_options = dict(settings.provider_options)
-        if devices:
-            options.add_provider_for_devices(devices, provider_options)
-        names = [] if devices else list(dict.fromkeys([provider, CPU]))
-        session = onnxruntime.InferenceSession(
-            model.data,
-            options,
-            # A plugin is named through its devices; naming providers as well would override them.
-            providers=[(name, provider_options if name == provider else {}) for name in names] or None,
-            enable_fallback=0,  # onnxruntime would print a banner and quietly run on the CPU
-            read_config_from_model=0,  # only entries that read_model has checked
-        )
-    except Exception as error:  # onnxruntime's exceptions share no base
-        if provider != CPU:
-            raise ProviderError(
-                f"{short_name(provider)} cannot load {model.path} ({cause(error)})"
-            ) from error
-        raise ModelError(f"{model.path} cannot be loaded by onnxruntime ({cause(error)})") from error
-    if session.get_providers()[0] != provider:
-        raise ProviderError(
-            f"execution provider {short_name(provider)!r} is installed but did not take {model.path}, "
-            f"{short_name(session.get_providers()[0])} did; check its driver and libraries"
-        )
-    shares = dict(_shares(session))
-    if shares and provider not in shares:
-        raise ProviderError(
-            f"execution provider {short_name(provider)!r} takes no node of {model.path}, all run on "
-            f"{', '.join(map(short_name, shares))}; use a model file that is made for it"
-        )
-    return session
-
-
-def _session_options(model: ModelFile, settings: SessionSettings) -> onnxruntime.SessionOptions:
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = _LOG_ERRORS
-    if settings.threads is not None:
-        options.intra_op_num_threads = settings.threads
-    entries = {"session.record_ep_graph_assignment_info": "1", **dict(model.session_options)}
-    if settings.spinning is not None:
-        entries["session.intra_op.allow_spinning"] = str(int(settings.spinning))
-    for key, value in (entries | dict(settings.options)).items():
-        options.add_session_config_entry(key, value)
-    return options
-
-
-def _shares(session: onnxruntime.InferenceSession) -> tuple[tuple[str, float], ...]:
-    if not hasattr(session, "get_provider_graph_assignment_info"):  # onnxruntime before it was introduced
-        return ()
-    counts: dict[str, int] = {}
-    for part in session.get_provider_graph_assignment_info():
-        counts[part.ep_name] = counts.get(part.ep_name, 0) + len(part.get_nodes())
-    total = sum(counts.values())
-    return tuple((name, counts[name] / total) for name in sorted(counts, key=lambda name: -counts[name]))

@@ -1,23 +1,26 @@
 """Reads target descriptions: strict TOML, one file per device class, with single inheritance.
 
-A target is a file NAME.toml. `inherits = "OTHER"` takes every key that the file leaves out from OTHER.toml in
-the same folder, except `title`, `description` and `verified`, which speak of one target only.
+A target is a file NAME.toml. `inherits = "OTHER"` takes every key that the file leaves out from OTHER.toml,
+within tables too, except `title`, `description` and `verification`, which speak of one target only.
+Targets that come with vit_edge inherit from each other; one's own file inherits from them.
 """
 
-import dataclasses
+import re
 import tomllib
 from pathlib import Path
 from typing import Any
 
 from vit_edge import fields
 from vit_edge.errors import TargetError
-from vit_edge.spec import ActivationType, Batch, InputForm, TargetSpec, session_options
+from vit_edge.spec import TargetSpec
+from vit_edge.targets.reader import KEYS, read_spec
 
 BUILT_IN = Path(__file__).parent
+SUFFIX = ".toml"
 
-_OWN = frozenset({"title", "description", "verified"})
-_KEYS = frozenset(field.name for field in dataclasses.fields(TargetSpec)) - {"name"}
-_MAX_BYTES = 65_536
+_OWN = frozenset({"title", "description", "verification"})
+_NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}")
+_MAX_BYTES = 16_384  # tomllib's time grows with the square of the length of a dotted key
 
 
 def list_targets(folder: Path = BUILT_IN) -> tuple[str, ...]:
@@ -27,7 +30,7 @@ def list_targets(folder: Path = BUILT_IN) -> tuple[str, ...]:
         TargetError: the folder cannot be read.
     """
     try:
-        return tuple(sorted(entry.stem for entry in folder.iterdir() if entry.suffix == ".toml"))
+        return tuple(sorted(entry.stem for entry in folder.iterdir() if entry.suffix == SUFFIX))
     except OSError as error:
         raise TargetError(f"target folder {folder} cannot be read ({error.strerror})") from error
 
@@ -42,11 +45,35 @@ def load_target(name: str, folder: Path = BUILT_IN) -> TargetSpec:
     Raises:
         TargetError: the name is unknown, or a file is malformed; the message names the file and the key.
     """
-    table = _resolve(name, folder, ())
+    return _spec(name, folder / f"{name}{SUFFIX}", _resolve(name, folder, ()))
+
+
+def find_target(name: str) -> TargetSpec:
+    """A target by its name, or from one's own file: `boards/camera.toml` is the target `camera`.
+
+    Raises:
+        TargetError: as in `load_target`, or a file whose name is no name for a target, or is taken.
+    """
+    if not name.endswith(SUFFIX):
+        return load_target(name)
+    path = Path(name)
+    if not _NAME.fullmatch(path.stem):
+        raise TargetError(
+            f"target {path}: {path.stem!r} is no name for a target; "
+            "use lower-case letters, digits, '-', '_' and '.'"
+        )
+    if path.stem in list_targets():
+        raise TargetError(
+            f"target {path}: {path.stem!r} is the name of a target that exists; rename the file"
+        )
+    return _spec(path.stem, path, _inherited(_read(path), path, BUILT_IN, (path.stem,)))
+
+
+def _spec(name: str, path: Path, table: dict[str, Any]) -> TargetSpec:
     try:
-        return _to_spec(name, table)
+        return read_spec(name, table)
     except ValueError as error:
-        raise TargetError(f"target {folder / name}.toml: {error}") from None
+        raise TargetError(f"target {path}: {error}") from None
 
 
 def _resolve(name: str, folder: Path, heirs: tuple[str, ...]) -> dict[str, Any]:
@@ -57,14 +84,30 @@ def _resolve(name: str, folder: Path, heirs: tuple[str, ...]) -> dict[str, Any]:
         raise TargetError(f"unknown target {name!r}{asker}; known are {', '.join(known) or 'none'}")
     if name in heirs:
         raise TargetError(f"target {name} inherits itself through {' -> '.join((*heirs, name))}")
-    table = _read(folder / f"{name}.toml")
+    path = folder / f"{name}{SUFFIX}"
+    return _inherited(_read(path), path, folder, (*heirs, name))
+
+
+def _inherited(table: dict[str, Any], path: Path, folder: Path, heirs: tuple[str, ...]) -> dict[str, Any]:
+    """A table with what it leaves out taken from the target that it names."""
     parent = table.pop("inherits", None)
     if parent is None:
         return table
     if not isinstance(parent, str):
-        raise TargetError(f"target {folder / name}.toml: inherits must be a name, got {parent!r}")
-    inherited = _resolve(parent, folder, (*heirs, name))
-    return {key: value for key, value in inherited.items() if key not in _OWN} | table
+        raise TargetError(f"target {path}: inherits must be a name, got {parent!r}")
+    inherited = _resolve(parent, folder, heirs)
+    return _laid_over({key: value for key, value in inherited.items() if key not in _OWN}, table)
+
+
+def _laid_over(base: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
+    """`own`, with the keys that it leaves out from `base`; tables within, too."""
+    merged = dict(base)
+    for key, value in own.items():
+        below = merged.get(key)
+        merged[key] = (
+            _laid_over(below, value) if isinstance(below, dict) and isinstance(value, dict) else value
+        )
+    return merged
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -77,33 +120,13 @@ def _read(path: Path) -> dict[str, Any]:
         raise TargetError(f"target {path} is larger than {_MAX_BYTES} bytes")
     try:
         table = tomllib.loads(data.decode("utf-8"))
+        if fields.depth(table) > fields.MAX_DEPTH:
+            raise ValueError("it is nested too deeply")
     except (ValueError, RecursionError) as error:
         raise TargetError(f"target {path} is not valid TOML ({error})") from None
-    unknown = sorted(set(table) - _KEYS - {"inherits"})
+    unknown = sorted(set(table) - KEYS - {"inherits"})
     if unknown:
         raise TargetError(
-            f"target {path} has the unknown key {unknown[0]!r}; known are {', '.join(sorted(_KEYS))}"
+            f"target {path} has the unknown key {unknown[0]!r}; known are {', '.join(sorted(KEYS))}"
         )
     return table
-
-
-def _to_spec(name: str, table: dict[str, Any]) -> TargetSpec:
-    raw = fields.exact_keys(table, _KEYS, "the target")
-    return TargetSpec(
-        name=name,
-        title=fields.string(raw["title"], "title"),
-        description=fields.string(raw["description"], "description"),
-        activation_type=ActivationType(
-            fields.choice(raw["activation_type"], "activation_type", ("uint8", "int8"))
-        ),
-        weight_type=fields.choice(raw["weight_type"], "weight_type", ("int8",)),
-        weight_bits=fields.choice(raw["weight_bits"], "weight_bits", (4, 8)),
-        per_channel=fields.boolean(raw["per_channel"], "per_channel"),
-        integer_attention=fields.boolean(raw["integer_attention"], "integer_attention"),
-        float_type=fields.choice(raw["float_type"], "float_type", ("float32", "float16")),
-        batch=Batch(fields.choice(raw["batch"], "batch", ("dynamic", "fixed"))),
-        input_form=InputForm(fields.choice(raw["input_form"], "input_form", ("pixel_values", "pixels"))),
-        session_options=session_options(raw["session_options"]),
-        wheel=fields.string(raw["wheel"], "wheel"),
-        verified=fields.strings(raw["verified"], "verified"),
-    )

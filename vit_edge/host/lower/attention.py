@@ -9,8 +9,9 @@ import dataclasses
 import numpy as np
 import onnx_ir as ir
 
-from vit_edge.host.lower.graph import GraphWriter
+from vit_edge.host.lower.graph import GraphWriter, symmetric_scale
 from vit_edge.host.lower.plan import AttentionPlan
+from vit_edge.spec import GraphStyle
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,10 +62,7 @@ def int8_core(
     reaches 1 in every row, so 1/255 resolves every row alike, whereas probabilities spread over many tokens
     would fall between the first few steps.
     """
-    queries = w.activation(q, plan.queries.scale, plan.queries.zero_point, f"{name}.queries")
-    stored = w.quantized(k, plan.key_scale, 0, np.int8, f"{name}.keys")
-    turned = w.transpose(stored, (0, 1, 3, 2), f"{name}.keys")
-    keys = w.dequantized(turned, plan.key_scale, 0, np.int8, f"{name}.keys")
+    queries, keys = _int8_operands(w, q, k, plan, name)
     values = w.fake(v, plan.value_scale, 0, np.int8, f"{name}.values")
     scores = _scaled(w, w.op("MatMul", [queries, keys], f"{name}.scores"), scale, name)
     if plan.probability_scale is not None:
@@ -78,6 +76,22 @@ def int8_core(
     coded = w.activation(weights, 1.0 / 255.0, 0, f"{name}.exp")
     mixed = w.op("MatMul", [coded, values], f"{name}.weighted")
     return w.op("Div", [mixed, total], f"{name}.mix")
+
+
+def _int8_operands(
+    w: GraphWriter, q: ir.Value, k: ir.Value, plan: AttentionPlan, name: str
+) -> tuple[ir.Value, ir.Value]:
+    """Queries, and keys with their last two axes exchanged, after their round trips."""
+    reach = plan.queries
+    if w.style is GraphStyle.COMPILER:
+        scale = symmetric_scale(reach.scale, reach.zero_point)
+        queries = w.fake(q, scale, 0, np.int8, f"{name}.queries")
+        keys = w.fake(k, plan.key_scale, 0, np.int8, f"{name}.keys")
+        return queries, w.transpose(keys, (0, 1, 3, 2), f"{name}.keys")
+    queries = w.activation(q, reach.scale, reach.zero_point, f"{name}.queries")
+    stored = w.quantized(k, plan.key_scale, 0, np.int8, f"{name}.keys")
+    turned = w.transpose(stored, (0, 1, 3, 2), f"{name}.keys")
+    return queries, w.dequantized(turned, plan.key_scale, 0, np.int8, f"{name}.keys")
 
 
 def _scaled(w: GraphWriter, scores: ir.Value, scale: float, name: str) -> ir.Value:

@@ -108,14 +108,18 @@ def int8_embed(
     w: GraphWriter, image: ir.Value, plan: EmbedPlan, patches: Patches, form: InputForm, normal: Normalisation
 ) -> ir.Value:
     """(batch, patches, dim) through one integer Gemm; the row that all patches share is its bias."""
-    weight = plan.weight
-    zero, kind = 0, np.dtype(np.uint8).type  # of the pixels as they come
+    weight, bias = plan.weight, np.zeros(patches.dim, np.float32)
+    zero = 0
+    kind: type = np.uint8  # of the pixels as they come
     if form is InputForm.PIXEL_VALUES:
         shape = (1, patches.channels, 1, 1)
         std = w.constant(normal.std.astype(np.float32).reshape(shape), "embed.std")
-        mean = w.constant(normal.mean.astype(np.float32).reshape(shape), "embed.mean")
+        middle = 128 * PIXEL_SCALE if w.symmetric else 0.0  # int8 around zero holds pixels less 128
+        bias = bias + np.float32(middle) * plan.weight_scale * weight.sum(0, np.int32)
+        mean = w.constant((normal.mean.astype(np.float32) - np.float32(middle)).reshape(shape), "embed.mean")
         unit = w.op("Add", [w.op("Mul", [image, std], "embed.unscaled"), mean], "embed.unit")
-        zero, kind = w.activation_zero(0)
+        if w.signed:
+            zero, kind = 0 if w.symmetric else -128, np.int8
         image = w.quantized(unit, PIXEL_SCALE, zero, kind, "embed.pixels")
     else:
         weight = channels_last(weight, patches)
@@ -123,7 +127,7 @@ def int8_embed(
     inputs = [
         w.dequantized(flat, PIXEL_SCALE, zero, kind, "embed.pixels"),
         w.weight(weight, plan.weight_scale, "embed"),
-        int32_bias(w, np.zeros(patches.dim, np.float32), PIXEL_SCALE, plan.weight_scale, "embed"),
+        int32_bias(w, bias, PIXEL_SCALE, plan.weight_scale, "embed"),
     ]
     made = w.op("Gemm", inputs, "embed.rows")
     return w.reshape(made, (-1, patches.count, patches.dim), "embed.projected")

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
-from vit_edge.spec import ActivationType
+from vit_edge.spec import ActivationType, GraphStyle
 
 Array = npt.NDArray[Any]
 Attributes = Mapping[str, Any]
@@ -19,14 +19,24 @@ class GraphWriter:
     Args:
         activations: the type of quantized activations. A range is always given for uint8; as int8 the same
             steps are numbered 128 lower.
+        symmetric: centre every range on zero, so that the zero point is 0; activations are int8 then.
+        style: for which reader the graph is written.
     """
 
-    def __init__(self, activations: ActivationType = ActivationType.UINT8) -> None:
+    def __init__(
+        self,
+        activations: ActivationType = ActivationType.UINT8,
+        *,
+        symmetric: bool = False,
+        style: GraphStyle = GraphStyle.KERNELS,
+    ) -> None:
         self.signed = activations is ActivationType.INT8
+        self.symmetric, self.style = symmetric, style
         self.nodes: list[ir.Node] = []
         self.initializers: dict[str, ir.Value] = {}
         self._names: set[str] = set()
         self._quantized: dict[tuple[str, float, int, str], ir.Value] = {}
+        self._apart: dict[ir.Value, tuple[ir.Value, int]] = {}  # flat value -> (what it was made from, width)
 
     def op(
         self, op_type: str, inputs: Sequence[ir.Value | None], name: str, attributes: Attributes | None = None
@@ -76,9 +86,17 @@ class GraphWriter:
         """QuantizeLinear of `x` (per tensor), written once for each value and range."""
         key = (str(x.name), scale, zero_point, np.dtype(dtype).name)
         if key not in self._quantized:
-            made = self.op("QuantizeLinear", [x, *self._range(scale, zero_point, dtype)], f"{name}.quantized")
-            self._quantized[key] = made
+            apart, width = self._apart.get(x, (x, 0))
+            inputs = [apart, *self._range(scale, zero_point, dtype)]
+            made = self.op("QuantizeLinear", inputs, f"{name}.quantized")
+            self._quantized[key] = self.reshape(made, (-1, width), f"{name}.flat") if width else made
         return self._quantized[key]
+
+    def flattened(self, x: ir.Value, width: int, name: str) -> ir.Value:
+        """(batch, rows, width) -> (batch * rows, width); quantizing the result quantizes `x` and flattens."""
+        flat = self.reshape(x, (-1, width), name)
+        self._apart[flat] = x, width
+        return flat
 
     def dequantized(self, x: ir.Value, scale: float, zero_point: int, dtype: type, name: str) -> ir.Value:
         """DequantizeLinear of `x` (per tensor)."""
@@ -90,12 +108,14 @@ class GraphWriter:
         return self.dequantized(stored, scale, zero_point, dtype, name)
 
     def activation(self, x: ir.Value, scale: float, zero_point: int, name: str) -> ir.Value:
-        """The round trip of an activation, whose zero point is given for uint8."""
-        return self.fake(x, scale, *self.activation_zero(zero_point), name)
+        """The round trip of an activation, whose range is given for uint8."""
+        return self.fake(x, *self.activation_range(scale, zero_point), name)
 
-    def activation_zero(self, zero_point: int) -> tuple[int, type]:
-        """A uint8 zero point in the type of activations."""
-        return (zero_point - 128, np.int8) if self.signed else (zero_point, np.uint8)
+    def activation_range(self, scale: float, zero_point: int) -> tuple[float, int, type]:
+        """A uint8 range (scale, zero point) in the type of activations, with that type."""
+        if self.symmetric:
+            return symmetric_scale(scale, zero_point), 0, np.int8
+        return (scale, zero_point - 128, np.int8) if self.signed else (scale, zero_point, np.uint8)
 
     def weight(self, weight: Array, scale: Array, name: str) -> ir.Value:
         """DequantizeLinear of an int8 weight (in, out), one scale per output column."""
@@ -119,3 +139,8 @@ class GraphWriter:
             candidate = f"{name}.{count}"
         self._names.add(candidate)
         return candidate
+
+
+def symmetric_scale(scale: float, zero_point: int) -> float:
+    """The scale of the smallest int8 range around zero that holds a uint8 range."""
+    return scale * max(zero_point, 255 - zero_point) / 127

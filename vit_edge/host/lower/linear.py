@@ -34,7 +34,8 @@ def _static(w: GraphWriter, x: ir.Value, plan: LinearPlan, reach: StaticRange, n
         w.weight(plan.weight, plan.weight_scale, name),
     ]
     bias = np.zeros(plan.weight.shape[1], np.float32) if plan.bias is None else plan.bias
-    inputs.append(int32_bias(w, bias, reach.scale, plan.weight_scale, name))
+    scale, _, _ = w.activation_range(reach.scale, reach.zero_point)
+    inputs.append(int32_bias(w, bias, scale, plan.weight_scale, name))
     return w.op("Gemm", inputs, name)
 
 

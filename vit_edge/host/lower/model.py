@@ -14,13 +14,14 @@ from vit_edge.host.lower import attention as attentions
 from vit_edge.host.lower import embed as embeds
 from vit_edge.host.lower.embed import Normalisation, Patches
 from vit_edge.host.lower.graph import GraphWriter
+from vit_edge.host.lower.half import to_half
 from vit_edge.host.lower.linear import float_linear, int8_linear
 from vit_edge.host.lower.plan import FLOAT, QuantPlan
 from vit_edge.host.rewrite.canonical import Canonical
 from vit_edge.host.rewrite.composites import ATTENTION, EMBED, LINEAR, MEAN, SELECT, is_composite, is_op
 from vit_edge.host.rewrite.prepare import IR_VERSION, OPSET
 from vit_edge.host.rewrite.values import constant_of, integer, integers, linear_parts, number, static_shape
-from vit_edge.spec import ActivationType, InputForm
+from vit_edge.spec import ActivationType, FloatType, GraphStyle, InputForm
 
 OUTPUT = "logits"
 
@@ -33,6 +34,10 @@ class LowerSettings:
     form: InputForm = InputForm.PIXEL_VALUES
     normalisation: Normalisation | None = None  # needed where the pixels themselves are used
     activations: ActivationType = ActivationType.UINT8  # of INT8 layers
+    symmetric: bool = False  # every activation range centred on zero; activations are int8 then
+    style: GraphStyle = GraphStyle.KERNELS
+    float_type: FloatType = FloatType.FLOAT32  # of what is not INT8; inputs and outputs stay as they are
+    outputs: tuple[str, ...] = (OUTPUT,)  # names for the first outputs of the graph; the rest is not written
 
 
 def lower(
@@ -73,7 +78,7 @@ class _Lowering:
     ) -> None:
         self.check = check
         self.canonical, self.settings, self.plan = canonical, settings, plan
-        self.w = GraphWriter(settings.activations)
+        self.w = GraphWriter(settings.activations, symmetric=settings.symmetric, style=settings.style)
         self.made: dict[ir.Value, ir.Value] = {}
         self.taps: dict[str, ir.Value] = {}
         self.image = canonical.model.graph.inputs[0]
@@ -86,14 +91,17 @@ class _Lowering:
 
     def run(self) -> onnx.ModelProto:
         given = self.nodes()
-        result = self.canonical.model.graph.outputs[0]
+        wanted = zip(self.settings.outputs, self.canonical.model.graph.outputs, strict=False)
+        return self.finished(given, [self.output(name, result) for name, result in wanted])
+
+    def output(self, name: str, result: ir.Value) -> ir.Value:
         output = self.value(result)
         if output.producer() is None:
             raise ModelError(f"{self.canonical.name}: the output does not depend on the image")
-        output.name, output.dtype = OUTPUT, ir.DataType.FLOAT
+        output.name, output.dtype = name, ir.DataType.FLOAT
         batch = "batch" if self.settings.batch is None else self.settings.batch
         output.shape = ir.Shape([batch, *self.per_image(result)])
-        return self.finished(given, [output])
+        return output
 
     def run_taps(self, taps: Sequence[str]) -> tuple[onnx.ModelProto, list[str]]:
         given = self.nodes()
@@ -122,6 +130,8 @@ class _Lowering:
         )
         model = ir.Model(lowered, ir_version=IR_VERSION, producer_name="vit-edge")
         RemoveUnusedNodesPass()(model)
+        if self.settings.float_type is FloatType.FLOAT16:
+            to_half(model)
         if self.check:
             ShapeInferencePass()(model)
             CheckerPass(full_check=True)(model)
@@ -245,11 +255,26 @@ class _Lowering:
     def copy(self, node: ir.Node) -> None:
         attributes: dict[str, Any] = {key: attr for key, attr in node.attributes.items()}  # noqa: C416
         inputs = [None if value is None else self.value(value) for value in node.inputs]
+        apart = self.images_apart(node)
+        if apart:
+            inputs[0] = self.w.reshape(self.value(node.inputs[0]), (-1, *apart), f"{node.name}.images")
         outputs = self.w.ops(node.op_type, inputs, node.name or node.op_type, None, len(node.outputs))
         self.w.nodes[-1].attributes.update(attributes)
         if self.plan.tanh_gelu and is_op(node, "Gelu"):
             self.w.nodes[-1].attributes["approximate"] = ir.AttrString("approximate", "tanh")
+        if apart:
+            outputs = [self.w.flattened(outputs[0], apart[1], f"{node.name}.flat")]
         self.made.update(zip(node.outputs, outputs, strict=True))
+
+    def images_apart(self, node: ir.Node) -> tuple[int, ...]:
+        """(rows, width) per image of a LayerNormalization that keeps images apart; () of anything else.
+
+        Compilers fuse a QuantizeLinear into it only where its input has a batch dimension.
+        """
+        if self.settings.style is GraphStyle.KERNELS or not is_op(node, "LayerNormalization"):
+            return ()
+        shape = static_shape(node.inputs[0]) or ()
+        return shape if len(shape) == 2 and shape[0] > 1 and len(node.outputs) == 1 else ()
 
     def value(self, value: ir.Value | None) -> ir.Value:
         if value is None:

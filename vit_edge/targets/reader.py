@@ -1,0 +1,183 @@
+"""From the table of a target to its TargetSpec: every key is required, every value is checked.
+
+A target may only ask for number formats that its provider says it can run.
+"""
+
+import dataclasses
+import enum
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from vit_edge import fields
+from vit_edge.spec import (
+    ActivationType,
+    Batch,
+    FloatType,
+    GraphStyle,
+    InputForm,
+    Packaging,
+    ProviderRuns,
+    ProviderSpec,
+    QuantizedOperators,
+    Requirements,
+    TargetSpec,
+    Verification,
+    VerificationState,
+    session_options,
+)
+
+KEYS = frozenset(field.name for field in dataclasses.fields(TargetSpec)) - {"name"}
+
+_WEIGHT_BITS = (4, 7, 8)
+_SIGNED = (ActivationType.INT8, ActivationType.INT16)
+_DEVICES = ("npu", "gpu", "cpu")
+_MAX_PRIORITY = 1000
+
+E = TypeVar("E", bound=enum.Enum)
+V = TypeVar("V")
+
+
+def read_spec(name: str, table: dict[str, Any]) -> TargetSpec:
+    """The target that a complete table describes.
+
+    Raises:
+        ValueError: a missing or unknown key, a value that its key cannot have, or a number format that the
+            provider cannot run; the message names the key.
+    """
+    raw = fields.exact_keys(table, KEYS, "the target")
+    spec = TargetSpec(
+        name=name,
+        title=fields.string(raw["title"], "title"),
+        description=fields.string(raw["description"], "description"),
+        provider=_provider(raw["provider"]),
+        activation_type=_member(ActivationType, raw["activation_type"], "activation_type"),
+        symmetric_activations=fields.boolean(raw["symmetric_activations"], "symmetric_activations"),
+        weight_type=fields.choice(raw["weight_type"], "weight_type", ("int8",)),
+        weight_bits=fields.choice(raw["weight_bits"], "weight_bits", _WEIGHT_BITS),
+        per_channel=fields.boolean(raw["per_channel"], "per_channel"),
+        saturating=fields.boolean(raw["saturating"], "saturating"),
+        quantized_operators=_member(QuantizedOperators, raw["quantized_operators"], "quantized_operators"),
+        row_scales=fields.boolean(raw["row_scales"], "row_scales"),
+        float_type=_member(FloatType, raw["float_type"], "float_type"),
+        graph_style=_member(GraphStyle, raw["graph_style"], "graph_style"),
+        batch=_member(Batch, raw["batch"], "batch"),
+        input_form=_member(InputForm, raw["input_form"], "input_form"),
+        session_options=session_options(raw["session_options"]),
+        requires=_requirements(raw["requires"]),
+        priority=fields.integer(raw["priority"], "priority", 0, _MAX_PRIORITY),
+        verification=_verifications(raw["verification"]),
+    )
+    _check_runs(spec)
+    return spec
+
+
+def _provider(raw: object) -> ProviderSpec:
+    optional = frozenset({"module", "extra"})
+    table = fields.exact_keys(raw, _names(ProviderSpec) - optional, "provider", optional)
+    packaging = _member(Packaging, table["packaging"], "provider.packaging")
+    if (packaging is Packaging.PLUGIN) is not ("module" in table):
+        raise ValueError("provider.module goes with packaging plugin, and with no other")
+    return ProviderSpec(
+        name=_lower(table["name"], "provider.name"),
+        packaging=packaging,
+        package=fields.string(table["package"], "provider.package"),
+        module=_optional(table, "module"),
+        extra=_optional(table, "extra"),
+        devices=tuple(
+            fields.choice(item, "provider.devices", _DEVICES)
+            for item in fields.sequence(table["devices"], "provider.devices")
+        ),
+        contexts=fields.boolean(table["contexts"], "provider.contexts"),
+        options=_options(table["options"]),
+        runs=_runs(table["runs"]),
+    )
+
+
+def _runs(raw: object) -> ProviderRuns:
+    table = fields.exact_keys(raw, _names(ProviderRuns), "provider.runs")
+
+    def several(key: str, one: Callable[[object, str], V]) -> tuple[V, ...]:
+        where = f"provider.runs.{key}"
+        return tuple(one(item, where) for item in fields.sequence(table[key], where))
+
+    return ProviderRuns(
+        activation_types=several("activation_types", lambda item, at: _member(ActivationType, item, at)),
+        weight_bits=several("weight_bits", lambda item, at: int(fields.choice(item, at, _WEIGHT_BITS))),
+        float_types=several("float_types", lambda item, at: _member(FloatType, item, at)),
+        batches=several("batches", lambda item, at: _member(Batch, item, at)),
+        asymmetric=fields.boolean(table["asymmetric"], "provider.runs.asymmetric"),
+    )
+
+
+def _requirements(raw: object) -> Requirements:
+    table = fields.exact_keys(raw, _names(Requirements), "requires")
+    lists = {key: fields.strings(value, f"requires.{key}") for key, value in table.items()}
+    return Requirements(**lists)
+
+
+def _verifications(raw: object) -> tuple[Verification, ...]:
+    found = tuple(_verification(item) for item in fields.sequence(raw, "verification"))
+    if not found:
+        raise ValueError("verification needs at least one entry; say unverified, and why")
+    return found
+
+
+def _verification(raw: object) -> Verification:
+    table = fields.exact_keys(raw, frozenset({"state", "what"}), "verification", frozenset({"where"}))
+    state = _member(VerificationState, table["state"], "verification.state")
+    if (state is VerificationState.UNVERIFIED) is ("where" in table):
+        raise ValueError("verification.where is needed for what was run, and has no place where nothing was")
+    return Verification(
+        state, fields.string(table["what"], "verification.what"), _optional(table, "where", "verification")
+    )
+
+
+def _check_runs(spec: TargetSpec) -> None:
+    """Refuse what the provider says it cannot run."""
+    runs, provider = spec.provider.runs, spec.provider.name
+    asked: list[tuple[str, object, tuple[object, ...]]] = [
+        ("float_type", spec.float_type, runs.float_types),
+        ("batch", spec.batch, runs.batches),
+    ]
+    if spec.quantized_operators is not QuantizedOperators.NONE:
+        asked.append(("activation_type", spec.activation_type, runs.activation_types))
+        asked.append(("weight_bits", spec.weight_bits, runs.weight_bits))
+        if not spec.symmetric_activations and not runs.asymmetric:
+            raise ValueError(f"symmetric_activations must be true for provider {provider}")
+        if spec.symmetric_activations and spec.activation_type not in _SIGNED:
+            raise ValueError("symmetric_activations go with a signed activation_type")
+        if spec.symmetric_activations and spec.input_form is InputForm.PIXELS:
+            raise ValueError("symmetric_activations go with input_form pixel_values: pixels are unsigned")
+    for key, wanted, possible in asked:
+        if wanted not in possible:
+            able = ", ".join(map(_word, possible)) or "none"
+            raise ValueError(f"{key} {_word(wanted)} is not what provider {provider} runs, which is {able}")
+
+
+def _options(raw: object) -> tuple[tuple[str, str], ...]:
+    where = "provider.options"
+    table = fields.mapping(raw, where)
+    return tuple(sorted((key, fields.string(value, f"{where}.{key}")) for key, value in table.items()))
+
+
+def _optional(table: dict[str, Any], key: str, where: str = "provider") -> str | None:
+    return fields.string(table[key], f"{where}.{key}") if key in table else None
+
+
+def _lower(raw: object, where: str) -> str:
+    text = fields.string(raw, where)
+    if text != text.lower():
+        raise ValueError(f"{where} must be in lower case, got {text!r}")
+    return text
+
+
+def _member(kind: type[E], raw: object, where: str) -> E:
+    return kind(fields.choice(raw, where, tuple(member.value for member in kind)))
+
+
+def _names(kind: type) -> frozenset[str]:
+    return frozenset(field.name for field in dataclasses.fields(kind))
+
+
+def _word(value: object) -> str:
+    return str(value.value if isinstance(value, enum.Enum) else value)
