@@ -1,0 +1,201 @@
+"""The sections on accuracy: the verdict in words, the figures, and the images whose answer changed."""
+
+import base64
+import math
+from collections.abc import Sequence
+
+from vit_edge.host.report.charts import intervals
+from vit_edge.host.report.facts import Answer, Facts, FlippedImage
+from vit_edge.host.report.html import NONE, Html, el, image, join, table
+from vit_edge.spec import Verdict
+from vit_edge.verify import GateReport
+
+
+def percent(value: float | None) -> str:
+    """Of something measured in percent."""
+    return NONE if value is None else f"{value:.2f} %"
+
+
+def decibel(value: float | None) -> str:
+    """A ratio; infinite where nothing differs."""
+    if value is None:
+        return NONE
+    return f"{value:.1f} dB" if math.isfinite(value) else "identical"
+
+
+def verdict_word(verdict: Verdict) -> Html:
+    """PASS, FAIL or UNDECIDED in its colour."""
+    return el("span", verdict.value, class_=f"word {verdict.value.lower()}")
+
+
+def verdict_sentence(facts: Facts) -> str:
+    """What the images show about the judged model."""
+    gate = facts.gate
+    tolerance = gate.evidence.tolerance
+    sure = f"{100 * tolerance.confidence:g} % confidence"
+    claim, found = _labelled(gate) if facts.labelled else _unlabelled(gate)
+    how = {
+        Verdict.PASS: f"Shown at {sure}: {claim}.",
+        Verdict.FAIL: f"Refuted at {sure}: {claim}.",
+        Verdict.UNDECIDED: f"Not settled at {sure}: {claim}.",
+    }[gate.verdict]
+    return f"{how} {found} {_needed(gate)}".strip()
+
+
+def _labelled(gate: GateReport) -> tuple[str, str]:
+    limit = gate.evidence.tolerance.max_drop
+    low, high = gate.drop_ci95 or (math.nan, math.nan)
+    return (
+        f"quantization costs at most {limit:g} {'point' if limit == 1 else 'points'} of top-1 accuracy",
+        f"On {gate.n} labelled images it costs {gate.drop:.2f} points (95 % interval {low:.2f} to "
+        f"{high:.2f}).",
+    )
+
+
+def _unlabelled(gate: GateReport) -> tuple[str, str]:
+    low, high = gate.evidence.disagreement_ci95
+    return (
+        f"quantization changes the answer on at most {gate.evidence.tolerance.max_drop:g} % of images",
+        f"On {gate.n} images without labels it changes {100 - gate.agreement:.2f} % of the answers "
+        f"(95 % interval {low:.2f} to {high:.2f} %).",
+    )
+
+
+def _needed(gate: GateReport) -> str:
+    if gate.verdict is not Verdict.UNDECIDED:
+        return ""
+    if gate.images_needed is None:
+        return "What was found lies so close to the limit that no number of images like these would decide."
+    return f"About {gate.images_needed} more images like these would decide."
+
+
+def accuracy(facts: Facts) -> Html:
+    """Figures of every model, their intervals and what stands behind them."""
+    judged = [(model.name, model.gate) for model in facts.models if model.gate is not None]
+    heads = ["model", "verdict", "agreement", "logit SQNR"]
+    if facts.labelled:
+        heads[2:2] = ["top-1", "top-5", "drop (95 % interval)"]
+    first = facts.gate
+    reference = [facts.reference, "reference", NONE, NONE]
+    if facts.labelled:
+        reference[2:2] = [percent(first.top1_float), percent(first.top5_float), NONE]
+    rows: list[Sequence[str]] = [reference, *(_row(name, gate, facts.labelled) for name, gate in judged)]
+    kind = "labelled" if facts.labelled else "unlabelled"
+    origin = ", held out of the calibration images" if facts.held_out else ""
+    return el(
+        "section",
+        el("h2", "Accuracy"),
+        table(f"On {first.n} {kind} images ({facts.data}){origin}", heads, rows),
+        el("div", intervals(facts.models, first.evidence.tolerance), _evidence(facts), class_="charts"),
+        _classes(facts),
+    )
+
+
+def _row(name: str, gate: GateReport, labelled: bool) -> list[str]:
+    cells = [name, verdict_word(gate.verdict), percent(gate.agreement), decibel(gate.logit_sqnr_db)]
+    if labelled and gate.drop_ci95 is not None:
+        low, high = gate.drop_ci95
+        drop = f"{gate.drop:.2f} ({low:.2f} to {high:.2f})"
+        cells[2:2] = [percent(gate.top1_quant), percent(gate.top5_quant), drop]
+    return cells
+
+
+def _evidence(facts: Facts) -> Html:
+    gate, evidence = facts.gate, facts.gate.evidence
+    low, high = evidence.disagreement_ci95
+    rows = [
+        ("changed answers", f"{facts.flips_total} of {gate.n} (95 % interval {low:.2f} to {high:.2f} %)"),
+        ("mean KL divergence", f"{evidence.mean_kl:.2g} nats"),
+    ]
+    if evidence.only_float_right is not None:
+        rows += [
+            ("only float was right", _images(evidence.only_float_right)),
+            ("only INT8 was right", _images(evidence.only_quant_right)),
+        ]
+    if evidence.mcnemar_p is not None:
+        rows.append(("McNemar's exact test", f"p = {evidence.mcnemar_p:.2g} for no difference at all"))
+    if evidence.ece_float is not None:
+        both = f"{percent(evidence.ece_float)} float, {percent(evidence.ece_quant)} INT8"
+        rows.append(("calibration error (ECE)", both))
+    if evidence.sequential:
+        rows.append(("stopping", "looked on until decided; the intervals allow for that"))
+    parts = [el("div", el("dt", term), el("dd", text)) for term, text in rows]
+    return el("div", el("h3", f"Evidence on {facts.judged}"), el("dl", *parts, class_="facts"))
+
+
+def _images(count: int | None) -> str:
+    return f"{count} {'image' if count == 1 else 'images'}"
+
+
+def _classes(facts: Facts) -> Html:
+    worst = facts.gate.worst_classes
+    if not worst:
+        return Html("")
+    rows = [
+        [
+            each.label,
+            str(each.n),
+            f"{each.drop:.1f} points",
+            NONE if each.p_adjusted is None else f"{each.p_adjusted:.2g}",
+        ]
+        for each in worst
+    ]
+    some = any(each.significant for each in worst)
+    note = "" if some else "None of these losses is more than chance would bring among so many classes."
+    return join(
+        [
+            el("h3", "Classes that lost most"),
+            table(
+                f"{facts.judged}: p-values of “no loss”, adjusted for the number of classes (Holm)",
+                ["class", "images", "drop in top-1", "adjusted p"],
+                rows,
+            ),
+            el("p", note, class_="muted"),
+        ]
+    )
+
+
+def flips(facts: Facts) -> Html:
+    """The images whose answer changed, with what either model thought."""
+    shown, total = len(facts.flips), facts.flips_total
+    if total == 0:
+        text = f"Both models give the same answer on all {facts.gate.n} images."
+    else:
+        both = f"{facts.judged} than from {facts.reference}"
+        text = f"{total} of {facts.gate.n} images get another answer from {both}."
+        text += (
+            f" Shown are {shown} of them, losses first, then those that float was surest of."
+            if shown < total
+            else ""
+        )
+    return el(
+        "section",
+        el("h2", "Changed answers"),
+        el("p", text),
+        el("ul", *(_flip(each) for each in facts.flips), class_="flips") if shown else "",
+    )
+
+
+def _flip(each: FlippedImage) -> Html:
+    source = "data:image/jpeg;base64," + base64.b64encode(each.thumbnail).decode("ascii")
+    truth = "" if each.truth is None else f", truth: {each.truth}"
+    answers = el(
+        "div",
+        _answers("float", each.float_top, each.truth),
+        _answers("INT8", each.quant_top, each.truth),
+    )
+    name = el("p", each.image, el("span", truth, class_="muted"), class_="name")
+    return el("li", name, image(source, f"{each.image}{truth}"), answers)
+
+
+def _answers(who: str, answers: Sequence[Answer], truth: str | None) -> Html:
+    items = [
+        el(
+            "li",
+            el("span", each.label),
+            el("span", f"{100 * each.probability:.0f} %"),
+            class_="right" if each.label == truth else "other",
+        )
+        for each in answers
+    ]
+    return join([el("p", who, class_="who"), el("ol", *items)])

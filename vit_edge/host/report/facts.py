@@ -1,0 +1,125 @@
+"""Everything that a report says, as data."""
+
+import dataclasses
+import enum
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from vit_edge.host.report.ranges import ActivationRange, Ranges, WeightRange
+from vit_edge.runtime.machine import Machine
+from vit_edge.runtime.profile import OperatorTime
+from vit_edge.runtime.timing import Latency, Ratio
+from vit_edge.verify import GateReport
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelFacts:
+    """One model file as it was measured."""
+
+    name: str
+    sha256: str
+    size_mb: float  # 10^6 bytes
+    providers: tuple[str, ...]
+    latency: Latency
+    ratio: Ratio  # to the reference
+    times_ms: tuple[float, ...]  # of all rounds, in rising order
+    peak_rss_mb: float | None
+    operators: tuple[OperatorTime, ...]
+    gate: GateReport | None  # None: the reference
+
+
+@dataclasses.dataclass(frozen=True)
+class Answer:
+    """One class that a model considers."""
+
+    label: str
+    probability: float  # softmax, 0 to 1
+
+
+@dataclasses.dataclass(frozen=True)
+class FlippedImage:
+    """An image on which the two models answer differently."""
+
+    image: str  # file name
+    truth: str | None  # label, where known
+    float_top: tuple[Answer, ...]
+    quant_top: tuple[Answer, ...]
+    thumbnail: bytes = dataclasses.field(repr=False)  # JPEG of what the models see
+
+
+@dataclasses.dataclass(frozen=True)
+class Layer:
+    """What quantization decided for one layer, as a bundle's manifest has it."""
+
+    name: str
+    form: str
+    sensitivity_db: float | None
+    reason: str
+    static_range: str | None
+
+
+@dataclasses.dataclass(frozen=True)
+class WorstInput:
+    """What one of the most troubled layers reads."""
+
+    activation: ActivationRange
+    weight: WeightRange | None  # of the product that reads it; None where that has none
+    decision: Layer | None  # None where decisions are not recorded
+
+
+@dataclasses.dataclass(frozen=True)
+class Facts:
+    """What is known about an INT8 model and its float reference."""
+
+    title: str
+    data: str  # name of the folder of images
+    labelled: bool
+    held_out: bool  # the images were taken from the calibration folder
+    reference: str
+    judged: str
+    default: str | None  # what a bundle runs unless told otherwise; None outside a bundle
+    gate: GateReport  # of the judged model
+    models: tuple[ModelFacts, ...]  # the reference first
+    flips: tuple[FlippedImage, ...]
+    flips_total: int
+    layers: tuple[Layer, ...]  # empty where they are not recorded
+    ranges: Ranges
+    worst: tuple[WorstInput, ...]
+    recipe: Mapping[str, Any]
+    candidates: tuple[Mapping[str, Any], ...]  # the models that a search saw
+    repair: Any  # plain JSON, None where nothing was repaired
+    versions: Mapping[str, str]
+    machine: Machine
+    threads: int | str | None  # as asked for; None: left to onnxruntime
+
+    @property
+    def reference_model(self) -> ModelFacts:
+        """The float one."""
+        return self.models[0]
+
+    @property
+    def judged_model(self) -> ModelFacts:
+        """The one that the verdict is about."""
+        return next(model for model in self.models if model.name == self.judged)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON types, without the thumbnails; what is infinite is null."""
+        plain = _plain(self)
+        assert isinstance(plain, dict)  # noqa: S101  a dataclass becomes one
+        return plain
+
+
+def _plain(value: Any) -> Any:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        fields = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+        return {name: _plain(each) for name, each in fields.items() if not isinstance(each, bytes)}
+    if isinstance(value, enum.Enum):
+        return value.value
+    if isinstance(value, Mapping):
+        return {str(key): _plain(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(each) for each in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

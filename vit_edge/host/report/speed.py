@@ -1,0 +1,86 @@
+"""The section on latency, memory, size, and where the time goes."""
+
+from vit_edge.host.report.charts import latencies
+from vit_edge.host.report.facts import Facts, ModelFacts
+from vit_edge.host.report.html import NONE, Html, el, table
+
+SHOWN_OPERATORS = 10
+
+
+def speed(facts: Facts) -> Html:
+    """Every model's figures and distribution, and the operators of the reference and the judged one."""
+    threads = "onnxruntime's choice of" if facts.threads is None else str(facts.threads)
+    plural = "thread" if facts.threads == 1 else "threads"
+    machine = facts.machine
+    heads = [
+        "model",
+        "median",
+        "fastest",
+        "95th percentile",
+        "against float",
+        "peak memory",
+        "file",
+        "runs on",
+    ]
+    rows = [_row(model) for model in facts.models]
+    longest = max((each.ms for model in _profiled(facts) for each in model.operators), default=0.0)
+    profiles = [_operators(model, longest) for model in _profiled(facts)]
+    return el(
+        "section",
+        el("h2", "Speed and size"),
+        el(
+            "p",
+            f"One image at a time on {machine.cpu} ({machine.cores} cores), {threads} {plural}, "
+            f"onnxruntime {machine.onnxruntime}; another machine gives other figures.",
+        ),
+        table("Models timed in turn, so that what slows the machine slows all of them", heads, rows),
+        latencies(facts.models),
+        el("h3", "Where the time goes"),
+        el("div", *profiles, class_="charts"),
+    )
+
+
+def _profiled(facts: Facts) -> list[ModelFacts]:
+    return [model for model in (facts.reference_model, facts.judged_model) if model.operators]
+
+
+def _row(model: ModelFacts) -> list[str]:
+    low, high = model.ratio.quartiles
+    ratio = "1" if model.gate is None else f"{model.ratio.median:.2f} ({low:.2f} to {high:.2f})"
+    return [
+        model.name,
+        f"{model.latency.median_ms:.2f} ms",
+        f"{model.latency.min_ms:.2f} ms",
+        f"{model.latency.p95_ms:.2f} ms",
+        ratio,
+        NONE if model.peak_rss_mb is None else f"{model.peak_rss_mb:.0f} MB",
+        f"{model.size_mb:.2f} MB",
+        ", ".join(name.removesuffix("ExecutionProvider") for name in model.providers),
+    ]
+
+
+def _operators(model: ModelFacts, longest: float) -> Html:
+    shown, rest = model.operators[:SHOWN_OPERATORS], model.operators[SHOWN_OPERATORS:]
+    tone = "var(--float)" if model.gate is None else "var(--int8)"
+    rows = [
+        [
+            each.operator,
+            str(each.kernels),
+            _bar(each.ms / longest, tone, f"{each.ms:.2f} ms"),
+            f"{100 * each.share:.0f} %",
+        ]
+        for each in shown
+    ]
+    if rest:
+        total = sum(each.ms for each in rest)
+        kernels = str(sum(each.kernels for each in rest))
+        share = f"{100 * sum(each.share for each in rest):.0f} %"
+        rows.append([f"{len(rest)} others", kernels, _bar(total / longest, tone, f"{total:.2f} ms"), share])
+    whole = sum(each.ms for each in model.operators)
+    caption = f"{model.name}: {whole:.2f} ms in operators per run, onnxruntime's profiler on"
+    return table(caption, ["operator", "kernels", "time per run", "share"], rows)
+
+
+def _bar(share: float, tone: str, text: str) -> Html:
+    width = f"width: {100 * min(share, 1.0):.1f}%"
+    return el("span", el("span", el("i", style=width), class_="bar", style=f"--tone: {tone}"), text)
