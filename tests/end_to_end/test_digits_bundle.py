@@ -23,6 +23,7 @@ from vit_edge.runtime.session import Session
 ROOT = Path(__file__).resolve().parents[2]
 FILES = {
     "README.md",
+    "report.html",
     "config.json",
     "preprocessor_config.json",
     "vit_edge.json",

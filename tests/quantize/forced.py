@@ -6,8 +6,9 @@ import pytest
 
 from tests.quantize.small_vit import PREPROCESS, small
 from vit_edge.host.quantize import cost as cost_module
-from vit_edge.host.quantize import quantize as quantize_module
-from vit_edge.host.quantize.types import Form, Preset, Quantization, QuantizeSettings
+from vit_edge.host.quantize import search as search_module
+from vit_edge.host.quantize.quantize import quantize
+from vit_edge.host.quantize.types import Form, Goal, Preset, Quantization, QuantizeSettings
 from vit_edge.host.rewrite.canonical import Canonical
 
 Costs = dict[Form, float]
@@ -27,8 +28,9 @@ def quantized(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(cost_module, "linear_costs", lambda _: linears)
         patch.setattr(cost_module, "attention_costs", lambda _: attentions)
-        patch.setattr(quantize_module, "gelu_costs", lambda *_: {Form.TANH: 1.0, Form.FLOAT: 2.0})
+        patch.setattr(search_module, "gelu_costs", lambda *_: {Form.TANH: 1.0, Form.FLOAT: 2.0})
         if target_db is not None:
-            patch.setattr(quantize_module, "TARGET_DB", dict.fromkeys(Preset, target_db))
+            goal = Goal(target_db, float_layers=settings.preset is Preset.ACCURATE)
+            patch.setattr(search_module, "GOALS", dict.fromkeys(Preset, goal))
         canonical = small()
-        return canonical, quantize_module.quantize(canonical, paths, PREPROCESS, settings)
+        return canonical, quantize(canonical, paths, PREPROCESS, settings)

@@ -13,7 +13,7 @@ from tests.quantize.small_vit import PREPROCESS, Pixels, images, lowering, small
 from vit_edge.errors import ImageError, ModelError, UsageError
 from vit_edge.host.quantize import cache as cache_module
 from vit_edge.host.quantize import sample as sample_module
-from vit_edge.host.quantize.cache import CalibrationFile, calibrate, key_of
+from vit_edge.host.quantize.cache import CalibrationFile, Reader, calibrate, key_of
 from vit_edge.host.quantize.histogram import Histogram
 from vit_edge.host.quantize.observe import Activation, Calibration, Observer
 from vit_edge.host.quantize.sample import RowSample
@@ -132,7 +132,7 @@ def counted(
     told: list[int], paths: list[Path], observer: Observer, folder: Path | None
 ) -> dict[str, Activation]:
     told.clear()
-    return calibrate(observer, paths, PREPROCESS, folder, lambda done, _: told.append(done))
+    return calibrate(observer, paths, Reader(PREPROCESS), folder, lambda done, _: told.append(done))
 
 
 def test_a_finished_pass_is_not_repeated(observer: Observer, paths: list[Path], tmp_path: Path) -> None:
@@ -156,7 +156,7 @@ def test_an_interrupted_pass_goes_on_where_it_was_last_kept(
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        calibrate(observer, paths, PREPROCESS, tmp_path, stop)
+        calibrate(observer, paths, Reader(PREPROCESS), tmp_path, stop)
     told: list[int] = []
     resumed = counted(told, paths, observer, tmp_path)
     assert told == [4, 5, 6]

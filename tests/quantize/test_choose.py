@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vit_edge.host.quantize.choose import Choice, Option, cheapest, choose
-from vit_edge.host.quantize.types import Form
+from vit_edge.host.quantize.choose import Choice, Option, allowed, cheapest, choose, upgrades
+from vit_edge.host.quantize.types import Form, Goal
 
 MANY = settings(max_examples=200, deadline=None, derandomize=True)
 POSITIVE = st.floats(1e-6, 10.0)
@@ -91,3 +91,41 @@ def test_a_budget_out_of_reach_gives_the_least_damage_there_is() -> None:
 def test_a_form_that_is_slower_and_worse_is_never_taken() -> None:
     found = [Choice("a", (Option(Form.STATIC, 0.1, 1.0), Option(Form.ROW, 0.3, 2.0)))]
     assert choose(found, 0.0)["a"].form is Form.STATIC
+
+
+@pytest.mark.parametrize(
+    ("goal", "weights", "expected"),
+    [
+        (Goal(10.0), True, {Form.STATIC, Form.ROW}),  # 0.1 is allowed, a row range alone does 0.01
+        (Goal(10.0), False, {Form.STATIC, Form.ROW, Form.FLOAT}),  # float takes no more space
+        (Goal(10.0, float_layers=True), True, {Form.STATIC, Form.ROW, Form.FLOAT}),
+        (Goal(30.0), True, {Form.STATIC, Form.ROW, Form.FLOAT}),  # out of reach of either integer form
+        (Goal(10.0, row_scales=False), True, {Form.STATIC, Form.FLOAT}),  # 0.2 is too much
+        (Goal(5.0, row_scales=False), True, {Form.STATIC}),
+    ],
+)
+def test_a_goal_says_which_forms_may_be_chosen(goal: Goal, weights: bool, expected: set[Form]) -> None:
+    (layer,) = allowed([Choice("a", forms(0.2, 0.01), weights)], goal)
+    assert {option.form for option in layer.options} == expected
+
+
+def test_upgrades_are_what_costs_more_than_the_cheapest_form_the_most_worthy_first() -> None:
+    found = [
+        Choice(name, forms(damage, damage / 10)) for name, damage in (("a", 0.1), ("b", 0.5), ("c", 0.2))
+    ]
+    taken = choose(found, 0.2)  # 0.05 + 0.02 + 0.1: the upgrades of b and c are needed
+    made = upgrades(found, taken)
+    assert [upgrade.name for upgrade in made] == ["b", "c"]
+    assert made[0].worth == pytest.approx((0.5 - 0.05) / (2.0 - 1.0))
+    assert sum(upgrade.added for upgrade in made) == pytest.approx(
+        sum(option.cost for option in taken.values()) - 3.0
+    )
+    assert upgrades(found, choose(found, 1.0)) == []
+
+
+@MANY
+@given(layers(), st.floats(0, 50))
+def test_without_its_upgrades_every_layer_is_in_its_cheapest_form(found: list[Choice], budget: float) -> None:
+    taken = choose(found, budget)
+    upgraded = {upgrade.name for upgrade in upgrades(found, taken)}
+    assert all((taken[layer.name] == cheapest(layer)) == (layer.name not in upgraded) for layer in found)

@@ -6,23 +6,23 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
-from tests.quantize.small_vit import images, lowering, run, small
+from tests.quantize.small_vit import PREPROCESS, images, lowering, run, small
 from vit_edge.host.lower.model import lower
 from vit_edge.host.quantize import folds
 from vit_edge.host.quantize.balance import _linear_damage, balance
-from vit_edge.host.quantize.observe import Activation, observe
+from vit_edge.host.quantize.observe import Activation, Calibration, observer_of
 from vit_edge.host.rewrite.canonical import Canonical
-from vit_edge.host.rewrite.composites import ATTENTION, LINEAR, composites, is_op
+from vit_edge.host.rewrite.composites import ATTENTION, composites, is_op
 from vit_edge.host.rewrite.values import constant_of, linear_parts
 
 SAME = 1e-4  # of the largest logit; float32 with weights of very different size
 
 
 def observed(canonical: Canonical, count: int = 6) -> dict[str, Activation]:
-    graph = canonical.model.graph
-    operands = [f"{node.name}.{letter}" for node in composites(graph, ATTENTION) for letter in "qkvp"]
-    taps = [*(str(node.name) for node in composites(graph, LINEAR)), *operands]
-    return observe(canonical, lowering(), taps, images(count), count, lambda *_: None)
+    observer, calibration = observer_of(canonical, PREPROCESS), Calibration()
+    for pixels in images(count):
+        observer.add(calibration, pixels)
+    return calibration.finished()
 
 
 def norms(canonical: Canonical) -> list[ir.Node]:

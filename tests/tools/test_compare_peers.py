@@ -11,7 +11,7 @@ from tools import compare_peers
 from tools.peers import openvino_tools
 from tools.peers.measure import Contender, Onnx, all_logits, all_times, onnx_contender
 from tools.peers.onnxruntime_tools import Calibration, onnxruntime_models
-from tools.peers.report import HEADING, Measured, markdown, rows
+from tools.peers.report import HEADING, Measured, markdown, rounded, rows
 from tools.peers.workshop import Made, Workshop, package_digest
 from vit_edge.runtime.images import ImageSet
 from vit_edge.runtime.timing import Rounds
@@ -180,7 +180,7 @@ def test_every_onnxruntime_quantizer_makes_an_integer_model(photos: tuple[Path, 
 
 def test_numbers_are_written_to_four_decimals() -> None:
     given = {"ms": (1.23456789, 2), "name": "peer", "exact": None, "ok": True}
-    assert compare_peers.rounded(given) == {"ms": [1.2346, 2], "name": "peer", "exact": None, "ok": True}
+    assert rounded(given) == {"ms": [1.2346, 2], "name": "peer", "exact": None, "ok": True}
 
 
 def complete(tmp_path: Path, **replaced: str) -> list[str]:
