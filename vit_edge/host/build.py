@@ -21,9 +21,11 @@ from vit_edge.bundle import (
 )
 from vit_edge.errors import UsageError
 from vit_edge.host.cards import card
+from vit_edge.host.embedder.bundled import BundledEmbedders, bundled_embedders
+from vit_edge.host.embedder.files import FloatEmbedder, float_embedder
 from vit_edge.host.export import export
 from vit_edge.host.onnx_io import finish, to_bytes
-from vit_edge.host.optimize import PORTABLE, CheckImages, FileForm, natural_pixels, optimized
+from vit_edge.host.optimize import PORTABLE, CheckImages, natural_pixels, optimized
 from vit_edge.host.parity import Parity
 from vit_edge.host.pipeline import (
     PORTABLE_TARGET,
@@ -31,29 +33,34 @@ from vit_edge.host.pipeline import (
     for_target,
     image_size,
     possible_form,
-    quantized,
+    same_file,
+    settings_for,
     stamp_of,
 )
 from vit_edge.host.proof import (
     GOLDEN_IMAGES,
     BuildImages,
+    Gate,
     choose_images,
     golden_files,
-    judge_all,
     latency_records,
-    worst_verdict,
 )
-from vit_edge.host.quantize.quantize import quantize
-from vit_edge.host.quantize.types import Progress, Quantization, QuantizeSettings
+from vit_edge.host.quantize.narrow import narrowed_json
+from vit_edge.host.quantize.search import Search
+from vit_edge.host.quantize.types import Progress, QuantizeSettings
+from vit_edge.host.repair import Repair
+from vit_edge.host.report.bundled import bundle_report, measure_selected
+from vit_edge.host.report.gather import Measured
 from vit_edge.host.rewrite.canonical import Canonical, canonicalise
+from vit_edge.host.selection import Bench, Selected, SelectSettings, select
 from vit_edge.host.sources import Source
-from vit_edge.runtime.benchmark import BenchSettings
-from vit_edge.runtime.model import ModelFile, read_model
+from vit_edge.host.trial import FileWanted, Trials, on_disk
+from vit_edge.runtime.benchmark import BenchSettings, bench
+from vit_edge.runtime.model import ModelFile
 from vit_edge.runtime.session import Session, SessionSettings
 from vit_edge.runtime.timing import Rounds
 from vit_edge.spec import TargetSpec, Tolerance
 from vit_edge.targets import load_target
-from vit_edge.verify import GateReport
 
 FLOAT_MODEL = "onnx/model.onnx"
 QUANTIZED_MODEL = "onnx/model_quantized.onnx"
@@ -72,38 +79,47 @@ class BuildSettings:
     quantize: QuantizeSettings = dataclasses.field(default_factory=QuantizeSettings)
     tolerance: Tolerance = dataclasses.field(default_factory=Tolerance)
     allow_uncanonical: bool = False
+    embedder: bool = False  # whether the bundle gives embeddings, too
     threads: int | None = None  # of the check and of the benchmark; None leaves it to onnxruntime
     rounds: Rounds = dataclasses.field(default_factory=Rounds)
+    repair: Repair = Repair.AUTO
+    bench: Bench = bench  # times the models
 
 
-@dataclasses.dataclass(frozen=True)
-class _Model:
-    """One model file of the bundle."""
-
-    name: str  # path in the bundle
-    role: Role
-    data: bytes
-    target: TargetSpec
-
-
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class _Converted:
-    """The models, and what is known from making them."""
+    """The float model, and the search for its INT8 forms."""
 
-    models: tuple[_Model, ...]  # float, portable INT8, then one per target with a form of its own
     canonical: Canonical
-    quantization: Quantization
+    float_model: ModelFile
+    search: Search
     parity: Mapping[str, Parity]
+    embedder: FloatEmbedder | None
 
 
-@dataclasses.dataclass(frozen=True)
-class _Measured:
-    """What was measured on the models."""
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Built:
+    """All that the bundle is about to hold."""
 
-    reports: tuple[GateReport, ...]  # one per INT8 model
-    latency: tuple[dict[str, Any], ...]
+    converted: _Converted
+    wanted: tuple[FileWanted, ...]  # portable INT8, then one per target with a form of its own
+    default: FileWanted  # of these, what is to run by default
+    selected: Selected
     golden: Mapping[str, bytes]
     providers: Mapping[str, float]
+    embedders: BundledEmbedders
+    measured: Measured  # for the report
+
+    @property
+    def models(self) -> dict[str, ModelFile]:
+        """The model files of the bundle by name, the float one first."""
+        outcome = self.selected.outcome
+        return {FLOAT_MODEL: self.converted.float_model, **(outcome.look.files if outcome.kept else {})}
+
+    @property
+    def runs(self) -> str:
+        """The file that runs by default."""
+        return self.default.name if self.selected.outcome.runs else FLOAT_MODEL
 
 
 def build_bundle(
@@ -128,35 +144,64 @@ def build_bundle(
     for target in settings.targets:
         check_target(target)
     images = choose_images(settings.calibration, settings.data, source.labels, settings.class_ids)
-    converted = _convert(source, settings, images, tell)
-    chosen = _default_model(settings, converted.models)
-    default = chosen.name
-    measured = _measure(converted, default, settings, images, source, tell)
-    files = {model.name: (model.data, model.role) for model in converted.models}
-    files |= {name: (data, Role.GOLDEN) for name, data in measured.golden.items()}
+    with tempfile.TemporaryDirectory(prefix="vit-edge-") as folder:
+        built = _build(source, settings, images, Path(folder), tell)
+    roles = {FLOAT_MODEL: Role.FLOAT} | {each.name: each.role for each in built.wanted}
+    files = {name: (model.data, roles[name]) for name, model in built.models.items()}
+    files |= {name: (data, Role.GOLDEN) for name, data in built.golden.items()}
+    files |= built.embedders.files
     files["config.json"] = _json_bytes(source.huggingface_config), Role.CONFIG
     files["preprocessor_config.json"] = _json_bytes(source.preprocessor_config), Role.CONFIG
+    selected, found = built.selected, built.selected.outcome.look.quantization
     manifest = Manifest(
         files={name: FileEntry.of(data, role) for name, (data, role) in files.items()},
-        default_model=default,
+        default_model=built.runs,
         preprocess=source.preprocess,
         source=SourceRecord(source.name, source.sha256),
         tools=_tool_versions(),
-        quantization=converted.quantization.recipe | {"models": _forms(converted.models[1:])},
-        layers=tuple(layer.to_json() for layer in for_target(converted.quantization, chosen.target).layers),
-        accuracy=_accuracy(converted, default, measured, settings, images),
-        latency=measured.latency,
-        providers=measured.providers,
+        quantization=found.recipe
+        | {"models": _forms(built), "pareto": list(selected.outcome.pareto), "repair": selected.repair}
+        | built.embedders.record,
+        layers=tuple(layer.to_json() for layer in for_target(found, built.default.target).layers),
+        accuracy=_accuracy(built, images),
+        latency=tuple(latency_records(list(built.models), selected.timed)),
+        providers=built.providers,
     )
-    text = card(manifest, source.labels_note, converted.canonical.description).encode()
-    files["README.md"] = text, Role.DOCUMENT
-    complete = dataclasses.replace(
-        manifest, files={**manifest.files, "README.md": FileEntry.of(text, Role.DOCUMENT)}
-    )
-    return write_bundle(out, {name: data for name, (data, _) in files.items()}, complete)
+    documents = {"README.md": card(manifest, source.labels_note, built.converted.canonical.description)}
+    documents |= bundle_report(built.measured, built.default.name, manifest, images.held_out, tell)
+    written = {name: (text.encode(), Role.DOCUMENT) for name, text in documents.items()}
+    entries = {name: FileEntry.of(data, role) for name, (data, role) in written.items()}
+    complete = dataclasses.replace(manifest, files={**manifest.files, **entries})
+    return write_bundle(out, {name: data for name, (data, _) in (files | written).items()}, complete)
 
 
-def _convert(source: Source, settings: BuildSettings, images: BuildImages, progress: Progress) -> _Converted:
+def _build(
+    source: Source, settings: BuildSettings, images: BuildImages, folder: Path, progress: Progress
+) -> _Built:
+    converted = _convert(source, settings, images, folder, progress)
+    wanted = _wanted(settings.targets)
+    default = _default(settings.targets, wanted)
+    gate = Gate(converted.float_model, images.check, settings.threads, progress)
+    trials = Trials(converted.canonical, source, wanted, gate, folder)
+    session = SessionSettings("cpu", threads=settings.threads)
+    timing = BenchSettings(session, rounds=settings.rounds)
+    select_settings = SelectSettings(settings.tolerance, timing, settings.repair, settings.bench)
+    selected = select(converted.search, trials, default, select_settings, progress)
+    quantization = selected.outcome.look.quantization if selected.outcome.kept else None
+    embedders = bundled_embedders(converted.embedder, converted.search, quantization, source, images.check)
+    measured = measure_selected(FLOAT_MODEL, converted.float_model, selected, timing, settings.bench)
+    built = _Built(converted, wanted, default, selected, {}, {}, embedders, measured)
+    pixels = natural_pixels(images.check.paths, source.preprocess, GOLDEN_IMAGES)
+    return dataclasses.replace(
+        built,
+        golden=golden_files(list(built.models), list(built.models.values()), pixels),
+        providers=dict(Session(built.models[built.runs], session).placement.shares),
+    )
+
+
+def _convert(
+    source: Source, settings: BuildSettings, images: BuildImages, folder: Path, progress: Progress
+) -> _Converted:
     progress("export", 0, 1)
     exported, to_torch = export(source)
     progress("export", 1, 1)
@@ -165,87 +210,66 @@ def _convert(source: Source, settings: BuildSettings, images: BuildImages, progr
     checked = CheckImages(image_size(canonical), source.preprocess, natural)
     form = possible_form(canonical, PORTABLE)
     plain, to_export = optimized(exported, canonical, form, checked)
-    quantization = quantize(canonical, images.calibration, source.preprocess, settings.quantize, progress)
-    portable = load_target(PORTABLE_TARGET)
-    forms = [(QUANTIZED_MODEL, Role.QUANTIZED, portable)]
-    forms += [
-        (f"onnx/model_{target.name}.onnx", Role.LOWERED, target)
-        for target in settings.targets
-        if FileForm.of(target) != PORTABLE or target.integer_attention != portable.integer_attention
-    ]
-    float_bytes = to_bytes(finish(plain, stamp_of(source)), FLOAT_MODEL)
-    models = [_Model(FLOAT_MODEL, Role.FLOAT, float_bytes, portable)]
-    models += [
-        _Model(name, role, to_bytes(quantized(canonical, quantization, target, source), name), target)
-        for name, role, target in forms
-    ]
+    float_model = on_disk(folder / FLOAT_MODEL, to_bytes(finish(plain, stamp_of(source)), FLOAT_MODEL))
+    embedder = float_embedder(exported, canonical, source) if settings.embedder else None
+    wanted = settings_for(settings.quantize, settings.targets)
+    search = Search(canonical, images.calibration, source.preprocess, wanted, progress)
     parity = {"rewrite": to_export} if to_torch is None else {"export": to_torch, "rewrite": to_export}
-    return _Converted(tuple(models), canonical, quantization, parity)
+    if embedder is not None:
+        parity["embedder"] = embedder.parity
+    return _Converted(canonical, float_model, search, parity, embedder)
 
 
-def _measure(
-    converted: _Converted,
-    default: str,
-    settings: BuildSettings,
-    images: BuildImages,
-    source: Source,
-    progress: Progress,
-) -> _Measured:
-    names = [model.name for model in converted.models]
-    with tempfile.TemporaryDirectory(prefix="vit-edge-") as folder:
-        models = [_on_disk(Path(folder), model) for model in converted.models]
-        reports = judge_all(models, images.check, settings.tolerance, settings.threads, progress)
-        progress("benchmark", 0, 1)
-        session = SessionSettings("cpu", threads=settings.threads)
-        latency = latency_records(names, models, BenchSettings(session, rounds=settings.rounds))
-        progress("benchmark", 1, 1)
-        pixels = natural_pixels(images.check.paths, source.preprocess, GOLDEN_IMAGES)
-        golden = golden_files(names, models, pixels)
-        placement = Session(models[names.index(default)], session).placement
-    return _Measured(tuple(reports), tuple(latency), golden, dict(placement.shares))
+def _wanted(targets: Sequence[TargetSpec]) -> tuple[FileWanted, ...]:
+    """The INT8 files to write: the portable one, and one for each target that asks for another form."""
+    portable = load_target(PORTABLE_TARGET)
+    own = [
+        FileWanted(f"onnx/model_{target.name}.onnx", Role.LOWERED, target)
+        for target in targets
+        if not same_file(target, portable)
+    ]
+    return FileWanted(QUANTIZED_MODEL, Role.QUANTIZED, portable), *own
 
 
-def _default_model(settings: BuildSettings, models: Sequence[_Model]) -> _Model:
+def _default(targets: Sequence[TargetSpec], wanted: Sequence[FileWanted]) -> FileWanted:
     """That of the first target, or the portable one where that has none of its own."""
-    first = settings.targets[0].name if settings.targets else PORTABLE_TARGET
-    own = [model for model in models[1:] if model.target.name == first]
-    return own[0] if own else models[1]
+    own = [each for each in wanted if targets and each.target.name == targets[0].name]
+    return own[0] if own else wanted[0]
 
 
-def _accuracy(
-    converted: _Converted, default: str, measured: _Measured, settings: BuildSettings, images: BuildImages
-) -> dict[str, Any]:
-    """The default model's figures, the worst verdict of all, and the figures of each."""
-    names = [model.name for model in converted.models[1:]]
-    by_name = {name: report.to_json() for name, report in zip(names, measured.reports, strict=True)}
-    return by_name[default] | {
-        "verdict": worst_verdict(measured.reports).value,
-        "model": default,
+def _accuracy(built: _Built, images: BuildImages) -> dict[str, Any]:
+    """The figures of the file that is to run by default, the worst verdict of all, and the figures of each.
+
+    Those are of the quantization that was chosen, even where the float model is what runs.
+    """
+    outcome = built.selected.outcome
+    by_name = {name: comparison.report.to_json() for name, comparison in outcome.look.comparisons.items()}
+    return by_name[built.default.name] | {
+        "verdict": outcome.look.verdict.value,
+        "model": built.default.name,
         "reference": FLOAT_MODEL,
         "data": images.to_json(),
-        "tolerance": dataclasses.asdict(settings.tolerance),
+        "tolerance": dataclasses.asdict(outcome.look.tolerance),
         "models": by_name,
-        "parity": {step: dataclasses.asdict(parity) for step, parity in converted.parity.items()},
+        "parity": {step: dataclasses.asdict(parity) for step, parity in built.converted.parity.items()},
     }
 
 
-def _forms(models: Sequence[_Model]) -> dict[str, dict[str, Any]]:
+def _forms(built: _Built) -> dict[str, dict[str, Any]]:
     """Per INT8 file, what it was made for."""
+    found = built.selected.outcome.look.quantization
     return {
-        model.name: {
-            "target": model.target.name,
-            "integer_attention": model.target.integer_attention,
-            "activations": model.target.activation_type.value,
+        each.name: {
+            "target": each.target.name,
+            "integer_attention": each.target.integer_attention,
+            "activations": each.target.activation_type.value,
+            "elsewhere": each.target.float_type.value,
+            "narrowed": narrowed_json(for_target(found, each.target)),
+            "verification": [entry.to_json() for entry in each.target.verification],
         }
-        for model in models
+        for each in built.wanted
+        if each.name in built.models
     }
-
-
-def _on_disk(folder: Path, model: _Model) -> ModelFile:
-    path = folder / model.name
-    path.parent.mkdir(exist_ok=True)
-    path.write_bytes(model.data)
-    return read_model(path)
 
 
 def _tool_versions() -> dict[str, str]:

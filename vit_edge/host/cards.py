@@ -29,6 +29,16 @@ float32 (N, classes) in any ONNX runtime; with `config.json` and `preprocessor_c
 opens in Hugging Face's transformers.js. `vit_edge.json` records every file's SHA-256, the preprocessing, the
 quantization of each layer and all figures below.
 """
+_EMBEDDER = """The folder gives embeddings, too, as a backbone for detection, segmentation or search:
+```python
+from vit_edge import Embedder
+
+found = Embedder("path/to/this/folder")("image.jpg")
+found.patches  # (rows, columns, D), one token per patch
+found.pooled  # (D,), their mean
+found.cls  # (D,), the class token; None where the classifier does not read one by itself
+```
+"""
 
 
 def card(manifest: Manifest, labels_note: str, description: Description | None) -> str:
@@ -51,10 +61,13 @@ def card(manifest: Manifest, labels_note: str, description: Description | None) 
         _accuracy(manifest.accuracy or {}),
         "## Speed and size",
         _latency(manifest.latency),
+        "## Choice",
+        _choice(manifest),
         "## Preprocessing",
         _preprocessing(manifest.preprocess),
         "## Quantization",
         _quantization(manifest),
+        _embedder((manifest.quantization or {}).get("embedder")),
         _USE,
     ]
     return "\n".join(part for part in parts if part)
@@ -120,6 +133,46 @@ def _latency(records: Sequence[Mapping[str, Any]]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def _choice(manifest: Manifest) -> str:
+    """What runs by default, and all that was seen on the way."""
+    recipe = manifest.quantization or {}
+    looked = recipe["repair"]
+    lines = [f"`{manifest.default_model}` runs by default: {looked['reason']}."]
+    if looked["kept"] is None:
+        lines.append("The closest quantization is not in this folder; the figures above are its.")
+    if looked["integer_graph"] is not None:
+        lines.append(f"As onnxruntime runs it: {looked['integer_graph']['summary']}.")
+    if looked["looks"] > 1:
+        lines.append(
+            f"{looked['looks']} quantizations were judged (at most {looked['looks_allowed']}), the first at "
+            f"{100 * looked['confidence_first']:g} % confidence, the others at "
+            f"{100 * looked['confidence_repaired']:g} %, so that the chance of a wrong PASS is at most "
+            f"{100 * (1 - looked['confidence_first']):.3g} % over all of them."
+        )
+    lines += [
+        "\n| seen | forms | verdict | top-1 | agreement | lost at most | against float | size | why |",
+        "|---|---|---|---|---|---|---|---|---|",
+        *(_seen(row) for row in recipe["pareto"]),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _seen(row: Mapping[str, Any]) -> str:
+    forms = ", ".join(f"{count} {form}" for form, count in sorted((row["forms"] or {}).items()))
+    cells = [
+        f"**{row['name']}**" if row["chosen"] else row["name"],
+        forms or "-",
+        row["verdict"] or "-",
+        _percent(row["top1"]),
+        _percent(row["agreement"]),
+        f"{row['drop_at_most']:.2f}",
+        f"{row['latency_ratio']:.2f}",
+        f"{row['size_mb']:.2f} MB",
+        row["reason"],
+    ]
+    return f"| {' | '.join(cells)} |"
+
+
 def _preprocessing(spec: PreprocessSpec) -> str:
     resize = {
         ResizeMode.NONE: "no resize",
@@ -134,14 +187,35 @@ def _preprocessing(spec: PreprocessSpec) -> str:
 
 def _quantization(manifest: Manifest) -> str:
     recipe = dict(manifest.quantization or {})
-    models = recipe.pop("models", {})
+    recipe.pop("embedder", None)  # it has a section of its own
+    models, _, _ = (recipe.pop(key, {}) for key in ("models", "pareto", "repair"))
     lines = [f"- {key.replace('_', ' ')}: {_value(value)}" for key, value in recipe.items()]
     for name, made in models.items():
         note = f"; {made['activations']} activations"
+        if made["narrowed"]:
+            note += f"; {len(made['narrowed'])} operands with 7 bits where 8 could saturate"
         lines.append(f"- `{name}`: for target {made['target']}{note}")
     forms = Counter(layer["form"] for layer in manifest.layers)
     counts = ", ".join(f"{count} {form}" for form, count in sorted(forms.items()))
-    lines.append(f"- layers of `{manifest.default_model}`: {counts}")
+    lines.append(f"- layers of `{(manifest.accuracy or {})['model']}`: {counts}")
+    return "\n".join(lines) + "\n"
+
+
+def _embedder(record: Mapping[str, Any] | None) -> str:
+    """What the embedders give, and how close the INT8 one is to the float one."""
+    if record is None:
+        return ""
+    lines = ["## Embeddings", _EMBEDDER]
+    if record["outputs"]:
+        lines += [
+            f"`onnx/embedder_quantized.onnx` against `onnx/embedder.onnx` on {record['images']} images; the "
+            "cosine is over all vectors, of which each image has one per patch among the patch features.\n",
+            "| output | mean cosine | least cosine | SQNR |",
+            "|---|---|---|---|",
+        ]
+    for name, found in record["outputs"].items():
+        ratio = "identical" if found["sqnr_db"] is None else f"{found['sqnr_db']:.1f} dB"
+        lines.append(f"| `{name}` | {found['cosine']:.4f} | {found['least_cosine']:.4f} | {ratio} |")
     return "\n".join(lines) + "\n"
 
 

@@ -15,14 +15,14 @@ from vit_edge.errors import DatasetError
 from vit_edge.golden import EXPECTED, GoldenCase, golden_bytes
 from vit_edge.host.parity import EXPORT_TOLERANCE
 from vit_edge.host.quantize.types import Progress
-from vit_edge.runtime.benchmark import BenchReport, BenchSettings, bench
-from vit_edge.runtime.evaluate import Subject, evaluate
+from vit_edge.runtime.benchmark import BenchReport
+from vit_edge.runtime.evaluate import Comparison, Logits, Subject, evaluate
 from vit_edge.runtime.images import ImageSet, list_images, read_images
 from vit_edge.runtime.labels import read_class_ids
 from vit_edge.runtime.model import ModelFile
 from vit_edge.runtime.session import Session, SessionSettings
-from vit_edge.spec import PreprocessSpec, Tolerance, Verdict
-from vit_edge.verify import GateReport, judge
+from vit_edge.spec import Tolerance, Verdict
+from vit_edge.verify import judge
 
 HELD_OUT_EVERY = 4  # without check images, every fourth calibration image becomes one
 GOLDEN_IMAGES = 3
@@ -85,34 +85,54 @@ def choose_images(
     return BuildImages(chosen, check, held_out=False, left_out=len(given) - len(chosen))
 
 
-def judge_all(
-    models: Sequence[ModelFile],
-    images: ImageSet,
-    tolerance: Tolerance,
-    threads: int | None,
-    progress: Progress,
-) -> list[GateReport]:
-    """Compare every model from the second on with the first, each image decoded once."""
-    subjects = [
-        Subject(Session(model, SessionSettings("cpu", threads=threads)), _preprocess(model))
-        for model in models
-    ]
-    logits = evaluate(subjects, images, progress=lambda done, total: progress("check", done, total))
-    names = models[0].labels
-    return [judge(logits[0], other, images.targets, tolerance, names) for other in logits[1:]]
+class Gate:
+    """The check images and the float model's answers on them, against which every other model is judged.
+
+    Args:
+        reference: the float model.
+        images: labelled or not.
+        threads: of every model; None leaves it to onnxruntime.
+        progress: told how many images are done.
+    """
+
+    def __init__(
+        self, reference: ModelFile, images: ImageSet, threads: int | None, progress: Progress
+    ) -> None:
+        self.reference, self.images, self.progress = reference, images, progress
+        self.session = SessionSettings("cpu", threads=threads)
+        self.logits: Logits | None = None
+
+    def judge(self, models: Sequence[ModelFile], tolerance: Tolerance) -> list[Comparison]:
+        """Compare models with the float one, which runs once; each image is decoded once for all of them."""
+        known = self.logits is not None
+        subjects = [self._subject(model) for model in (*(() if known else (self.reference,)), *models)]
+        answers = evaluate(
+            subjects, self.images, progress=lambda done, total: self.progress("check", done, total)
+        )
+        if self.logits is None:
+            self.logits, *answers = answers
+        return [self._compared(self.logits, given, tolerance) for given in answers]
+
+    def can_pass(self, tolerance: Tolerance) -> bool:
+        """Whether these images are enough for a model to pass that answers just as the float one."""
+        if self.logits is None:
+            self.judge([], tolerance)
+        assert self.logits is not None  # noqa: S101  `judge` has set it
+        return self._compared(self.logits, self.logits, tolerance).report.verdict is Verdict.PASS
+
+    def _compared(self, reference: Logits, given: Logits, tolerance: Tolerance) -> Comparison:
+        names = self.reference.labels
+        report = judge(reference, given, self.images.targets, tolerance, names)
+        return Comparison(report, self.images, len(self.images), names, reference, given)
+
+    def _subject(self, model: ModelFile) -> Subject:
+        if model.preprocess is None:
+            raise DatasetError(f"{model.path} does not say how images are preprocessed; export it again")
+        return Subject(Session(model, self.session), model.preprocess)
 
 
-def worst_verdict(reports: Sequence[GateReport]) -> Verdict:
-    """FAIL if one fails, else UNDECIDED if one is, else PASS."""
-    order = (Verdict.PASS, Verdict.UNDECIDED, Verdict.FAIL)
-    return max((report.verdict for report in reports), key=order.index)
-
-
-def latency_records(
-    names: Sequence[str], models: Sequence[ModelFile], settings: BenchSettings
-) -> list[dict[str, Any]]:
+def latency_records(names: Sequence[str], report: BenchReport) -> list[dict[str, Any]]:
     """The manifest's latency figures, models named by their paths in the bundle."""
-    report: BenchReport = bench(models, settings)
     return [
         entry.to_json()
         | {
@@ -162,12 +182,6 @@ def _contents(paths: Sequence[Path]) -> set[str]:
                 f"image {path} cannot be read ({error.strerror}); repair or remove it"
             ) from None
     return hashes
-
-
-def _preprocess(model: ModelFile) -> PreprocessSpec:
-    if model.preprocess is None:
-        raise DatasetError(f"{model.path} does not say how images are preprocessed; export it again")
-    return model.preprocess
 
 
 def _png(pixels: Pixels) -> bytes:

@@ -9,7 +9,7 @@ import hashlib
 import io
 import json
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from vit_edge.errors import ImageError, UsageError
 from vit_edge.host.quantize.histogram import BINS, Histogram
-from vit_edge.host.quantize.observe import Activation, Calibration, Observer, Tally
+from vit_edge.host.quantize.observe import Activation, Calibration, Observer, Pixels, Tally
 from vit_edge.host.quantize.sample import RowSample
 from vit_edge.runtime.preprocess import load_pixels
 from vit_edge.spec import PreprocessSpec
@@ -71,10 +71,36 @@ class CalibrationFile:
             ) from error
 
 
+class Reader:
+    """Decodes image files; pixels that are wanted again are kept.
+
+    Args:
+        preprocess: from image to model input.
+        kept: the files whose pixels are kept.
+    """
+
+    def __init__(self, preprocess: PreprocessSpec, kept: Collection[Path] = ()) -> None:
+        self.preprocess, self.kept = preprocess, kept
+        self.pixels: dict[Path, Pixels] = {}
+
+    def __call__(self, path: Path) -> Pixels:
+        """uint8 (H, W, 3).
+
+        Raises:
+            ImageError: the image cannot be read.
+        """
+        pixels = self.pixels.get(path)
+        if pixels is None:
+            pixels = load_pixels(path, self.preprocess)
+            if path in self.kept:
+                self.pixels[path] = pixels
+        return pixels
+
+
 def calibrate(
     observer: Observer,
     images: Sequence[Path],
-    preprocess: PreprocessSpec,
+    read: Reader,
     folder: Path | None,
     progress: Callable[[int, int], None],
 ) -> dict[str, Activation]:
@@ -83,7 +109,7 @@ def calibrate(
     Args:
         observer: of the float model.
         images: the files.
-        preprocess: from image to model input.
+        read: decodes them.
         folder: where calibrations are kept; None: nowhere.
         progress: called after each image with (done, count).
 
@@ -92,13 +118,13 @@ def calibrate(
         ModelError: an activation is not finite.
         UsageError: the folder cannot be written.
     """
-    kept = None if folder is None else CalibrationFile(folder, key_of(observer, images, preprocess))
+    kept = None if folder is None else CalibrationFile(folder, key_of(observer, images, read.preprocess))
     calibration = Calibration() if kept is None else kept.load()
     start = calibration.done
     if start:
         progress(start, len(images))
     for path in images[start:]:
-        observer.add(calibration, load_pixels(path, preprocess))
+        observer.add(calibration, read(path))
         progress(calibration.done, len(images))
         if kept is not None and (calibration.done % SAVE_EVERY == 0 or calibration.done == len(images)):
             kept.save(calibration)

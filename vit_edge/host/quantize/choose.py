@@ -6,9 +6,9 @@ are noise powers of the logits and add up; that they do is checked on the finish
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from vit_edge.host.quantize.types import Form
+from vit_edge.host.quantize.types import Form, Goal
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,6 +26,34 @@ class Choice:
 
     name: str
     options: tuple[Option, ...]
+    weights: bool = False  # holds weights, which take four times the space where it is float
+
+
+@dataclasses.dataclass(frozen=True)
+class Upgrade:
+    """A layer that is not in its cheapest form."""
+
+    name: str
+    added: float  # milliseconds against the cheapest form
+    worth: float  # damage removed per millisecond
+
+
+def allowed(layers: Sequence[Choice], goal: Goal) -> list[Choice]:
+    """The layers with only the options that a goal allows.
+
+    A layer with weights may be float where the goal says so, or where each other form of it alone does more
+    damage than all layers together may.
+    """
+    return [dataclasses.replace(layer, options=_allowed(layer, goal)) for layer in layers]
+
+
+def _allowed(layer: Choice, goal: Goal) -> tuple[Option, ...]:
+    others = [option for option in layer.options if option.form is not Form.FLOAT]
+    others = [option for option in others if goal.row_scales or option.form is not Form.ROW]
+    hopeless = all(option.damage > goal.damage for option in others)
+    floats_allowed = hopeless or goal.float_layers or not layer.weights
+    floats = [option for option in layer.options if option.form is Form.FLOAT]
+    return (*others, *(floats if floats_allowed else ()))
 
 
 def choose(layers: Sequence[Choice], budget: float) -> dict[str, Option]:
@@ -48,6 +76,16 @@ def choose(layers: Sequence[Choice], budget: float) -> dict[str, Option]:
         _, name, option = max(upgrades, key=lambda upgrade: upgrade[0])
         taken[name] = option
     return taken
+
+
+def upgrades(layers: Sequence[Choice], taken: Mapping[str, Option]) -> list[Upgrade]:
+    """The layers that are not in their cheapest form, the most worthy upgrade first."""
+    found = []
+    for layer in layers:
+        first, now = cheapest(layer), taken[layer.name]
+        if now != first:
+            found.append(Upgrade(layer.name, now.cost - first.cost, _worth(first, now)))
+    return sorted(found, key=lambda upgrade: -upgrade.worth)
 
 
 def cheapest(layer: Choice) -> Option:

@@ -8,18 +8,21 @@ histogram and sample exactly, sums to the last bits of float64, whose order of a
 
 import dataclasses
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
 import onnxruntime
 
 from vit_edge.errors import ModelError
+from vit_edge.host.lower.embed import Normalisation
 from vit_edge.host.lower.model import LowerSettings, lower_taps
 from vit_edge.host.lower.plan import FLOAT
 from vit_edge.host.quantize.histogram import Histogram
 from vit_edge.host.quantize.sample import RowSample
 from vit_edge.host.rewrite.canonical import Canonical
+from vit_edge.host.rewrite.composites import ATTENTION, LINEAR, composites
+from vit_edge.spec import InputForm, PreprocessSpec
 
 Float64 = npt.NDArray[np.float64]
 Float32 = npt.NDArray[np.float32]
@@ -175,32 +178,20 @@ class Observer:
         calibration.done += 1
 
 
-def observe(
-    canonical: Canonical,
-    settings: LowerSettings,
-    taps: Sequence[str],
-    images: Iterable[Pixels],
-    count: int,
-    progress: Callable[[int, int], None],
-) -> dict[str, Activation]:
-    """Run the float model over `images` and collect every tap.
-
-    Args:
-        canonical: the model.
-        settings: as for `Observer`.
-        taps: as for `Observer`.
-        images: uint8 (H, W, 3) each; consumed once.
-        count: how many there are.
-        progress: called after each image with (done, count).
+def observer_of(canonical: Canonical, preprocess: PreprocessSpec) -> Observer:
+    """Watches, in the float model, everything that quantization needs to know.
 
     Raises:
-        ModelError: an activation is not finite.
+        ModelError: the model has no linear layer.
     """
-    observer, calibration = Observer(canonical, settings, taps), Calibration()
-    for pixels in images:
-        observer.add(calibration, pixels)
-        progress(calibration.done, count)
-    return calibration.finished()
+    graph = canonical.model.graph
+    linears = [str(node.name) for node in composites(graph, LINEAR)]
+    if not linears:
+        raise ModelError(f"{canonical.name}: has no linear layer to quantize")
+    operands = [f"{node.name}.{letter}" for node in composites(graph, ATTENTION) for letter in "qkvp"]
+    mean, std = np.asarray(preprocess.mean, np.float32), np.asarray(preprocess.std, np.float32)
+    lowering = LowerSettings(1, InputForm.PIXELS, Normalisation(mean, std))
+    return Observer(canonical, lowering, [*linears, *operands])
 
 
 def _is_operand(tap: str) -> bool:

@@ -17,6 +17,21 @@ class Preset(enum.Enum):
     ACCURATE = "accurate"
     BALANCED = "balanced"
     FAST = "fast"
+    STATIC = "static"  # plain static quantization: every layer has one range, nothing is chosen
+
+
+@dataclasses.dataclass(frozen=True)
+class Goal:
+    """What the choice of forms aims at, and which forms it may choose."""
+
+    target_db: float  # signal to quantization noise of the logits, on calibration images
+    float_layers: bool = False  # a float layer takes four times the space of an INT8 one
+    row_scales: bool = True  # not every execution provider runs one scale per row fast
+
+    @property
+    def damage(self) -> float:
+        """The same as noise power over signal power."""
+        return float(10 ** (-self.target_db / 10))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,6 +41,7 @@ class QuantizeSettings:
     preset: Preset = Preset.BALANCED
     images: int = 128  # calibration images used at most, evenly spread over those given
     cache: Path | None = None  # folder in which calibrations are kept: interrupted passes go on, others reuse
+    saturating: bool = False  # also a plan for CPUs that add pairs of products in int16
 
     def __post_init__(self) -> None:
         """Refuse a calibration without images."""
@@ -63,6 +79,16 @@ class LayerDecision:
 
 
 @dataclasses.dataclass(frozen=True)
+class Narrowed:
+    """One operand that could have saturated with eight bits."""
+
+    name: str  # of the layer; of an attention with .keys or .values
+    columns: int  # that got fewer steps; keys and values have one scale for all
+    of: int
+    steps: int  # on either side of zero, of the narrowest column; 127 are eight bits, 63 seven
+
+
+@dataclasses.dataclass(frozen=True)
 class Quantization:
     """A finished quantization: ready to be lowered and recorded."""
 
@@ -70,3 +96,6 @@ class Quantization:
     layers: tuple[LayerDecision, ...]
     recipe: dict[str, Any]  # plain JSON: preset, images used, methods; goes into the manifest
     session_options: dict[str, str]  # onnxruntime config entries that the INT8 file runs best with
+    goal: Goal | None = None  # what the forms were chosen for; None where nothing was chosen
+    narrow: QuantPlan | None = None  # another for CPUs that add pairs of products in int16, if asked for
+    narrowed: tuple[Narrowed, ...] | None = None  # where that is the plan: what it has fewer steps in
