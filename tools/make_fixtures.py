@@ -139,6 +139,36 @@ def unrunnable_model() -> onnx.ModelProto:
     return model(float_input("batch"), nodes=nodes)
 
 
+def embedder_model(
+    batch: int | str = "batch",
+    shapes: Mapping[str, list[int | str]] | None = None,
+    metadata: Mapping[str, str] = METADATA,
+) -> onnx.ModelProto:
+    """pixel_values -> embeddings: the patches of `body`, their mean, and their maximum for a class token."""
+    dim, side = len(weights()["patch"]), SIDE // PATCH
+    stated: Mapping[str, list[int | str]] = shapes or {
+        "cls_embedding": [dim],
+        "pooled_embedding": [dim],
+        "patch_features": [side, side, dim],
+    }
+    nodes = [
+        *body()[:2],
+        helper.make_node("GlobalMaxPool", ["active"], ["largest"]),
+        helper.make_node("Flatten", ["largest"], ["cls_embedding"]),
+        helper.make_node("GlobalAveragePool", ["active"], ["mean"]),
+        helper.make_node("Flatten", ["mean"], ["pooled_embedding"]),
+        helper.make_node("Transpose", ["active"], ["patch_features"], perm=[0, 2, 3, 1]),
+    ]
+    result = model(
+        float_input(batch), nodes=nodes, constants={"patch": weights()["patch"]}, metadata=metadata
+    )
+    del result.graph.output[:]
+    result.graph.output.extend(
+        value(name, TensorProto.FLOAT, [batch, *shape]) for name, shape in stated.items()
+    )
+    return result
+
+
 def renamed(image: str, output: str) -> onnx.ModelProto:
     result = model(float_input("batch"))
     result.graph.input[0].name = result.graph.node[0].input[0] = image
@@ -160,6 +190,20 @@ def fixtures() -> dict[str, onnx.ModelProto]:
         ),
         "plain.onnx": model(image, metadata={}),
         "no_labels.onnx": model(image, metadata={"vit_edge.preprocess": METADATA["vit_edge.preprocess"]}),
+        "embedder.onnx": embedder_model(),
+        "embedder_fixed4.onnx": embedder_model(batch=4),
+        "embedder_without_cls.onnx": embedder_model(
+            shapes={"pooled_embedding": [6], "patch_features": [2, 2, 6]}
+        ),
+        "embedder_plain.onnx": embedder_model(metadata={}),
+        "bad_embedder_open.onnx": embedder_model(
+            shapes={"pooled_embedding": [6], "patch_features": ["rows", 2, 6]}
+        ),
+        "bad_embedder_dim.onnx": embedder_model(
+            shapes={"pooled_embedding": [5], "patch_features": [2, 2, 6]}
+        ),
+        "bad_embedder_rank.onnx": embedder_model(shapes={"pooled_embedding": [6], "patch_features": [4, 6]}),
+        "bad_embedder_outputs.onnx": embedder_model(shapes={"pooled_embedding": [6]}),
         "bad_external.onnx": external_model(),
         "bad_foreign.onnx": foreign_model(in_subgraph=False),
         "bad_foreign_subgraph.onnx": foreign_model(in_subgraph=True),

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ from PIL import Image
 from vit_edge import __version__
 from vit_edge.cli import console, main
 from vit_edge.runtime import classifier
+from vit_edge.targets import list_targets
 
 ROOT = Path(__file__).resolve().parents[2]
 TINY = ROOT / "tests" / "data" / "dynamic.onnx"  # classes ant, bee and cat, images of 8x8
@@ -31,6 +33,7 @@ COMPARE_KEYS = [
     "verdict",
     "images_needed",
     "worst_classes",
+    "evidence",
 ]
 BENCH_KEYS = [
     "path",
@@ -174,7 +177,45 @@ def test_bench_writes_exactly_the_stable_keys(tmp_path: Path, capsys: Output) ->
 def test_targets_lists_every_target(capsys: Output) -> None:
     assert main(["targets"]) == 0
     out = capsys.readouterr().out
-    assert [name for name in ("cpu (", "cpu-arm64 (", "cpu-x86-vnni (") if name not in out] == []
+    assert [name for name in list_targets() if f"\n{name} " not in out] == []
+    assert "\nNot here, because:\n" in out
+    assert "pip install" in out
+    assert "--target auto takes " in out
+
+
+def test_targets_shows_one_in_full(capsys: Output) -> None:
+    assert main(["targets", "cpu-x86-avx2"]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("cpu-x86-avx2 (x86-64 with AVX2): ")
+    assert "uint8" in out
+    assert "onnxruntime" in out
+
+
+def test_targets_in_json_say_what_is_available_and_why_not(capsys: Output) -> None:
+    assert main(["targets", "--json"]) == 0
+    found = {entry["name"]: entry for entry in json.loads(capsys.readouterr().out)}
+    assert set(found) == set(list_targets())
+    assert (found["cpu"]["available"], found["cpu"]["reasons"]) == (True, [])
+    assert found["wasm"]["available"] is False
+    assert found["wasm"]["reasons"]
+    assert found["cpu"]["verification"][0]["state"] == "verified"
+
+
+def test_a_target_of_ones_own_is_shown_and_a_bad_one_refused(tmp_path: Path, capsys: Output) -> None:
+    board = tmp_path / "camera.toml"
+    own = 'title = "Camera"\ndescription = "Ours."\n[[verification]]\nstate = "unverified"\nwhat = "New."\n'
+    board.write_text(f'inherits = "cpu"\n{own}')
+    assert main(["targets", str(board)]) == 0
+    assert capsys.readouterr().out.startswith("camera (Camera): Ours.")
+    board.write_text(f'inherits = "cpu"\ncolour = 1\n{own}')
+    assert main(["targets", str(board)]) == 2
+    assert "unknown key 'colour'" in capsys.readouterr().err
+
+
+def test_quantize_for_auto_says_what_it_took_and_why(images: Path, tmp_path: Path, capsys: Output) -> None:
+    words = ["quantize", str(DIGITS), "--calib", str(images), "--calib-images", "2", "--preset", "fast"]
+    assert main([*words, "--target", "auto", "-o", str(tmp_path / "q.onnx")]) == 0
+    assert re.search(r"^target [\w-]+: the best that fits ", capsys.readouterr().out, re.MULTILINE)
 
 
 def test_export_optimize_and_inspect_work_on_each_others_files(tmp_path: Path, capsys: Output) -> None:

@@ -1,9 +1,11 @@
 """Reading a model file: one read, hashed, checked, and refused before onnxruntime sees it.
 
 The contract of a model file: self-contained ONNX (no external data, no operator domain that stock
-onnxruntime lacks); one input, `pixel_values` float32 (N, 3, H, W) or `pixels` uint8 (N, H, W, 3); an output
-`logits` float32 (N, C). Labels, preprocessing and session options travel in its metadata_props, as JSON
-under the keys below.
+onnxruntime lacks); one input, `pixel_values` float32 (N, 3, H, W) or `pixels` uint8 (N, H, W, 3). A
+classifier has an output `logits` float32 (N, C). An embedder has `pooled_embedding` float32 (N, D) and
+`patch_features` float32 (N, rows, columns, D) instead and, where a class token stands for the whole image,
+`cls_embedding` float32 (N, D). Labels, preprocessing and session options travel in its metadata_props, as
+JSON under the keys below.
 """
 
 import dataclasses
@@ -15,7 +17,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from vit_edge import fields
-from vit_edge.bundle import MODEL_ROLES, Role, is_bundle, read_bundle
+from vit_edge.bundle import EMBEDDER_ROLES, MODEL_ROLES, Role, is_bundle, read_bundle
 from vit_edge.errors import BundleError, ModelError
 from vit_edge.runtime.onnx_header import FLOAT, UINT8, OnnxHeader, TensorInfo, read_header
 from vit_edge.spec import InputForm, PreprocessSpec, session_options
@@ -23,6 +25,11 @@ from vit_edge.spec import InputForm, PreprocessSpec, session_options
 LABELS_KEY = "vit_edge.labels"  # JSON list of strings, one per class
 PREPROCESS_KEY = "vit_edge.preprocess"  # JSON, PreprocessSpec.to_json()
 SESSION_OPTIONS_KEY = "vit_edge.session_options"  # JSON object of spec.SESSION_OPTIONS entries
+
+LOGITS = "logits"
+CLS_EMBEDDING = "cls_embedding"
+POOLED_EMBEDDING = "pooled_embedding"
+PATCH_FEATURES = "patch_features"
 
 T = TypeVar("T")
 
@@ -32,6 +39,16 @@ _MAX_BYTES = 2**31 - 1  # protobuf's own limit
 _MAX_BATCH = 1024
 _MAX_SIDE = 4096  # pixels
 _MAX_CLASSES = 1_000_000
+_MAX_DIM = 65_536
+
+
+@dataclasses.dataclass(frozen=True)
+class Features:
+    """What an embedder gives for one image."""
+
+    dim: int  # D, the length of every embedding
+    grid: tuple[int, int]  # patches (rows, columns)
+    has_cls: bool  # whether cls_embedding is among the outputs
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,7 +65,17 @@ class ModelFile:
     form: InputForm
     batch: int | None  # None: any
     size: tuple[int, int] | None  # pixels (height, width); None where the file leaves it open
-    classes: int | None  # None where the file leaves it open
+    classes: int | None  # None where the file leaves it open, and of an embedder
+    features: Features | None = None  # of an embedder; None of a classifier
+
+    @property
+    def outputs(self) -> dict[str, tuple[int | None, ...]]:
+        """Name of each output that the contract knows -> its shape for one image, None where left open."""
+        if self.features is None:
+            return {LOGITS: (self.classes,)}
+        dim, grid = self.features.dim, self.features.grid
+        vectors = [CLS_EMBEDDING, POOLED_EMBEDDING] if self.features.has_cls else [POOLED_EMBEDDING]
+        return {**dict.fromkeys(vectors, (dim,)), PATCH_FEATURES: (*grid, dim)}
 
 
 def read_model(path: str | os.PathLike[str], role: Role | str | None = None) -> ModelFile:
@@ -75,24 +102,22 @@ def _read_from_bundle(folder: Path, role: Role | str | None) -> ModelFile:
     if not is_bundle(folder):
         raise ModelError(f"{folder} is a folder without vit_edge.json; give an ONNX file or a bundle")
     bundle = read_bundle(folder)
-    wanted = _as_role(role)
+    wanted = next((each for each in MODEL_ROLES + EMBEDDER_ROLES if role in (each, each.value)), None)
     if wanted is None:
         name = bundle.manifest.default_model if role is None else str(role)
     else:
         names = bundle.with_role(wanted)
         if len(names) != 1:
             raise BundleError(
-                f"{folder} has {len(names)} models of role {wanted.value}; name one of {bundle.models()}"
+                f"{folder} has {len(names)} models of role {wanted.value}; "
+                f"name one of {bundle.models() + bundle.embedders()}"
             )
         name = names[0]
     data = bundle.read(name)
-    if name not in bundle.models():
-        raise BundleError(f"{folder / name} is no model; models are {bundle.models()}")
+    models = bundle.models() + bundle.embedders()
+    if name not in models:
+        raise BundleError(f"{folder / name} is no model; models are {models}")
     return _model_file(folder / name, data, bundle.manifest.preprocess)
-
-
-def _as_role(role: Role | str | None) -> Role | None:
-    return next((each for each in MODEL_ROLES if role in (each, each.value)), None)
 
 
 def _read_file(path: Path) -> bytes:
@@ -103,7 +128,7 @@ def _read_file(path: Path) -> bytes:
         if status.st_size > _MAX_BYTES:
             raise ModelError(f"{path} is larger than 2 GiB, which ONNX cannot hold in one file")
         with path.open("rb") as file:
-            data = file.read(_MAX_BYTES + 1)
+            data = file.read(status.st_size)  # Python sets aside as much memory as it is asked to read
     except FileNotFoundError:
         raise ModelError(f"{path} does not exist; give an ONNX file or a bundle folder") from None
     except OSError as error:
@@ -121,7 +146,7 @@ def _model_file(path: Path, data: bytes, preprocess: PreprocessSpec | None) -> M
     try:
         _check_self_contained(header)
         form, batch, size = _check_input(header)
-        classes = _check_output(header)
+        classes, features = _check_outputs(header)
         model = ModelFile(
             path=path,
             data=data,
@@ -134,6 +159,7 @@ def _model_file(path: Path, data: bytes, preprocess: PreprocessSpec | None) -> M
             batch=batch,
             size=size,
             classes=classes,
+            features=features,
         )
         _check_agreement(model)
     except ValueError as error:
@@ -144,6 +170,11 @@ def _model_file(path: Path, data: bytes, preprocess: PreprocessSpec | None) -> M
 def _check_self_contained(header: OnnxHeader) -> None:
     if header.external_data:
         raise ValueError("keeps weights in another file (external data); save it as one file")
+    if any(operator == "EPContext" for _, operator in header.foreign_operators):
+        raise ValueError(
+            "holds a part that is compiled for one device (EPContext), which cannot be checked; "
+            "use the portable model, it is compiled where it runs"
+        )
     foreign = sorted(
         f"{domain}::{op}" for domain, op in header.foreign_operators if domain not in OPERATOR_DOMAINS
     )
@@ -173,17 +204,48 @@ def _check_input(header: OnnxHeader) -> tuple[InputForm, int | None, tuple[int, 
     return form, batch, None if height is None or width is None else (height, width)
 
 
-def _check_output(header: OnnxHeader) -> int | None:
-    outputs = [info for info in header.outputs if info.name == "logits"]
-    if len(outputs) != 1:
-        raise ValueError(
-            f"has the outputs {[info.name for info in header.outputs][:8]}; one must be named logits"
-        )
-    _check_tensor(outputs[0], FLOAT, "float32 (N, classes)", 2)
-    batch, classes = outputs[0].dims or ()
+def _check_outputs(header: OnnxHeader) -> tuple[int | None, Features | None]:
+    """(number of classes, None) of a classifier, (None, features) of an embedder."""
+    names = [info.name for info in header.outputs]
+    outputs = {info.name: info for info in header.outputs}
+    if len(outputs) != len(names):
+        raise ValueError(f"has two outputs of one name among {names[:8]}; export it again")
+    if LOGITS in outputs:
+        return _check_logits(outputs[LOGITS]), None
+    if POOLED_EMBEDDING in outputs and PATCH_FEATURES in outputs:
+        return None, _check_features(outputs)
+    raise ValueError(
+        f"has the outputs {names[:8]}; one must be named {LOGITS}, or of an embedder two must be named "
+        f"{POOLED_EMBEDDING} and {PATCH_FEATURES}"
+    )
+
+
+def _check_logits(info: TensorInfo) -> int | None:
+    _check_tensor(info, FLOAT, "float32 (N, classes)", 2)
+    batch, classes = info.dims or ()
     _check_range(batch, _MAX_BATCH, "batch size of logits")
     _check_range(classes, _MAX_CLASSES, "number of classes")
     return classes
+
+
+def _check_features(outputs: Mapping[str, TensorInfo]) -> Features:
+    grid_info = outputs[PATCH_FEATURES]
+    _check_tensor(grid_info, FLOAT, "float32 (N, rows, columns, dim)", 4)
+    batch, rows, columns, dim = grid_info.dims or ()
+    if rows is None or columns is None or dim is None:
+        raise ValueError(f"leaves the shape of {PATCH_FEATURES} open; export it with a fixed image size")
+    _check_range(batch, _MAX_BATCH, f"batch size of {PATCH_FEATURES}")
+    for count, what in ((rows, "patch rows"), (columns, "patch columns")):
+        _check_range(count, _MAX_SIDE, f"number of {what}")
+    _check_range(dim, _MAX_DIM, "embedding dimension")
+    for name in (CLS_EMBEDDING, POOLED_EMBEDDING):
+        if name in outputs:
+            _check_tensor(outputs[name], FLOAT, f"float32 (N, {dim})", 2)
+            if (outputs[name].dims or ())[1] != dim:
+                raise ValueError(
+                    f"has {name} of another dimension than {PATCH_FEATURES} ({dim}); export it again"
+                )
+    return Features(dim, (rows, columns), CLS_EMBEDDING in outputs)
 
 
 def _check_tensor(info: TensorInfo, elem_type: int, expected: str, rank: int) -> None:

@@ -1,0 +1,101 @@
+"""`embed`: the embeddings of images, for another program to work on."""
+
+import argparse
+import dataclasses
+import io
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from vit_edge.cli import arguments
+from vit_edge.cli.arguments import Commands
+from vit_edge.cli.console import check_file, one_line, write_bytes
+from vit_edge.errors import ImageError, UsageError
+from vit_edge.runtime.embedder import Embedder, Embedding, Floats
+from vit_edge.runtime.preprocess import Decoding
+
+KINDS = tuple(field.name for field in dataclasses.fields(Embedding))
+
+_VALUES_SHOWN = 4
+
+
+def add(commands: Commands) -> None:
+    """Declare the command."""
+    parser = commands.add_parser("embed", help="the embeddings of images")
+    parser.add_argument("model", metavar="BUNDLE", help="bundle built with --embedder, or ONNX file")
+    parser.add_argument("images", metavar="IMAGE", nargs="+")
+    parser.add_argument(
+        "--kind",
+        action="append",
+        choices=KINDS,
+        dest="kinds",
+        help="class token, mean of the patch tokens, or grid of patch tokens; may be repeated "
+        "(default: all that the model has)",
+    )
+    parser.add_argument(
+        "-o",
+        "--out",
+        type=Path,
+        metavar="FILE.npz",
+        help="write arrays: images (N,), cls (N, D), pooled (N, D), patches (N, rows, columns, D)",
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON object per image and line")
+    parser.add_argument(
+        "--exact", action="store_true", help="reduce large images exactly as in training, which takes longer"
+    )
+    arguments.add_session(parser)
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """`vit-edge embed`; a bad image is reported, the rest goes on, and the status is 2."""
+    check_file("--out", args.out)
+    decoding = Decoding.EXACT if args.exact else Decoding.FAST
+    embed = Embedder(args.model, args.provider, args.threads, decoding)
+    kinds = _kinds(embed, args)
+    kept: dict[str, list[Floats]] = {kind: [] for kind in kinds}
+    names, refused = [], 0
+    for image, answer in zip(args.images, embed.batch(args.images), strict=True):
+        if isinstance(answer, ImageError):
+            refused += 1
+            print(f"vit-edge: error: {one_line(str(answer))}", file=sys.stderr)
+            if args.json:
+                print(json.dumps({"image": image, "error": str(answer)}))
+            continue
+        found = {kind: getattr(answer, kind) for kind in kinds}
+        if args.json:
+            print(json.dumps({"image": image} | {kind: values.tolist() for kind, values in found.items()}))
+        elif args.out is None:
+            print("\n".join([one_line(image), *(_shown(kind, values) for kind, values in found.items())]))
+        if args.out is not None:
+            names.append(image)
+            for kind, values in found.items():
+                kept[kind].append(values)
+    if names:
+        _write(args.out, names, kept)
+    return 2 if refused else 0
+
+
+def _kinds(embed: Embedder, args: argparse.Namespace) -> tuple[str, ...]:
+    """What is asked for, in a fixed order."""
+    if embed.has_cls:
+        return tuple(kind for kind in KINDS if kind in (args.kinds or KINDS))
+    if "cls" in (args.kinds or ()):
+        raise UsageError(f"{args.model} has no CLS embedding; its kinds are pooled and patches")
+    return tuple(kind for kind in KINDS[1:] if kind in (args.kinds or KINDS))
+
+
+def _shown(kind: str, values: Floats) -> str:
+    """Shape and first values."""
+    first = " ".join(f"{value:.4f}" for value in values.reshape(-1)[:_VALUES_SHOWN])
+    return f"  {kind} {values.shape}: {first} ..."
+
+
+def _write(path: Path, names: Sequence[str], kept: dict[str, list[Floats]]) -> None:
+    stream = io.BytesIO()
+    np.savez(stream, images=np.asarray(names), **{kind: np.stack(rows) for kind, rows in kept.items()})  # type: ignore[arg-type]
+    write_bytes("--out", path, stream.getvalue())
+    print(f"{path}: {len(names)} images, {', '.join(kept)}", file=sys.stderr)

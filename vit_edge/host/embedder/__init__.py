@@ -1,0 +1,1 @@
+"""Embedders: the classifier's own graph, ending in embeddings instead of logits."""

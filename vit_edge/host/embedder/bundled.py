@@ -1,0 +1,63 @@
+"""The embedders of a bundle, and what its manifest says about them."""
+
+import dataclasses
+from typing import Any
+
+from vit_edge.host.embedder.files import FloatEmbedder, embedding_fidelity, int8_embedder
+from vit_edge.host.onnx_io import to_bytes
+from vit_edge.host.optimize import natural_pixels
+from vit_edge.host.pipeline import PORTABLE_TARGET
+from vit_edge.host.quantize.search import Search
+from vit_edge.host.quantize.types import Quantization
+from vit_edge.host.sources import Source
+from vit_edge.manifest import Role
+from vit_edge.runtime.images import ImageSet
+from vit_edge.targets import load_target
+
+FLOAT_EMBEDDER = "onnx/embedder.onnx"
+QUANTIZED_EMBEDDER = "onnx/embedder_quantized.onnx"
+FIDELITY_IMAGES = 64  # each has hundreds of patches, so more would change little
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class BundledEmbedders:
+    """What a bundle holds beside its classifiers; nothing where no embedder is wanted."""
+
+    files: dict[str, tuple[bytes, Role]] = dataclasses.field(default_factory=dict)
+    record: dict[str, Any] = dataclasses.field(default_factory=dict)  # goes into manifest.quantization
+
+
+def bundled_embedders(
+    plain: FloatEmbedder | None,
+    search: Search,
+    quantization: Quantization | None,
+    source: Source,
+    check: ImageSet,
+) -> BundledEmbedders:
+    """The float embedder, the portable INT8 one, and how close the second is to the first.
+
+    Args:
+        plain: the float embedder; None where none is wanted.
+        search: what is known about the classifier.
+        quantization: of the INT8 classifier in the bundle; where it holds none, it holds no INT8 embedder.
+        source: what all come from.
+        check: images on some of which the two are compared.
+    """
+    if plain is None:
+        return BundledEmbedders()
+    files = {FLOAT_EMBEDDER: (to_bytes(plain.model, FLOAT_EMBEDDER), Role.EMBEDDER_FLOAT)}
+    record: dict[str, Any] = {"images": 0, "outputs": {}, "layers": []}
+    if quantization is not None:
+        portable = load_target(PORTABLE_TARGET)
+        model, taken = int8_embedder(plain.features, search, quantization, source, portable)
+        chosen = check.limited(FIDELITY_IMAGES)
+        close = embedding_fidelity(
+            plain.model, model, list(natural_pixels(chosen.paths, source.preprocess, len(chosen)))
+        )
+        files[QUANTIZED_EMBEDDER] = to_bytes(model, QUANTIZED_EMBEDDER), Role.EMBEDDER
+        record = {
+            "images": len(chosen),
+            "outputs": {name: figures.to_json() for name, figures in close.items()},
+            "layers": [layer.to_json() for layer in taken.layers],
+        }
+    return BundledEmbedders(files, {"embedder": record})

@@ -1,0 +1,177 @@
+"""Embedders as files: float and INT8, checked against the classifier that they come from."""
+
+import dataclasses
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import onnx
+
+from vit_edge.host.embedder.graph import FeatureGraph, feature_graph
+from vit_edge.host.embedder.quantize import quantize_embedder
+from vit_edge.host.export import export
+from vit_edge.host.lower.model import OUTPUT, lower
+from vit_edge.host.onnx_io import check_output, finish, read_stamp, save_onnx
+from vit_edge.host.optimize import PORTABLE, FileForm
+from vit_edge.host.parity import REWRITE_TOLERANCE, Parity, check_parity, random_images, runner
+from vit_edge.host.pipeline import (
+    PORTABLE_TARGET,
+    QuantizeFileSettings,
+    Written,
+    check_target,
+    for_target,
+    image_size,
+    quantized,
+    settings_for,
+    stamp_of,
+)
+from vit_edge.host.quantize.observe import Pixels
+from vit_edge.host.quantize.search import Search
+from vit_edge.host.quantize.types import Progress, Quantization
+from vit_edge.host.rewrite.canonical import Canonical, canonicalise
+from vit_edge.host.sources import Source
+from vit_edge.runtime.images import list_images
+from vit_edge.runtime.model import read_model
+from vit_edge.runtime.session import Session, SessionSettings
+from vit_edge.spec import TargetSpec
+from vit_edge.targets import load_target
+from vit_edge.verify.fidelity import Fidelity, fidelity
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class FloatEmbedder:
+    """A float32 embedder, made before the classifier's graph is folded for quantization."""
+
+    features: FeatureGraph
+    model: onnx.ModelProto  # finished
+    parity: Parity  # of the logits that the classifier's head makes of the embeddings
+
+
+def float_embedder(
+    original: onnx.ModelProto, canonical: Canonical, source: Source, form: FileForm = PORTABLE
+) -> FloatEmbedder:
+    """The float32 embedder of a classifier.
+
+    Args:
+        original: the graph that `canonical` was made from.
+        canonical: from `canonicalise`, not folded.
+        source: what both come from.
+        form: batch and input of the file.
+
+    Raises:
+        ContractError: the model has no grid of patches.
+        ParityError: the head on these embeddings gives other logits than the original.
+    """
+    features, name = feature_graph(canonical), canonical.name
+    settings = form.lowering(source.preprocess)
+    with_head = lower(features.canonical, dataclasses.replace(settings, outputs=(*features.outputs, OUTPUT)))
+    parity = check_parity(
+        runner(original, name),
+        runner(with_head, f"the embedder of {name}", OUTPUT),
+        random_images(*image_size(canonical)),
+        REWRITE_TOLERANCE,
+        f"the embedder of {name} differs from the classifier",
+    )
+    model = lower(features.canonical, dataclasses.replace(settings, outputs=features.outputs))
+    return FloatEmbedder(features, finish(model, dataclasses.replace(stamp_of(source), labels=None)), parity)
+
+
+def int8_embedder(
+    plain: FeatureGraph, search: Search, quantization: Quantization, source: Source, target: TargetSpec
+) -> tuple[onnx.ModelProto, Quantization]:
+    """The finished INT8 embedder for one target, and how it is quantized.
+
+    Args:
+        plain: the embedder's graph, made before `search` folded the classifier's.
+        search: what is known about the classifier.
+        quantization: of the classifier.
+        source: what the classifier comes from.
+        target: for which device.
+    """
+    folded = feature_graph(search.canonical, plain.norm)
+    found = quantize_embedder(folded, search, for_target(quantization, target), source.preprocess)
+    taken = for_target(found, target)
+    made = quantized(folded.canonical, taken, target, source, folded.outputs)
+    return finish(made, dataclasses.replace(read_stamp(made, source.name), labels=None)), taken
+
+
+def embedding_fidelity(
+    reference: onnx.ModelProto, other: onnx.ModelProto, images: Sequence[Pixels]
+) -> dict[str, Fidelity]:
+    """How close an INT8 embedder is to the float one, by output, as the device's runtime runs them.
+
+    Args:
+        reference: a finished float embedder.
+        other: a finished INT8 embedder of the same model.
+        images: uint8 (H, W, 3) each.
+    """
+    made = []
+    with tempfile.TemporaryDirectory(prefix="vit-edge-") as folder:
+        for index, model in enumerate((reference, other)):
+            path = Path(folder, f"{index}.onnx")
+            save_onnx(model, path)
+            session = Session(read_model(path), SessionSettings("cpu"))
+            rows = [session.outputs(pixels[None]) for pixels in images]
+            made.append({name: np.concatenate([row[name] for row in rows]) for name in rows[0]})
+    return {name: fidelity(values, made[1][name]) for name, values in made[0].items()}
+
+
+@dataclasses.dataclass(frozen=True)
+class WrittenEmbedder:
+    """An embedder file that was written."""
+
+    written: Written
+    outputs: Mapping[str, tuple[int | None, ...]]  # name -> shape for one image
+    fidelity: Mapping[str, Fidelity] = dataclasses.field(default_factory=dict)  # of INT8, by output
+
+
+def export_embedder(source: Source, out: str | os.PathLike[str], batch: int | None = None) -> WrittenEmbedder:
+    """Write the float32 embedder of a source.
+
+    Args:
+        source: from `resolve`; a classifier.
+        out: the file.
+        batch: a fixed batch size, or None for a dynamic one.
+
+    Raises:
+        ContractError: the source is no canonical ViT, and so has no grid of patches.
+        VitEdgeError: as in `export` and `save_onnx`.
+    """
+    form = FileForm(batch)
+    check_output(out)
+    original, _ = export(source)
+    canonical = canonicalise(original, source.name)
+    made = float_embedder(original, canonical, source, form)
+    written = Written(Path(out), save_onnx(made.model, out), made.parity, canonical)
+    return WrittenEmbedder(written, read_model(out).outputs)
+
+
+def quantize_embedder_file(
+    source: Source,
+    out: str | os.PathLike[str],
+    settings: QuantizeFileSettings,
+    progress: Progress | None = None,
+) -> WrittenEmbedder:
+    """Quantize a source and write its INT8 embedder for one target.
+
+    Its fidelity is measured on some of the calibration images.
+
+    Raises:
+        ContractError: the source is no canonical ViT, and so has no grid of patches.
+        VitEdgeError: as in `quantize_model`.
+    """
+    target = settings.target or load_target(PORTABLE_TARGET)
+    check_target(target)
+    check_output(out)
+    original, _ = export(source)
+    canonical = canonicalise(original, source.name)
+    plain = float_embedder(original, canonical, source)
+    paths = list_images(settings.calibration).paths
+    wanted = settings_for(settings.quantize, [target])
+    search = Search(canonical, paths, source.preprocess, wanted, progress)
+    model, taken = int8_embedder(plain.features, search, search.first(), source, target)
+    close = embedding_fidelity(plain.model, model, search.probe.images)
+    written = Written(Path(out), save_onnx(model, out), None, canonical, taken)
+    return WrittenEmbedder(written, read_model(out).outputs, close)

@@ -1,0 +1,251 @@
+"""From the canonical graph of a classifier to that of its embedder, exact in float32.
+
+A classifier computes its last block only for the tokens that its head reads. Here all tokens go through it,
+and the outputs are, for one image:
+
+    cls_embedding (1, D)                  the class token behind the final LayerNormalization; only where the
+                                          head reads that token by itself
+    pooled_embedding (1, D)               the mean of the patch tokens behind the final LayerNormalization
+    patch_features (1, rows, columns, D)  the patch tokens behind the final LayerNormalization, row by row;
+                                          prefix tokens (class, distillation, registers) are left out
+
+Where a model normalises the mean of its tokens instead of the tokens (`fc_norm` of timm), patch_features are
+the tokens as they leave the last block, and pooled_embedding is their normalised mean. Where it has no final
+normalization, nothing is normalised.
+"""
+
+import dataclasses
+import enum
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+
+from vit_edge.errors import ContractError
+from vit_edge.host.lower.model import patches_of
+from vit_edge.host.rewrite.canonical import Canonical
+from vit_edge.host.rewrite.composites import DOMAIN, EMBED, MEAN, SELECT, composites, is_composite, is_op
+from vit_edge.host.rewrite.values import Array, constant_of, integer, static_shape, users
+from vit_edge.runtime.model import CLS_EMBEDDING, PATCH_FEATURES, POOLED_EMBEDDING
+
+
+class NormPlace(enum.Enum):
+    """What the final LayerNormalization acts on."""
+
+    TOKENS = "tokens"
+    MEAN = "mean"  # the mean of the tokens
+    NONE = "none"  # there is none
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class FinalNorm:
+    """The LayerNormalization between the last block and the head."""
+
+    place: NormPlace
+    constants: tuple[Array, ...] = ()  # scale (D,), and bias (D,) where there is one
+    attributes: Mapping[str, ir.Attr] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True)
+class FeatureGraph:
+    """The graph of an embedder."""
+
+    canonical: Canonical  # its outputs are the embeddings, and behind them the logits of the classifier
+    outputs: tuple[str, ...]  # names of the embeddings
+    norm: FinalNorm
+    last_block: str  # "blocks.11"
+    pruned: bool  # whether the classifier computes the last block for few tokens only
+
+
+def feature_graph(canonical: Canonical, norm: FinalNorm | None = None) -> FeatureGraph:
+    """The embedder's graph; the classifier's is left unchanged.
+
+    Args:
+        canonical: from `canonicalise`.
+        norm: the final normalization, where quantization has folded that of `canonical` into the head.
+
+    Raises:
+        ContractError: the model has no grid of patches, or several final normalizations.
+    """
+    found = canonical.description
+    if found is None:
+        raise ContractError(
+            f"{canonical.name} has no patch grid to give embeddings of, as it is no canonical ViT "
+            f"({canonical.refusal})"
+        )
+    model = canonical.model.clone()
+    last = f"blocks.{found.depth - 1}"
+    builder = _Builder(model.graph, canonical.name)
+    stream, pruned = builder.whole_stream(f"{last}.add2")
+    norm = norm or builder.final_norm(stream)
+    embeddings = builder.embeddings(stream, norm)
+    model.graph.outputs[:] = [*embeddings.values(), *model.graph.outputs]
+    return FeatureGraph(dataclasses.replace(canonical, model=model), tuple(embeddings), norm, last, pruned)
+
+
+class _Builder:
+    """Works on one graph, in place."""
+
+    def __init__(self, graph: ir.Graph, name: str) -> None:
+        self.graph, self.name = graph, name
+        self.embed = next(composites(graph, EMBED))
+        self.patches = patches_of(self.embed)
+
+    def whole_stream(self, last_node: str) -> tuple[ir.Value, bool]:
+        """What the last block gives for every token, and whether it gave fewer before.
+
+        The head goes on to read the rows that it has read.
+        """
+        last = next(node for node in self.graph if node.name == last_node)
+        stream = last.outputs[0]
+        above = _ancestors(last)
+        selections = [node for node in above if is_composite(node, SELECT)]
+        if not selections:
+            return stream, False
+        ranges = {(integer(node, "start"), integer(node, "stop")) for node in selections}
+        if len(ranges) > 1:
+            raise ContractError(f"{self.name}: its last block computes several ranges of tokens, {ranges}")
+        start, stop = ranges.pop()
+        for selection in selections:
+            selection.outputs[0].replace_all_uses_with(_made(selection.inputs[0]))
+        self.graph.remove(selections, safe=True)
+        for node in above:
+            for output in node.outputs:
+                shape = static_shape(output)
+                if shape is not None and len(shape) == 2 and shape[0] == stop - start:
+                    output.shape = ir.Shape([self.tokens, shape[1]])
+        readers = users(stream)
+        read = self.select(stream, start, stop, after=last)
+        for reader in readers:
+            for position, value in enumerate(reader.inputs):
+                if value is stream:
+                    reader.replace_input_with(position, read)
+        return stream, True
+
+    def final_norm(self, stream: ir.Value) -> FinalNorm:
+        """What normalises the tokens, or else their mean."""
+        means = [node for value in _rows_of(stream) for node in users(value) if is_composite(node, MEAN)]
+        for place, sources in (
+            (NormPlace.TOKENS, list(_rows_of(stream))),
+            (NormPlace.MEAN, [node.outputs[0] for node in means]),
+        ):
+            norms = [node for value in sources for node in users(value) if is_op(node, "LayerNormalization")]
+            found = [FinalNorm(place, _constants(node), node.attributes) for node in norms]
+            if any(not _equal(found[0], other) for other in found[1:]):
+                raise ContractError(
+                    f"{self.name} has no embedding of its patches: its head normalises the tokens in "
+                    f"{len(found)} different ways"
+                )
+            if found:
+                return found[0]
+        return FinalNorm(NormPlace.NONE)
+
+    def embeddings(self, stream: ir.Value, norm: FinalNorm) -> dict[str, ir.Value]:
+        """Output name -> value; what is for one image (1, D) or (1, rows, columns, D)."""
+        prefix, dim, grid = self.patches.prefix, self.patches.dim, (self.patches.rows, self.patches.columns)
+        has_cls = prefix > 0 and (0, 1) in _read_ranges(stream, 0, self.tokens)
+        tokens = self.normalised(stream, norm) if norm.place is NormPlace.TOKENS else stream
+        made = {}
+        if has_cls:
+            made[CLS_EMBEDDING] = self.select(tokens, 0, 1)
+        patches = self.select(tokens, prefix, self.tokens) if prefix else tokens
+        pooled = self.node(MEAN, [patches], (1, dim), domain=DOMAIN)
+        made[POOLED_EMBEDDING] = self.normalised(pooled, norm) if norm.place is NormPlace.MEAN else pooled
+        shape = self.constant(np.asarray([-1, *grid, dim], np.int64), f"{PATCH_FEATURES}.shape")
+        made[PATCH_FEATURES] = self.node("Reshape", [patches, shape], (1, *grid, dim))
+        return made
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of one image, prefix included."""
+        return self.patches.prefix + self.patches.count
+
+    def normalised(self, value: ir.Value, norm: FinalNorm) -> ir.Value:
+        constants = [self.constant(array, f"features.norm.{i}") for i, array in enumerate(norm.constants)]
+        shape = static_shape(value) or ()
+        return self.node("LayerNormalization", [value, *constants], shape, attributes=norm.attributes)
+
+    def select(self, value: ir.Value, start: int, stop: int, after: ir.Node | None = None) -> ir.Value:
+        bounds = {"start": ir.AttrInt64("start", start), "stop": ir.AttrInt64("stop", stop)}
+        shape = (stop - start, self.patches.dim)
+        return self.node(SELECT, [value], shape, domain=DOMAIN, attributes=bounds, after=after)
+
+    def node(
+        self,
+        op_type: str,
+        inputs: Sequence[ir.Value],
+        shape: Sequence[int],
+        *,
+        domain: str = "",
+        attributes: Mapping[str, ir.Attr] | None = None,
+        after: ir.Node | None = None,
+    ) -> ir.Value:
+        """The float32 output of a new node, which stands last in the graph or behind another."""
+        name = f"features.{op_type}"
+        output = ir.Value(name=name, shape=ir.Shape(list(shape)), type=ir.TensorType(ir.DataType.FLOAT))
+        given: Any = (attributes or {}).values()
+        node = ir.Node(domain, op_type, inputs, given, outputs=[output], name=name)
+        if after is None:
+            self.graph.append(node)
+        else:
+            self.graph.insert_after(after, node)
+        return output
+
+    def constant(self, array: Array, name: str) -> ir.Value:
+        value = ir.Value(name=name, const_value=ir.tensor(array, name=name))
+        value.shape, value.dtype = ir.Shape(array.shape), ir.DataType.from_numpy(array.dtype)
+        self.graph.register_initializer(value)
+        return value
+
+
+def _ancestors(node: ir.Node) -> list[ir.Node]:
+    """The node and everything that it depends on."""
+    reached: dict[ir.Node, None] = {node: None}
+    pending = [node]
+    while pending:
+        for value in pending.pop().inputs:
+            maker = None if value is None else value.producer()
+            if maker is not None and maker not in reached:
+                reached[maker] = None
+                pending.append(maker)
+    return list(reached)
+
+
+def _rows_of(value: ir.Value) -> Iterator[ir.Value]:
+    """The value, and whatever is selected from it."""
+    yield value
+    for node in users(value):
+        if is_composite(node, SELECT):
+            yield from _rows_of(node.outputs[0])
+
+
+def _read_ranges(value: ir.Value, start: int, stop: int) -> set[tuple[int, int]]:
+    """The ranges of tokens that the head reads; `value` holds those from start to stop."""
+    ranges: set[tuple[int, int]] = set()
+    for node in users(value):
+        if is_composite(node, SELECT):
+            first = start + integer(node, "start")
+            ranges |= _read_ranges(node.outputs[0], first, start + integer(node, "stop"))
+        elif is_op(node, "LayerNormalization"):
+            ranges |= _read_ranges(node.outputs[0], start, stop)
+        else:
+            ranges.add((start, stop))
+    return ranges
+
+
+def _constants(norm: ir.Node) -> tuple[Array, ...]:
+    arrays = (constant_of(value) for value in norm.inputs[1:])
+    return tuple(array for array in arrays if array is not None)
+
+
+def _equal(one: FinalNorm, other: FinalNorm) -> bool:
+    return len(one.constants) == len(other.constants) and all(
+        np.array_equal(a, b) for a, b in zip(one.constants, other.constants, strict=True)
+    )
+
+
+def _made(value: ir.Value | None) -> ir.Value:
+    if value is None:
+        raise ValueError("a selection has no input")
+    return value

@@ -1,0 +1,156 @@
+"""The INT8 form of an embedder, from what quantizing the classifier has found out.
+
+All blocks but the last are quantized exactly as in the classifier. The last one is another: the classifier
+may compute it for the class token alone, whose values are no measure of those of the patches. Its layers are
+calibrated again, on every token, and get the fastest forms with which they add no more noise to the
+embeddings than the blocks before them do on average.
+"""
+
+import dataclasses
+from collections.abc import Callable
+
+import numpy as np
+
+from vit_edge.host.embedder.graph import FeatureGraph
+from vit_edge.host.lower.model import lower
+from vit_edge.host.lower.plan import FLOAT, QuantPlan
+from vit_edge.host.quantize.cache import Reader, calibrate
+from vit_edge.host.quantize.choose import Choice, Option, allowed, choose
+from vit_edge.host.quantize.narrow import narrowed_plans
+from vit_edge.host.quantize.observe import Float32, Observer, load
+from vit_edge.host.quantize.plans import GELU, LayerPlans, plan_layers
+from vit_edge.host.quantize.probe import decibels
+from vit_edge.host.quantize.search import Search
+from vit_edge.host.quantize.types import Form, Goal, LayerDecision, Quantization
+from vit_edge.host.rewrite.composites import ATTENTION, LINEAR, composites
+from vit_edge.spec import PreprocessSpec
+
+STATIC_ONLY = Goal(target_db=0.0, row_scales=False)  # of a classifier for which nothing was chosen
+
+
+def quantize_embedder(
+    features: FeatureGraph, search: Search, quantization: Quantization, preprocess: PreprocessSpec
+) -> Quantization:
+    """The quantization of an embedder.
+
+    Args:
+        features: of the model that `search` has folded.
+        search: what is known about the classifier.
+        quantization: of the classifier.
+        preprocess: from image to model input.
+
+    Raises:
+        ImageError: a calibration image cannot be read.
+        UsageError: the cache folder cannot be written.
+    """
+    again = f"{features.last_block}." if features.pruned else None
+
+    def stays(name: str) -> bool:
+        return name.startswith("blocks.") and (again is None or not name.startswith(again))
+
+    plan = _restricted(quantization.plan, stays)
+    layers = tuple(layer for layer in quantization.layers if stays(layer.name) or layer.name == GELU)
+    if again is not None:
+        block = _LastBlock(features, search, preprocess)
+        plan, decisions = block.added_to(plan, quantization)
+        layers += decisions
+    return dataclasses.replace(quantization, plan=plan, layers=layers)
+
+
+class FeatureProbe:
+    """What a plan does to the embeddings of a few images.
+
+    Args:
+        features: the embedder.
+        search: lends the form of the file and the images.
+    """
+
+    def __init__(self, features: FeatureGraph, search: Search) -> None:
+        self.features, self.images = features, search.probe.images
+        self.settings = dataclasses.replace(search.lowering, outputs=features.outputs)
+        self.reference = self.embeddings(FLOAT)
+
+    def damage(self, plan: QuantPlan) -> float:
+        """Noise power over signal power, the mean over the outputs."""
+        pairs = zip(self.embeddings(plan), self.reference, strict=True)
+        return float(np.mean([np.square(a - b).sum() / np.square(b).sum() for a, b in pairs]))
+
+    def embeddings(self, plan: QuantPlan) -> list[Float32]:
+        """Each output of the embedder with this plan, for all images."""
+        model = lower(self.features.canonical, self.settings, plan, check=False)
+        session, name = load(model.SerializeToString()), self.settings.form.value
+        rows = [session.run(None, {name: pixels[None]}) for pixels in self.images]
+        return [np.concatenate(output).astype(np.float64) for output in zip(*rows, strict=True)]
+
+
+class _LastBlock:
+    """The block that the classifier computes for few tokens only."""
+
+    def __init__(self, features: FeatureGraph, search: Search, preprocess: PreprocessSpec) -> None:
+        self.features, self.search = features, search
+        self.graph = features.canonical.model.graph
+        mine = f"{features.last_block}."
+        self.linears, self.attentions = (
+            {name: node for node in composites(self.graph, kind) if (name := str(node.name)).startswith(mine)}
+            for kind in (LINEAR, ATTENTION)
+        )
+        self.preprocess = preprocess
+
+    def added_to(
+        self, plan: QuantPlan, quantization: Quantization
+    ) -> tuple[QuantPlan, tuple[LayerDecision, ...]]:
+        """The plan of the blocks before with this one's, and what was decided about it."""
+        plans = self.plans(narrow=quantization.narrowed is not None)
+        goal = quantization.goal or STATIC_ONLY
+        probe = FeatureProbe(self.features, self.search)
+        before = int(self.features.last_block.removeprefix("blocks."))
+        budget = probe.damage(plan) / before if before else goal.damage
+        taken = choose(allowed(self.choices(plans, probe), goal), budget)
+        own = plans.chosen({name: option.form for name, option in taken.items()})
+        decisions = tuple(_decision(name, option, plans) for name, option in taken.items())
+        whole = dataclasses.replace(
+            plan, linears={**plan.linears, **own.linears}, attentions={**plan.attentions, **own.attentions}
+        )
+        return whole, decisions
+
+    def plans(self, *, narrow: bool) -> LayerPlans:
+        """Every form of every layer, calibrated on all tokens; narrow for CPUs that add pairs in int16."""
+        operands = [f"{name}.{letter}" for name in self.attentions for letter in "qkvp"]
+        observer = Observer(self.features.canonical, self.search.lowering, [*self.linears, *operands])
+        read, tell = Reader(self.preprocess), self.search.step
+        seen = calibrate(
+            observer, self.search.images, read, self.search.settings.cache, tell("calibrate the embedder")
+        )
+        plans = plan_layers(self.graph, self.linears, self.attentions, seen, None, tell("round its weights"))
+        return narrowed_plans(plans, self.graph, seen, None) if narrow else plans
+
+    def choices(self, plans: LayerPlans, probe: FeatureProbe) -> list[Choice]:
+        """Every form of every layer with the damage that it does alone, and its cost."""
+        made = []
+        for name, forms in plans.linears.items():
+            cost = self.search.costs.of_linear(self.linears[name])
+            options = [Option(f, probe.damage(QuantPlan({name: p})), cost[f]) for f, p in forms.items()]
+            made.append(Choice(name, (*options, Option(Form.FLOAT, 0.0, cost[Form.FLOAT])), weights=True))
+        for name, cores in plans.attentions.items():
+            cost = self.search.costs.of_attention(self.attentions[name])
+            options = [
+                Option(f, probe.damage(QuantPlan(attentions={name: c})), cost[f]) for f, c in cores.items()
+            ]
+            made.append(Choice(name, (*options, Option(Form.FLOAT, 0.0, cost[Form.FLOAT]))))
+        return made
+
+
+def _decision(name: str, taken: Option, plans: LayerPlans) -> LayerDecision:
+    alone = "no quantization noise"
+    if taken.form is not Form.FLOAT:
+        alone = f"{decibels(taken.damage):.1f} dB in the embeddings where it alone is quantized"
+    return LayerDecision(name, taken.form, None, f"{alone}, {taken.cost:.3f} ms", plans.methods.get(name))
+
+
+def _restricted(plan: QuantPlan, stays: Callable[[str], bool]) -> QuantPlan:
+    """The plan of some layers only."""
+    return dataclasses.replace(
+        plan,
+        linears={name: layer for name, layer in plan.linears.items() if stays(name)},
+        attentions={name: core for name, core in plan.attentions.items() if stays(name)},
+    )
