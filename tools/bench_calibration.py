@@ -52,15 +52,15 @@ def in_own_process(source: str, count: int) -> int:
 def measured(source: str, folder: Path) -> int:
     """Run the pass here and say the peak so far."""
     from vit_edge.host.export import export
-    from vit_edge.host.quantize.cache import calibrate
-    from vit_edge.host.quantize.quantize import observer_of
+    from vit_edge.host.quantize.cache import Reader, calibrate
+    from vit_edge.host.quantize.observe import observer_of
     from vit_edge.host.rewrite.canonical import canonicalise
     from vit_edge.host.sources import SourceOptions, resolve
 
     resolved = resolve(source, SourceOptions())
     canonical = canonicalise(export(resolved)[0], source)
     observer = observer_of(canonical, resolved.preprocess)
-    calibrate(observer, sorted(folder.iterdir()), resolved.preprocess, None, nothing)
+    calibrate(observer, sorted(folder.iterdir()), Reader(resolved.preprocess), None, nothing)
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 

@@ -26,7 +26,7 @@ from tools.peers import openvino_tools
 from tools.peers.measure import Contender, all_logits, all_times, onnx_contender
 from tools.peers.onnxruntime_tools import FILE, Calibration, onnxruntime_models
 from tools.peers.ours import presets
-from tools.peers.report import Measured, markdown, rows
+from tools.peers.report import Measured, markdown, rounded, rows
 from tools.peers.workshop import Made, Workshop, basis_of, package_digest
 from vit_edge.errors import UsageError, VitEdgeError
 from vit_edge.host.proof import BuildImages, choose_images
@@ -121,7 +121,7 @@ def _nncf(exported: Path, calibration: Calibration, workshop: Workshop) -> list[
     size = sum((place / name).stat().st_size for name in openvino_tools.FILES)
     contenders: list[Contender] = []
     for name, precision in ((openvino_tools.NAME, None), (f"{openvino_tools.NAME}, float32", "f32")):
-        engine = openvino_tools.OpenVino(place, precision)
+        engine = openvino_tools.OpenVino(place / openvino_tools.FILES[0], precision)
         if all(engine.precision != other.info["inference_precision"] for other in contenders):
             said = info | {"engine": "OpenVINO", "inference_precision": engine.precision}
             contenders.append(Contender(name, engine, InputForm.PIXEL_VALUES, size, said))
@@ -181,17 +181,6 @@ def _tell(done: int, total: int) -> None:
 def _check_output(path: Path) -> None:
     if path.is_dir() or not path.parent.is_dir():
         raise UsageError(f"{path} cannot be written: name a JSON file in a folder that exists")
-
-
-def rounded(value: Any) -> Any:
-    """Plain JSON with its numbers to four decimals, beyond which nothing here is measured."""
-    if isinstance(value, float):
-        return round(value, 4)
-    if isinstance(value, dict):
-        return {key: rounded(inner) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [rounded(inner) for inner in value]
-    return value
 
 
 def _write(path: Path, result: dict[str, Any]) -> None:

@@ -25,13 +25,19 @@ if TYPE_CHECKING:
         VitEdgeError,
     )
     from vit_edge.runtime.classifier import Classifier, Prediction
+    from vit_edge.runtime.embedder import Embedder, Embedding
     from vit_edge.runtime.model import ModelFile, read_model
+    from vit_edge.runtime.preprocess import Decoding
+    from vit_edge.runtime.selftest import SelfTest, selftest
     from vit_edge.runtime.session import Placement, Session, SessionSettings
 
 _HOME = {
     "Bundle": "bundle",
     "BundleError": "errors",
     "Classifier": "runtime.classifier",
+    "Decoding": "runtime.preprocess",
+    "Embedder": "runtime.embedder",
+    "Embedding": "runtime.embedder",
     "ImageError": "errors",
     "IntegrityError": "errors",
     "Manifest": "bundle",
@@ -40,12 +46,14 @@ _HOME = {
     "Placement": "runtime.session",
     "Prediction": "runtime.classifier",
     "ProviderError": "errors",
+    "SelfTest": "runtime.selftest",
     "Session": "runtime.session",
     "SessionSettings": "runtime.session",
     "UsageError": "errors",
     "VitEdgeError": "errors",
     "read_bundle": "bundle",
     "read_model": "runtime.model",
+    "selftest": "runtime.selftest",
     "verify_bundle": "bundle",
 }
 
@@ -53,6 +61,9 @@ __all__ = [
     "Bundle",
     "BundleError",
     "Classifier",
+    "Decoding",
+    "Embedder",
+    "Embedding",
     "ImageError",
     "IntegrityError",
     "Manifest",
@@ -61,12 +72,14 @@ __all__ = [
     "Placement",
     "Prediction",
     "ProviderError",
+    "SelfTest",
     "Session",
     "SessionSettings",
     "UsageError",
     "VitEdgeError",
     "read_bundle",
     "read_model",
+    "selftest",
     "verify_bundle",
 ]
 

@@ -11,11 +11,13 @@ files             object: relative path -> {"sha256", "size" in bytes, "role"}. 
                   inside the folder, and MUST be unique when case is ignored. A reader MUST refuse a listed
                   file that is missing, a symbolic link, hard-linked from elsewhere, or of other content.
                   Other files MAY lie in the folder; a reader MUST NOT use them.
-default_model     path of the model that runs unless another is asked for; its role is a model role.
+default_model     path of the model that runs unless another is asked for; its role is that of a classifier:
+                  float, quantized or lowered. An embedder has the role embedder (INT8) or embedder_float.
 preprocess        the resolved recipe, `PreprocessSpec.to_json()`.
 source            {"name", "sha256"} of the checkpoint.
 tools             object: tool -> version.
-quantization      object: the recipe, or null for a float-only bundle.
+quantization      object: the recipe, or null for a float-only bundle. Its "pareto" lists every model that was
+                  seen on the way, its "repair" says what was chosen of them and why.
 layers            list of objects, one per decision; each has a "name".
 accuracy          object with a "verdict" of PASS, FAIL or UNDECIDED, or null where nothing was measured.
 latency           list of objects, each with the "machine" that it was measured on.
@@ -29,15 +31,18 @@ import dataclasses
 import hashlib
 import json
 import os
+import re
 import secrets
 import shutil
 import stat
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
 from vit_edge import fields
 from vit_edge.errors import BundleError, IntegrityError
 from vit_edge.manifest import (
+    EMBEDDER_ROLES,
     FORMAT_VERSION,
     MANIFEST,
     MODEL_ROLES,
@@ -48,6 +53,7 @@ from vit_edge.manifest import (
 )
 
 __all__ = [
+    "EMBEDDER_ROLES",
     "FORMAT_VERSION",
     "MANIFEST",
     "MODEL_ROLES",
@@ -59,11 +65,13 @@ __all__ = [
     "check_replaceable",
     "is_bundle",
     "read_bundle",
+    "read_manifest",
     "verify_bundle",
     "write_bundle",
 ]
 
 _MAX_MANIFEST = 16 * 2**20
+_STALE = 3600  # seconds after which a draft is what a killed run left behind; to write one takes far less
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,7 +91,8 @@ class Bundle:
         entry = self.manifest.files.get(name)
         if entry is None:
             raise BundleError(
-                f"{self.path}: {name!r} is not listed in {MANIFEST}; listed models are {self.models()}"
+                f"{self.path}: {name!r} is not listed in {MANIFEST}; "
+                f"listed models are {self.models() + self.embedders()}"
             )
         data = _read_inside(self.path, name, entry.size)
         if len(data) != entry.size or hashlib.sha256(data).hexdigest() != entry.sha256:
@@ -94,8 +103,14 @@ class Bundle:
         return data
 
     def models(self) -> list[str]:
-        """The paths of all model files."""
+        """The paths of all classifiers."""
         return [name for name, entry in self.manifest.files.items() if entry.role in MODEL_ROLES]
+
+    def embedders(self) -> list[str]:
+        """The paths of all embedders, first the one of the precision that the bundle runs by default."""
+        runs_float = self.manifest.files[self.manifest.default_model].role is Role.FLOAT
+        roles = reversed(EMBEDDER_ROLES) if runs_float else EMBEDDER_ROLES
+        return [name for role in roles for name in self.with_role(role)]
 
     def with_role(self, role: Role) -> list[str]:
         """The paths of all files of one role."""
@@ -113,6 +128,18 @@ def read_bundle(path: str | os.PathLike[str]) -> Bundle:
     Raises:
         BundleError: no bundle, a malformed manifest, or a listed file that is missing or a link.
     """
+    bundle = read_manifest(path)
+    for name in bundle.manifest.files:
+        os.close(_open_inside(bundle.path, name))
+    return bundle
+
+
+def read_manifest(path: str | os.PathLike[str]) -> Bundle:
+    """Read the manifest of a bundle alone; for one who wants to know of every damaged file, not of the first.
+
+    Raises:
+        BundleError: no bundle, or a malformed manifest.
+    """
     root = Path(path)
     if not root.is_dir():
         raise BundleError(f"{root} is no folder; give the folder that holds {MANIFEST}")
@@ -123,8 +150,6 @@ def read_bundle(path: str | os.PathLike[str]) -> Bundle:
         manifest = Manifest.from_json(fields.parse_json(data, "the manifest"))
     except ValueError as error:
         raise BundleError(f"{root / MANIFEST}: {error}") from None
-    for name in manifest.files:
-        os.close(_open_inside(root, name))
     return Bundle(root, manifest)
 
 
@@ -173,6 +198,7 @@ def write_bundle(path: str | os.PathLike[str], files: Mapping[str, bytes], manif
         raise BundleError(f"{target} cannot be written ({error.strerror})") from error
     finally:
         shutil.rmtree(draft, ignore_errors=True)
+    _sweep(target)
     return Bundle(target, manifest)
 
 
@@ -197,9 +223,12 @@ def _open_inside(root: Path, name: str) -> int:
 
 
 def _read_inside(root: Path, name: str, size: int) -> bytes:
-    """At most size + 1 bytes, so that a grown file is noticed without being read whole."""
+    """At most size + 1 bytes, so that a grown file is noticed without being read whole.
+
+    Python sets aside as much memory as it is asked to read: a manifest that speaks of gigabytes gets none.
+    """
     with os.fdopen(_open_inside(root, name), "rb") as file:
-        return file.read(size + 1)
+        return file.read(min(size, os.fstat(file.fileno()).st_size) + 1)
 
 
 def _check_described(files: Mapping[str, bytes], manifest: Manifest) -> None:
@@ -254,3 +283,12 @@ def _swap(draft: Path, target: Path) -> None:
             old.rename(target)
         raise
     shutil.rmtree(old, ignore_errors=True)
+
+
+def _sweep(target: Path) -> None:
+    """Remove what runs that were killed while they wrote this bundle have left beside it."""
+    pattern = re.compile(re.escape(f".{target.name}.") + r"[0-9a-f]{8}\.(tmp|old)")
+    with contextlib.suppress(OSError):
+        for path in target.parent.iterdir():
+            if pattern.fullmatch(path.name) and time.time() - path.stat().st_mtime > _STALE:
+                shutil.rmtree(path, ignore_errors=True)

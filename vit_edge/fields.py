@@ -5,24 +5,50 @@ file and turns it into its own error.
 """
 
 import json
-import math
+import reprlib
+import sys
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeGuard
+
+MAX_DEPTH = 32  # of lists and objects within one another; what we write has 6
+
+_short = reprlib.Repr()
+_short.maxlevel, _short.maxlist, _short.maxdict = 3, 4, 4
+_short.maxstring = _short.maxlong = _short.maxother = 80
 
 
 def parse_json(data: bytes | str, where: str) -> Any:
-    """Parse JSON; refuses duplicate keys, NaN and Infinity, text that is not UTF-8 and absurd nesting.
+    """Parse JSON; refuses duplicate keys, numbers that are not finite, text that is not UTF-8, deep nesting.
 
     Raises:
         ValueError: the text is not such JSON; the message starts with `where`.
     """
     try:
         text = data.decode("utf-8") if isinstance(data, bytes) else data
-        return json.loads(text, object_pairs_hook=_unique_keys, parse_constant=_refuse_constant)
+        value = json.loads(
+            text, object_pairs_hook=_unique_keys, parse_float=_finite, parse_constant=_refuse_constant
+        )
     except RecursionError:
         raise ValueError(f"{where} is nested too deeply") from None
     except ValueError as error:
         raise ValueError(f"{where} is not valid JSON ({error})") from None
+    if depth(value) > MAX_DEPTH:
+        raise ValueError(f"{where} is nested too deeply")
+    return value
+
+
+def shown(raw: object) -> str:
+    """A foreign value for use in a message: its repr, cut to a readable length."""
+    return _short.repr(raw)
+
+
+def depth(value: object) -> int:
+    """How many lists and objects lie within one another; without recursion, as the value may be hostile."""
+    levels, layer = 0, [value]
+    while layer := [each for each in layer if isinstance(each, dict | list)]:
+        levels += 1
+        layer = [inner for each in layer for inner in (each.values() if isinstance(each, dict) else each)]
+    return levels
 
 
 def exact_keys(
@@ -36,7 +62,7 @@ def exact_keys(
     fields = mapping(raw, where)
     unknown, missing = sorted(set(fields) - required - optional), sorted(required - set(fields))
     if unknown:
-        raise ValueError(f"{where} has the unknown key {unknown[0]!r}")
+        raise ValueError(f"{where} has the unknown key {shown(unknown[0])}")
     if missing:
         raise ValueError(f"{where} lacks the key {missing[0]!r}")
     return fields
@@ -52,7 +78,7 @@ def mapping(raw: object, where: str) -> dict[str, Any]:
 def string(raw: object, where: str) -> str:
     """A non-empty string."""
     if not isinstance(raw, str) or not raw:
-        raise ValueError(f"{where} must be a non-empty string, got {raw!r}")
+        raise ValueError(f"{where} must be a non-empty string, got {shown(raw)}")
     return raw
 
 
@@ -71,35 +97,42 @@ def sequence(raw: object, where: str) -> list[Any]:
 def boolean(raw: object, where: str) -> bool:
     """True or false, not 0 or 1."""
     if not isinstance(raw, bool):
-        raise ValueError(f"{where} must be true or false, got {raw!r}")
+        raise ValueError(f"{where} must be true or false, got {shown(raw)}")
     return raw
 
 
 def integer(raw: object, where: str, least: int, most: int) -> int:
     """An integer within [least, most]."""
     if isinstance(raw, bool) or not isinstance(raw, int) or not least <= raw <= most:
-        raise ValueError(f"{where} must be an integer from {least} to {most}, got {raw!r}")
+        raise ValueError(f"{where} must be an integer from {least} to {most}, got {shown(raw)}")
     return raw
 
 
 def number(raw: object, where: str) -> float:
     """A finite number."""
-    if isinstance(raw, bool) or not isinstance(raw, int | float) or not math.isfinite(raw):
-        raise ValueError(f"{where} must be a finite number, got {raw!r}")
+    if not is_finite(raw):
+        raise ValueError(f"{where} must be a finite number, got {shown(raw)}")
     return float(raw)
+
+
+def is_finite(raw: object) -> TypeGuard[int | float]:
+    """Whether it is a number that a float can hold; True and False are none."""
+    if isinstance(raw, bool) or not isinstance(raw, int | float):
+        return False
+    return abs(raw) <= sys.float_info.max  # math.isfinite overflows on a large int
 
 
 def choice(raw: object, where: str, choices: tuple[Any, ...]) -> Any:
     """One of the literal choices."""
     if not any(type(raw) is type(each) and raw == each for each in choices):
-        raise ValueError(f"{where} must be one of {', '.join(map(str, choices))}, got {raw!r}")
+        raise ValueError(f"{where} must be one of {', '.join(map(str, choices))}, got {shown(raw)}")
     return raw
 
 
 def sha256(raw: object, where: str) -> str:
     """A SHA-256 as 64 lower-case hexadecimal digits."""
     if not isinstance(raw, str) or len(raw) != 64 or not set(raw) <= set("0123456789abcdef"):
-        raise ValueError(f"{where} must be 64 lower-case hexadecimal digits, got {raw!r}")
+        raise ValueError(f"{where} must be 64 lower-case hexadecimal digits, got {shown(raw)}")
     return raw
 
 
@@ -108,6 +141,13 @@ def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(result) != len(pairs):
         raise ValueError("a key occurs twice")
     return result
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not is_finite(value):
+        raise ValueError(f"{shown(text)} is too large")
+    return value
 
 
 def _refuse_constant(name: str) -> None:

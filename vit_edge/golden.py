@@ -14,6 +14,8 @@ from vit_edge.errors import BundleError
 
 EXPECTED = "golden/expected.json"
 
+_MAX_BYTES = 64 * 2**20  # three images, ten models and 20,000 classes take a quarter of it
+
 
 @dataclasses.dataclass(frozen=True)
 class GoldenCase:
@@ -38,6 +40,8 @@ def read_golden(bundle: Bundle) -> tuple[GoldenCase, ...]:
     """
     if EXPECTED not in bundle.manifest.files:
         return ()
+    if bundle.manifest.files[EXPECTED].size > _MAX_BYTES:
+        raise BundleError(f"{bundle.path / EXPECTED} is larger than {_MAX_BYTES} bytes")
     try:
         raw = fields.parse_json(bundle.read(EXPECTED), "the file")
         cases = tuple(_case(item) for item in fields.sequence(raw, "the file"))

@@ -22,12 +22,15 @@ class Role(enum.Enum):
     FLOAT = "float"  # model: float32
     QUANTIZED = "quantized"  # model: portable INT8
     LOWERED = "lowered"  # model: for one target
+    EMBEDDER_FLOAT = "embedder_float"  # embeddings instead of logits: float32
+    EMBEDDER = "embedder"  # embeddings instead of logits: portable INT8
     CONFIG = "config"
     GOLDEN = "golden"  # input or expected output of the self-test
     DOCUMENT = "document"
 
 
-MODEL_ROLES = (Role.FLOAT, Role.QUANTIZED, Role.LOWERED)
+MODEL_ROLES = (Role.FLOAT, Role.QUANTIZED, Role.LOWERED)  # classifiers, one of which runs by default
+EMBEDDER_ROLES = (Role.EMBEDDER, Role.EMBEDDER_FLOAT)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,7 +80,7 @@ class Manifest:
         _check_paths(self.files)
         entry = self.files.get(self.default_model)
         if entry is None or entry.role not in MODEL_ROLES:
-            raise ValueError(f"default_model {self.default_model!r} is no model among the files")
+            raise ValueError(f"default_model {fields.shown(self.default_model)} is no model among the files")
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON types."""
@@ -136,7 +139,7 @@ def _check_paths(paths: Mapping[str, FileEntry]) -> None:
         parts = path.split("/")
         if not _PATH.fullmatch(path) or len(path) > 200 or any(part.strip(".") == "" for part in parts):
             raise ValueError(
-                f"files has the path {path!r}, which is not a plain relative path inside the bundle"
+                f"files has the path {fields.shown(path)}, which is no plain relative path inside the bundle"
             )
         if path.casefold() in seen:
             raise ValueError(f"files has the path {path!r} twice, or uses the manifest's name")
@@ -144,7 +147,7 @@ def _check_paths(paths: Mapping[str, FileEntry]) -> None:
 
 
 def _entry(path: str, raw: object) -> FileEntry:
-    where = f"files {path!r}"
+    where = f"files {fields.shown(path)}"
     keys = fields.exact_keys(raw, frozenset({"sha256", "size", "role"}), where)
     roles = tuple(role.value for role in Role)
     return FileEntry(
@@ -155,7 +158,8 @@ def _entry(path: str, raw: object) -> FileEntry:
 
 
 def _each(raw: object, where: str, read: Any) -> dict[str, Any]:
-    return {key: read(value, f"{where} {key!r}") for key, value in fields.mapping(raw, where).items()}
+    items = fields.mapping(raw, where).items()
+    return {key: read(value, f"{where} {fields.shown(key)}") for key, value in items}
 
 
 def _share(raw: object, where: str) -> float:

@@ -134,6 +134,7 @@ SESSION_OPTIONS: Mapping[str, tuple[str, ...]] = {
     "session.intra_op.allow_spinning": ("0", "1"),
     "session.inter_op.allow_spinning": ("0", "1"),
     "session.disable_prepacking": ("0", "1"),
+    "session.disable_cpu_ep_fallback": ("0", "1"),
     "mlas.enable_gemm_fastmath_arm64_bfloat16": ("0", "1"),
 }
 

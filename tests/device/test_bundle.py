@@ -6,6 +6,8 @@ import dataclasses
 import io
 import json
 import os
+import time
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -24,6 +26,7 @@ from vit_edge.bundle import (
     Role,
     SourceRecord,
     read_bundle,
+    read_manifest,
     verify_bundle,
     write_bundle,
 )
@@ -340,6 +343,46 @@ def test_a_bundle_is_replaced_whole(bundle: Path, files: dict[str, bytes]) -> No
     assert not (bundle / "config.json").exists()
     assert list(bundle.parent.iterdir()) == [bundle]
     verify_bundle(bundle)
+
+
+@pytest.mark.parametrize("suffix", ["tmp", "old"])
+def test_what_a_killed_run_left_is_removed_once_it_is_old(
+    bundle: Path, files: dict[str, bytes], suffix: str
+) -> None:
+    drafts = {age: bundle.parent / f".bundle.0000000{index}.{suffix}" for index, age in enumerate((10, 7200))}
+    for age, draft in drafts.items():
+        (draft / "onnx").mkdir(parents=True)
+        os.utime(draft, (time.time() - age,) * 2)
+    write_bundle(bundle, files, manifest_of(files))
+    assert [draft.exists() for draft in drafts.values()] == [True, False]  # the first may still be written
+
+
+@pytest.mark.parametrize(
+    "name", [".bundle.tmp", ".bundle.mine", ".other.00000000.tmp", "bundle.00000000.tmp"]
+)
+def test_what_only_looks_like_a_draft_is_kept(bundle: Path, files: dict[str, bytes], name: str) -> None:
+    (bundle.parent / name).mkdir()
+    os.utime(bundle.parent / name, (0, 0))
+    write_bundle(bundle, files, manifest_of(files))
+    assert (bundle.parent / name).is_dir()
+
+
+def test_the_manifest_alone_can_be_read_of_a_damaged_bundle(bundle: Path) -> None:
+    (bundle / FLOAT).unlink()
+    assert FLOAT in read_manifest(bundle).manifest.files
+    with pytest.raises(BundleError, match="lacks"):
+        read_bundle(bundle)
+
+
+def test_a_manifest_that_claims_gigabytes_makes_nobody_set_them_aside(bundle: Path) -> None:
+    edit(bundle, lambda raw: raw["files"][FLOAT].update(size=2**31))
+    tracemalloc.start()
+    try:
+        with pytest.raises(IntegrityError):
+            read_bundle(bundle).read(FLOAT)
+        assert tracemalloc.get_traced_memory()[1] < 2**24
+    finally:
+        tracemalloc.stop()
 
 
 def test_parents_are_made(tmp_path: Path, files: dict[str, bytes]) -> None:

@@ -59,6 +59,7 @@ EXTERNAL_TENSOR = field(8, b"w") + field(14, 1)
     [
         pytest.param(model(field(5, EXTERNAL_TENSOR)), id="initializer"),
         pytest.param(model(field(5, field(13, b""))), id="location only"),
+        pytest.param(model(field(5, field(14, 2**32 + 1))), id="enum beyond 32 bits"),
         pytest.param(model(field(15, field(1, EXTERNAL_TENSOR))), id="sparse initializer"),
         pytest.param(model(field(1, field(5, field(5, EXTERNAL_TENSOR)))), id="attribute"),
         pytest.param(model(field(1, field(5, field(10, EXTERNAL_TENSOR)))), id="attribute list"),
@@ -101,6 +102,9 @@ def nested(depth: int) -> bytes:
         pytest.param(field(1, 10) + b"\x3a\x7f", "middle of a field", id="cut message"),
         pytest.param(field(1, 10) + b"\x3a" + varint(2**63), "middle of a field", id="huge length"),
         pytest.param(field(1, 10) + b"\x3b", "wire type 3", id="group"),
+        pytest.param(
+            model(field(2**29 + 5, b"")), "field number is out of range", id="overlong field number"
+        ),
         pytest.param(field(1, 10) + field(7, 5), "number stands", id="number for graph"),
         pytest.param(model(field(1, field(7, b"\xff\xfe"))), "not UTF-8", id="domain is not UTF-8"),
         pytest.param(nested(40), "nested more than", id="nested subgraphs"),

@@ -2,7 +2,11 @@
 
 import json
 import math
+import os
+import platform
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,7 +17,7 @@ import pytest
 from PIL import Image
 
 from tools.digits import make_folders
-from vit_edge import Classifier, read_model, verify_bundle
+from vit_edge import Classifier, read_model, selftest, verify_bundle
 from vit_edge.bundle import Role
 from vit_edge.cli import main
 from vit_edge.golden import read_golden
@@ -189,6 +193,38 @@ def test_the_golden_cases_hold_on_this_machine(built: Built) -> None:
         pixels = np.asarray(Image.open(built.bundle / case.image))[None]
         logits = Session(read_model(built.bundle, case.model)).run(pixels)[0]
         assert np.abs(logits - np.asarray(case.logits)).max() <= case.tolerance
+
+
+def test_the_self_test_passes_where_the_bundle_was_built(built: Built) -> None:
+    checks = {check.name: check for check in selftest(built.bundle, "cpu").checks}
+    assert [name for name, check in checks.items() if check.passed is False and name != "latency"] == []
+    assert sum(name.startswith("answers of") for name in checks) == 3
+
+
+@pytest.mark.skipif(
+    shutil.which("qemu-x86_64") is None or platform.machine() != "x86_64",
+    reason="needs an x86-64 machine and qemu-user, to run as a CPU without VNNI",
+)
+def test_the_self_test_finds_integers_that_saturate(built: Built) -> None:
+    """The real kernels of a CPU with AVX2 alone, whose sums of two products are cut at 16 bits."""
+    code = (
+        f"import sys; sys.path[:] = {[str(ROOT), *sys.path]!r}\n"
+        "import json; from vit_edge import selftest\n"
+        f"print(json.dumps(selftest({str(built.bundle)!r}, 'cpu').to_json()))"
+    )
+    python = os.path.realpath(sys.executable)
+    result = subprocess.run(
+        ["qemu-x86_64", "-cpu", "Haswell", python, "-c", code],  # noqa: S607
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+    assert result.returncode == 0, result.stderr[-2000:]
+    checks = {check["name"]: check["passed"] for check in json.loads(result.stdout)["checks"]}
+    assert checks["files"]
+    assert checks["answers of onnx/model.onnx"]
+    assert not checks["answers of onnx/model_quantized.onnx"]
 
 
 def test_the_integer_file_is_smaller(built: Built) -> None:

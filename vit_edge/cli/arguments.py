@@ -5,9 +5,10 @@ import dataclasses
 import math
 import re
 from pathlib import Path
-from typing import Any, ClassVar, NoReturn, Protocol, TypeVar
+from typing import Any, ClassVar, Literal, NoReturn, Protocol, TypeVar
 
 from vit_edge.errors import UsageError, VitEdgeError
+from vit_edge.runtime.providers import AUTO
 from vit_edge.runtime.session import SessionSettings
 from vit_edge.spec import Interpolation, ResizeMode
 
@@ -133,9 +134,9 @@ def add_quantize(parser: Parser) -> None:
     )
     parser.add_argument(
         "--preset",
-        choices=("accurate", "balanced", "fast"),
+        choices=("accurate", "balanced", "fast", "static"),
         default="balanced",
-        help="accuracy against speed (default: %(default)s)",
+        help="accuracy against speed; static: one range for every layer, no search (default: %(default)s)",
     )
 
 
@@ -170,7 +171,10 @@ def add_class_ids(parser: Parser) -> None:
 def add_session(parser: Parser, provider: bool = True) -> None:
     """The fields of SessionSettings."""
     parser.add_argument(
-        "--threads", type=int, metavar="N", help="threads within one operator (default: onnxruntime's)"
+        "--threads",
+        type=threads,
+        metavar="N",
+        help="threads within one operator, or auto: what is fastest here (default: onnxruntime's)",
     )
     if provider:
         parser.add_argument(
@@ -195,6 +199,16 @@ def finite(text: str) -> float:
     if not math.isfinite(value):
         raise argparse.ArgumentTypeError(f"{text!r} is not a number")
     return value
+
+
+def threads(text: str) -> int | Literal["auto"]:
+    """A number of threads, or `auto`."""
+    if text == AUTO:
+        return AUTO
+    try:
+        return int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is neither a number of threads nor auto") from None
 
 
 def size(text: str) -> tuple[int, int]:

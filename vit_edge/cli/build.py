@@ -8,10 +8,11 @@ from typing import Any
 from vit_edge.cli import arguments
 from vit_edge.cli.arguments import Commands, settings_from
 from vit_edge.cli.console import check_json, progress, table, write_json
-from vit_edge.cli.measure import percent, status_of
+from vit_edge.cli.figures import percent
+from vit_edge.cli.measure import status_of
+from vit_edge.cli.targets import target_named
 from vit_edge.manifest import Manifest
 from vit_edge.spec import Tolerance
-from vit_edge.targets import load_target
 
 
 def add(commands: Commands) -> None:
@@ -39,9 +40,21 @@ def add(commands: Commands) -> None:
         default=[],
         metavar="NAME",
         dest="targets",
-        help="one of `vit-edge targets`; may be repeated, the first is what the bundle runs by default",
+        help="one of `vit-edge targets`, a .toml file, or auto; may be repeated, the bundle runs the first",
+    )
+    parser.add_argument(
+        "--embedder",
+        action="store_true",
+        help="the bundle gives embeddings, too: onnx/embedder.onnx and its INT8 form",
     )
     arguments.add_tolerance(parser)
+    parser.add_argument(
+        "--repair",
+        choices=("auto", "never"),
+        default="auto",
+        help="where the preset's result fails: look for the fastest that passes, else run float (auto), or "
+        "keep it as it is (never)",
+    )
     arguments.add_session(parser, provider=False)
     arguments.add_source(parser)
     arguments.add_uncanonical(parser)
@@ -53,17 +66,20 @@ def run(args: argparse.Namespace) -> int:
     """`vit-edge build`."""
     check_json(args.json)
     tolerance = settings_from(args, Tolerance)
-    targets = tuple(load_target(name) for name in dict.fromkeys(args.targets))
+    targets = {target.name: target for target in map(target_named, args.targets)}
     from vit_edge.host.build import BuildSettings, build_bundle
     from vit_edge.host.quantize.types import Preset, QuantizeSettings
+    from vit_edge.host.repair import Repair
+    from vit_edge.host.report.bundled import REPORT
     from vit_edge.host.sources import SourceOptions, resolve
 
     settings = settings_from(
         args,
         BuildSettings,
-        targets=targets,
+        targets=tuple(targets.values()),
         quantize=settings_from(args, QuantizeSettings, preset=Preset(args.preset)),
         tolerance=tolerance,
+        repair=Repair(args.repair),
     )
     source = resolve(args.source, settings_from(args, SourceOptions))
     if source.labels_note:
@@ -72,6 +88,9 @@ def run(args: argparse.Namespace) -> int:
         bundle = build_bundle(source, settings, args.out, tell)
     write_json(args.json, bundle.manifest.to_json())
     print(summary(bundle.manifest))
+    print(choice(bundle.manifest))
+    if REPORT not in bundle.manifest.files:
+        print(f"note: {REPORT} is left out: what draws its charts is missing; pip install 'vit-edge[report]'")
     print(f"{bundle.path}: {_verdict(bundle.manifest.accuracy or {})}")
     return status_of((bundle.manifest.accuracy or {})["verdict"])
 
@@ -96,6 +115,32 @@ def summary(manifest: Manifest) -> str:
             ]
         )
     return table(rows)
+
+
+def choice(manifest: Manifest) -> str:
+    """What runs by default and why; where more than one quantization was seen, a row for each."""
+    recipe = manifest.quantization or {}
+    looked = recipe["repair"]
+    lines = [f"{manifest.default_model} runs by default: {looked['reason']}"]
+    if looked["integer_graph"] is not None:
+        lines.append(looked["integer_graph"]["summary"])
+    if looked["looks"] > 1:
+        rows = [["seen", "verdict", "top-1", "agreement", "against float", "size", "why"]]
+        rows += [_seen(row) for row in recipe["pareto"]]
+        lines += [table(rows), f"after the first look: {100 * looked['confidence_repaired']:g} % confidence"]
+    return "\n".join(lines)
+
+
+def _seen(row: Mapping[str, Any]) -> list[str]:
+    return [
+        row["name"],
+        row["verdict"] or "reference",
+        percent(row["top1"]),
+        percent(row["agreement"]),
+        f"{row['latency_ratio']:.2f}",
+        f"{row['size_mb']:.2f} MB",
+        f"chosen: {row['reason']}" if row["chosen"] else row["reason"],
+    ]
 
 
 def _verdict(accuracy: Mapping[str, Any]) -> str:

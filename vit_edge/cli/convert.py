@@ -1,14 +1,16 @@
 """`export`, `optimize` and `quantize`: one model file in, one out."""
 
 import argparse
+from collections.abc import Mapping
 from pathlib import Path
 
 from vit_edge.cli import arguments
 from vit_edge.cli.arguments import Commands, settings_from
 from vit_edge.cli.console import one_line, progress
+from vit_edge.cli.targets import target_named
 from vit_edge.errors import UsageError
 from vit_edge.spec import InputForm
-from vit_edge.targets import load_target
+from vit_edge.verify.fidelity import Fidelity
 
 
 def add(commands: Commands) -> None:
@@ -17,6 +19,7 @@ def add(commands: Commands) -> None:
     export.add_argument("source", metavar="SOURCE")
     _add_out(export)
     export.add_argument("--batch", type=int, metavar="N", help="fixed batch size (default: dynamic)")
+    _add_embedder(export)
     arguments.add_source(export)
     export.set_defaults(run=run_export)
 
@@ -43,8 +46,12 @@ def add(commands: Commands) -> None:
     quantize.add_argument("source", metavar="IN.onnx")
     _add_out(quantize)
     arguments.add_quantize(quantize)
+    _add_embedder(quantize)
     quantize.add_argument(
-        "--target", default="cpu", metavar="NAME", help="one of `vit-edge targets` (default: cpu)"
+        "--target",
+        default="cpu",
+        metavar="NAME",
+        help="one of `vit-edge targets`, a .toml file, or auto (default: cpu)",
     )
     arguments.add_source(quantize)
     arguments.add_uncanonical(quantize)
@@ -57,6 +64,13 @@ def run_export(args: argparse.Namespace) -> int:
     from vit_edge.host.sources import SourceOptions, resolve
 
     source = resolve(args.source, settings_from(args, SourceOptions))
+    if args.embedder:
+        from vit_edge.host.embedder.files import export_embedder
+
+        made = export_embedder(source, args.out, args.batch)
+        print(f"the classifier's head makes the same logits of it: {made.written.parity}")
+        _print_outputs(made.outputs, {})
+        return _done(made.written.path, made.written.size)
     written = export_model(source, args.out, args.batch)
     if source.labels_note:
         print(f"note: {source.labels_note}")
@@ -93,7 +107,7 @@ def run_optimize(args: argparse.Namespace) -> int:
 
 def run_quantize(args: argparse.Namespace) -> int:
     """`vit-edge quantize`."""
-    target = load_target(args.target)
+    target = target_named(args.target)
     from vit_edge.host.pipeline import QuantizeFileSettings, quantize_model
     from vit_edge.host.quantize.types import Preset, QuantizeSettings
     from vit_edge.host.sources import SourceOptions, resolve
@@ -108,11 +122,41 @@ def run_quantize(args: argparse.Namespace) -> int:
     if source.onnx_path is not None and Path(args.out).resolve() == source.onnx_path.resolve():
         raise UsageError(f"{args.out} is the model to quantize: name another file to write")
     with progress() as tell:
-        written = quantize_model(source, args.out, settings, tell)
+        if args.embedder:
+            from vit_edge.host.embedder.files import quantize_embedder_file
+
+            made = quantize_embedder_file(source, args.out, settings, tell)
+            written, outputs, fidelity = made.written, made.outputs, made.fidelity
+        else:
+            written, outputs, fidelity = quantize_model(source, args.out, settings, tell), {}, {}
     if written.quantization is not None:
         for layer in written.quantization.layers:
             print(f"{layer.name}: {layer.form.value} ({one_line(layer.reason)})")
+    _print_outputs(outputs, fidelity)
     return _done(written.path, written.size)
+
+
+def _add_embedder(parser: arguments.Parser) -> None:
+    parser.add_argument(
+        "--embedder",
+        action="store_true",
+        help="write the embedder: class token, mean and grid of the patch tokens in place of logits",
+    )
+
+
+def _print_outputs(outputs: Mapping[str, tuple[int | None, ...]], fidelity: Mapping[str, Fidelity]) -> None:
+    """The outputs of an embedder, and how close they are to those of the float model where that is known."""
+    for name, shape in outputs.items():
+        found = fidelity.get(name)
+        close = (
+            ""
+            if found is None
+            else (
+                f": cosine to float32 {found.cosine:.4f} on average, {found.least_cosine:.4f} at least, "
+                f"{found.sqnr_db:.1f} dB"
+            )
+        )
+        print(f"{name} (N, {', '.join(map(str, shape))}){close}")
 
 
 def _add_out(parser: arguments.Parser) -> None:

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from vit_edge import __version__
-from vit_edge.cli import build, classify, convert, inspect, measure, targets
+from vit_edge.cli import build, classify, convert, embed, inspect, measure, selftest, targets
 from vit_edge.cli.arguments import EXIT_STATUS, CommandParser, Parser
 from vit_edge.cli.console import one_line
 from vit_edge.errors import MissingExtraError, VitEdgeError
@@ -61,7 +61,9 @@ def parser() -> Parser:
     convert.add(commands)
     measure.add(commands)
     classify.add(commands)
+    embed.add(commands)
     inspect.add(commands)
+    selftest.add(commands)
     targets.add(commands)
     return whole
 

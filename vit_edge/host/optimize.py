@@ -12,10 +12,19 @@ import onnx
 from vit_edge.errors import DatasetError, ImageError, UsageError
 from vit_edge.host.lower.embed import Normalisation
 from vit_edge.host.lower.model import LowerSettings, lower
-from vit_edge.host.parity import REWRITE_TOLERANCE, Images, Parity, Run, check_parity, random_images, runner
+from vit_edge.host.parity import (
+    HALF_TOLERANCE,
+    REWRITE_TOLERANCE,
+    Images,
+    Parity,
+    Run,
+    check_parity,
+    random_images,
+    runner,
+)
 from vit_edge.host.rewrite.canonical import Canonical
 from vit_edge.runtime.preprocess import load_pixels, normalize
-from vit_edge.spec import ActivationType, Batch, InputForm, PreprocessSpec, TargetSpec
+from vit_edge.spec import ActivationType, Batch, FloatType, GraphStyle, InputForm, PreprocessSpec, TargetSpec
 
 NATURAL_IMAGES = 4  # of those given, on which parity is checked beside the random ones
 
@@ -33,6 +42,9 @@ class FileForm:
     batch: int | None = None  # None: dynamic
     form: InputForm = InputForm.PIXEL_VALUES
     activations: ActivationType = ActivationType.UINT8
+    symmetric: bool = False  # every activation range centred on zero
+    style: GraphStyle = GraphStyle.KERNELS
+    float_type: FloatType = FloatType.FLOAT32  # of what is not INT8
 
     def __post_init__(self) -> None:
         """Refuse a batch that no file can have."""
@@ -43,11 +55,26 @@ class FileForm:
     def of(cls, target: TargetSpec) -> "FileForm":
         """What a target asks for; a fixed batch is one image."""
         batch = 1 if target.batch is Batch.FIXED else None
-        return cls(batch, target.input_form, target.activation_type)
+        return cls(
+            batch,
+            target.input_form,
+            target.activation_type,
+            target.symmetric_activations,
+            target.graph_style,
+            target.float_type,
+        )
 
     def lowering(self, preprocess: PreprocessSpec | None) -> LowerSettings:
         """The same, in the words of the lowering."""
-        return LowerSettings(self.batch, self.form, normalisation_of(preprocess), self.activations)
+        return LowerSettings(
+            self.batch,
+            self.form,
+            normalisation_of(preprocess),
+            self.activations,
+            symmetric=self.symmetric,
+            style=self.style,
+            float_type=self.float_type,
+        )
 
 
 PORTABLE = FileForm()
@@ -108,7 +135,8 @@ def optimized(
     model = lower(canonical, form.lowering(images.preprocess))
     reference = runner(original, canonical.name)
     other = runner(model, f"the optimized {canonical.name}")
-    parity = check_parity(*_comparable(reference, other, form, images), REWRITE_TOLERANCE, _step(canonical))
+    share = HALF_TOLERANCE if form.float_type is FloatType.FLOAT16 else REWRITE_TOLERANCE
+    parity = check_parity(*_comparable(reference, other, form, images), share, _step(canonical))
     return model, parity
 
 

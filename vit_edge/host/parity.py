@@ -20,6 +20,7 @@ Run = Callable[[Images], Floats]  # to logits (N, C)
 # onnxruntime's; a rewrite stays within one runtime and only reorders float32 arithmetic.
 EXPORT_TOLERANCE = 1e-3
 REWRITE_TOLERANCE = 1e-4
+HALF_TOLERANCE = 1e-2  # float16 keeps 11 bits; ViT-Tiny stays within 1.2e-3
 
 RANDOM_IMAGES = 3  # run one by one and as a batch
 _LOG_ERRORS = 3  # onnxruntime's severity
@@ -74,14 +75,19 @@ def check_parity(reference: Run, other: Run, images: Images, share: float, what:
     return parity
 
 
-def runner(model: onnx.ModelProto, name: str) -> Run:
-    """Run an image classifier in onnxruntime on the CPU, whatever its batch size and input name.
+def runner(model: onnx.ModelProto, name: str, output: str | None = None) -> Run:
+    """Run a model of images in onnxruntime on the CPU, whatever its batch size and input name.
+
+    Args:
+        model: with one input.
+        name: how errors call it.
+        output: which output to return; the first by default.
 
     Raises:
         ModelError: onnxruntime refuses the model or fails on it.
     """
     session = _session(model, name)
-    image, output = session.get_inputs()[0], session.get_outputs()[0].name
+    image, output = session.get_inputs()[0], output or session.get_outputs()[0].name
     fixed = image.shape[0] if isinstance(image.shape[0], int) else None
 
     def run(images: Images) -> Floats:

@@ -2,26 +2,35 @@
 
 import dataclasses
 import os
-from collections.abc import Sequence
+from collections.abc import Container, Iterable, Sequence
 from pathlib import Path
 
 import onnx
 
 from vit_edge.errors import TargetError, UsageError
 from vit_edge.host.export import export
-from vit_edge.host.lower.model import lower
+from vit_edge.host.lower.model import OUTPUT, LowerSettings, lower
+from vit_edge.host.lower.plan import FLOAT
+from vit_edge.host.lower.whole import lower_whole
 from vit_edge.host.onnx_io import Stamp, check_output, finish, read_onnx, read_stamp, save_onnx
 from vit_edge.host.optimize import PORTABLE, CheckImages, FileForm, natural_pixels, optimized
 from vit_edge.host.parity import Parity
+from vit_edge.host.quantize.narrow import narrowed
+from vit_edge.host.quantize.plans import GELU
 from vit_edge.host.quantize.quantize import quantize
 from vit_edge.host.quantize.types import Form, Progress, Quantization, QuantizeSettings
 from vit_edge.host.rewrite.canonical import Canonical, canonicalise
 from vit_edge.host.sources import Source, SourceOptions, resolve
 from vit_edge.runtime.images import list_images
-from vit_edge.spec import ActivationType, InputForm, TargetSpec
+from vit_edge.spec import ActivationType, GraphStyle, InputForm, QuantizedOperators, TargetSpec
 from vit_edge.targets import load_target
 
 PORTABLE_TARGET = "cpu"
+
+# What a target says that leaves no trace in its file.
+_NOT_IN_FILES = frozenset(
+    {"name", "title", "description", "provider", "requires", "priority", "verification"}
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,43 +115,110 @@ def quantize_model(
     """
     target = settings.target or load_target(PORTABLE_TARGET)
     check_target(target)
+    if target.quantized_operators is QuantizedOperators.NONE:
+        raise TargetError(
+            f"target {target.name} computes everything in {target.float_type.value}, so there is nothing to "
+            "quantize: use `vit-edge build`, or `vit-edge optimize`"
+        )
     check_output(out)
     original, _ = export(source)
     canonical = canonicalise(original, source.name, allow_uncanonical=settings.allow_uncanonical)
     paths = list_images(settings.calibration).paths
-    quantization = quantize(canonical, paths, source.preprocess, settings.quantize, progress)
+    wanted = settings_for(settings.quantize, [target])
+    quantization = quantize(canonical, paths, source.preprocess, wanted, progress)
     model = quantized(canonical, quantization, target, source)
     taken = for_target(quantization, target)
     return Written(Path(out), save_onnx(model, out), None, canonical, taken)
 
 
 def quantized(
-    canonical: Canonical, quantization: Quantization, target: TargetSpec, source: Source
+    canonical: Canonical,
+    quantization: Quantization,
+    target: TargetSpec,
+    source: Source,
+    outputs: tuple[str, ...] = (OUTPUT,),
 ) -> onnx.ModelProto:
-    """The finished INT8 file for one target."""
+    """The finished INT8 file for one target; `outputs` as in `LowerSettings`."""
     plan = for_target(quantization, target).plan
     form = possible_form(canonical, FileForm.of(target))
-    model = lower(canonical, form.lowering(source.preprocess), plan)
+    lowering = dataclasses.replace(form.lowering(source.preprocess), outputs=outputs)
+    if target.quantized_operators is QuantizedOperators.ALL:
+        return finish(
+            _whole(canonical, quantization, lowering, target), stamp_of(source, target.session_options)
+        )
+    model = lower(canonical, lowering, plan)
     # the quantizer's options rely on uint8 first operands; with signed ones they would pick reference kernels
-    signed = target.activation_type is ActivationType.INT8
-    own = {} if signed else quantization.session_options
+    signed = target.activation_type is not ActivationType.UINT8 or target.graph_style is GraphStyle.COMPILER
+    own = {} if signed or plan is FLOAT else quantization.session_options
     options = tuple(sorted({**own, **dict(target.session_options)}.items()))
     return finish(model, stamp_of(source, options))
 
 
+def _whole(
+    canonical: Canonical, quantization: Quantization, lowering: LowerSettings, target: TargetSpec
+) -> onnx.ModelProto:
+    """The file with every operator in integers."""
+    if lowering.outputs != (OUTPUT,):
+        raise TargetError(f"target {target.name} runs classifiers only: choose another for embeddings")
+    if quantization.whole is None:
+        raise ValueError(f"target {target.name} needs a quantization made with whole=True")
+    return lower_whole(canonical, lowering, quantization.whole, target.activation_type)
+
+
+def settings_for(settings: QuantizeSettings, targets: Iterable[TargetSpec]) -> QuantizeSettings:
+    """The settings with what the targets need a plan for."""
+    asked = tuple(targets)
+    whole = any(target.quantized_operators is QuantizedOperators.ALL for target in asked)
+    return dataclasses.replace(settings, saturating=any(target.saturating for target in asked), whole=whole)
+
+
 def for_target(quantization: Quantization, target: TargetSpec) -> Quantization:
-    """What of a quantization goes into a target's file: attention stays float where the target says so."""
+    """What of a quantization goes into a target's file: what the target computes in float stays float."""
+    if target.saturating:
+        quantization = narrowed(quantization)
+    plan, kind = quantization.plan, target.float_type.value
+    if target.quantized_operators is QuantizedOperators.NONE:
+        return _without(quantization, None, f"target {target.name} computes everything in {kind}")
+    if target.quantized_operators is QuantizedOperators.ALL:
+        return _all_integer(quantization, target)
     if target.integer_attention:
         return quantization
-    reason = f"target {target.name} computes attention in float32"
+    return _without(quantization, plan.attentions, f"target {target.name} computes attention in {kind}")
+
+
+def _without(quantization: Quantization, names: Container[str] | None, reason: str) -> Quantization:
+    """The quantization with these attentions, or with every layer, in float."""
     layers = tuple(
         dataclasses.replace(layer, form=Form.FLOAT, reason=reason)
-        if layer.name in quantization.plan.attentions
+        if names is None or layer.name in names
         else layer
         for layer in quantization.layers
     )
-    plan = dataclasses.replace(quantization.plan, attentions={})
+    plan = FLOAT if names is None else dataclasses.replace(quantization.plan, attentions={})
     return dataclasses.replace(quantization, plan=plan, layers=layers)
+
+
+def _all_integer(quantization: Quantization, target: TargetSpec) -> Quantization:
+    """The quantization with every layer in one static range, as nothing else is possible there."""
+    kind = target.activation_type.value
+    reason = f"target {target.name} computes every operator in integers, activations {kind}"
+    layers = tuple(
+        dataclasses.replace(layer, form=Form.STATIC, reason=reason, static_range="minimum and maximum")
+        for layer in quantization.layers
+        if layer.name != GELU
+    )
+    return dataclasses.replace(quantization, layers=layers)
+
+
+def same_file(target: TargetSpec, other: TargetSpec) -> bool:
+    """Whether two targets ask for the same file, whatever runs it."""
+    return _file_of(target) == _file_of(other)
+
+
+def _file_of(target: TargetSpec) -> dict[str, object]:
+    """Everything about a target that its file depends on."""
+    said = {field.name: getattr(target, field.name) for field in dataclasses.fields(target)}
+    return {key: value for key, value in said.items() if key not in _NOT_IN_FILES}
 
 
 def stamp_of(source: Source, session_options: Sequence[tuple[str, str]] = ()) -> Stamp:
@@ -154,18 +230,21 @@ def check_target(target: TargetSpec) -> None:
     """Refuse a target that asks for a number format that is not written.
 
     Raises:
-        TargetError: weights of fewer bits, one scale for all channels, or float16.
+        TargetError: weights of fewer bits, one scale for all channels; where some operators stay float,
+            static activation ranges alone, or activations of 16 bits.
     """
-    asked = {
-        "weight_bits": (target.weight_bits, 8),
-        "per_channel": (target.per_channel, True),
-        "float_type": (target.float_type, "float32"),
+    whole = target.quantized_operators is QuantizedOperators.ALL
+    asked: dict[str, tuple[object, tuple[object, ...]]] = {
+        "weight_bits": (target.weight_bits, (8,)),
+        "per_channel": (target.per_channel, (True,)),
+        "row_scales": (target.row_scales, (not whole,)),
+        "activation_type": (target.activation_type.value, ("uint8", "int8", *(("uint16",) if whole else ()))),
     }
     for key, (wanted, possible) in asked.items():
-        if wanted != possible:
+        if wanted not in possible:
             raise TargetError(
-                f"target {target.name} asks for {key} {wanted}, but only {possible} can be written: "
-                "choose another target"
+                f"target {target.name} asks for {key} {wanted}, but only {' or '.join(map(str, possible))} "
+                "can be written: choose another target"
             )
 
 

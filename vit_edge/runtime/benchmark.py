@@ -11,7 +11,15 @@ from vit_edge.runtime.machine import Machine, describe_machine
 from vit_edge.runtime.memory import MemoryRequest, peak_rss_mb
 from vit_edge.runtime.model import ModelFile
 from vit_edge.runtime.session import Session, SessionSettings
-from vit_edge.runtime.timing import Latency, Ratio, Rounds, latency, ratios_to_first, time_interleaved
+from vit_edge.runtime.timing import (
+    Latency,
+    Milliseconds,
+    Ratio,
+    Rounds,
+    latency,
+    ratios_to_first,
+    time_interleaved,
+)
 from vit_edge.spec import Interpolation, PreprocessSpec, ResizeMode
 
 
@@ -62,6 +70,7 @@ class BenchReport:
     models: tuple[BenchEntry, ...]
     machine: Machine
     ratios: tuple[Ratio, ...]  # latency in units of the first model's
+    times: Milliseconds = dataclasses.field(repr=False, compare=False)  # (rounds, models), as they were taken
 
     def to_json(self) -> dict[str, Any]:
         """The stable keys of `vit-edge bench --json`; `ratio_to_first` from two models on."""
@@ -94,19 +103,19 @@ def bench(models: Sequence[ModelFile], settings: BenchSettings | None = None) ->
     times = time_interleaved(runs, settings.rounds)
     entries = []
     for column, (session, (model, spec)) in enumerate(zip(sessions, prepared, strict=True)):
-        request = MemoryRequest(str(model.path), spec, settings.session, settings.batch)
+        request = MemoryRequest(str(model.path), spec, session.settings, settings.batch)
         entries.append(
             BenchEntry(
                 path=str(model.path),
                 providers=_providers(session),
-                threads=settings.session.threads,
+                threads=session.threads,
                 batch=settings.batch,
                 latency=latency(times[:, column]),
                 peak_rss_mb=peak_rss_mb(request),
                 size_mb=len(model.data) / 1e6,
             )
         )
-    return BenchReport(tuple(entries), describe_machine(), tuple(ratios_to_first(times)))
+    return BenchReport(tuple(entries), describe_machine(), tuple(ratios_to_first(times)), times)
 
 
 def _with_preprocess(model: ModelFile) -> tuple[ModelFile, PreprocessSpec]:
@@ -132,4 +141,4 @@ def _providers(session: Session) -> tuple[str, ...]:
 def _run(session: Session, spec: PreprocessSpec, settings: BenchSettings) -> Callable[[], object]:
     generator = np.random.default_rng(settings.seed)
     pixels = generator.integers(0, 256, (settings.batch, spec.height, spec.width, 3), dtype=np.uint8)
-    return lambda: session.run(pixels)
+    return lambda: session.outputs(pixels)

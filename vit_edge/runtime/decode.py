@@ -6,20 +6,24 @@ Two things differ from a bare `convert`: the EXIF orientation is applied, and 16
 8 bits (its high byte, as Pillow does for 16-bit RGB) where `convert` would clip it to white.
 """
 
+import contextlib
 import dataclasses
 import io
 import os
 import stat
 import threading
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
+from PIL.JpegImagePlugin import JpegImageFile
 
 from vit_edge.errors import ImageError, UsageError
 
+Enough = Callable[[int, int], tuple[int, int]]
 ImageSource = str | os.PathLike[str] | bytes | BinaryIO | Image.Image | np.ndarray
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP")
@@ -37,6 +41,11 @@ _UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+
+_SWAPPING = frozenset(transpose for orientation, transpose in _UPRIGHT.items() if orientation >= 5)
+
+# Two threads may be given one Pillow image, and its first load changes it.
+_given_lock = threading.Lock()
 
 # warnings.catch_warnings swaps a process-wide list, so two threads must not be inside it at once.
 _quiet_lock = threading.Lock()
@@ -60,6 +69,29 @@ class DecodeLimits:
 DEFAULT_LIMITS = DecodeLimits()
 
 
+@dataclasses.dataclass(frozen=True)
+class Reduced:
+    """An image decoded at full resolution or at a fraction of it, and not yet turned upright."""
+
+    image: Image.Image  # RGB
+    box: tuple[float, float, float, float]  # the picture in `image`: left, top, right, bottom in pixels
+    size: tuple[int, int]  # pixels (width, height) of the whole picture, as it lies in the file
+    transpose: Image.Transpose | None  # what turns it upright
+
+    @property
+    def upright_size(self) -> tuple[int, int]:
+        """Pixels (width, height) of the whole picture, upright."""
+        return self.along(self.size)
+
+    def along(self, size: tuple[int, int]) -> tuple[int, int]:
+        """From the file's axes to the upright picture's, or back: the same swap or none."""
+        return size[::-1] if self.transpose in _SWAPPING else size
+
+    def turned(self, image: Image.Image) -> Image.Image:
+        """An image that lies as this one does, upright."""
+        return image if self.transpose is None else image.transpose(self.transpose)
+
+
 def decode(source: ImageSource, limits: DecodeLimits = DEFAULT_LIMITS) -> Image.Image:
     """Decode one image to mode RGB, upright by its EXIF orientation; of an animation, the first frame.
 
@@ -74,25 +106,42 @@ def decode(source: ImageSource, limits: DecodeLimits = DEFAULT_LIMITS) -> Image.
     Raises:
         ImageError: the source is missing, no JPEG, PNG, WebP or BMP, damaged, truncated or beyond the limits.
     """
-    if isinstance(source, Image.Image):
-        name, image = "the given image", source
-    elif isinstance(source, np.ndarray):
-        return _from_array(source, limits)
-    else:
-        name, data = _encoded(source, limits)
-        image = _open(data, name)
-    if image.width * image.height > limits.max_pixels:
+    whole = decode_reduced(source, None, limits)
+    return whole.turned(whole.image)
+
+
+def decode_reduced(
+    source: ImageSource, enough: Enough | None, limits: DecodeLimits = DEFAULT_LIMITS
+) -> Reduced:
+    """As `decode`, but a JPEG file is decoded at 1/2, 1/4 or 1/8 of its resolution where that suffices.
+
+    The reduction happens in libjpeg's inverse cosine transform and saves most of the work of decoding. A
+    Pillow image is decoded in full even if it is a JPEG file that has only been opened: what the caller holds
+    stays as it is.
+
+    Args:
+        source: as in `decode`.
+        enough: from the upright picture's (width, height) to the pixels that must be left; None: all.
+        limits: as in `decode`; they apply to the whole picture.
+
+    Raises:
+        ImageError: as in `decode`.
+    """
+    name, image = _opened(source, limits)
+    size = image.size
+    if size[0] * size[1] > limits.max_pixels:
         raise ImageError(
-            f"{name} has {image.width} x {image.height} pixels, more than the limit of {limits.max_pixels}; "
+            f"{name} has {size[0]} x {size[1]} pixels, more than the limit of {limits.max_pixels}; "
             "make it smaller or raise DecodeLimits.max_pixels"
         )
-    if image.width == 0 or image.height == 0:
-        raise ImageError(f"{name} has no pixels ({image.width} x {image.height})")
+    if 0 in size:
+        raise ImageError(f"{name} has no pixels ({size[0]} x {size[1]})")
     try:
-        image.load()
-        upright = _UPRIGHT.get(_orientation(image))
+        drafted = None if enough is None or image is source else _draft(image, enough)
+        with _given_lock if image is source else contextlib.nullcontext():
+            image.load()
         rgb = _to_rgb(image)
-        return rgb if upright is None else rgb.transpose(upright)
+        return Reduced(rgb, drafted or (0, 0, *rgb.size), size, _UPRIGHT.get(_orientation(image)))
     except ImageError as error:
         raise ImageError(f"{name} {error}") from None
     except Exception as error:  # decoders raise whatever the damage leads to
@@ -110,13 +159,31 @@ def source_name(source: ImageSource) -> str:
     return str(getattr(source, "name", "the image stream"))
 
 
-def _from_array(array: np.ndarray, limits: DecodeLimits) -> Image.Image:
+def _opened(source: ImageSource, limits: DecodeLimits) -> tuple[str, Image.Image]:
+    """What to call the source, and its image with the header read."""
+    if isinstance(source, Image.Image):
+        return source_name(source), source
+    if isinstance(source, np.ndarray):
+        return "an image array", _from_array(source)
+    name, data = _encoded(source, limits)
+    return name, _open(data, name)
+
+
+def _draft(image: Image.Image, enough: Enough) -> tuple[float, float, float, float] | None:
+    """Set a JPEG file to be decoded at a fraction; the picture's box in what will be decoded."""
+    if not isinstance(image, JpegImageFile):
+        return None
+    swapped = _UPRIGHT.get(_orientation(image)) in _SWAPPING
+    wanted = enough(image.height, image.width)[::-1] if swapped else enough(image.width, image.height)
+    drafted = image.draft(None, wanted)
+    return None if drafted is None else drafted[1]
+
+
+def _from_array(array: np.ndarray) -> Image.Image:
     if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3 or array.size == 0:
         raise ImageError(
             f"an image array must be uint8 of shape (height, width, 3), got {array.dtype} {array.shape}"
         )
-    if array.shape[0] * array.shape[1] > limits.max_pixels:
-        raise ImageError(f"an image array has {array.shape} values, beyond {limits.max_pixels} pixels")
     return Image.fromarray(np.ascontiguousarray(array))
 
 
@@ -150,7 +217,8 @@ def _read_file(name: str, limits: DecodeLimits) -> bytes:
         if not stat.S_ISREG(status.st_mode):  # a pipe or device would block or never end
             raise ImageError(f"{name} is no file; give the path of one image")
         with Path(name).open("rb") as file:
-            return file.read(limits.max_bytes + 1)
+            # Python sets aside as much memory as it is asked to read.
+            return file.read(min(status.st_size, limits.max_bytes) + 1)
     except FileNotFoundError:
         raise ImageError(f"{name} does not exist") from None
     except (OSError, ValueError) as error:  # ValueError: a null byte in the path

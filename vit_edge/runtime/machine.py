@@ -45,7 +45,7 @@ def describe_machine() -> Machine:
     board = _text("/proc/device-tree/model").rstrip("\0").strip()  # Arm boards: no model name in cpuinfo
     return Machine(
         cpu=name or board or platform.processor() or platform.machine() or "unknown",
-        cores=_usable_cores(),
+        cores=usable_cores(),
         flags=flags,
         system=f"{_system()} {platform.machine()}",
         python=platform.python_version(),
@@ -59,12 +59,24 @@ def parse_cpuinfo(text: str) -> tuple[str, tuple[str, ...]]:
     The flags are those that all cores have: a core without one would stop the kernel that needs it.
     """
     names = re.findall(r"^model name\s*:\s*(.+)$", text, re.MULTILINE)
-    per_core = re.findall(r"^(?:flags|Features)\s*:\s*(.*)$", text, re.MULTILINE)
-    shared = set.intersection(*(set(core.split()) for core in per_core)) if per_core else set()
+    shared = shared_flags(text)
     return names[0].strip() if names else "", tuple(flag for flag in RELEVANT_FLAGS if flag in shared)
 
 
-def _usable_cores() -> int:
+def shared_flags(text: str) -> frozenset[str]:
+    """Every flag that all cores have, out of Linux's `/proc/cpuinfo`; empty where it does not say."""
+    per_core = re.findall(r"^(?:flags|Features)\s*:\s*(.*)$", text, re.MULTILINE)
+    cores = [frozenset(core.split()) for core in per_core]
+    return frozenset.intersection(*cores) if cores else frozenset()
+
+
+def cpu_flags() -> frozenset[str]:
+    """Every CPU flag of this machine; empty where the system does not tell, as outside Linux."""
+    return shared_flags(_text("/proc/cpuinfo"))
+
+
+def usable_cores() -> int:
+    """Logical cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

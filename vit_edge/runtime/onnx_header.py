@@ -12,6 +12,7 @@ FLOAT, UINT8 = 1, 2  # TensorProto.DataType
 
 _MAX_FIELDS = 2_000_000
 _MAX_DEPTH = 16  # subgraphs within subgraphs
+_MAX_KEY = 2**32  # onnxruntime's reader drops the bits above, so a field could pass for another one
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5  # wire types; 3 and 4 (groups) do not occur in ONNX
 _EXTERNAL = 1  # TensorProto.DataLocation
 
@@ -102,6 +103,8 @@ class _Reader:
             if self.left < 0:
                 raise ValueError(f"more than {_MAX_FIELDS} fields")
             key, position = _varint(view, position)
+            if key >= _MAX_KEY:
+                raise ValueError("a field number is out of range")
             wire = key & 7
             if wire == _VARINT:
                 value, position = _varint(view, position)
@@ -178,7 +181,7 @@ class _Reader:
         for number, value in self.fields(view):
             if number == 8:
                 name = _text(value)
-            elif number == 13 or (number == 14 and value == _EXTERNAL):
+            elif number == 13 or (number == 14 and _enum(value) == _EXTERNAL):
                 self.external = True
         return name
 
@@ -235,6 +238,11 @@ def _message(value: int | memoryview) -> memoryview:
     if isinstance(value, int):
         raise ValueError("a number stands where a message must be")
     return value
+
+
+def _enum(value: int | memoryview) -> int:
+    """An enum's number: protobuf keeps the low 32 bits."""
+    return value & 0xFFFFFFFF if isinstance(value, int) else 0
 
 
 def _text(value: int | memoryview) -> str:

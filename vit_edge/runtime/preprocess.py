@@ -4,19 +4,60 @@ The steps are pure functions of a PreprocessSpec. Resizing runs on uint8 in Pill
 transforms on Pillow images, timm's evaluation transform and the Pillow backend of Hugging Face processors.
 """
 
+import enum
+import functools
+import math
+
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
 from vit_edge.errors import ImageError, UsageError
-from vit_edge.runtime.decode import DEFAULT_LIMITS, DecodeLimits, ImageSource, decode, source_name
-from vit_edge.spec import PreprocessSpec, ResizeMode
+from vit_edge.runtime.decode import (
+    DEFAULT_LIMITS,
+    DecodeLimits,
+    ImageSource,
+    Reduced,
+    decode,
+    decode_reduced,
+    source_name,
+)
+from vit_edge.spec import Interpolation, PreprocessSpec, ResizeMode
+
+
+class Decoding(enum.Enum):
+    """How an image much larger than the model's input is brought down to it."""
+
+    EXACT = "exact"  # bit for bit as a Pillow-based pipeline does it
+    FAST = "fast"  # JPEG files decoded at a fraction, others averaged over whole pixels, before the resize
+
+
+# A fast reduction leaves so many times the pixels per side that the resize is to give. 2.5 lets libjpeg
+# decode a photo of 12 megapixels at a quarter for an input of 224, be it 4:3, 3:2 or 16:9; 3 would not.
+_REDUCING_GAP = 2.5
 
 
 def load_pixels(
-    source: ImageSource, spec: PreprocessSpec, limits: DecodeLimits = DEFAULT_LIMITS
+    source: ImageSource,
+    spec: PreprocessSpec,
+    limits: DecodeLimits = DEFAULT_LIMITS,
+    decoding: Decoding = Decoding.EXACT,
 ) -> npt.NDArray[np.uint8]:
     """Decode, resize and crop one image.
+
+    Fast decoding changes nothing in an image that the resize shrinks less than fivefold. Beyond that, over
+    400 photos enlarged to 12 megapixels and reduced to a short side of 249 pixels, it changes a value by
+    0.25 grey levels on average, 0.85 in the worst image and 5 at most; over the same photos at their own
+    resolution reduced to 31 pixels, so with all their detail, by 0.43, 2.0 and 9. An INT8 ViT-Tiny gives the
+    same top-1 for 97.8 % of the 12-megapixel photos (98.3 % with random noise of that size in the exact
+    pixels); where not, the first class led by less than 0.1 in probability
+    (`python -m tools.decoding_tolerance`).
+
+    Args:
+        source: a path, the bytes of a file, a binary file object, a Pillow image, or uint8 RGB (H, W, 3).
+        spec: the recipe.
+        limits: bounds on pixels and on encoded bytes.
+        decoding: whether a large image may be reduced before the resize.
 
     Returns:
         uint8 (height, width, 3), RGB.
@@ -24,15 +65,18 @@ def load_pixels(
     Raises:
         ImageError: the image cannot be decoded or resized within the limits; the message names it.
     """
-    image = decode(source, limits)
+    if decoding is Decoding.EXACT:
+        image: Image.Image | Reduced = decode(source, limits)
+    else:
+        image = decode_reduced(source, functools.partial(_enough, spec=spec), limits)
     try:
-        return to_pixels(image, spec)
+        return to_pixels(image, spec) if isinstance(image, Image.Image) else _from_reduced(image, spec)
     except ImageError as error:
         raise ImageError(f"{source_name(source)}: {error}") from None
 
 
 def to_pixels(image: Image.Image, spec: PreprocessSpec) -> npt.NDArray[np.uint8]:
-    """Resize and centre-crop an RGB image.
+    """Resize and centre-crop an RGB image, exactly as Pillow does it.
 
     Args:
         image: a Pillow image of mode RGB.
@@ -46,17 +90,55 @@ def to_pixels(image: Image.Image, spec: PreprocessSpec) -> npt.NDArray[np.uint8]
     """
     if image.mode != "RGB":
         raise ImageError(f"an image of mode {image.mode} was given where RGB is needed; use decode first")
-    width, height = resized_size(image.width, image.height, spec)
+    size = _checked_size(image.size, spec)
+    if size != image.size:
+        image = image.resize(size, _filter(spec))
+    return _centre(image, spec)
+
+
+def _from_reduced(reduced: Reduced, spec: PreprocessSpec) -> npt.NDArray[np.uint8]:
+    """As `to_pixels`, with what is left to reduce averaged over whole pixels first."""
+    if not _may_reduce(reduced.upright_size, spec):
+        return to_pixels(reduced.turned(reduced.image), spec)
+    size = reduced.along(_checked_size(reduced.upright_size, spec))
+    image = reduced.image.resize(size, _filter(spec), reduced.box, _REDUCING_GAP)
+    return _centre(reduced.turned(image), spec)
+
+
+def _enough(width: int, height: int, spec: PreprocessSpec) -> tuple[int, int]:
+    """How many pixels (width, height) of an upright image must be left for the resize."""
+    if not _may_reduce((width, height), spec):
+        return width, height
+    wanted = resized_size(width, height, spec)
+    return math.ceil(_REDUCING_GAP * wanted[0]), math.ceil(_REDUCING_GAP * wanted[1])
+
+
+def _may_reduce(size: tuple[int, int], spec: PreprocessSpec) -> bool:
+    """Whether halving a side at least leaves enough of it; nearest takes single pixels, so never there."""
+    if spec.interpolation is Interpolation.NEAREST:
+        return False
+    wanted = resized_size(*size, spec)
+    return any(side >= 2 * _REDUCING_GAP * new for side, new in zip(size, wanted, strict=True))
+
+
+def _checked_size(size: tuple[int, int], spec: PreprocessSpec) -> tuple[int, int]:
+    width, height = resized_size(*size, spec)
     if width * height > DEFAULT_LIMITS.max_pixels:
         raise ImageError(
-            f"an image of {image.width} x {image.height} pixels would be resized to {width} x {height}, "
+            f"an image of {size[0]} x {size[1]} pixels would be resized to {width} x {height}, "
             f"more than {DEFAULT_LIMITS.max_pixels} pixels; crop it first"
         )
-    if (width, height) != image.size:
-        image = image.resize((width, height), Image.Resampling[spec.interpolation.name])
-    left, top = _offset(width, spec.width), _offset(height, spec.height)
+    return width, height
+
+
+def _filter(spec: PreprocessSpec) -> Image.Resampling:
+    return Image.Resampling[spec.interpolation.name]
+
+
+def _centre(image: Image.Image, spec: PreprocessSpec) -> npt.NDArray[np.uint8]:
+    left, top = _offset(image.width, spec.width), _offset(image.height, spec.height)
     # Pillow fills what lies outside the image with black.
-    return np.array(image.crop((left, top, left + spec.width, top + spec.height)))
+    return np.asarray(image.crop((left, top, left + spec.width, top + spec.height))).copy()
 
 
 def normalize(pixels: npt.NDArray[np.uint8], spec: PreprocessSpec) -> npt.NDArray[np.float32]:
@@ -73,12 +155,22 @@ def normalize(pixels: npt.NDArray[np.uint8], spec: PreprocessSpec) -> npt.NDArra
         UsageError: the pixels have another dtype or shape.
     """
     require_pixels(pixels)
-    values = np.arange(256, dtype=np.float64)[:, None] / 255
-    table = ((values - np.array(spec.mean)) / np.array(spec.std)).astype(np.float32)
     result = np.empty((pixels.shape[0], 3, *pixels.shape[1:3]), np.float32)
-    for channel in range(3):
-        result[:, channel] = table[:, channel][pixels[..., channel]]
+    for channel, table in enumerate(_tables(spec.mean, spec.std)):
+        # Nothing is clipped, a table has every uint8; it spares numpy a check of the indices.
+        np.take(table, pixels[..., channel], out=result[:, channel], mode="clip")
     return result
+
+
+@functools.lru_cache(maxsize=16)
+def _tables(mean: tuple[float, ...], std: tuple[float, ...]) -> npt.NDArray[np.float32]:
+    """What each pixel value becomes, (3, 256)."""
+    values = np.arange(256, dtype=np.float64) / 255
+    tables: npt.NDArray[np.float32] = ((values - np.array(mean)[:, None]) / np.array(std)[:, None]).astype(
+        np.float32
+    )
+    tables.flags.writeable = False
+    return tables
 
 
 def require_pixels(pixels: npt.NDArray[np.uint8]) -> None:

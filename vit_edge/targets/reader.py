@@ -148,6 +148,10 @@ def _check_runs(spec: TargetSpec) -> None:
             raise ValueError("symmetric_activations go with a signed activation_type")
         if spec.symmetric_activations and spec.input_form is InputForm.PIXELS:
             raise ValueError("symmetric_activations go with input_form pixel_values: pixels are unsigned")
+    if spec.quantized_operators is QuantizedOperators.ALL and not (
+        spec.batch is Batch.FIXED and spec.input_form is InputForm.PIXELS
+    ):
+        raise ValueError("quantized_operators all goes with batch fixed and input_form pixels")
     for key, wanted, possible in asked:
         if wanted not in possible:
             able = ", ".join(map(_word, possible)) or "none"

@@ -141,3 +141,12 @@ def add_table(w: GraphWriter, projected: ir.Value, table: Array, patches: Patche
         tokens = w.op("Pad", [projected, pads], "embed.padded")
     placed = w.op("Add", [tokens, w.constant(table, "embed.table")], "embed.tokens")
     return w.reshape(placed, (-1, patches.dim), "embed")
+
+
+def join_table(w: GraphWriter, projected: ir.Value, table: Array, patches: Patches) -> ir.Value:
+    """The same for a batch of one, by Concat: compilers for NPUs fail on a Pad in the token stream."""
+    own, prefix = table[None, patches.prefix :], table[None, : patches.prefix]
+    tokens = w.op("Add", [projected, w.constant(own, "embed.table")], "embed.placed")
+    if patches.prefix:
+        tokens = w.op("Concat", [w.constant(prefix, "embed.prefix"), tokens], "embed.tokens", {"axis": 1})
+    return w.reshape(tokens, (-1, patches.dim), "embed")

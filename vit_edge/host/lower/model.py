@@ -13,7 +13,7 @@ from vit_edge.errors import ModelError
 from vit_edge.host.lower import attention as attentions
 from vit_edge.host.lower import embed as embeds
 from vit_edge.host.lower.embed import Normalisation, Patches
-from vit_edge.host.lower.graph import GraphWriter
+from vit_edge.host.lower.graph import Array, GraphWriter
 from vit_edge.host.lower.half import to_half
 from vit_edge.host.lower.linear import float_linear, int8_linear
 from vit_edge.host.lower.plan import FLOAT, QuantPlan
@@ -223,16 +223,22 @@ class _Lowering:
         given, form, normal = self.value(image), self.settings.form, self.settings.normalisation
         if form is InputForm.PIXEL_VALUES and self.plan.embed is None:
             projected = embeds.float_conv(self.w, given, weight, patches)
-            return embeds.add_table(self.w, projected, table, patches)
+            return self.placed(projected, table, patches)
         if normal is None:
             raise ModelError(
                 f"{self.canonical.name}: the pixel form needs the mean and std of the preprocessing"
             )
         if self.plan.embed is not None:
             projected = embeds.int8_embed(self.w, given, self.plan.embed, patches, form, normal)
-            return embeds.add_table(self.w, projected, self.plan.embed.table, patches)
+            return self.placed(projected, self.plan.embed.table, patches)
         weight, table = embeds.unnormalised(weight, table, patches, normal)
-        return embeds.add_table(self.w, embeds.float_pixels(self.w, given, weight, patches), table, patches)
+        return self.placed(embeds.float_pixels(self.w, given, weight, patches), table, patches)
+
+    def placed(self, projected: ir.Value, table: Array, patches: Patches) -> ir.Value:
+        """The token stream: the prefix, and the patches at their positions."""
+        compiled = self.settings.style is GraphStyle.COMPILER and self.settings.batch == 1
+        place = embeds.join_table if compiled else embeds.add_table
+        return place(self.w, projected, table, patches)
 
     def select(self, node: ir.Node) -> ir.Value:
         rows, dim = static_shape(node.inputs[0]) or (0, 0)

@@ -80,4 +80,13 @@ class QuantPlan:
     tanh_gelu: bool = False  # every exact GELU in its tanh form, which is within 5e-4 of it and faster
 
 
+@dataclasses.dataclass(frozen=True)
+class WholePlan:
+    """What it takes to compute every operator in integers, for devices without floating point."""
+
+    linears: Mapping[str, LinearPlan]  # every linear layer; its activation range is not used
+    embed: EmbedPlan
+    ranges: Mapping[str, tuple[float, float]]  # of every float tensor of the graph otherwise float, by name
+
+
 FLOAT = QuantPlan()

@@ -11,7 +11,7 @@ import onnx_ir as ir
 
 from vit_edge.errors import ModelError
 from vit_edge.host.lower.model import lower
-from vit_edge.host.lower.plan import QuantPlan
+from vit_edge.host.lower.plan import QuantPlan, WholePlan
 from vit_edge.host.quantize.balance import balance
 from vit_edge.host.quantize.cache import Reader, calibrate
 from vit_edge.host.quantize.choose import Choice, Option, Upgrade, allowed, cheapest, choose, upgrades
@@ -30,6 +30,7 @@ from vit_edge.host.quantize.types import (
     Quantization,
     QuantizeSettings,
 )
+from vit_edge.host.quantize.whole import whole_plan
 from vit_edge.host.rewrite.canonical import Canonical
 from vit_edge.host.rewrite.composites import ATTENTION, LINEAR, composites, is_op
 from vit_edge.host.rewrite.values import static_shape
@@ -95,6 +96,7 @@ class Search:
             graph, self.linears, self.attentions, seen, normal, self.step("round weights")
         )
         self.narrow = narrowed_plans(self.plans, graph, seen, normal) if settings.saturating else None
+        self.whole = self.whole_plan() if settings.whole else None
 
     def first(self) -> Quantization:
         """What the preset asks for."""
@@ -211,7 +213,16 @@ class Search:
         }
         taken = better if after < before else plan
         narrow = None if self.narrow is None else with_biases(self.narrow.chosen(forms), taken)
-        return Quantization(taken, tuple(decisions), recipe, dict(SESSION_OPTIONS), goal, narrow)
+        return Quantization(
+            taken, tuple(decisions), recipe, dict(SESSION_OPTIONS), goal, narrow, whole=self.whole
+        )
+
+    def whole_plan(self) -> WholePlan:
+        """For devices without floating point, where there is nothing to choose."""
+        pixels = [*self.correction_pixels, *self.probe.images]
+        return whole_plan(
+            self.canonical, self.lowering, self.plans, pixels, self.step("observe every tensor")
+        )
 
     def recipe(self, goal: Goal | None) -> dict[str, object]:
         """How it is done, in plain JSON types."""

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from vit_edge.host.lower.plan import QuantPlan
+from vit_edge.host.lower.plan import QuantPlan, WholePlan
 
 Progress = Callable[[str, int, int], None]  # (what is being done, steps done, steps in all)
 
@@ -42,6 +42,7 @@ class QuantizeSettings:
     images: int = 128  # calibration images used at most, evenly spread over those given
     cache: Path | None = None  # folder in which calibrations are kept: interrupted passes go on, others reuse
     saturating: bool = False  # also a plan for CPUs that add pairs of products in int16
+    whole: bool = False  # also a plan for devices that compute every operator in integers
 
     def __post_init__(self) -> None:
         """Refuse a calibration without images."""
@@ -99,3 +100,4 @@ class Quantization:
     goal: Goal | None = None  # what the forms were chosen for; None where nothing was chosen
     narrow: QuantPlan | None = None  # another for CPUs that add pairs of products in int16, if asked for
     narrowed: tuple[Narrowed, ...] | None = None  # where that is the plan: what it has fewer steps in
+    whole: WholePlan | None = None  # for devices that compute every operator in integers, if asked for

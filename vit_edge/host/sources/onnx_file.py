@@ -11,6 +11,7 @@ from vit_edge.host.checkpoints import file_sha256
 from vit_edge.host.sources.labels import choose_labels, label_maps
 from vit_edge.host.sources.preprocessing import to_processor, with_options
 from vit_edge.host.sources.types import Source, SourceKind, SourceOptions
+from vit_edge.runtime.model import PATCH_FEATURES
 from vit_edge.spec import PreprocessSpec
 
 LABELS_KEY = "vit_edge.labels"
@@ -59,6 +60,8 @@ def _load(file: Path) -> onnx.ModelProto:
         raise SourceError(f"{file} is not an ONNX file ({type(error).__name__}): export it again") from None
     if not model.graph.input or not model.graph.output or not model.graph.node:
         raise SourceError(f"{file} is not an ONNX file with inputs, outputs and nodes: export it again")
+    if PATCH_FEATURES in {output.name for output in model.graph.output}:
+        raise SourceError(f"{file} is an embedder: pass the classifier that it was made from")
     for tensor in model.graph.initializer:
         if tensor.data_location == onnx.TensorProto.EXTERNAL:
             raise SourceError(

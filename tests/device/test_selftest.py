@@ -1,0 +1,392 @@
+"""The self-test passes a good bundle, and finds each thing that makes a device answer otherwise."""
+
+import dataclasses
+import io
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from PIL import Image
+
+import vit_edge
+from vit_edge import SelfTest, selftest
+from vit_edge.bundle import MANIFEST, FileEntry, Manifest, Role, SourceRecord, read_bundle, write_bundle
+from vit_edge.cli import main
+from vit_edge.errors import BundleError, ProviderError
+from vit_edge.golden import EXPECTED, GoldenCase, golden_bytes, read_golden
+from vit_edge.runtime import selftest as module
+from vit_edge.runtime.environment import Wheel
+from vit_edge.runtime.machine import describe_machine
+from vit_edge.runtime.model import read_model
+from vit_edge.runtime.selftest import Check
+from vit_edge.runtime.session import Placement, Session
+from vit_edge.runtime.timing import Rounds
+from vit_edge.spec import Interpolation, PreprocessSpec, ResizeMode
+
+Output = pytest.CaptureFixture[str]
+
+SPEC = PreprocessSpec(
+    8, 8, ResizeMode.SHORT_SIDE, (10, 10), Interpolation.BICUBIC, (0.5, 0.4, 0.3), (0.25, 0.5, 0.2)
+)
+FLOAT, QUANTIZED = "onnx/model.onnx", "onnx/model_quantized.onnx"
+ROLES = {FLOAT: Role.FLOAT, QUANTIZED: Role.QUANTIZED, "config.json": Role.CONFIG}
+QUICK = Rounds(at_least=3, seconds=0)
+TOLERANCE = 1e-3
+CPU = "CPUExecutionProvider"
+
+
+def png(pixels: npt.NDArray[np.uint8]) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def latency_record(min_ms: object = 1000.0, **changes: Any) -> dict[str, Any]:
+    machine = describe_machine()
+    return {
+        "path": QUANTIZED,
+        "batch": 1,
+        "threads": 1,
+        "min_ms": min_ms,
+        "providers": [CPU],
+        "machine": machine.cpu,
+        "environment": machine.to_json(),
+    } | changes
+
+
+def make(folder: Path, files: dict[str, bytes], **changes: Any) -> Path:
+    manifest = Manifest(
+        files={name: FileEntry.of(data, ROLES.get(name, Role.GOLDEN)) for name, data in files.items()},
+        default_model=QUANTIZED,
+        preprocess=SPEC,
+        source=SourceRecord("example/vit", "0" * 64),
+        tools={},
+        latency=(latency_record(),),
+        providers={CPU: 1.0},
+    )
+    return write_bundle(folder, files, dataclasses.replace(manifest, **changes)).path
+
+
+@pytest.fixture
+def files(data: Path) -> dict[str, bytes]:
+    """Two models, two images and what each model gives for each."""
+    models = {FLOAT: data / "dynamic.onnx", QUANTIZED: data / "pixels.onnx"}
+    pixels = np.random.default_rng(5).integers(0, 256, (2, 8, 8, 3), np.uint8)
+    cases = [
+        GoldenCase(f"golden/{index}.png", name, tuple(map(float, row)), TOLERANCE)
+        for name, path in models.items()
+        for index, row in enumerate(Session(read_model(path)).run(pixels))
+    ]
+    images = {f"golden/{index}.png": png(image) for index, image in enumerate(pixels)}
+    return {
+        **{name: path.read_bytes() for name, path in models.items()},
+        **images,
+        "config.json": b"{}",
+        EXPECTED: golden_bytes(cases),
+    }
+
+
+@pytest.fixture
+def bundle(tmp_path: Path, files: dict[str, bytes]) -> Path:
+    return make(tmp_path / "bundle", files)
+
+
+def run(bundle: Path, provider: str = "cpu", models: Sequence[str] = ()) -> SelfTest:
+    return selftest(bundle, provider, models, QUICK)
+
+
+def by_name(result: SelfTest) -> dict[str, Check]:
+    return {check.name: check for check in result.checks}
+
+
+def failed(result: SelfTest) -> list[str]:
+    return [check.name for check in result.checks if check.passed is False]
+
+
+def test_a_good_bundle_passes_every_check(bundle: Path) -> None:
+    result = run(bundle)
+    assert result.passed
+    assert {check.name: check.passed for check in result.checks} == {
+        "files": True,
+        "onnxruntime": True,
+        f"answers of {FLOAT}": True,
+        f"answers of {QUANTIZED}": True,
+        "provider": True,
+        "latency": True,
+    }
+    assert result.bundle == bundle
+    assert result.machine == describe_machine()
+
+
+def test_the_library_call_is_public() -> None:
+    assert vit_edge.selftest is selftest
+    assert vit_edge.SelfTest is SelfTest
+
+
+@pytest.mark.parametrize("name", [FLOAT, "config.json", "golden/1.png"])
+@pytest.mark.parametrize("damage", ["changed", "missing", "link"])
+def test_a_damaged_file_fails_and_no_model_runs(bundle: Path, name: str, damage: str) -> None:
+    path = bundle / name
+    data = bytearray(path.read_bytes())
+    path.unlink()
+    if damage == "changed":
+        data[-1] ^= 1
+        path.write_bytes(data)
+    elif damage == "link":
+        (bundle.parent / "outside").write_bytes(data)
+        path.symlink_to(bundle.parent / "outside")
+    result = run(bundle)
+    assert failed(result) == ["files"]
+    assert name in result.checks[0].found
+    assert result.checks[0].found.startswith("1 of 6:")
+    assert result.checks[0].mend == "fetch the bundle again"
+    assert not any(check.name.startswith("answers") for check in result.checks)
+
+
+def test_every_damaged_file_is_counted(bundle: Path) -> None:
+    for name in (FLOAT, "config.json"):
+        (bundle / name).write_bytes(b"")
+    assert run(bundle).checks[0].found.startswith("2 of 6:")
+
+
+def test_a_model_that_answers_otherwise_fails_though_its_hash_is_right(
+    tmp_path: Path, files: dict[str, bytes]
+) -> None:
+    """One weight of the float model, the head's bias, is off by one; the manifest knows the damaged file."""
+    bias = np.random.default_rng(7)
+    bias.normal(0, 0.3, (6, 3, 4, 4))
+    bias.normal(0, 1, (3, 6))
+    right = bias.normal(0, 1, 3).astype(np.float32)
+    damaged = files[FLOAT].replace(right.tobytes(), (right + np.float32(1)).tobytes())
+    assert damaged != files[FLOAT]
+    result = run(make(tmp_path / "bundle", files | {FLOAT: damaged}))
+    assert failed(result) == [f"answers of {FLOAT}"]
+    check = by_name(result)[f"answers of {FLOAT}"]
+    assert "off by at most 1 of 0.001 allowed" in check.found
+    assert check.mend is not None
+
+
+@pytest.mark.parametrize(
+    ("shift", "passes"), [(0.0, True), (0.9 * TOLERANCE, True), (1.2 * TOLERANCE, False), (-5.0, False)]
+)
+def test_golden_answers_are_held_to_their_tolerance(
+    tmp_path: Path, files: dict[str, bytes], shift: float, passes: bool
+) -> None:
+    raw = json.loads(files[EXPECTED])
+    raw[0]["logits"][1] += shift
+    result = run(make(tmp_path / "bundle", files | {EXPECTED: json.dumps(raw).encode()}))
+    assert result.passed is passes
+    assert failed(result) == ([] if passes else [f"answers of {raw[0]['model']}"])
+
+
+def test_golden_answers_of_another_number_of_classes_fail(tmp_path: Path, files: dict[str, bytes]) -> None:
+    raw = json.loads(files[EXPECTED])
+    raw[0]["logits"].append(0.0)
+    result = run(make(tmp_path / "bundle", files | {EXPECTED: json.dumps(raw).encode()}))
+    assert failed(result) == [f"answers of {FLOAT}"]
+    assert "3 logits where 4 are recorded" in by_name(result)[f"answers of {FLOAT}"].found
+
+
+@pytest.mark.parametrize(
+    ("flags", "system", "model", "word"),
+    [
+        (("avx2",), "Debian x86_64", QUANTIZED, "saturate"),
+        (("avx2", "avx512_vnni"), "Debian x86_64", QUANTIZED, "computes something else"),
+        (("avx2",), "Debian x86_64", FLOAT, "computes something else"),
+        (("asimd",), "Debian aarch64", QUANTIZED, "computes something else"),
+    ],
+)
+def test_the_mend_knows_which_cpus_saturate(
+    tmp_path: Path,
+    files: dict[str, bytes],
+    monkeypatch: pytest.MonkeyPatch,
+    flags: tuple[str, ...],
+    system: str,
+    model: str,
+    word: str,
+) -> None:
+    cases = [
+        case | {"logits": [9.0, 9.0, 9.0]} if case["model"] == model else case
+        for case in json.loads(files[EXPECTED])
+    ]
+    path = make(tmp_path / "bundle", files | {EXPECTED: json.dumps(cases).encode()})
+    machine = dataclasses.replace(describe_machine(), flags=flags, system=system)
+    monkeypatch.setattr(module, "describe_machine", lambda: machine)
+    check = by_name(run(path))[f"answers of {model}"]
+    assert word in (check.mend or "")
+
+
+def test_a_model_without_recorded_answers_is_run_and_not_judged(
+    tmp_path: Path, files: dict[str, bytes]
+) -> None:
+    del files[EXPECTED]
+    result = run(make(tmp_path / "bundle", files))
+    assert result.passed
+    assert {check.passed for check in result.checks if check.name.startswith("answers")} == {None}
+
+
+def test_a_model_that_does_not_load_fails_and_the_other_is_still_tested(
+    tmp_path: Path, files: dict[str, bytes], data: Path
+) -> None:
+    files[FLOAT] = (data / "bad_unrunnable.onnx").read_bytes()
+    result = run(make(tmp_path / "bundle", files))
+    assert failed(result) == [f"answers of {FLOAT}"]
+    assert "NoSuchOperator" in by_name(result)[f"answers of {FLOAT}"].found
+    assert by_name(result)[f"answers of {QUANTIZED}"].passed
+
+
+def test_only_the_named_models_are_run(bundle: Path) -> None:
+    names = [check.name for check in run(bundle, models=[FLOAT]).checks]
+    assert names == ["files", "onnxruntime", f"answers of {FLOAT}"]
+
+
+def test_two_onnxruntime_wheels_fail(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    wheels = (Wheel("onnxruntime", "1.32.0"), Wheel("onnxruntime-gpu", "1.32.0"))
+    monkeypatch.setattr(module, "onnxruntime_wheels", lambda: wheels)
+    result = run(bundle)
+    assert failed(result) == ["onnxruntime"]
+    assert (by_name(result)["onnxruntime"].mend or "").startswith("run: pip uninstall -y onnxruntime ")
+
+
+# Placement
+
+
+@pytest.mark.parametrize(
+    ("expected", "share", "passed"),
+    [({CPU: 1.0}, 1.0, True), ({CPU: 0.95}, 0.945, True), ({CPU: 1.0}, 0.9, False), ({}, 1.0, None)],
+)
+def test_the_share_of_nodes_is_held_to_the_recorded_one(
+    expected: dict[str, float], share: float, passed: bool | None
+) -> None:
+    placement = Placement(CPU, "requested", ((CPU, share), ("OtherExecutionProvider", 1 - share)))
+    check = module._coverage(expected, placement)
+    assert check.passed is passed
+    assert f"cpu {share:.1%}" in check.found
+
+
+def test_an_onnxruntime_that_records_no_placement_is_not_judged() -> None:
+    assert module._coverage({CPU: 1.0}, Placement(CPU, "requested", ())).passed is None
+
+
+# Latency
+
+
+def with_latency(bundle: Path, record: dict[str, Any] | None) -> Path:
+    raw = json.loads((bundle / MANIFEST).read_text())
+    raw["latency"] = [] if record is None else [record]
+    (bundle / MANIFEST).write_text(json.dumps(raw))
+    return bundle
+
+
+def test_a_tenfold_latency_on_the_same_machine_fails(bundle: Path) -> None:
+    result = run(with_latency(bundle, latency_record(min_ms=1e-6)))
+    assert failed(result) == ["latency"]
+
+
+ELSEWHERE = describe_machine().to_json() | {"cpu": "Another CPU"}
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        pytest.param(None, id="no figure"),
+        pytest.param(latency_record(1e-6, machine="Another CPU", environment=ELSEWHERE), id="other machine"),
+        pytest.param(latency_record(1e-6, providers=["OtherExecutionProvider"]), id="other provider"),
+        pytest.param(latency_record(1e-6, environment=None), id="machine not described"),
+        pytest.param(latency_record(1e-6, batch=8), id="other batch"),
+        pytest.param(latency_record(1e-6, path=FLOAT), id="other model"),
+        pytest.param(latency_record("fast"), id="figure of the wrong type"),
+        pytest.param(latency_record(0), id="figure of zero"),
+        pytest.param(latency_record(10**400), id="figure beyond a float"),
+        pytest.param(latency_record(1e-6, providers=7), id="providers of the wrong type"),
+    ],
+)
+def test_latency_that_cannot_be_compared_never_fails(bundle: Path, record: dict[str, Any] | None) -> None:
+    result = run(with_latency(bundle, record))
+    assert result.passed
+    assert by_name(result)["latency"].passed is None
+
+
+def test_on_another_machine_the_ratio_is_told_all_the_same(bundle: Path) -> None:
+    record = latency_record(1000.0, machine="Another CPU", environment=ELSEWHERE)
+    found = by_name(run(with_latency(bundle, record)))["latency"].found
+    assert "times the recorded 1000.00 ms of another machine (Another CPU): not judged" in found
+
+
+# Bad input, which is no failed check
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda path: (path / MANIFEST).unlink(), MANIFEST),
+        (lambda path: (path / MANIFEST).write_text("{"), "not valid JSON"),
+        (lambda path: (path / MANIFEST).write_text('{"format_version": 9}'), "pip install --upgrade"),
+    ],
+)
+def test_what_is_no_bundle_is_refused(bundle: Path, change: Callable[[Path], object], message: str) -> None:
+    change(bundle)
+    with pytest.raises(BundleError, match=message):
+        run(bundle)
+
+
+@pytest.mark.parametrize("text", ["{}", "[7]", '[{"image": "golden/0.png"}]', '["' + "x" * 50])
+def test_a_malformed_golden_file_is_refused(tmp_path: Path, files: dict[str, bytes], text: str) -> None:
+    path = make(tmp_path / "bundle", files | {EXPECTED: text.encode()})
+    with pytest.raises(BundleError, match=r"expected\.json"):
+        run(path)
+
+
+def test_a_golden_file_that_claims_gigabytes_is_refused_unread(bundle: Path) -> None:
+    raw = json.loads((bundle / MANIFEST).read_text())
+    raw["files"][EXPECTED]["size"] = 2**31
+    (bundle / MANIFEST).write_text(json.dumps(raw))
+    with pytest.raises(BundleError, match="larger than"):
+        read_golden(read_bundle(bundle))
+
+
+def test_a_model_that_the_bundle_does_not_have_is_refused(bundle: Path) -> None:
+    with pytest.raises(BundleError, match=r"no model 'onnx/other\.onnx'"):
+        run(bundle, models=["onnx/other.onnx"])
+
+
+def test_a_provider_that_is_not_installed_is_refused(bundle: Path) -> None:
+    with pytest.raises(ProviderError, match="warp"):
+        run(bundle, provider="warp")
+
+
+# The command
+
+
+def test_the_command_prints_and_writes_every_check(bundle: Path, tmp_path: Path, capsys: Output) -> None:
+    report = tmp_path / "report.json"
+    assert main(["selftest", str(bundle), "--provider", "cpu", "--json", str(report)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    raw = json.loads(report.read_text())
+    assert list(raw) == ["passed", "checks", "machine"]
+    assert raw["passed"] is True
+    assert [list(check) for check in raw["checks"]] == [["name", "passed", "found", "mend"]] * 6
+    assert len(lines) == 8
+    assert lines[-1] == f"{bundle}: PASS"
+
+
+def test_the_command_fails_with_the_mend(bundle: Path, capsys: Output) -> None:
+    (bundle / FLOAT).write_bytes(b"rubbish")
+    assert main(["selftest", str(bundle)]) == 1
+    out, err = capsys.readouterr()
+    assert "files: fetch the bundle again" in out
+    assert out.splitlines()[-1] == f"{bundle}: FAIL (files)"
+    assert err == ""
+
+
+@pytest.mark.parametrize("words", [["nowhere"], [".", "--model", "x"], []])
+def test_bad_input_is_one_line_and_status_2(words: list[str], capsys: Output) -> None:
+    assert main(["selftest", *words]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("vit-edge: error: ")
+    assert err.count("\n") == 1

@@ -1,0 +1,149 @@
+"""Models whose every operator is integer, for devices without floating point."""
+
+import dataclasses
+import importlib.util
+from collections import Counter
+from pathlib import Path
+
+import onnx
+import pytest
+
+from tests.quantize.small_vit import NORMAL, PREPROCESS, decibels, images, small, written
+from vit_edge.errors import ModelError
+from vit_edge.host.lower.model import LowerSettings, lower
+from vit_edge.host.lower.plan import WholePlan
+from vit_edge.host.lower.whole import MOVES, lower_whole
+from vit_edge.host.quantize.observe import logits
+from vit_edge.host.quantize.search import Search
+from vit_edge.host.quantize.types import Preset, QuantizeSettings
+from vit_edge.host.rewrite.canonical import Canonical
+from vit_edge.spec import ActivationType, GraphStyle, InputForm
+
+FORM = LowerSettings(1, InputForm.PIXELS, NORMAL, style=GraphStyle.COMPILER)
+TYPES = (ActivationType.UINT8, ActivationType.INT8, ActivationType.UINT16)
+ROUND_TRIP = ("QuantizeLinear", "DequantizeLinear")
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Canonical, WholePlan]:
+    canonical = small()
+    paths = written(tmp_path_factory.mktemp("calibration"), 24)
+    search = Search(canonical, paths, PREPROCESS, QuantizeSettings(Preset.STATIC, whole=True))
+    assert search.whole is not None
+    return canonical, search.whole
+
+
+@pytest.mark.parametrize("kind", TYPES)
+def test_every_operator_stands_between_round_trips(
+    made: tuple[Canonical, WholePlan], kind: ActivationType
+) -> None:
+    model = lower_whole(made[0], FORM, made[1], kind)
+    makers = {name: node for node in model.graph.node for name in node.output}
+    readers: dict[str, list[str]] = {}
+    for node in model.graph.node:
+        for name in node.input:
+            readers.setdefault(name, []).append(node.op_type)
+    for node in model.graph.node:
+        if node.op_type in ROUND_TRIP:
+            continue
+        real = [makers[name].op_type for name in node.input if name in makers]
+        assert set(real) <= {"DequantizeLinear"}, node.name
+        assert [readers[name] for name in node.output] == [["QuantizeLinear"]] * len(node.output), node.name
+    assert makers["logits"].op_type == "DequantizeLinear"
+
+
+@pytest.mark.parametrize("kind", TYPES)
+def test_operators_that_move_values_keep_the_scale(
+    made: tuple[Canonical, WholePlan], kind: ActivationType
+) -> None:
+    model = lower_whole(made[0], FORM, made[1], kind)
+    arrays = {item.name: onnx.numpy_helper.to_array(item) for item in model.graph.initializer}
+    makers = {name: node for node in model.graph.node for name in node.output}
+    takers = {name: node for node in model.graph.node for name in node.input}
+    moved = [node for node in model.graph.node if node.op_type in MOVES]
+    assert moved
+    for node in moved:
+        before = makers[node.input[0]]
+        for name in node.output:
+            after = takers[name]
+            assert [arrays[x] for x in before.input[1:]] == [arrays[x] for x in after.input[1:]], node.name
+
+
+@pytest.mark.parametrize("kind", TYPES)
+def test_all_activations_have_the_type_that_was_asked_for(
+    made: tuple[Canonical, WholePlan], kind: ActivationType
+) -> None:
+    model = lower_whole(made[0], FORM, made[1], kind)
+    arrays = {item.name: onnx.numpy_helper.to_array(item) for item in model.graph.initializer}
+    types = Counter(
+        str(arrays[node.input[2]].dtype) for node in model.graph.node if node.op_type == "QuantizeLinear"
+    )
+    assert set(types) == {kind.value}
+    weights = [node for node in model.graph.node if node.op_type == "Gemm"]
+    makers = {name: node for node in model.graph.node for name in node.output}
+    assert {str(arrays[makers[node.input[1]].input[0]].dtype) for node in weights} == {"int8"}
+    assert {str(arrays[makers[node.input[2]].input[0]].dtype) for node in weights} == {"int32"}
+
+
+@pytest.mark.parametrize(("kind", "least"), [(TYPES[0], 9.0), (TYPES[1], 9.0), (TYPES[2], 16.0)])
+def test_logits_stay_close_to_the_float_model(
+    made: tuple[Canonical, WholePlan], kind: ActivationType, least: float
+) -> None:
+    unseen = list(images(16, seed=9))
+    exact = logits(lower(made[0], FORM).SerializeToString(), unseen)
+    model = lower_whole(made[0], FORM, made[1], kind)
+    assert decibels(exact, logits(model.SerializeToString(), unseen)) > least
+
+
+def test_sixteen_bits_are_closer_than_eight(made: tuple[Canonical, WholePlan]) -> None:
+    unseen = list(images(16, seed=9))
+    exact = logits(lower(made[0], FORM).SerializeToString(), unseen)
+    wide, narrow = (
+        decibels(exact, logits(lower_whole(made[0], FORM, made[1], kind).SerializeToString(), unseen))
+        for kind in (ActivationType.UINT16, ActivationType.UINT8)
+    )
+    assert wide > narrow + 3
+
+
+def test_zero_is_exact_in_every_range(made: tuple[Canonical, WholePlan]) -> None:
+    model = lower_whole(made[0], FORM, made[1], ActivationType.UINT8)
+    arrays = {item.name: onnx.numpy_helper.to_array(item) for item in model.graph.initializer}
+    for node in model.graph.node:
+        if node.op_type == "QuantizeLinear":
+            zero = int(arrays[node.input[2]])
+            assert 0 <= zero <= 255
+
+
+def test_a_tensor_that_was_not_observed_is_named(made: tuple[Canonical, WholePlan]) -> None:
+    canonical, plan = made
+    ranges = {name: reach for name, reach in plan.ranges.items() if name != "blocks.1.fc1"}
+    with pytest.raises(ModelError, match=r"blocks\.1\.fc1 was not observed"):
+        lower_whole(canonical, FORM, dataclasses.replace(plan, ranges=ranges), ActivationType.UINT8)
+
+
+def test_a_layer_without_weights_is_named(made: tuple[Canonical, WholePlan]) -> None:
+    canonical, plan = made
+    linears = {name: layer for name, layer in plan.linears.items() if name != "blocks.1.fc1"}
+    with pytest.raises(ModelError, match=r"blocks\.1\.fc1 was not quantized"):
+        lower_whole(canonical, FORM, dataclasses.replace(plan, linears=linears), ActivationType.UINT8)
+
+
+@pytest.mark.skipif(
+    importlib.util.find_spec("onnxruntime_qnn") is None, reason="onnxruntime-qnn is not installed (extra qnn)"
+)
+@pytest.mark.parametrize("kind", TYPES)
+def test_the_npu_takes_every_node(
+    made: tuple[Canonical, WholePlan], kind: ActivationType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from vit_edge.runtime.model import read_model
+    from vit_edge.runtime.session import Session, SessionSettings
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    path = tmp_path / "whole.onnx"
+    path.write_bytes(lower_whole(made[0], FORM, made[1], kind).SerializeToString())
+    model = dataclasses.replace(read_model(path), preprocess=PREPROCESS)
+    alone = SessionSettings("qnn", options=(("session.disable_cpu_ep_fallback", "1"),))
+    pixels = images(8, seed=9)
+    on_npu, on_cpu = Session(model, alone), Session(model, SessionSettings("cpu"))
+    assert dict(on_npu.placement.shares) == {on_npu.placement.provider: 1.0}
+    assert decibels(on_cpu.run(pixels), on_npu.run(pixels)) > 20

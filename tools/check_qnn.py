@@ -1,0 +1,200 @@
+"""Runs INT8 files wholly on the NPU compiler and simulator that the plugin `onnxruntime-qnn` brings along.
+
+Usage: python -m tools.check_qnn --source SOURCE --calib DIR --data DIR [--count N] -o results.json
+
+One file for each type of activations, and the portable file beside them. Each is run with the CPU as a
+fallback forbidden; where that is refused, it is run with it, and the share of nodes on the NPU counts.
+The answers are compared with those of onnxruntime's CPU kernels for the same file and with the float
+model. The file of the target is also run from its compiled form in the cache. It is the maker's simulator:
+nothing is said of speed. The plugin is the extra `qnn`.
+
+Exit status: 0 the target's file runs wholly on the NPU, also from the cache, 1 it does not, 2 bad input.
+"""
+
+import argparse
+import dataclasses
+import importlib.metadata
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from vit_edge.cli.console import check_json, write_json
+from vit_edge.errors import ProviderError, VitEdgeError
+from vit_edge.host.export import export
+from vit_edge.host.onnx_io import finish, save_onnx
+from vit_edge.host.pipeline import quantized, settings_for, stamp_of
+from vit_edge.host.quantize.search import Search
+from vit_edge.host.quantize.types import Preset, QuantizeSettings
+from vit_edge.host.rewrite.canonical import canonicalise
+from vit_edge.host.sources import Source, SourceOptions, resolve
+from vit_edge.runtime.images import list_images
+from vit_edge.runtime.machine import describe_machine
+from vit_edge.runtime.model import read_model
+from vit_edge.runtime.preprocess import load_pixels
+from vit_edge.runtime.providers import find_provider
+from vit_edge.runtime.session import Session, SessionSettings
+from vit_edge.spec import ActivationType, TargetSpec
+from vit_edge.targets import load_target
+from vit_edge.verify.metrics import agreement, logit_sqnr_db
+
+TARGET = "qnn-htp"
+ACTIVATIONS = (ActivationType.UINT16, ActivationType.UINT8, ActivationType.INT8)
+ALONE = (("session.disable_cpu_ep_fallback", "1"),)
+TOOLS = ("vit-edge", "onnxruntime", "onnxruntime-qnn", "torch", "numpy")
+
+Logits = npt.NDArray[np.float32]
+
+
+@dataclasses.dataclass(frozen=True)
+class Asked:
+    """A file to run on the NPU."""
+
+    name: str
+    target: TargetSpec
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    given = _parser().parse_args(arguments)
+    try:
+        check_json(given.output)
+        target = load_target(TARGET)
+        find_provider(target.provider.name, target.provider)
+        result = check(given, target)
+        write_json(given.output, result)
+    except VitEdgeError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print(_table(result["files"]))
+    chosen = result["files"][0]
+    print(f"from the compiled form: {'the same logits' if result['same_from_cache'] else 'other logits'}")
+    return 0 if chosen["alone"] and result["same_from_cache"] else 1
+
+
+def check(given: argparse.Namespace, target: TargetSpec) -> dict[str, Any]:
+    """Make every file, run it, and compare; the target's own file comes first."""
+    source = resolve(str(given.source), SourceOptions(crop_pct=given.crop_pct))
+    kinds = sorted(ACTIVATIONS, key=lambda kind: kind is not target.activation_type)
+    asked = [
+        Asked(f"every operator integer, {kind.value}", dataclasses.replace(target, activation_type=kind))
+        for kind in kinds
+    ]
+    portable = load_target("cpu")
+    asked.append(Asked("portable form, batch 1", dataclasses.replace(portable, batch=target.batch)))
+    paths = list_images(given.data).paths
+    paths = tuple(paths[i * len(paths) // given.count] for i in range(min(given.count, len(paths))))
+    pixels = np.stack([load_pixels(path, source.preprocess) for path in paths])
+    with tempfile.TemporaryDirectory(prefix="vit-edge-") as folder:
+        files, reference = _made(source, given, asked, Path(folder))
+        exact = Session(read_model(reference), SessionSettings("cpu")).run(pixels)
+        rows = []
+        for each, path in zip(asked, files, strict=True):
+            print(f"running {each.name}", file=sys.stderr, flush=True)
+            rows.append(_row(each.name, path, pixels, exact, target))
+        first = Session(read_model(files[0]), _settings(target, ALONE)).run(pixels[:2])
+        again = Session(read_model(files[0]), _settings(target, ALONE)).run(pixels[:2])
+    return {
+        "model": source.name,
+        "images": len(pixels),
+        "files": rows,
+        "same_from_cache": bool(np.array_equal(first, again)),
+        "machine": describe_machine().to_json(),
+        "versions": {tool: _version(tool) for tool in TOOLS},
+    }
+
+
+def _made(
+    source: Source, given: argparse.Namespace, asked: Sequence[Asked], folder: Path
+) -> tuple[list[Path], Path]:
+    """The INT8 files, and the float model."""
+    exported, _ = export(source)
+    reference = folder / "float.onnx"
+    canonical = canonicalise(exported, source.name)
+    save_onnx(finish(exported, stamp_of(source)), reference)
+    settings = settings_for(
+        QuantizeSettings(Preset.STATIC, cache=given.cache), [each.target for each in asked]
+    )
+    search = Search(canonical, list_images(given.calib).paths, source.preprocess, settings)
+    quantization = search.first()
+    paths = [folder / f"{index}.onnx" for index in range(len(asked))]
+    for each, path in zip(asked, paths, strict=True):
+        save_onnx(quantized(canonical, quantization, each.target, source), path)
+    return paths, reference
+
+
+def _row(
+    name: str, path: Path, pixels: npt.NDArray[np.uint8], exact: Logits, target: TargetSpec
+) -> dict[str, Any]:
+    """What one file does on the NPU."""
+    model = read_model(path)
+    alone, npu = True, None
+    try:
+        npu = Session(model, _settings(target, ALONE))
+    except ProviderError as error:
+        alone, why = False, str(error)
+        try:
+            npu = Session(model, _settings(target, ()))
+        except ProviderError as refusal:
+            why = str(refusal)
+    row: dict[str, Any] = {"file": name, "alone": alone}
+    if npu is None:
+        return row | {"refused": why}
+    on_cpu = Session(model, SessionSettings("cpu")).run(pixels)
+    made = npu.run(pixels)
+    return row | {
+        "on_npu": round(100 * dict(npu.placement.shares).get(npu.placement.provider, 0.0), 2),
+        "agreement_with_cpu": round(agreement(on_cpu, made), 2),
+        "sqnr_to_cpu_db": round(logit_sqnr_db(on_cpu, made), 1),
+        "agreement_with_float": round(agreement(exact, made), 2),
+        "sqnr_to_float_db": round(logit_sqnr_db(exact, made), 1),
+        "cpu_agreement_with_float": round(agreement(exact, on_cpu), 2),
+        "cpu_sqnr_to_float_db": round(logit_sqnr_db(exact, on_cpu), 1),
+    }
+
+
+def _settings(target: TargetSpec, options: tuple[tuple[str, str], ...]) -> SessionSettings:
+    return SessionSettings(target.provider.name, options=options)
+
+
+def _table(rows: Sequence[dict[str, Any]]) -> str:
+    lines = [
+        "| file | runs without the CPU | nodes on the NPU | agreement with CPU | with float | float SQNR |",
+        "|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        if "refused" in row:
+            lines.append(f"| {row['file']} | no | refused: {row['refused']} | | | |")
+            continue
+        lines.append(
+            f"| {row['file']} | {'yes' if row['alone'] else 'no'} | {row['on_npu']:.1f} % "
+            f"| {row['agreement_with_cpu']:.1f} % | {row['agreement_with_float']:.1f} % "
+            f"| {row['sqnr_to_float_db']:.1f} dB |"
+        )
+    return "\n".join(lines)
+
+
+def _version(tool: str) -> str:
+    try:
+        return importlib.metadata.version(tool)
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed as a package"
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description="Run INT8 files wholly on the simulated NPU.")
+    parser.add_argument("--source", required=True, help="as for vit-edge build")
+    parser.add_argument("--crop-pct", type=float, help="where the source does not say so")
+    parser.add_argument("--calib", type=Path, required=True, metavar="DIR", help="calibration images")
+    parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="images to run")
+    parser.add_argument("--count", type=int, default=20, metavar="N", help="images to run (default: 20)")
+    parser.add_argument("--cache", type=Path, metavar="DIR", help="keeps the calibration")
+    parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="the figures as JSON")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,227 @@
+"""Lowering with every operator in integers: QuantizeLinear and DequantizeLinear around each of them.
+
+The float graph is lowered first, then every float tensor makes the round trip through the activation type:
+the operators between two such round trips are what an NPU's compiler turns into integer ones. Operators that
+only move values (Reshape, Transpose, ...) give what they take in the same scale. Weights are int8, one scale
+per output column, as in any other INT8 file.
+"""
+
+import dataclasses
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+from onnx_ir.passes.common import CheckerPass, RemoveUnusedNodesPass, ShapeInferencePass
+
+from vit_edge.errors import ModelError
+from vit_edge.host.lower.graph import Array
+from vit_edge.host.lower.model import LowerSettings, lower
+from vit_edge.host.lower.plan import LinearPlan, QuantPlan, StaticRange, WholePlan
+from vit_edge.host.rewrite.canonical import Canonical
+from vit_edge.spec import ActivationType, GraphStyle
+
+MOVES = frozenset({"Reshape", "Transpose", "Split", "Gather", "Slice"})
+_ROUND_TRIP = frozenset({"QuantizeLinear", "DequantizeLinear"})
+_OPSET_16_BIT = 21  # QuantizeLinear of 16 bits; the portable files stay at an older one
+_SMALLEST = 1e-12  # of a scale, where all values are zero
+
+Range = tuple[float, float]
+
+
+def float_settings(settings: LowerSettings) -> LowerSettings:
+    """The form of the graph whose tensors are observed, then quantized: names are equal only in one form."""
+    return dataclasses.replace(settings, batch=1, style=GraphStyle.COMPILER, activations=ActivationType.UINT8)
+
+
+def lower_whole(
+    canonical: Canonical, settings: LowerSettings, plan: WholePlan, activations: ActivationType
+) -> onnx.ModelProto:
+    """The model with every operator in integers, batch 1.
+
+    Args:
+        canonical: folded as the plan expects it.
+        settings: input form and normalisation.
+        plan: weights of every linear layer, and the range of every tensor.
+        activations: the type of all activations.
+
+    Raises:
+        ModelError: a tensor has no range.
+    """
+    proto = lower(canonical, float_settings(settings), QuantPlan(embed=plan.embed), check=False)
+    model = ir.from_proto(proto)
+    ShapeInferencePass()(model)
+    _Quantizer(model.graph, plan, activations, canonical.name).run()
+    RemoveUnusedNodesPass()(model)
+    if np.iinfo(activations.value).bits == 16:
+        model.graph.opset_imports[""] = _OPSET_16_BIT
+    ShapeInferencePass()(model)
+    CheckerPass(full_check=True)(model)
+    return ir.to_proto(model)
+
+
+class _Quantizer:
+    def __init__(self, graph: ir.Graph, plan: WholePlan, activations: ActivationType, name: str) -> None:
+        self.graph, self.plan, self.name = graph, plan, name
+        self.info = np.iinfo(activations.value)
+        self.constants = 0
+        self.pixels: ir.Value | None = None  # as real numbers, 0 to 1
+
+    def run(self) -> None:
+        self.lift_pixels()
+        nodes = [node for node in self.graph if node.op_type not in _ROUND_TRIP]
+        ranges = {value: self.range_of(value) for node in nodes for value in _floats(node)}
+        if self.pixels is not None:
+            ranges[self.pixels] = self.range_of(self.pixels)
+        for node in nodes:
+            layer = self.plan.linears.get(node.name or "")
+            if node.op_type == "Gemm":
+                layer = layer or self.embedding(node)
+                self.write_weight(node, layer, ranges)
+            else:
+                self.write_constants(node, ranges)
+        for value, reach in ranges.items():
+            self.round_trip(value, reach)
+
+    def lift_pixels(self) -> None:
+        """Dequantize the pixels before they become patches: NPUs move activations, not bare integers."""
+        given = self.graph.inputs[0]
+        old = next(
+            node
+            for node in self.graph
+            if node.op_type == "DequantizeLinear" and node.inputs[0] in _moved_from(given)
+        )
+        _, scale, zero = old.inputs
+        lifted = ir.node("DequantizeLinear", [given, scale, zero], name="pixels.real")
+        self.pixels = lifted.outputs[0]
+        self.pixels.name, self.pixels.dtype, self.pixels.shape = lifted.name, ir.DataType.FLOAT, given.shape
+        readers = list(given.uses())
+        for value in _moved_from(given):
+            value.dtype = ir.DataType.FLOAT
+        (flat,) = old.inputs[:1]
+        old.outputs[0].replace_all_uses_with(_required(flat))
+        self.graph.remove(old, safe=True)
+        for use in readers:
+            if use.node is not lifted:
+                use.node.replace_input_with(use.idx, self.pixels)
+        self.graph.insert_before(next(iter(self.graph)), lifted)
+
+    def range_of(self, value: ir.Value) -> Range:
+        """Of a value that a node makes."""
+        if value is self.pixels:
+            return 0.0, 1.0
+        readers = [use.node for use in value.uses()]
+        if len(readers) == 1 and readers[0].op_type == "Concat":
+            return self.range_of(readers[0].outputs[0])
+        node = value.producer()
+        moved = node.inputs[0] if node is not None and node.op_type in MOVES else None
+        if moved is not None and moved.producer() is not None:
+            return self.range_of(moved)
+        found = self.plan.ranges.get(str(value.name))
+        if found is None:
+            raise ModelError(f"{self.name}: {value.name} was not observed, so it has no range")
+        return found
+
+    def parameters(self, reach: Range) -> tuple[Array, Array]:
+        """Scale and zero point, so that zero is exact."""
+        low, high = min(reach[0], 0.0), max(reach[1], 0.0)
+        scale = max((high - low) / (self.info.max - self.info.min), _SMALLEST)
+        zero = np.clip(round(self.info.min - low / scale), self.info.min, self.info.max)
+        return np.asarray(scale, np.float32), np.asarray(zero, self.info.dtype)
+
+    def round_trip(self, value: ir.Value, reach: Range) -> None:
+        """Put QuantizeLinear and DequantizeLinear between a value and all that reads it."""
+        producer, readers = value.producer(), list(value.uses())
+        if producer is None:
+            raise ModelError(f"{self.name}: {value.name} is made by no node")
+        scale, zero = (self.constant(array, f"{value.name}.range") for array in self.parameters(reach))
+        stored = ir.node("QuantizeLinear", [value, scale, zero], name=f"{value.name}.quantized")
+        back = ir.node("DequantizeLinear", [stored.outputs[0], scale, zero], name=f"{value.name}.dequantized")
+        stored.outputs[0].name, back.outputs[0].name = stored.name, back.name
+        self.graph.insert_after(producer, [stored, back])
+        for use in readers:
+            use.node.replace_input_with(use.idx, back.outputs[0])
+        for index, output in enumerate(self.graph.outputs):
+            if output is value:
+                made = back.outputs[0]
+                made.name, value.name = value.name, f"{value.name}.float"
+                made.dtype, made.shape = ir.DataType.FLOAT, value.shape
+                self.graph.outputs[index] = made
+
+    def embedding(self, node: ir.Node) -> LinearPlan:
+        """The patch embedding, whose weight is in the graph already; the table of positions is its bias."""
+        made = _required(node.inputs[1]).producer()
+        if made is None or made.op_type != "DequantizeLinear":
+            raise ModelError(f"{self.name}: {node.name} was not quantized")
+        weight, scale = (np.asarray(_required(part).const_value) for part in made.inputs[:2])
+        return LinearPlan(StaticRange(1.0, 0), weight, scale, np.zeros(len(scale), np.float32))
+
+    def write_weight(self, node: ir.Node, layer: LinearPlan, ranges: dict[ir.Value, Range]) -> None:
+        """The int8 weight of a linear layer, and its int32 bias in the accumulator's scale."""
+        name, scale = str(node.name), layer.weight_scale.astype(np.float32)
+        self.dequantize(node, 1, (layer.weight.astype(np.int8), scale), f"{name}.weight", axis=1)
+        if layer.bias is None:
+            return
+        given = node.inputs[0]
+        step, _ = self.parameters(ranges[given] if given in ranges else self.range_of(_required(given)))
+        unit = (step * scale).astype(np.float32)
+        limit = 2**31 - 1
+        steps = np.clip(np.rint(layer.bias.astype(np.float64) / unit), -limit, limit).astype(np.int32)
+        self.dequantize(node, 2, (steps, unit), f"{name}.bias", axis=0)
+
+    def write_constants(self, node: ir.Node, ranges: dict[ir.Value, Range]) -> None:
+        """Float constants in the activation type; what Concat joins has the range of the result."""
+        for index, value in enumerate(node.inputs):
+            if value is None or value.const_value is None or value.dtype != ir.DataType.FLOAT:
+                continue
+            array = value.const_value.numpy()
+            joined = node.op_type == "Concat"
+            reach = ranges[node.outputs[0]] if joined else (float(array.min()), float(array.max()))
+            scale, zero = self.parameters(reach)
+            coded = np.clip(np.rint(array / scale) + zero.astype(np.int64), self.info.min, self.info.max)
+            self.dequantize(
+                node, index, (coded.astype(self.info.dtype), scale), f"{node.name}.constant{index}", zero=zero
+            )
+
+    def dequantize(
+        self,
+        node: ir.Node,
+        index: int,
+        coded: tuple[Array, Array],
+        name: str,
+        *,
+        axis: int | None = None,
+        zero: Array | None = None,
+    ) -> None:
+        """Let an input of a node be the DequantizeLinear of integers with their scale."""
+        integers, scale = coded
+        zeros = np.zeros(scale.shape, integers.dtype) if zero is None else zero
+        parts = [self.constant(integers, name), self.constant(scale, name), self.constant(zeros, name)]
+        made = ir.node("DequantizeLinear", parts, {} if axis is None else {"axis": axis}, name=f"{name}.real")
+        made.outputs[0].name = made.name
+        self.graph.insert_before(node, made)
+        node.replace_input_with(index, made.outputs[0])
+
+    def constant(self, array: Array, name: str) -> ir.Value:
+        self.constants += 1
+        unique = f"{name}.{self.constants}"
+        contiguous = np.asarray(array, order="C")
+        value = ir.Value(name=unique, const_value=ir.tensor(contiguous, name=unique))
+        value.shape, value.dtype = ir.Shape(contiguous.shape), ir.DataType.from_numpy(contiguous.dtype)
+        self.graph.register_initializer(value)
+        return value
+
+
+def _moved_from(value: ir.Value) -> list[ir.Value]:
+    """What operators that only move values make of a value, and of what they made."""
+    made = [output for use in value.uses() if use.node.op_type in MOVES for output in use.node.outputs]
+    return made + [further for output in made for further in _moved_from(output)]
+
+
+def _floats(node: ir.Node) -> list[ir.Value]:
+    return [output for output in node.outputs if output.dtype == ir.DataType.FLOAT]
+
+
+def _required(value: ir.Value | None) -> ir.Value:
+    if value is None:
+        raise ModelError("a linear layer reads nothing")
+    return value

@@ -1,0 +1,61 @@
+"""The range of every tensor, for devices that compute every operator in integers."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import onnx
+
+from vit_edge.errors import ModelError
+from vit_edge.host.lower.model import LowerSettings, lower
+from vit_edge.host.lower.plan import QuantPlan, WholePlan
+from vit_edge.host.lower.whole import float_settings
+from vit_edge.host.quantize.observe import Pixels, load
+from vit_edge.host.quantize.plans import LayerPlans
+from vit_edge.host.quantize.types import Form
+from vit_edge.host.rewrite.canonical import Canonical
+
+
+def whole_plan(
+    canonical: Canonical,
+    settings: LowerSettings,
+    plans: LayerPlans,
+    images: Sequence[Pixels],
+    progress: Callable[[int, int], None],
+) -> WholePlan:
+    """Weights as in any INT8 file, and of every tensor the smallest and largest value.
+
+    Nothing is cut off: an outlier that one layer's range may clip is what the token stream exists to carry.
+
+    Args:
+        canonical: the folded model.
+        settings: `pixels` input.
+        plans: of the layers.
+        images: uint8 (H, W, 3) each.
+        progress: called after each image with (done, count).
+
+    Raises:
+        ModelError: the patch embedding was not recognised, or a value is not finite.
+    """
+    if plans.embed is None:
+        raise ModelError(f"{canonical.name}: its patch embedding was not recognised, so it stays float")
+    model = lower(canonical, float_settings(settings), QuantPlan(embed=plans.embed))
+    known = {output.name for output in model.graph.output}
+    made = {name for node in model.graph.node for name in node.output}
+    model.graph.output.extend(
+        value
+        for value in model.graph.value_info
+        if value.name in made - known and value.type.tensor_type.elem_type == onnx.TensorProto.FLOAT
+    )
+    session = load(model.SerializeToString())
+    names = [output.name for output in session.get_outputs()]
+    low, high = np.full(len(names), np.inf), np.full(len(names), -np.inf)
+    for done, pixels in enumerate(images, 1):
+        values = session.run(names, {settings.form.value: pixels[None]})
+        low = np.minimum(low, [value.min() for value in values])
+        high = np.maximum(high, [value.max() for value in values])
+        progress(done, len(images))
+    if not (np.isfinite(low).all() and np.isfinite(high).all()):
+        raise ModelError(f"{canonical.name}: gets values that are not finite; look for a broken checkpoint")
+    ranges = {name: (float(a), float(b)) for name, a, b in zip(names, low, high, strict=True)}
+    linears = {name: forms[Form.STATIC] for name, forms in plans.linears.items()}
+    return WholePlan(linears, plans.embed, ranges)

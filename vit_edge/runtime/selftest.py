@@ -1,0 +1,271 @@
+"""Does a bundle work on this device as it did where it was built?
+
+A wrong kernel, integers that saturate on an older CPU, a driver that computes something else, two onnxruntime
+wheels in one environment, a file damaged on the way: none of them need raise an error, and each shows here.
+"""
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from vit_edge import fields
+from vit_edge.bundle import Bundle, Role, read_manifest
+from vit_edge.errors import BundleError, VitEdgeError
+from vit_edge.golden import GoldenCase, read_golden
+from vit_edge.runtime.decode import decode
+from vit_edge.runtime.environment import describe_clash, onnxruntime_wheels
+from vit_edge.runtime.machine import Machine, describe_machine
+from vit_edge.runtime.model import read_model
+from vit_edge.runtime.providers import AUTO, find_provider, short_name
+from vit_edge.runtime.session import Placement, Session, SessionSettings
+from vit_edge.runtime.timing import Latency, Rounds, latency, time_interleaved
+
+SLOWEST = 3.0  # times the recorded latency on the same machine, from which on the latency check fails
+ROUNDS = Rounds(at_least=20, seconds=1.0)
+
+_LOST_SHARE = 0.01  # of the nodes: an onnxruntime of another version may count a few more or fewer
+_FETCH_AGAIN = "fetch the bundle again"
+_EXACT_INTEGERS = frozenset({"avx512_vnni", "avx_vnni", "amx_int8"})  # x86 CPUs without them saturate
+_SAME_MACHINE = ("cpu", "cores", "flags", "onnxruntime")  # fields of Machine
+
+
+@dataclasses.dataclass(frozen=True)
+class Check:
+    """One thing that was looked at."""
+
+    name: str
+    passed: bool | None  # None: there was nothing to judge by, `found` says why
+    found: str
+    mend: str | None = None  # what to do about a failure
+
+    def to_json(self) -> dict[str, Any]:
+        """The stable keys of one entry of `checks`."""
+        return dataclasses.asdict(self)
+
+
+@dataclasses.dataclass(frozen=True)
+class SelfTest:
+    """All checks of one bundle on one device."""
+
+    bundle: Path
+    checks: tuple[Check, ...]
+    machine: Machine
+
+    @property
+    def passed(self) -> bool:
+        """Whether no check failed."""
+        return all(check.passed is not False for check in self.checks)
+
+    def to_json(self) -> dict[str, Any]:
+        """The stable keys of `vit-edge selftest --json`."""
+        return {
+            "passed": self.passed,
+            "checks": [check.to_json() for check in self.checks],
+            "machine": self.machine.to_json(),
+        }
+
+
+def selftest(
+    path: str | Path, provider: str = AUTO, models: Sequence[str] = (), rounds: Rounds = ROUNDS
+) -> SelfTest:
+    """Check a bundle on this device: its files, the onnxruntime, the answers of its models, and their speed.
+
+    Args:
+        path: the bundle's folder.
+        provider: execution provider that runs the models, by its short or full name.
+        models: paths in the bundle of the models to run; by default all of them.
+        rounds: how long to time the default model.
+
+    Returns:
+        The checks, whether they passed or not. Slowness fails on the machine of the recorded figure only.
+
+    Raises:
+        BundleError: no bundle, a malformed manifest or golden file, or a model that the bundle does not have.
+        ProviderError: the provider is not installed.
+    """
+    if provider.lower() != AUTO:
+        find_provider(provider)
+    bundle = read_manifest(path)
+    machine = describe_machine()
+    checks = [_files(bundle), _wheels()]
+    if checks[0].passed:
+        cases = read_golden(bundle)
+        for name in _chosen(bundle, models):
+            checks += _model(bundle, name, [case for case in cases if case.model == name], provider, machine)
+        if bundle.manifest.default_model in _chosen(bundle, models):
+            checks += _default(bundle, provider, machine, rounds)
+    return SelfTest(bundle.path, tuple(checks), machine)
+
+
+def _chosen(bundle: Bundle, models: Sequence[str]) -> list[str]:
+    known = [*bundle.models(), *bundle.embedders()]
+    unknown = [name for name in models if name not in known]
+    if unknown:
+        raise BundleError(f"{bundle.path} has no model {unknown[0]!r}; its models are {', '.join(known)}")
+    return [name for name in known if not models or name in models]
+
+
+def _files(bundle: Bundle) -> Check:
+    damage: list[str] = []
+    for name in bundle.manifest.files:
+        try:
+            bundle.read(name)
+        except BundleError as error:
+            damage.append(str(error))
+    count = len(bundle.manifest.files)
+    if damage:
+        return Check("files", False, f"{len(damage)} of {count}: {damage[0]}", _FETCH_AGAIN)
+    size = sum(entry.size for entry in bundle.manifest.files.values())
+    return Check("files", True, f"{count} files, {size / 1e6:.1f} MB, every SHA-256 as recorded")
+
+
+def _wheels() -> Check:
+    wheels = onnxruntime_wheels()
+    clash = describe_clash(wheels)
+    if clash is not None:
+        found, _, mend = clash.partition("; ")
+        return Check("onnxruntime", False, found, mend)
+    if not wheels:
+        return Check("onnxruntime", None, "installed by no wheel, so it cannot be told whether it is whole")
+    return Check("onnxruntime", True, f"{wheels[0]}, the only wheel of it here")
+
+
+def _model(
+    bundle: Bundle, name: str, cases: Sequence[GoldenCase], provider: str, machine: Machine
+) -> list[Check]:
+    """One model's answers to the golden inputs, or that it runs at all where none are recorded."""
+    title = f"answers of {name}"
+    try:
+        session = Session(read_model(bundle.path, name), SessionSettings(provider))
+        if not cases:
+            spec = bundle.manifest.preprocess
+            session.outputs(np.zeros((1, spec.height, spec.width, 3), np.uint8))
+            return [Check(title, None, "it runs; the bundle records no answers of it to compare with")]
+        worst = max((_distance(bundle, case, session.run) for case in cases), key=lambda each: each[2])
+    except VitEdgeError as error:
+        return [Check(title, False, str(error), "use another model of the bundle, or another provider")]
+    difference, allowed, _ = worst
+    found = f"{len(cases)} images, logits off by at most {difference:.2g} of {allowed:.2g} allowed"
+    if difference <= allowed:
+        return [Check(title, True, found)]
+    return [Check(title, False, found, _numeric_mend(bundle.manifest.files[name].role, session, machine))]
+
+
+def _distance(
+    bundle: Bundle,
+    case: GoldenCase,
+    run: Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.float32]],
+) -> tuple[float, float, float]:
+    """(largest difference of a logit, what is allowed, how much it is beyond that)."""
+    logits = run(np.asarray(decode(bundle.read(case.image)))[None])[0]
+    if len(logits) != len(case.logits):
+        raise BundleError(f"{case.model} gives {len(logits)} logits where {len(case.logits)} are recorded")
+    difference = float(np.abs(logits - np.asarray(case.logits)).max())
+    return difference, case.tolerance, difference - case.tolerance
+
+
+def _numeric_mend(role: Role, session: Session, machine: Machine) -> str:
+    x86 = machine.system.endswith(("x86_64", "AMD64"))
+    if role not in (Role.FLOAT, Role.EMBEDDER_FLOAT) and x86 and not _EXACT_INTEGERS & set(machine.flags):
+        return (
+            "this CPU has no VNNI, and its integer kernels saturate: use a model of the bundle that passes, "
+            "or build one for a target that is marked as saturating (vit-edge targets)"
+        )
+    ran = short_name(session.placement.provider)
+    return (
+        f"{ran} of onnxruntime {machine.onnxruntime} computes something else than where the bundle was "
+        "built: use a model of the bundle that passes, another provider or another onnxruntime"
+    )
+
+
+def _default(bundle: Bundle, provider: str, machine: Machine, rounds: Rounds) -> list[Check]:
+    """Placement and speed of the model that runs unless another is asked for."""
+    name = bundle.manifest.default_model
+    recorded = _recorded(bundle.manifest.latency, name)
+    try:
+        settings = SessionSettings(provider, threads=recorded.threads if recorded else None)
+        session = Session(read_model(bundle.path, name), settings)
+        spec = bundle.manifest.preprocess
+        pixels = np.zeros((1, spec.height, spec.width, 3), np.uint8)
+        times = time_interleaved([lambda: session.run(pixels)], rounds)
+    except VitEdgeError:
+        return []  # the check of its answers has told
+    return [
+        _coverage(bundle.manifest.providers, session.placement),
+        _speed(recorded, latency(times[:, 0]), session.placement, machine),
+    ]
+
+
+def _coverage(expected: Mapping[str, float], placement: Placement) -> Check:
+    shares = ", ".join(f"{short_name(name)} {share:.1%}" for name, share in placement.shares)
+    found = f"nodes run by {shares or 'not recorded by this onnxruntime'} ({placement.reason})"
+    share = dict(placement.shares).get(placement.provider)
+    wanted = expected.get(placement.provider)
+    if share is None or wanted is None:
+        recorded = ", ".join(map(short_name, expected)) or "no provider"
+        return Check("provider", None, f"{found}; the bundle records {recorded}")
+    if share >= wanted - _LOST_SHARE:
+        return Check("provider", True, found)
+    return Check(
+        "provider",
+        False,
+        f"{found}; {wanted:.1%} are expected of {short_name(placement.provider)}",
+        "update the provider's driver and its onnxruntime, or choose another provider",
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class _Recorded:
+    """What the manifest says of one model's latency, as far as it is of the documented types."""
+
+    min_ms: float
+    threads: int | None
+    providers: tuple[str, ...]
+    machine: str
+    environment: Mapping[str, Any]
+
+
+def _recorded(records: Sequence[Mapping[str, Any]], name: str) -> _Recorded | None:
+    """The latency record of one model with one image per run, None where there is none."""
+    for record in records:
+        figure, threads = record.get("min_ms"), record.get("threads")
+        providers, environment = record.get("providers"), record.get("environment")
+        if (
+            record.get("path") == name
+            and record.get("batch") == 1
+            and fields.is_finite(figure)
+            and figure > 0
+        ):
+            return _Recorded(
+                min_ms=figure,
+                threads=threads if type(threads) is int and 1 <= threads <= 1024 else None,
+                providers=tuple(map(str, providers)) if isinstance(providers, list) else (),
+                machine=str(record["machine"]),
+                environment=environment if isinstance(environment, Mapping) else {},
+            )
+    return None
+
+
+def _speed(recorded: _Recorded | None, measured: Latency, placement: Placement, machine: Machine) -> Check:
+    """The smallest latency against the smallest recorded one, as other work on the machine only adds."""
+    here = f"at best {measured.min_ms:.2f} ms, median {measured.median_ms:.2f} ms"
+    if recorded is None:
+        return Check("latency", None, f"{here}; the bundle records no figure")
+    ratio = measured.min_ms / recorded.min_ms
+    found = f"{here}; {ratio:.2f} times the recorded {recorded.min_ms:.2f} ms"
+    if placement.provider not in recorded.providers:
+        return Check("latency", None, f"{found}, which another provider took: not judged")
+    if any(recorded.environment.get(key) != machine.to_json()[key] for key in _SAME_MACHINE):
+        return Check("latency", None, f"{found} of another machine ({recorded.machine}): not judged")
+    if ratio <= SLOWEST:
+        return Check("latency", True, f"{found} of this machine")
+    return Check(
+        "latency",
+        False,
+        f"{found} of this machine, more than {SLOWEST:g}",
+        "see whether other work, a power limit or heat slows the machine, and test again",
+    )
