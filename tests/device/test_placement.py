@@ -7,7 +7,7 @@ import onnxruntime
 import pytest
 
 from vit_edge.errors import ProviderError
-from vit_edge.runtime import session as module
+from vit_edge.runtime import opening
 from vit_edge.runtime.model import read_model
 from vit_edge.runtime.providers import CPU, installed_providers
 from vit_edge.runtime.session import Session, SessionSettings
@@ -22,7 +22,7 @@ def test_a_provider_that_onnxruntime_silently_replaces_is_an_error(
     data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The real onnxruntime: it warns, loads the model on the CPU, and says nothing more."""
-    monkeypatch.setattr(module, "find_provider", lambda _: CUDA)
+    monkeypatch.setattr(opening, "find_provider", lambda *_: CUDA)
     with pytest.warns(UserWarning, match=CUDA):  # onnxruntime's own words
         plain = onnxruntime.InferenceSession(data / "dynamic.onnx", providers=[CUDA, CPU])
     assert plain.get_providers() == [CPU]
@@ -69,7 +69,7 @@ def test_the_retry_exists_in_this_onnxruntime(data: Path, monkeypatch: pytest.Mo
     assert len(tried) == 2
     assert session.get_providers() == [CPU]
     tried.clear()
-    monkeypatch.setattr(module, "find_provider", lambda _: CUDA)
+    monkeypatch.setattr(opening, "find_provider", lambda *_: CUDA)
     with pytest.raises(ProviderError, match="the driver is too old"):
         Session(read_model(data / "dynamic.onnx"), SessionSettings(provider="cuda"))
     assert len(tried) == 1

@@ -163,7 +163,7 @@ def test_a_form_that_no_file_can_have_is_refused(batch: int) -> None:
         FileForm(batch)
 
 
-@pytest.mark.parametrize("name", ["cpu", "cpu-x86-vnni", "cpu-arm64", "openvino", "tensorrt"])
+@pytest.mark.parametrize("name", ["cpu", "cpu-x86-avx2", "cpu-x86-vnni", "cpu-arm64", "openvino", "qnn-htp", "tensorrt"])
 def test_a_quantized_file_has_the_form_of_its_target_and_keeps_the_answers(
     digits: Source, images: Path, tmp_path: Path, name: str
 ) -> None:
@@ -220,7 +220,7 @@ def test_the_record_speaks_of_the_file_and_not_of_what_was_possible(integer: boo
         ({"per_channel": False}, "per_channel False, but only True"),
         ({"row_scales": False}, "row_scales False, but only True"),
         ({"activation_type": ActivationType.UINT16}, "activation_type uint16, but only uint8 or int8"),
-        ({"quantized_operators": QuantizedOperators.ALL}, "quantized_operators all, but only none or linear"),
+        ({"quantized_operators": QuantizedOperators.ALL}, "row_scales True, but only False"),
     ],
 )
 def test_a_target_that_asks_for_what_cannot_be_written_is_refused(
