@@ -135,11 +135,11 @@ def test_a_missing_extra_names_the_command_that_installs_it() -> None:
 def test_a_missing_package_becomes_the_command_that_installs_it(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from vit_edge.cli import entry, main
+    from vit_edge.cli import main, targets
 
     def absent(_: object) -> int:
         raise ModuleNotFoundError("No module named 'torch'", name="torch")
 
-    monkeypatch.setattr(entry.targets, "run", absent)
+    monkeypatch.setattr(targets, "run", absent)
     assert main(["targets"]) == 2
     assert "pip install 'vit-edge[host]'" in capsys.readouterr().err
