@@ -322,7 +322,7 @@ def manifests() -> dict[str, bytes]:
     return {
         "good.json": good,
         "from_the_future.json": text(format_version=2),
-        "from_the_far_future.json": text(format_version=10**30, anything={"new": True}),
+        "from_the_far_future.json": text(format_version=10**4000, anything={"new": True}),
         "path_up.json": text(files={"../../../etc/passwd": entry}),
         "path_absolute.json": text(files={"/etc/passwd": entry}),
         "path_of_another_system.json": text(files={"C:\\windows\\win.ini": entry}),
@@ -385,7 +385,8 @@ def targets() -> dict[str, bytes]:
         "unknown_key.toml": target(b'shell = "rm -rf /"'),
         "inherits_a_path.toml": b'inherits = "../../../etc/passwd"\n',
         "inherits_itself.toml": b'inherits = "inherits_itself"\n',
-        "inherits_a_number.toml": b"inherits = 7\n",
+        "inherits_a_number.toml": b"inherits = " + b"7" * 4000 + b"\n",
+        "inherits_a_name_of_4000_letters.toml": b'inherits = "' + b"a" * 4000 + b'"\n',
         "nested.toml": target(b"requires = " + b"[" * 2000 + b"]" * 2000),
         "keys_nested.toml": target(b"session_options" + b".a" * 2000 + b" = 1"),
         "keys_that_take_tomllib_long.toml": target(b"session_options" + b".a" * 30_000 + b" = 1"),

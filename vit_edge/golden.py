@@ -53,7 +53,7 @@ def read_golden(bundle: Bundle) -> tuple[GoldenCase, ...]:
         for name in (case.image, case.model):
             if name not in bundle.manifest.files:
                 raise BundleError(
-                    f"{bundle.path / EXPECTED} speaks of {name!r}, which the bundle does not list"
+                    f"{bundle.path / EXPECTED} speaks of {fields.shown(name)}, which the bundle does not list"
                 )
     return cases
 

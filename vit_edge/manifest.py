@@ -127,8 +127,8 @@ def _check_version(raw: Mapping[str, Any]) -> None:
     version = raw.get("format_version")
     if isinstance(version, int) and version > FORMAT_VERSION:
         raise ValueError(
-            f"format version {version} is newer than {FORMAT_VERSION}, the newest this vit-edge reads; "
-            "run: pip install --upgrade vit-edge"
+            f"format version {fields.shown(version)} is newer than {FORMAT_VERSION}, "
+            "the newest this vit-edge reads; run: pip install --upgrade vit-edge"
         )
     fields.integer(version, "format_version", 1, FORMAT_VERSION)
 

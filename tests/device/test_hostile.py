@@ -148,6 +148,7 @@ REFUSED_MANIFESTS: Mapping[str, str] = {
 REFUSED_TARGETS: Mapping[str, str] = {
     "date_for_a_number.toml": "weight_bits",
     "empty.toml": "lacks the key",
+    "inherits_a_name_of_4000_letters.toml": "unknown target",
     "inherits_a_number.toml": "inherits must be a name",
     "inherits_a_path.toml": "unknown target",
     "inherits_itself.toml": "inherits itself",

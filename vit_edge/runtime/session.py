@@ -101,6 +101,9 @@ class Session:
                 for name, shape in shapes.items()
             }
         chunks = [(self._run_chunk(chunk), count) for chunk, count in _chunks(pixels, self.model.batch)]
+        if len(chunks) == 1:  # nearly always, and a copy of every output is worth saving
+            made, count = chunks[0]
+            return {name: made[name][:count] for name in shapes}
         return {name: np.concatenate([made[name][:count] for made, count in chunks]) for name in shapes}
 
     def end_trace(self) -> Path:

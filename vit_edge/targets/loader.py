@@ -81,7 +81,7 @@ def _resolve(name: str, folder: Path, heirs: tuple[str, ...]) -> dict[str, Any]:
     known = list_targets(folder)
     if name not in known:  # looked up, never joined to a path unchecked
         asker = f" (inherited by {heirs[-1]})" if heirs else ""
-        raise TargetError(f"unknown target {name!r}{asker}; known are {', '.join(known) or 'none'}")
+        raise TargetError(f"unknown target {fields.shown(name)}{asker}; known are {', '.join(known) or 'none'}")
     if name in heirs:
         raise TargetError(f"target {name} inherits itself through {' -> '.join((*heirs, name))}")
     path = folder / f"{name}{SUFFIX}"
@@ -94,7 +94,7 @@ def _inherited(table: dict[str, Any], path: Path, folder: Path, heirs: tuple[str
     if parent is None:
         return table
     if not isinstance(parent, str):
-        raise TargetError(f"target {path}: inherits must be a name, got {parent!r}")
+        raise TargetError(f"target {path}: inherits must be a name, got {fields.shown(parent)}")
     inherited = _resolve(parent, folder, heirs)
     return _laid_over({key: value for key, value in inherited.items() if key not in _OWN}, table)
 
@@ -127,6 +127,6 @@ def _read(path: Path) -> dict[str, Any]:
     unknown = sorted(set(table) - KEYS - {"inherits"})
     if unknown:
         raise TargetError(
-            f"target {path} has the unknown key {unknown[0]!r}; known are {', '.join(sorted(KEYS))}"
+            f"target {path} has the unknown key {fields.shown(unknown[0])}; known are {', '.join(sorted(KEYS))}"
         )
     return table

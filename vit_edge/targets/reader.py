@@ -171,7 +171,7 @@ def _optional(table: dict[str, Any], key: str, where: str = "provider") -> str |
 def _lower(raw: object, where: str) -> str:
     text = fields.string(raw, where)
     if text != text.lower():
-        raise ValueError(f"{where} must be in lower case, got {text!r}")
+        raise ValueError(f"{where} must be in lower case, got {fields.shown(text)}")
     return text
 
 
