@@ -20,7 +20,7 @@ SUFFIX = ".toml"
 
 _OWN = frozenset({"title", "description", "verification"})
 _NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}")
-_MAX_BYTES = 16_384  # tomllib's time grows with the square of the length of a dotted key
+_MAX_BYTES = 8_192  # tomllib's time and memory grow with the square of the length of a dotted key
 
 
 def list_targets(folder: Path = BUILT_IN) -> tuple[str, ...]:
@@ -81,7 +81,9 @@ def _resolve(name: str, folder: Path, heirs: tuple[str, ...]) -> dict[str, Any]:
     known = list_targets(folder)
     if name not in known:  # looked up, never joined to a path unchecked
         asker = f" (inherited by {heirs[-1]})" if heirs else ""
-        raise TargetError(f"unknown target {fields.shown(name)}{asker}; known are {', '.join(known) or 'none'}")
+        raise TargetError(
+            f"unknown target {fields.shown(name)}{asker}; known are {', '.join(known) or 'none'}"
+        )
     if name in heirs:
         raise TargetError(f"target {name} inherits itself through {' -> '.join((*heirs, name))}")
     path = folder / f"{name}{SUFFIX}"
@@ -127,6 +129,7 @@ def _read(path: Path) -> dict[str, Any]:
     unknown = sorted(set(table) - KEYS - {"inherits"})
     if unknown:
         raise TargetError(
-            f"target {path} has the unknown key {fields.shown(unknown[0])}; known are {', '.join(sorted(KEYS))}"
+            f"target {path} has the unknown key {fields.shown(unknown[0])}; "
+            f"known are {', '.join(sorted(KEYS))}"
         )
     return table
