@@ -163,7 +163,9 @@ def test_a_form_that_no_file_can_have_is_refused(batch: int) -> None:
         FileForm(batch)
 
 
-@pytest.mark.parametrize("name", ["cpu", "cpu-x86-avx2", "cpu-x86-vnni", "cpu-arm64", "openvino", "qnn-htp", "tensorrt"])
+@pytest.mark.parametrize(
+    "name", ["cpu", "cpu-x86-avx2", "cpu-x86-vnni", "cpu-arm64", "openvino", "qnn-htp", "tensorrt"]
+)
 def test_a_quantized_file_has_the_form_of_its_target_and_keeps_the_answers(
     digits: Source, images: Path, tmp_path: Path, name: str
 ) -> None:
