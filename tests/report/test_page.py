@@ -18,6 +18,7 @@ from vit_edge.host.report.facts import Facts
 from vit_edge.host.report.inside import ranges
 from vit_edge.host.report.page import JSON_ID, render
 from vit_edge.spec import Verdict
+from vit_edge.verify.classes import ClassDrop
 
 VOID = {"meta", "link", "img", "br", "hr", "path", "use"}
 NASTY = "</script><script>alert(1)</script><img src=x onerror=alert(1)> $x_1$ \u202e\0"
@@ -188,6 +189,25 @@ def test_what_is_not_known_is_said() -> None:
     assert "no range can be shown" in page
     assert "does not record how it was quantized" in page
     assert "The choice" not in page
+
+
+@pytest.mark.parametrize(
+    ("p_value", "words"),
+    [
+        (0.4, "None of these losses is more than chance"),
+        (None, "leaves no test of single classes"),
+        (0.001, ""),
+    ],
+)
+def test_losses_of_classes_are_called_chance_only_where_that_was_tested(
+    p_value: float | None, words: str
+) -> None:
+    whole = facts()
+    gate = dataclasses.replace(whole.gate, worst_classes=(ClassDrop("cat", 9, 30.0, p_value),))
+    page = text_of(render(dataclasses.replace(whole, gate=gate)))
+    said = [note for note in ("None of these losses", "leaves no test of single classes") if note in page]
+    assert words in page
+    assert len(said) == bool(words)
 
 
 def test_without_labels_answers_are_compared_and_accuracy_is_not_claimed() -> None:

@@ -9,6 +9,7 @@ from vit_edge.host.report.facts import Answer, Facts, FlippedImage
 from vit_edge.host.report.html import NONE, Html, el, image, join, table
 from vit_edge.spec import Verdict
 from vit_edge.verify import GateReport
+from vit_edge.verify.classes import ClassDrop
 
 
 def percent(value: float | None) -> str:
@@ -127,6 +128,15 @@ def _images(count: int | None) -> str:
     return f"{count} {'image' if count == 1 else 'images'}"
 
 
+def _chance(worst: Sequence[ClassDrop]) -> str:
+    """What the p-values say together."""
+    if any(each.significant for each in worst):
+        return ""
+    if any(each.p_adjusted is None for each in worst):
+        return "Looking on until decided leaves no test of single classes."
+    return "None of these losses is more than chance would bring among so many classes."
+
+
 def _classes(facts: Facts) -> Html:
     worst = facts.gate.worst_classes
     if not worst:
@@ -140,8 +150,7 @@ def _classes(facts: Facts) -> Html:
         ]
         for each in worst
     ]
-    some = any(each.significant for each in worst)
-    note = "" if some else "None of these losses is more than chance would bring among so many classes."
+    note = _chance(worst)
     return join(
         [
             el("h3", "Classes that lost most"),
