@@ -11,8 +11,6 @@ Exit status: 0 everything asked holds, 1 something does not, 2 bad input.
 """
 
 import argparse
-import dataclasses
-import importlib.metadata
 import importlib.util
 import os
 import sys
@@ -23,6 +21,7 @@ from typing import Any
 import onnx
 
 from tools.peers import openvino_tools
+from tools.peers.inputs import images_of, version
 from tools.peers.measure import Contender, Floats, all_logits, all_times, onnx_contender
 from tools.peers.onnxruntime_tools import Calibration
 from tools.peers.report import Measured, markdown, rounded, rows
@@ -31,12 +30,11 @@ from vit_edge.cli.console import check_json, write_json
 from vit_edge.errors import MissingExtraError, VitEdgeError
 from vit_edge.host.export import export
 from vit_edge.host.pipeline import quantized
-from vit_edge.host.proof import BuildImages, choose_images
+from vit_edge.host.proof import BuildImages
 from vit_edge.host.quantize.quantize import quantize
 from vit_edge.host.quantize.types import Preset, QuantizeSettings
 from vit_edge.host.rewrite.canonical import canonicalise
 from vit_edge.host.sources import Source, SourceOptions, resolve
-from vit_edge.runtime.images import ImageSet
 from vit_edge.runtime.machine import describe_machine
 from vit_edge.runtime.timing import Milliseconds, Rounds, ratios_to_first
 from vit_edge.spec import InputForm
@@ -70,7 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def check(given: argparse.Namespace) -> dict[str, Any]:
     """Make every model, run it in its engine, and answer the questions."""
     source = resolve(str(given.source), SourceOptions(crop_pct=given.crop_pct))
-    images = _images(given, source)
+    images = images_of(given, source)
     workshop = Workshop(given.work, basis_of(source, images.calibration))
     peer = openvino_tools.installed() and not given.engines_only
     if not peer and not given.engines_only:
@@ -88,7 +86,7 @@ def check(given: argparse.Namespace) -> dict[str, Any]:
         "calibration": {"name": given.calib.resolve().name, "images": len(images.calibration)},
         "evaluation": {"name": images.check.name, "images": len(images.check)},
         "machine": describe_machine().to_json(),
-        "versions": {tool: _version(tool) for tool in TOOLS},
+        "versions": {tool: version(tool) for tool in TOOLS},
         "package_sha256": package_digest(),
         "latency": {"threads": 1, "batch": 1, "rounds": len(times), "load_average": [*before, *after]},
         "checks": answers([contender.name for contender in contenders], logits, times),
@@ -180,13 +178,6 @@ def _in_openvino(name: str, path: Path, size: int, form: InputForm) -> list[Cont
     return contenders
 
 
-def _images(given: argparse.Namespace, source: Source) -> BuildImages:
-    images = choose_images(given.calib, given.data, source.labels, None)
-    calibration = ImageSet(given.calib.name, images.calibration, None).limited(given.calib_images)
-    checked = images.check if given.limit is None else images.check.limited(given.limit)
-    return dataclasses.replace(images, calibration=calibration.paths, check=checked)
-
-
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="check_openvino", description=__doc__.splitlines()[0])
     parser.add_argument(
@@ -208,13 +199,6 @@ def _parser() -> argparse.ArgumentParser:
 
 def _bytes(model: onnx.ModelProto) -> bytes:
     return bytes(model.SerializeToString(deterministic=True))
-
-
-def _version(package: str) -> str:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return "not installed"
 
 
 def _step(what: str, done: int, count: int) -> None:

@@ -13,7 +13,6 @@ Exit status: 0 the target's file runs wholly on the NPU, also from the cache, 1 
 
 import argparse
 import dataclasses
-import importlib.metadata
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -33,7 +32,7 @@ from vit_edge.host.quantize.types import Preset, QuantizeSettings
 from vit_edge.host.rewrite.canonical import canonicalise
 from vit_edge.host.sources import Source, SourceOptions, resolve
 from vit_edge.runtime.images import list_images
-from vit_edge.runtime.machine import describe_machine
+from vit_edge.runtime.machine import describe_machine, version_of
 from vit_edge.runtime.model import read_model
 from vit_edge.runtime.preprocess import load_pixels
 from vit_edge.runtime.providers import find_provider
@@ -103,7 +102,7 @@ def check(given: argparse.Namespace, target: TargetSpec) -> dict[str, Any]:
         "files": rows,
         "same_from_cache": bool(np.array_equal(first, again)),
         "machine": describe_machine().to_json(),
-        "versions": {tool: _version(tool) for tool in TOOLS},
+        "versions": {tool: version_of(tool) or "not installed as a package" for tool in TOOLS},
     }
 
 
@@ -175,13 +174,6 @@ def _table(rows: Sequence[dict[str, Any]]) -> str:
             f"| {row['sqnr_to_float_db']:.1f} dB |"
         )
     return "\n".join(lines)
-
-
-def _version(tool: str) -> str:
-    try:
-        return importlib.metadata.version(tool)
-    except importlib.metadata.PackageNotFoundError:
-        return "not installed as a package"
 
 
 def _parser() -> argparse.ArgumentParser:

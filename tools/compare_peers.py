@@ -9,8 +9,6 @@ thread, taken in one process in interleaved rounds. NNCF and OpenVINO take part 
 """
 
 import argparse
-import dataclasses
-import importlib.metadata
 import json
 import os
 import secrets
@@ -23,16 +21,16 @@ import transformers
 
 from tools.bench_graph import case_of_folder, export
 from tools.peers import openvino_tools
+from tools.peers.inputs import images_of, version
 from tools.peers.measure import Contender, all_logits, all_times, onnx_contender
 from tools.peers.onnxruntime_tools import FILE, Calibration, onnxruntime_models
 from tools.peers.ours import presets
 from tools.peers.report import Measured, markdown, rounded, rows
 from tools.peers.workshop import Made, Workshop, basis_of, package_digest
 from vit_edge.errors import UsageError, VitEdgeError
-from vit_edge.host.proof import BuildImages, choose_images
+from vit_edge.host.proof import BuildImages
 from vit_edge.host.quantize.types import Preset
 from vit_edge.host.sources import Source, SourceOptions, resolve
-from vit_edge.runtime.images import ImageSet
 from vit_edge.runtime.machine import describe_machine
 from vit_edge.runtime.timing import Rounds
 from vit_edge.spec import InputForm
@@ -57,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def compare(given: argparse.Namespace, chosen: Sequence[Preset]) -> dict[str, Any]:
     """Make every model, measure it, and say on what."""
     source = resolve(str(given.source), SourceOptions(crop_pct=given.crop_pct))
-    images = _images(given, source)
+    images = images_of(given, source)
     contenders, absent = gather(given.source, source, images, chosen, given.work)
     before = os.getloadavg()
     times = all_times(
@@ -129,21 +127,13 @@ def _nncf(exported: Path, calibration: Calibration, workshop: Workshop) -> list[
 
 
 def _exported(folder: Path, workshop: Workshop) -> Path:
-    recipe = {"name": "float", "versions": {name: _version(name) for name in ("torch", "transformers")}}
+    recipe = {"name": "float", "versions": {name: version(name) for name in ("torch", "transformers")}}
 
     def build() -> Made:
         transformers.utils.logging.set_verbosity_error()
         return Made({FILE: export(case_of_folder(folder)).SerializeToString(deterministic=True)})
 
     return workshop.make(recipe, build)[0] / FILE
-
-
-def _images(given: argparse.Namespace, source: Source) -> BuildImages:
-    """The same calibration images for every quantizer, none of them among the evaluated ones."""
-    images = choose_images(given.calib, given.data, source.labels, None)
-    calibration = ImageSet(given.calib.name, images.calibration, None).limited(given.calib_images)
-    check = images.check if given.limit is None else images.check.limited(given.limit)
-    return dataclasses.replace(images, calibration=calibration.paths, check=check)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -163,14 +153,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _versions() -> dict[str, str]:
-    return {tool: _version(tool) for tool in TOOLS}
-
-
-def _version(package: str) -> str:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return "not installed"
+    return {tool: version(tool) for tool in TOOLS}
 
 
 def _tell(done: int, total: int) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal, NoReturn, Protocol, TypeVar
 
 from vit_edge.errors import UsageError, VitEdgeError
+from vit_edge.runtime.preprocess import Decoding
 from vit_edge.runtime.providers import AUTO
 from vit_edge.runtime.session import SessionSettings
 from vit_edge.spec import Interpolation, ResizeMode
@@ -165,6 +166,18 @@ def add_class_ids(parser: Parser) -> None:
         type=Path,
         metavar="FILE",
         help="one class per line in index order, its id first (WordNet ids)",
+    )
+
+
+def add_decoding(parser: Parser) -> None:
+    """How large images are reduced."""
+    parser.add_argument(
+        "--exact",
+        action="store_const",
+        const=Decoding.EXACT,
+        default=Decoding.FAST,
+        dest="decoding",
+        help="reduce large images exactly as in training, which takes longer",
     )
 
 

@@ -11,7 +11,6 @@ from vit_edge.cli.arguments import Commands
 from vit_edge.cli.console import one_line
 from vit_edge.errors import ImageError
 from vit_edge.runtime.classifier import Classifier, Prediction
-from vit_edge.runtime.preprocess import Decoding
 
 Answer = Sequence[Prediction] | ImageError
 
@@ -25,17 +24,14 @@ def add(commands: Commands) -> None:
         "--top", type=int, default=5, metavar="K", help="classes per image (default: %(default)s)"
     )
     parser.add_argument("--json", action="store_true", help="print JSON")
-    parser.add_argument(
-        "--exact", action="store_true", help="reduce large images exactly as in training, which takes longer"
-    )
+    arguments.add_decoding(parser)
     arguments.add_session(parser)
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
     """`vit-edge classify`; a bad image is reported, the rest goes on, and the status is 2."""
-    decoding = Decoding.EXACT if args.exact else Decoding.FAST
-    classify = Classifier(args.model, args.provider, args.threads, decoding)
+    classify = Classifier(args.model, args.provider, args.threads, args.decoding)
     answers = list(zip(args.images, classify.batch(args.images, top_k=args.top), strict=True))
     if args.json:
         print(json.dumps([_to_json(image, answer) for image, answer in answers], indent=1))

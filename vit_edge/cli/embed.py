@@ -15,7 +15,6 @@ from vit_edge.cli.arguments import Commands
 from vit_edge.cli.console import check_file, one_line, write_bytes
 from vit_edge.errors import ImageError, UsageError
 from vit_edge.runtime.embedder import Embedder, Embedding, Floats
-from vit_edge.runtime.preprocess import Decoding
 
 KINDS = tuple(field.name for field in dataclasses.fields(Embedding))
 
@@ -43,9 +42,7 @@ def add(commands: Commands) -> None:
         help="write arrays: images (N,), cls (N, D), pooled (N, D), patches (N, rows, columns, D)",
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object per image and line")
-    parser.add_argument(
-        "--exact", action="store_true", help="reduce large images exactly as in training, which takes longer"
-    )
+    arguments.add_decoding(parser)
     arguments.add_session(parser)
     parser.set_defaults(run=run)
 
@@ -53,8 +50,7 @@ def add(commands: Commands) -> None:
 def run(args: argparse.Namespace) -> int:
     """`vit-edge embed`; a bad image is reported, the rest goes on, and the status is 2."""
     check_file("--out", args.out)
-    decoding = Decoding.EXACT if args.exact else Decoding.FAST
-    embed = Embedder(args.model, args.provider, args.threads, decoding)
+    embed = Embedder(args.model, args.provider, args.threads, args.decoding)
     kinds = _kinds(embed, args)
     kept: dict[str, list[Floats]] = {kind: [] for kind in kinds}
     names, refused = [], 0

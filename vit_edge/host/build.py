@@ -1,7 +1,6 @@
 """The main job: from a source and a folder of images to a bundle with its proof."""
 
 import dataclasses
-import importlib.metadata
 import json
 import os
 import tempfile
@@ -56,6 +55,7 @@ from vit_edge.host.selection import Bench, Selected, SelectSettings, select
 from vit_edge.host.sources import Source
 from vit_edge.host.trial import FileWanted, Trials, on_disk
 from vit_edge.runtime.benchmark import BenchSettings, bench
+from vit_edge.runtime.machine import version_of
 from vit_edge.runtime.model import ModelFile
 from vit_edge.runtime.session import Session, SessionSettings
 from vit_edge.runtime.timing import Rounds
@@ -273,13 +273,8 @@ def _forms(built: _Built) -> dict[str, dict[str, Any]]:
 
 
 def _tool_versions() -> dict[str, str]:
-    versions = {"vit-edge": __version__}
-    for tool in _TOOLS:
-        try:
-            versions[tool] = importlib.metadata.version(tool)
-        except importlib.metadata.PackageNotFoundError:
-            versions[tool] = "not installed as a package"
-    return versions
+    found = {tool: version_of(tool) or "not installed as a package" for tool in _TOOLS}
+    return {"vit-edge": __version__, **found}
 
 
 def _json_bytes(content: Mapping[str, Any]) -> bytes:

@@ -4,7 +4,7 @@ import dataclasses
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Literal, Self
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -13,9 +13,9 @@ from vit_edge.bundle import Role
 from vit_edge.errors import ImageError, ModelError, UsageError
 from vit_edge.runtime.batching import in_batches
 from vit_edge.runtime.decode import ImageSource
+from vit_edge.runtime.image_model import ImageModel
 from vit_edge.runtime.model import read_model
-from vit_edge.runtime.preprocess import Decoding, load_pixels
-from vit_edge.runtime.session import Placement, Session, SessionSettings
+from vit_edge.runtime.preprocess import Decoding
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Prediction:
     index: int  # position among the logits
 
 
-class Classifier:
+class Classifier(ImageModel):
     """An image classifier from a bundle or an ONNX file.
 
     Any number of threads may share one. Processes may not: one that is pickled, as `multiprocessing` does
@@ -67,21 +67,8 @@ class Classifier:
         file = read_model(path, model)
         if file.features is not None:
             raise ModelError(f"{file.path} is an embedder, not a classifier; open it with vit_edge.Embedder")
-        if file.preprocess is None:
-            raise ModelError(f"{file.path} has no vit_edge.preprocess metadata; export it with vit-edge")
-        self._session = Session(file, SessionSettings(provider=provider, threads=threads))
-        self._spec = file.preprocess
+        super().__init__(Path(path), file, provider, threads, decoding, model)
         self._labels = file.labels
-        self._decoding = decoding
-        self._arguments = (Path(path).absolute(), provider, threads, decoding, model)
-
-    def __reduce__(self) -> tuple[type[Self], tuple[object, ...]]:
-        return type(self), self._arguments
-
-    @property
-    def placement(self) -> Placement:
-        """Which provider runs which share of the graph, and why."""
-        return self._session.placement
 
     @property
     def labels(self) -> tuple[str, ...] | None:
@@ -125,9 +112,6 @@ class Classifier:
             return [self._predictions(logits, top_k) for logits in self._session.run(np.stack(pixels))]
 
         return in_batches(sources, self._load, run, batch_size)
-
-    def _load(self, source: ImageSource) -> npt.NDArray[np.uint8]:
-        return load_pixels(source, self._spec, decoding=self._decoding)
 
     def _predictions(self, logits: npt.NDArray[np.float32], top_k: int) -> list[Prediction]:
         scores = softmax(logits)

@@ -7,7 +7,6 @@ provider; where any of them is another, or the file is damaged, the model is com
 
 import dataclasses
 import hashlib
-import importlib.metadata
 import json
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
@@ -18,6 +17,7 @@ from typing import Any
 import onnxruntime
 
 from vit_edge import fields
+from vit_edge.runtime.machine import version_of
 from vit_edge.runtime.user_cache import read_cached, write_cached
 
 _MOST_BYTES = 2**31  # what ONNX can hold in one file
@@ -64,10 +64,8 @@ class Context:
 
 def versioned(package: str) -> str:
     """A distribution's name with its version, or alone where it is not installed as one."""
-    try:
-        return f"{package} {importlib.metadata.version(package)}"
-    except importlib.metadata.PackageNotFoundError:
-        return package
+    version = version_of(package)
+    return package if version is None else f"{package} {version}"
 
 
 def read_context(key: ContextKey) -> Context | None:

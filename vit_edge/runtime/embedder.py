@@ -4,7 +4,7 @@ import dataclasses
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Literal, Self
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +13,7 @@ from vit_edge.bundle import Role, is_bundle, read_bundle
 from vit_edge.errors import BundleError, ImageError, ModelError
 from vit_edge.runtime.batching import in_batches
 from vit_edge.runtime.decode import ImageSource
+from vit_edge.runtime.image_model import ImageModel, preprocess_of
 from vit_edge.runtime.model import (
     CLS_EMBEDDING,
     PATCH_FEATURES,
@@ -21,8 +22,7 @@ from vit_edge.runtime.model import (
     ModelFile,
     read_model,
 )
-from vit_edge.runtime.preprocess import Decoding, load_pixels
-from vit_edge.runtime.session import Placement, Session, SessionSettings
+from vit_edge.runtime.preprocess import Decoding
 
 Floats = npt.NDArray[np.float32]
 Pixels = npt.NDArray[np.uint8]
@@ -42,7 +42,7 @@ class Embedding:
     patches: Floats  # (rows, columns, D), one token per patch, from the top left
 
 
-class Embedder:
+class Embedder(ImageModel):
     """An image embedder from a bundle or an ONNX file; threads and processes share it as a `Classifier`.
 
     Example:
@@ -76,21 +76,9 @@ class Embedder:
         model: Role | str | None = None,
     ) -> None:
         file = _read(Path(path), model)
-        if file.preprocess is None:
-            raise ModelError(f"{file.path} has no vit_edge.preprocess metadata; export it with vit-edge")
+        preprocess_of(file)  # what is neither is refused for this first
         self._features = _features(file)
-        self._session = Session(file, SessionSettings(provider=provider, threads=threads))
-        self._spec = file.preprocess
-        self._decoding = decoding
-        self._arguments = (Path(path).absolute(), provider, threads, decoding, model)
-
-    def __reduce__(self) -> tuple[type[Self], tuple[object, ...]]:
-        return type(self), self._arguments
-
-    @property
-    def placement(self) -> Placement:
-        """Which provider runs which share of the graph, and why."""
-        return self._session.placement
+        super().__init__(Path(path), file, provider, threads, decoding, model)
 
     @property
     def dim(self) -> int:
@@ -131,9 +119,6 @@ class Embedder:
             UsageError: batch_size below 1; raised at the call, not at the first item.
         """
         return in_batches(sources, self._load, self._embeddings, batch_size)
-
-    def _load(self, source: ImageSource) -> Pixels:
-        return load_pixels(source, self._spec, decoding=self._decoding)
 
     def _embeddings(self, pixels: list[Pixels]) -> list[Embedding]:
         """One per image of uint8 (H, W, 3)."""

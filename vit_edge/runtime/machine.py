@@ -1,6 +1,7 @@
 """What latency figures depend on: the processor, the system, the runtime's version. Never a host name."""
 
 import dataclasses
+import importlib.metadata
 import os
 import platform
 import re
@@ -73,6 +74,14 @@ def shared_flags(text: str) -> frozenset[str]:
 def cpu_flags() -> frozenset[str]:
     """Every CPU flag of this machine; empty where the system does not tell, as outside Linux."""
     return shared_flags(_text("/proc/cpuinfo"))
+
+
+def version_of(distribution: str) -> str | None:
+    """The installed version; None where it is not installed as a package."""
+    try:
+        return importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return None
 
 
 def usable_cores() -> int:

@@ -63,10 +63,7 @@ class GraphWriter:
     def constant(self, array: Array, name: str) -> ir.Value:
         """An initializer."""
         unique = self._unique(name)
-        contiguous = np.asarray(array, order="C")  # unlike ascontiguousarray, keeps a scalar a scalar
-        value = ir.Value(name=unique, const_value=ir.tensor(contiguous, name=unique))
-        value.shape, value.dtype = ir.Shape(contiguous.shape), ir.DataType.from_numpy(contiguous.dtype)
-        self.initializers[unique] = value
+        value = self.initializers[unique] = initializer(array, unique)
         return value
 
     def reshape(self, x: ir.Value, shape: Sequence[int], name: str) -> ir.Value:
@@ -144,3 +141,11 @@ class GraphWriter:
 def symmetric_scale(scale: float, zero_point: int) -> float:
     """The scale of the smallest int8 range around zero that holds a uint8 range."""
     return scale * max(zero_point, 255 - zero_point) / 127
+
+
+def initializer(array: Array, name: str) -> ir.Value:
+    """A constant that is not in any graph yet."""
+    contiguous = np.asarray(array, order="C")  # unlike ascontiguousarray, keeps a scalar a scalar
+    value = ir.Value(name=name, const_value=ir.tensor(contiguous, name=name))
+    value.shape, value.dtype = ir.Shape(contiguous.shape), ir.DataType.from_numpy(contiguous.dtype)
+    return value

@@ -10,6 +10,8 @@ import numpy as np
 import onnx_ir as ir
 from onnx_ir.passes.common import RemoveUnusedNodesPass, ShapeInferencePass
 
+from vit_edge.host.lower.graph import initializer
+
 FULL = frozenset({"Softmax", "Sub", "Exp", "ReduceSum", "Abs", "ReduceMax", "Max", "Reciprocal"})
 FOLLOWING = frozenset({"Mul", "Div", "QuantizeLinear"})  # float32 behind what is, float16 elsewhere
 
@@ -80,8 +82,7 @@ class _Halver:
         self.graph.remove(node, safe=True)
 
     def constant(self, array: np.ndarray, name: str) -> ir.Value:
-        value = ir.Value(name=name, const_value=ir.tensor(array, name=name))
-        value.shape, value.dtype = ir.Shape(array.shape), ir.DataType.from_numpy(array.dtype)
+        value = initializer(array, name)
         self.graph.register_initializer(value)
         return value
 

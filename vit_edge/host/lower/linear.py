@@ -39,11 +39,16 @@ def _static(w: GraphWriter, x: ir.Value, plan: LinearPlan, reach: StaticRange, n
     return w.op("Gemm", inputs, name)
 
 
-def int32_bias(w: GraphWriter, bias: Array, input_scale: float, weight_scale: Array, name: str) -> ir.Value:
-    """DequantizeLinear of the bias in the accumulator's own scale: exact to half an accumulator step."""
+def bias_steps(bias: Array, input_scale: float, weight_scale: Array) -> tuple[Array, Array]:
+    """A bias (out,) as int32, and its scale (out,): that of the accumulator."""
     scale = np.float32(input_scale) * weight_scale.astype(np.float32)
     limit = 2**31 - 1
-    steps = np.clip(np.rint(bias.astype(np.float64) / scale), -limit, limit).astype(np.int32)
+    return np.clip(np.rint(bias.astype(np.float64) / scale), -limit, limit).astype(np.int32), scale
+
+
+def int32_bias(w: GraphWriter, bias: Array, input_scale: float, weight_scale: Array, name: str) -> ir.Value:
+    """DequantizeLinear of the bias in the accumulator's own scale: exact to half an accumulator step."""
+    steps, scale = bias_steps(bias, input_scale, weight_scale)
     inputs = [
         w.constant(steps, f"{name}.bias"),
         w.constant(scale, f"{name}.bias_scale"),

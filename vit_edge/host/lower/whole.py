@@ -14,7 +14,8 @@ import onnx_ir as ir
 from onnx_ir.passes.common import CheckerPass, RemoveUnusedNodesPass, ShapeInferencePass
 
 from vit_edge.errors import ModelError
-from vit_edge.host.lower.graph import Array
+from vit_edge.host.lower.graph import Array, initializer
+from vit_edge.host.lower.linear import bias_steps
 from vit_edge.host.lower.model import LowerSettings, lower
 from vit_edge.host.lower.plan import LinearPlan, QuantPlan, StaticRange, WholePlan
 from vit_edge.host.rewrite.canonical import Canonical
@@ -73,9 +74,8 @@ class _Quantizer:
         if self.pixels is not None:
             ranges[self.pixels] = self.range_of(self.pixels)
         for node in nodes:
-            layer = self.plan.linears.get(node.name or "")
             if node.op_type == "Gemm":
-                layer = layer or self.embedding(node)
+                layer = self.plan.linears.get(node.name or "") or self.embedding(node)
                 self.write_weight(node, layer, ranges)
             else:
                 self.write_constants(node, ranges)
@@ -90,14 +90,13 @@ class _Quantizer:
             for node in self.graph
             if node.op_type == "DequantizeLinear" and node.inputs[0] in _moved_from(given)
         )
-        _, scale, zero = old.inputs
+        flat, scale, zero = old.inputs
         lifted = ir.node("DequantizeLinear", [given, scale, zero], name="pixels.real")
         self.pixels = lifted.outputs[0]
         self.pixels.name, self.pixels.dtype, self.pixels.shape = lifted.name, ir.DataType.FLOAT, given.shape
         readers = list(given.uses())
         for value in _moved_from(given):
             value.dtype = ir.DataType.FLOAT
-        (flat,) = old.inputs[:1]
         old.outputs[0].replace_all_uses_with(_required(flat))
         self.graph.remove(old, safe=True)
         for use in readers:
@@ -161,12 +160,8 @@ class _Quantizer:
         self.dequantize(node, 1, (layer.weight.astype(np.int8), scale), f"{name}.weight", axis=1)
         if layer.bias is None:
             return
-        given = node.inputs[0]
-        step, _ = self.parameters(ranges[given] if given in ranges else self.range_of(_required(given)))
-        unit = (step * scale).astype(np.float32)
-        limit = 2**31 - 1
-        steps = np.clip(np.rint(layer.bias.astype(np.float64) / unit), -limit, limit).astype(np.int32)
-        self.dequantize(node, 2, (steps, unit), f"{name}.bias", axis=0)
+        step, _ = self.parameters(ranges[_required(node.inputs[0])])
+        self.dequantize(node, 2, bias_steps(layer.bias, float(step), scale), f"{name}.bias", axis=0)
 
     def write_constants(self, node: ir.Node, ranges: dict[ir.Value, Range]) -> None:
         """Float constants in the activation type; what Concat joins has the range of the result."""
@@ -203,10 +198,7 @@ class _Quantizer:
 
     def constant(self, array: Array, name: str) -> ir.Value:
         self.constants += 1
-        unique = f"{name}.{self.constants}"
-        contiguous = np.asarray(array, order="C")
-        value = ir.Value(name=unique, const_value=ir.tensor(contiguous, name=unique))
-        value.shape, value.dtype = ir.Shape(contiguous.shape), ir.DataType.from_numpy(contiguous.dtype)
+        value = initializer(array, f"{name}.{self.constants}")
         self.graph.register_initializer(value)
         return value
 
