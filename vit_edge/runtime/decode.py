@@ -6,8 +6,8 @@ Two things differ from a bare `convert`: the EXIF orientation is applied, and 16
 8 bits (its high byte, as Pillow does for 16-bit RGB) where `convert` would clip it to white.
 """
 
-import contextlib
 import dataclasses
+import functools
 import io
 import os
 import stat
@@ -22,61 +22,100 @@ from PIL import Image, UnidentifiedImageError
 from PIL.JpegImagePlugin import JpegImageFile
 
 from vit_edge.errors import ImageError, UsageError
+from vit_edge.runtime.formats import DEFAULT_FORMATS, ImageFormat, check_readable, named
 
+Box = tuple[float, float, float, float]  # left, top, right, bottom in pixels
 Enough = Callable[[int, int], tuple[int, int]]
 ImageSource = str | os.PathLike[str] | bytes | BinaryIO | Image.Image | np.ndarray
-
-FORMATS = ("JPEG", "PNG", "WEBP", "BMP")
 
 # Pillow refuses more than twice its MAX_IMAGE_PIXELS, so a higher limit of ours would be a false promise.
 _PILLOW_CEILING = 178_956_970
 
 _ORIENTATION_TAG = 0x0112
-_UPRIGHT = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
 
-_SWAPPING = frozenset(transpose for orientation, transpose in _UPRIGHT.items() if orientation >= 5)
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Turn:
+    """What turns an image upright, and how the upright picture lies in the file."""
+
+    transpose: Image.Transpose
+    swaps: bool  # the file's rows are the upright picture's columns
+    mirrors_x: bool  # the file's x axis runs against that axis of the upright picture which lies along it
+    mirrors_y: bool
+
+
+_TURNS = {  # by EXIF orientation; 1 is upright
+    2: Turn(Image.Transpose.FLIP_LEFT_RIGHT, False, True, False),
+    3: Turn(Image.Transpose.ROTATE_180, False, True, True),
+    4: Turn(Image.Transpose.FLIP_TOP_BOTTOM, False, False, True),
+    5: Turn(Image.Transpose.TRANSPOSE, True, False, False),
+    6: Turn(Image.Transpose.ROTATE_270, True, False, True),
+    7: Turn(Image.Transpose.TRANSVERSE, True, True, True),
+    8: Turn(Image.Transpose.ROTATE_90, True, True, False),
+}
 
 # Two threads may be given one Pillow image, and its first load changes it.
 _given_lock = threading.Lock()
 
-# warnings.catch_warnings swaps a process-wide list, so two threads must not be inside it at once.
-_quiet_lock = threading.Lock()
+
+class _Quiet:
+    """Hides the warnings of a few calls in all threads, in a tenth of the time of `warnings.catch_warnings`.
+
+    What is ignored leaves no trace in a module's registry of warnings, so none has to be told of the change.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()  # the list of filters belongs to the process
+
+    def __enter__(self) -> None:
+        self._lock.acquire()
+        self._filters, warnings.filters = warnings.filters, [("ignore", None, Warning, None, 0)]
+
+    def __exit__(self, *exception: object) -> None:
+        warnings.filters = self._filters
+        self._lock.release()
+
+
+_quiet = _Quiet()
 
 
 @dataclasses.dataclass(frozen=True)
 class DecodeLimits:
-    """How much memory one image may ask for."""
+    """Which files are images, and how much memory one may ask for.
+
+    Raises:
+        UsageError: limits that cannot be kept, or a format that this Pillow was built without.
+    """
 
     max_pixels: int = 100_000_000  # width * height, read from the header before anything is decoded
     max_bytes: int = 268_435_456  # encoded size
+    formats: tuple[ImageFormat, ...] = DEFAULT_FORMATS  # any other is refused, whatever the file is called
 
     def __post_init__(self) -> None:
         """Refuse limits that cannot be kept."""
+        check_readable(self.formats)
         if not 1 <= self.max_pixels <= _PILLOW_CEILING:
             raise UsageError(f"max_pixels must be from 1 to {_PILLOW_CEILING}, got {self.max_pixels}")
         if self.max_bytes < 1:
             raise UsageError(f"max_bytes must be at least 1, got {self.max_bytes}")
 
+    @functools.cached_property
+    def pillow_formats(self) -> tuple[str, ...]:
+        """The formats by Pillow's names."""
+        return tuple(each.name for each in self.formats)
+
 
 DEFAULT_LIMITS = DecodeLimits()
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, slots=True)
 class Reduced:
     """An image decoded at full resolution or at a fraction of it, and not yet turned upright."""
 
     image: Image.Image  # RGB
-    box: tuple[float, float, float, float]  # the picture in `image`: left, top, right, bottom in pixels
+    box: Box  # the picture in `image`
     size: tuple[int, int]  # pixels (width, height) of the whole picture, as it lies in the file
-    transpose: Image.Transpose | None  # what turns it upright
+    turn: Turn | None  # None: it lies upright
 
     @property
     def upright_size(self) -> tuple[int, int]:
@@ -85,11 +124,24 @@ class Reduced:
 
     def along(self, size: tuple[int, int]) -> tuple[int, int]:
         """From the file's axes to the upright picture's, or back: the same swap or none."""
-        return size[::-1] if self.transpose in _SWAPPING else size
+        return size[::-1] if self.turn is not None and self.turn.swaps else size
+
+    def located(self, left: float, top: float, right: float, bottom: float) -> Box:
+        """Where in `image` a part of the upright picture lies."""
+        width, height = self.size
+        if self.turn is not None:
+            if self.turn.swaps:
+                left, top, right, bottom = top, left, bottom, right
+            if self.turn.mirrors_x:
+                left, right = width - right, width - left
+            if self.turn.mirrors_y:
+                top, bottom = height - bottom, height - top
+        x, y = self.box[2] / width, self.box[3] / height
+        return max(left * x, 0), max(top * y, 0), min(right * x, self.box[2]), min(bottom * y, self.box[3])
 
     def turned(self, image: Image.Image) -> Image.Image:
         """An image that lies as this one does, upright."""
-        return image if self.transpose is None else image.transpose(self.transpose)
+        return image if self.turn is None else image.transpose(self.turn.transpose)
 
 
 def decode(source: ImageSource, limits: DecodeLimits = DEFAULT_LIMITS) -> Image.Image:
@@ -104,7 +156,7 @@ def decode(source: ImageSource, limits: DecodeLimits = DEFAULT_LIMITS) -> Image.
         An RGB image. A Pillow image that is RGB and upright already is returned as it is.
 
     Raises:
-        ImageError: the source is missing, no JPEG, PNG, WebP or BMP, damaged, truncated or beyond the limits.
+        ImageError: the source is missing, of another format, damaged, truncated or beyond the limits.
     """
     whole = decode_reduced(source, None, limits)
     return whole.turned(whole.image)
@@ -127,7 +179,7 @@ def decode_reduced(
     Raises:
         ImageError: as in `decode`.
     """
-    name, image = _opened(source, limits)
+    name, image, orientation = _opened(source, limits)
     size = image.size
     if size[0] * size[1] > limits.max_pixels:
         raise ImageError(
@@ -137,11 +189,18 @@ def decode_reduced(
     if 0 in size:
         raise ImageError(f"{name} has no pixels ({size[0]} x {size[1]})")
     try:
-        drafted = None if enough is None or image is source else _draft(image, enough)
-        with _given_lock if image is source else contextlib.nullcontext():
+        box = None
+        if orientation is not None and enough is not None:
+            box = _draft(image, enough, _TURNS.get(orientation))
+        if image is source:
+            with _given_lock:
+                image.load()
+        else:
             image.load()
         rgb = _to_rgb(image)
-        return Reduced(rgb, drafted or (0, 0, *rgb.size), size, _UPRIGHT.get(_orientation(image)))
+        if orientation is None:
+            orientation = _orientation(image)
+        return Reduced(rgb, box or (0, 0, *rgb.size), size, _TURNS.get(orientation))
     except ImageError as error:
         raise ImageError(f"{name} {error}") from None
     except Exception as error:  # decoders raise whatever the damage leads to
@@ -159,22 +218,25 @@ def source_name(source: ImageSource) -> str:
     return str(getattr(source, "name", "the image stream"))
 
 
-def _opened(source: ImageSource, limits: DecodeLimits) -> tuple[str, Image.Image]:
-    """What to call the source, and its image with the header read."""
+def _opened(source: ImageSource, limits: DecodeLimits) -> tuple[str, Image.Image, int | None]:
+    """What to call the source, its image with the header read, and its orientation where known by now.
+
+    It is known of JPEG files of our own opening, which may be decoded at a fraction.
+    """
     if isinstance(source, Image.Image):
-        return source_name(source), source
+        return source_name(source), source, None
     if isinstance(source, np.ndarray):
-        return "an image array", _from_array(source)
+        return "an image array", _from_array(source), None
     name, data = _encoded(source, limits)
-    return name, _open(data, name)
+    return name, *_open(data, name, limits)
 
 
-def _draft(image: Image.Image, enough: Enough) -> tuple[float, float, float, float] | None:
+def _draft(image: Image.Image, enough: Enough, turn: Turn | None) -> Box | None:
     """Set a JPEG file to be decoded at a fraction; the picture's box in what will be decoded."""
-    if not isinstance(image, JpegImageFile):
+    width, height = image.size
+    wanted = enough(height, width)[::-1] if turn is not None and turn.swaps else enough(width, height)
+    if width < 2 * wanted[0] or height < 2 * wanted[1]:
         return None
-    swapped = _UPRIGHT.get(_orientation(image)) in _SWAPPING
-    wanted = enough(image.height, image.width)[::-1] if swapped else enough(image.width, image.height)
     drafted = image.draft(None, wanted)
     return None if drafted is None else drafted[1]
 
@@ -212,11 +274,12 @@ def _encoded(source: str | os.PathLike[str] | bytes | BinaryIO, limits: DecodeLi
 
 
 def _read_file(name: str, limits: DecodeLimits) -> bytes:
+    path = Path(name)
     try:
-        status = Path(name).stat()
+        status = path.stat()
         if not stat.S_ISREG(status.st_mode):  # a pipe or device would block or never end
             raise ImageError(f"{name} is no file; give the path of one image")
-        with Path(name).open("rb") as file:
+        with path.open("rb") as file:
             # Python sets aside as much memory as it is asked to read.
             return file.read(min(status.st_size, limits.max_bytes) + 1)
     except FileNotFoundError:
@@ -226,27 +289,32 @@ def _read_file(name: str, limits: DecodeLimits) -> bytes:
         raise ImageError(f"{name!r} cannot be read ({reason})") from error
 
 
-def _open(data: bytes, name: str) -> Image.Image:
+def _open(data: bytes, name: str, limits: DecodeLimits) -> tuple[Image.Image, int | None]:
     try:
-        with _quiet_lock, warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # our own pixel limit replaces the decompression bomb warning
-            return Image.open(io.BytesIO(data), formats=FORMATS)
+        with _quiet:  # our own pixel limit replaces the decompression bomb warning
+            image = Image.open(io.BytesIO(data), formats=limits.pillow_formats)
+            return image, _read_orientation(image) if isinstance(image, JpegImageFile) else None
     except Image.DecompressionBombError:
         raise ImageError(f"{name} has more than {_PILLOW_CEILING} pixels; make it smaller") from None
     except UnidentifiedImageError:
-        raise ImageError(f"{name} is no JPEG, PNG, WebP or BMP image; convert it to one of these") from None
+        raise ImageError(
+            f"{name} is no {named(limits.formats)} image; convert it, or allow its format in DecodeLimits"
+        ) from None
     except Exception as error:  # decoders raise whatever the damage leads to
         raise ImageError(f"{name} has a damaged header ({error})") from error
 
 
 def _orientation(image: Image.Image) -> int:
+    with _quiet:
+        return _read_orientation(image)
+
+
+def _read_orientation(image: Image.Image) -> int:
     """The EXIF orientation, 1 (upright) where there is none or the EXIF block is unreadable."""
-    with _quiet_lock, warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            value = image.getexif().get(_ORIENTATION_TAG, 1)
-        except Exception:  # a broken EXIF block does not make the pixels wrong
-            return 1
+    try:
+        value = image.getexif().get(_ORIENTATION_TAG, 1)
+    except Exception:  # a broken EXIF block does not make the pixels wrong
+        return 1
     return value if isinstance(value, int) else 1
 
 

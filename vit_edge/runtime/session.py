@@ -1,5 +1,6 @@
 """A loaded model: uint8 pixels in, float32 logits out, on the provider that was asked for."""
 
+import math
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -47,6 +48,7 @@ class Session:
             settings = tuned(model, settings)
         self.model = model
         self.settings = settings  # with the number of threads that auto found
+        self._shapes = model.outputs
         self._process = os.getpid()
         opened = open_session(model, settings)
         self._session, self.placement = opened.session, opened.placement
@@ -94,17 +96,15 @@ class Session:
         require_pixels(pixels)
         if self.model.size is not None and pixels.shape[1:3] != self.model.size:
             raise UsageError(f"{self.model.path} takes {self.model.size} pixels, got {pixels.shape[1:3]}")
-        shapes = self.model.outputs
         if len(pixels) == 0:
             return {
                 name: np.empty((0, *(size or 0 for size in shape)), np.float32)
-                for name, shape in shapes.items()
+                for name, shape in self._shapes.items()
             }
+        if self.model.batch in (None, len(pixels)):
+            return self._run_chunk(pixels)
         chunks = [(self._run_chunk(chunk), count) for chunk, count in _chunks(pixels, self.model.batch)]
-        if len(chunks) == 1:  # nearly always, and a copy of every output is worth saving
-            made, count = chunks[0]
-            return {name: made[name][:count] for name in shapes}
-        return {name: np.concatenate([made[name][:count] for made, count in chunks]) for name in shapes}
+        return {name: np.concatenate([made[name][:count] for made, count in chunks]) for name in self._shapes}
 
     def end_trace(self) -> Path:
         """Close the profile that `SessionSettings.trace` asked for; runs after this are not recorded.
@@ -121,16 +121,16 @@ class Session:
             assert self.model.preprocess is not None  # noqa: S101  the constructor has refused this
             feed = normalize(pixels, self.model.preprocess)
         try:
-            made = self._session.run(list(self.model.outputs), {self.model.form.value: feed})
+            made = self._session.run(list(self._shapes), {self.model.form.value: feed})
         except Exception as error:  # onnxruntime's exceptions share no base
             raise ModelError(f"{self.model.path} fails in onnxruntime ({cause(error)})") from error
-        named = {name: np.asarray(values) for name, values in zip(self.model.outputs, made, strict=True)}
+        named: dict[str, npt.NDArray[np.float32]] = dict(zip(self._shapes, made, strict=True))
         for name, values in named.items():
-            if values.ndim != 1 + len(self.model.outputs[name]) or len(values) != len(pixels):
+            if values.ndim != 1 + len(self._shapes[name]) or len(values) != len(pixels):
                 raise ModelError(
                     f"{self.model.path} gives {name} of shape {values.shape} for {len(pixels)} images"
                 )
-            if not np.isfinite(values).all():
+            if not _all_finite(values):
                 raise ModelError(
                     f"{self.model.path} gives {name} that are not finite; "
                     "check the export with vit-edge compare"
@@ -138,11 +138,13 @@ class Session:
         return named
 
 
-def _chunks(pixels: npt.NDArray[np.uint8], batch: int | None) -> Iterator[tuple[npt.NDArray[np.uint8], int]]:
+def _all_finite(values: npt.NDArray[np.float32]) -> bool:
+    # A sum of squares is finite only if all values are, and takes half the time; of huge ones it overflows.
+    return math.isfinite(np.vdot(values, values)) or bool(np.isfinite(values).all())
+
+
+def _chunks(pixels: npt.NDArray[np.uint8], batch: int) -> Iterator[tuple[npt.NDArray[np.uint8], int]]:
     """(chunk of the model's batch size, how many rows of it are real)."""
-    if batch is None:
-        yield pixels, len(pixels)
-        return
     for start in range(0, len(pixels), batch):
         chunk = pixels[start : start + batch]
         missing = batch - len(chunk)

@@ -1,0 +1,76 @@
+"""The file formats of images that may be read: four by default, more where they are asked for.
+
+Every reader that is let in is code that a hostile file can reach, so what nobody needs stays out.
+"""
+
+import enum
+
+from vit_edge.errors import UsageError
+
+
+class ImageFormat(enum.Enum):
+    """A file format that Pillow decodes by itself: no other program is started, no other file opened.
+
+    The name is Pillow's own, the value what people call it.
+    """
+
+    JPEG = "JPEG"
+    PNG = "PNG"
+    WEBP = "WebP"
+    BMP = "BMP"
+    GIF = "GIF"
+    TIFF = "TIFF"
+    JPEG2000 = "JPEG 2000"
+    AVIF = "AVIF"
+    PPM = "PPM"
+
+    @property
+    def suffixes(self) -> tuple[str, ...]:
+        """What file names end in, lower case; of a folder, files named otherwise are passed over."""
+        return _SUFFIXES[self]
+
+
+_SUFFIXES = {
+    ImageFormat.JPEG: (".jpg", ".jpeg"),
+    ImageFormat.PNG: (".png",),
+    ImageFormat.WEBP: (".webp",),
+    ImageFormat.BMP: (".bmp",),
+    ImageFormat.GIF: (".gif",),
+    ImageFormat.TIFF: (".tif", ".tiff"),
+    ImageFormat.JPEG2000: (".jp2", ".j2k", ".jpx"),
+    ImageFormat.AVIF: (".avif",),
+    ImageFormat.PPM: (".ppm", ".pgm", ".pbm", ".pnm"),
+}
+
+# What a build of Pillow may lack of the formats that are asked for, by Pillow's name for it.
+_FEATURES = {ImageFormat.JPEG2000: "jpg_2000", ImageFormat.AVIF: "avif"}
+
+DEFAULT_FORMATS = (ImageFormat.JPEG, ImageFormat.PNG, ImageFormat.WEBP, ImageFormat.BMP)
+
+
+def named(formats: tuple[ImageFormat, ...]) -> str:
+    """`JPEG, PNG, WebP or BMP`."""
+    *first, last = (each.value for each in formats)
+    return f"{', '.join(first)} or {last}" if first else last
+
+
+def check_readable(formats: tuple[ImageFormat, ...]) -> None:
+    """Refuse a format that this Pillow was built without.
+
+    Raises:
+        UsageError: there is no format, one is no ImageFormat, or this Pillow cannot read it.
+    """
+    if not formats:
+        raise UsageError("formats must name at least one ImageFormat")
+    for each in formats:
+        if not isinstance(each, ImageFormat):
+            known = ", ".join(member.name for member in ImageFormat)
+            raise UsageError(f"formats must be of ImageFormat ({known}), got {each!r}")
+        if each in _FEATURES and not _built_with(_FEATURES[each]):
+            raise UsageError(f"this Pillow was built without {each.value}; install Pillow's own wheel")
+
+
+def _built_with(feature: str) -> bool:
+    from PIL import features  # only where a format is asked for
+
+    return bool(features.check(feature))
