@@ -1,8 +1,9 @@
 """Measures what fast decoding changes against exact decoding: pixel values, top-1 and time.
 
-Two sets: the photos enlarged to the resolution of a camera, which a model then classifies; and the photos as
-they are, reduced to so small an input that fast decoding takes part. The second has all the fine detail that
-enlarging cannot bring back, so its differences are nearer to the worst that a sharp photo of a camera gives.
+Three sets: the photos as they are and the photos enlarged to the resolution of a camera, both of which a
+model then classifies; and the photos as they are, reduced to so small an input that they are decoded at a
+fraction. The last has all the fine detail that enlarging cannot bring back, so its differences are nearer to
+the worst that a sharp photo of a camera gives.
 
 Where two classes are all but equal, any change of the pixels may turn one into the other. So top-1 is also
 compared with a control: the exact pixels with as much noise, single grey levels up or down at random places.
@@ -19,15 +20,15 @@ from typing import Any
 import numpy as np
 
 from tools.photos import jpeg_of
-from vit_edge.runtime.classifier import softmax
 from vit_edge.runtime.images import list_images
 from vit_edge.runtime.machine import describe_machine
 from vit_edge.runtime.model import read_model
 from vit_edge.runtime.preprocess import Decoding, load_pixels
 from vit_edge.runtime.session import Session, SessionSettings
 from vit_edge.spec import PreprocessSpec
+from vit_edge.verify.metrics import log_softmax
 
-SMALL_INPUT = 8  # the second set's input has this fraction of the model's side
+SMALL_INPUT = 8  # the last set's input has this fraction of the model's side
 
 
 Scores = Callable[[np.ndarray], np.ndarray]  # pixels (H, W, 3) -> probabilities (C,)
@@ -39,6 +40,7 @@ class Differences:
 
     means: list[float] = dataclasses.field(default_factory=list)
     largest: list[int] = dataclasses.field(default_factory=list)
+    changed: list[float] = dataclasses.field(default_factory=list)  # share of values that are not the same
     seconds: dict[Decoding, float] = dataclasses.field(default_factory=lambda: dict.fromkeys(Decoding, 0.0))
     agree: list[bool] = dataclasses.field(default_factory=list)  # stays empty without a model
     agree_noise: list[bool] = dataclasses.field(default_factory=list)
@@ -55,6 +57,7 @@ class Differences:
         difference = np.abs(exact.astype(np.int16) - fast)
         self.means.append(float(difference.mean()))
         self.largest.append(int(difference.max()))
+        self.changed.append(float((difference > 0).mean()))
         if scores is not None:
             self._add_top1(scores(exact), scores(fast), scores(noisy(exact, self.means[-1])))
 
@@ -72,6 +75,8 @@ class Differences:
             "mean": float(np.mean(self.means)),
             "mean_of_worst_image": max(self.means),
             "max": max(self.largest),
+            "changed_percent": 100 * float(np.mean(self.changed)),
+            "images_unchanged": self.largest.count(0),
             "exact_time_over_fast": self.seconds[Decoding.EXACT] / self.seconds[Decoding.FAST],
         }
         if self.agree:
@@ -116,8 +121,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     session = Session(model, SessionSettings(threads=1))
     paths = list_images(given.images).limited(given.count).paths
     enlarged = (jpeg_of(path, round(given.megapixels * 1e6)) for path in paths)
+
+    def scores(pixels: np.ndarray) -> np.ndarray:
+        return np.asarray(np.exp(log_softmax(session.run(pixels[None]))[0]))
+
     report = {
-        "enlarged": measure(enlarged, model.preprocess, lambda pixels: softmax(session.run(pixels[None])[0])),
+        "as_they_are": measure((path.read_bytes() for path in paths), model.preprocess, scores),
+        "enlarged": measure(enlarged, model.preprocess, scores),
         "reduced": measure((path.read_bytes() for path in paths), smaller(model.preprocess)),
         "megapixels": given.megapixels,
         "machine": describe_machine().to_json(),

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     )
     from vit_edge.runtime.classifier import Classifier, Prediction
     from vit_edge.runtime.embedder import Embedder, Embedding
+    from vit_edge.runtime.limits import DecodeLimits, ImageFormat
     from vit_edge.runtime.model import ModelFile, read_model
     from vit_edge.runtime.preprocess import Decoding
     from vit_edge.runtime.selftest import SelfTest, selftest
@@ -35,10 +36,12 @@ _HOME = {
     "Bundle": "bundle",
     "BundleError": "errors",
     "Classifier": "runtime.classifier",
+    "DecodeLimits": "runtime.limits",
     "Decoding": "runtime.preprocess",
     "Embedder": "runtime.embedder",
     "Embedding": "runtime.embedder",
     "ImageError": "errors",
+    "ImageFormat": "runtime.limits",
     "IntegrityError": "errors",
     "Manifest": "bundle",
     "ModelError": "errors",
@@ -61,10 +64,12 @@ __all__ = [
     "Bundle",
     "BundleError",
     "Classifier",
+    "DecodeLimits",
     "Decoding",
     "Embedder",
     "Embedding",
     "ImageError",
+    "ImageFormat",
     "IntegrityError",
     "Manifest",
     "ModelError",

@@ -86,6 +86,30 @@ def test_classify_names_the_classes(image: str, capsys: Output) -> None:
     assert lines[1].split()[-1] in {"ant", "bee", "cat"}
 
 
+@pytest.mark.parametrize("form", ["tiff", "GIF", "jpeg2000", "avif", "ppm"])
+def test_classify_takes_another_format_where_it_is_allowed(
+    tmp_path: Path, photo: np.ndarray, form: str, capsys: Output
+) -> None:
+    path = tmp_path / "photo"
+    Image.fromarray(photo).save(path, form)
+    assert main(["classify", str(TINY), str(path)]) == 2
+    refusal = capsys.readouterr().err
+    assert "no JPEG, PNG, WebP or BMP image; convert it, or allow its format with --allow-format" in refusal
+    assert main(["classify", str(TINY), str(path), "--allow-format", "png", "--allow-format", form]) == 0
+    assert main(["embed", str(TINY.with_name("embedder.onnx")), str(path), "--allow-format", form]) == 0
+
+
+def test_compare_reads_the_formats_that_are_allowed(
+    tmp_path: Path, photo: np.ndarray, capsys: Output
+) -> None:
+    for name in ("a.tif", "b.TIFF", "c.png"):
+        Image.fromarray(np.roll(photo, len(name), axis=0)).save(tmp_path / name)
+    words = ["compare", str(TINY), str(TINY), "--data", str(tmp_path), "--json", str(tmp_path / "out.json")]
+    for more, count in (([], 1), (["--allow-format", "tiff"], 3)):
+        assert main([*words, *more]) in (0, 3), capsys.readouterr().err
+        assert json.loads((tmp_path / "out.json").read_text())["n"] == count
+
+
 def test_classify_prints_json(image: str, capsys: Output) -> None:
     assert main(["classify", str(TINY), image, "--json", "--top", "3"]) == 0
     (answer,) = json.loads(capsys.readouterr().out)
@@ -276,6 +300,7 @@ REFUSALS = [
     (["classify", "absent", "x.png"], "absent does not exist"),
     (["classify", "{tiny}", "x.png", "--top", "0"], "top_k must be at least 1"),
     (["classify", "{tiny}", "x.png", "--top", "many"], "invalid int value: 'many'"),
+    (["classify", "{tiny}", "x.png", "--allow-format", "heic"], "'heic' is none of jpeg, png, webp"),
     (["inspect", "absent.onnx"], "absent.onnx does not exist"),
     (["inspect", "absent"], "absent does not exist"),
     (["export", "{digits}"], "the following arguments are required: -o/--out"),

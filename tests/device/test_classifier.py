@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import io
 import itertools
+import math
 import pickle
 import tempfile
 import threading
@@ -16,8 +17,16 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import vit_edge
-from vit_edge import Classifier, ImageError, ModelError, Prediction, UsageError
-from vit_edge.runtime.classifier import largest, softmax
+from vit_edge import (
+    Classifier,
+    DecodeLimits,
+    ImageError,
+    ImageFormat,
+    ModelError,
+    Prediction,
+    UsageError,
+)
+from vit_edge.runtime.classifier import most_probable
 from vit_edge.runtime.decode import ImageSource
 from vit_edge.runtime.model import read_model
 from vit_edge.runtime.preprocess import Decoding, load_pixels
@@ -55,7 +64,7 @@ def test_predictions_are_the_softmax_of_the_logits_in_order(classify: Classifier
     predictions = classify(picture(0))
     assert [p.index for p in predictions] == np.argsort(-scores).tolist()
     assert [p.label for p in predictions] == [("ant", "bee", "cat")[p.index] for p in predictions]
-    np.testing.assert_allclose([p.score for p in predictions], np.sort(scores)[::-1], rtol=1e-12)
+    np.testing.assert_allclose([p.score for p in predictions], np.sort(scores)[::-1], rtol=1e-6)
     assert sum(p.score for p in predictions) == pytest.approx(1)
 
 
@@ -132,16 +141,40 @@ def test_a_model_without_preprocessing_is_refused(data: Path) -> None:
         Classifier(data / "plain.onnx")
 
 
-@given(st.lists(st.sampled_from([0.0, 0.1, 0.25, 0.5, 1.0]), min_size=1, max_size=40), st.integers(1, 50))
-def test_the_largest_scores_come_first_and_ties_by_index(scores: list[float], count: int) -> None:
-    expected = sorted(range(len(scores)), key=lambda index: (-scores[index], index))[:count]
-    assert largest(np.array(scores), count).tolist() == expected
+@given(st.lists(st.sampled_from([0.0, 0.1, -3.0, 0.5, 1.0]), min_size=1, max_size=40), st.integers(1, 50))
+def test_the_largest_logits_come_first_and_ties_by_index(logits: list[float], count: int) -> None:
+    expected = sorted(range(len(logits)), key=lambda index: (-logits[index], index))[:count]
+    assert [index for index, _ in most_probable(np.array(logits, np.float32), count)] == expected
 
 
-def test_softmax_survives_huge_logits() -> None:
-    scores = softmax(np.array([[1e30, 0, -1e30], [1000, 1000, 999]], np.float32))
-    np.testing.assert_allclose(scores[0], [1, 0, 0])
-    np.testing.assert_allclose(scores.sum(-1), 1)
+@given(
+    st.lists(st.floats(-60, 60, width=32), min_size=1, max_size=300),
+    st.sampled_from([1, 5, 16, 17, 300]),
+)
+def test_probabilities_are_the_softmax_within_1e_5_of_each(logits: list[float], count: int) -> None:
+    values = np.array(logits, np.float32)
+    found = most_probable(values, count)
+    assert len(found) == min(count, len(values))
+    powers = [math.exp(value) for value in values.tolist()]
+    exact = np.array(powers) / math.fsum(powers)
+    np.testing.assert_allclose([score for _, score in found], exact[[i for i, _ in found]], 1e-5, 1e-30)
+
+
+@pytest.mark.parametrize(
+    ("logits", "expected"),
+    [
+        ([1e30, 0, -1e30], [(0, 1.0), (1, 0.0), (2, 0.0)]),
+        ([-1e30, 0, 1e30], [(2, 1.0), (1, 0.0), (0, 0.0)]),
+        ([-3e38, -3e38], [(0, 0.5), (1, 0.5)]),
+        ([3e38, -3e38], [(0, 1.0), (1, 0.0)]),
+    ],
+)
+def test_huge_logits_keep_their_order_and_add_up_to_one(
+    logits: list[float], expected: list[tuple[int, float]]
+) -> None:
+    values = np.array(logits, np.float32)
+    assert most_probable(values, 3) == expected
+    assert values.tolist() == np.array(logits, np.float32).tolist(), "the logits are the caller's"
 
 
 def test_prediction_is_what_the_package_exports() -> None:
@@ -167,13 +200,27 @@ def test_many_threads_share_one_classifier(classify: Classifier) -> None:
 
 def test_a_classifier_is_pickled_by_its_arguments(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(data)
-    original = Classifier("dynamic.onnx", provider="cpu", threads=1, decoding=Decoding.EXACT)
+    limits = DecodeLimits(formats=(ImageFormat.GIF,))
+    original = Classifier("dynamic.onnx", provider="cpu", threads=1, decoding=Decoding.EXACT, limits=limits)
     pickled = pickle.dumps(original)
     monkeypatch.chdir("/")
     copy = pickle.loads(pickled)  # noqa: S301  made two lines above
     assert len(pickled) < 1000, "the model itself must not be in it"
     assert copy(picture(3)) == original(picture(3))
     assert copy.placement.reason == "requested"
+    assert copy(encoded(picture(4), "GIF"))
+    with pytest.raises(ImageError, match="is no GIF image"):
+        copy(encoded(picture(4), "PNG"))
+
+
+@pytest.mark.parametrize("limits", [DecodeLimits(max_pixels=100), DecodeLimits(max_bytes=50)])
+def test_the_limits_of_a_classifier_are_those_it_was_given(data: Path, limits: DecodeLimits) -> None:
+    classify = Classifier(data / "dynamic.onnx", provider="cpu", limits=limits)
+    large, small = encoded(picture(0), "PNG"), np.zeros((9, 9, 3), np.uint8)
+    with pytest.raises(ImageError, match="limit"):
+        classify(large)
+    answers = list(classify.batch([large, small]))
+    assert [isinstance(answer, ImageError) for answer in answers] == [True, False]
 
 
 @given(

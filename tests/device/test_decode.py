@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, features
 
 from vit_edge.errors import ImageError, UsageError
-from vit_edge.runtime.decode import DecodeLimits, ImageSource, decode
+from vit_edge.runtime.decode import ImageSource, decode
+from vit_edge.runtime.limits import DEFAULT_FORMATS, DecodeLimits, ImageFormat
 
 
 def encoded(image: Image.Image, form: str, **options: Any) -> bytes:
@@ -127,11 +128,75 @@ def test_a_truncated_file_is_refused(photo: np.ndarray, tmp_path: Path, form: st
         decode(path)
 
 
-@pytest.mark.parametrize("form", ["GIF", "TIFF", "PPM", "ICO", "JPEG2000"])
+@pytest.mark.parametrize("form", ["GIF", "TIFF", "PPM", "ICO", "JPEG2000", "AVIF"])
 def test_a_format_beyond_the_four_is_refused(photo: np.ndarray, form: str) -> None:
     data = encoded(Image.fromarray(photo), form)
-    with pytest.raises(ImageError, match="no JPEG, PNG, WebP or BMP"):
+    with pytest.raises(ImageError, match=r"no JPEG, PNG, WebP or BMP.*allow its format"):
         decode(data)
+
+
+@pytest.mark.parametrize("form", [each for each in ImageFormat if each not in DEFAULT_FORMATS])
+def test_a_format_that_is_allowed_gives_the_pixels_that_pillow_gives(
+    photo: np.ndarray, form: ImageFormat
+) -> None:
+    data = encoded(Image.fromarray(photo), form.name)
+    expected = np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
+    for formats in ((form,), (*DEFAULT_FORMATS, form)):
+        np.testing.assert_array_equal(np.asarray(decode(data, DecodeLimits(formats=formats))), expected)
+
+
+@pytest.mark.parametrize("form", list(ImageFormat))
+def test_what_is_not_allowed_is_refused_whatever_the_file_is_called(
+    photo: np.ndarray, tmp_path: Path, form: ImageFormat
+) -> None:
+    others = tuple(each for each in ImageFormat if each is not form)
+    path = tmp_path / f"photo{others[0].suffixes[0]}"
+    path.write_bytes(encoded(Image.fromarray(photo), form.name))
+    with pytest.raises(ImageError, match=rf"photo.* is no .*{others[-1].value} image"):
+        decode(path, DecodeLimits(formats=others))
+
+
+@pytest.mark.parametrize("form", list(ImageFormat))
+def test_names_that_pillow_gives_a_format_are_listed(form: ImageFormat) -> None:
+    Image.init()
+    assert {Image.EXTENSION[suffix] for suffix in form.suffixes} == {form.name}
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("form", ["TIFF", "AVIF"])
+def test_an_allowed_format_is_turned_upright_once(photo: np.ndarray, form: str, orientation: int) -> None:
+    data = encoded(Image.fromarray(photo), form, exif=exif_with(orientation))
+    expected = ImageOps.exif_transpose(Image.open(io.BytesIO(data))).convert("RGB")
+    limits = DecodeLimits(formats=(ImageFormat[form],))
+    np.testing.assert_array_equal(np.asarray(decode(data, limits)), np.asarray(expected))
+
+
+def test_of_several_pages_or_frames_of_an_allowed_format_the_first_is_taken() -> None:
+    frames = [Image.new("RGB", (6, 5), colour) for colour in ("red", "blue")]
+    for form in (ImageFormat.GIF, ImageFormat.TIFF):
+        data = encoded(frames[0], form.name, save_all=True, append_images=frames[1:])
+        assert decode(data, DecodeLimits(formats=(form,))).getpixel((2, 2)) == (255, 0, 0)
+
+
+@pytest.mark.parametrize("form", [ImageFormat.TIFF, ImageFormat.JPEG2000])
+def test_sixteen_bits_of_an_allowed_format_are_scaled(form: ImageFormat) -> None:
+    values = np.array([[0, 255, 256, 32768, 65535]] * 4, np.uint16)
+    data = encoded(Image.fromarray(values), form.name)
+    result = np.asarray(decode(data, DecodeLimits(formats=(form,))))
+    np.testing.assert_array_equal(result[0, :, 0], [0, 0, 1, 128, 255])
+
+
+@pytest.mark.parametrize("form", [each for each in ImageFormat if each not in DEFAULT_FORMATS])
+@pytest.mark.parametrize("keep", [0.05, 0.5, 0.9])
+def test_a_truncated_file_of_an_allowed_format_gives_an_image_or_an_image_error(
+    photo: np.ndarray, form: ImageFormat, keep: float
+) -> None:
+    data = encoded(Image.fromarray(photo), form.name)
+    try:
+        image = decode(data[: int(len(data) * keep)], DecodeLimits(formats=(form,)))
+    except ImageError:
+        return
+    assert image.mode == "RGB"
 
 
 @pytest.mark.parametrize(
@@ -210,20 +275,36 @@ def test_the_byte_limit_holds_for_every_kind_of_source(photo: np.ndarray, tmp_pa
             decode(source, DecodeLimits(max_bytes=100))
 
 
-@pytest.mark.parametrize("limits", [{"max_pixels": 0}, {"max_pixels": 10**9}, {"max_bytes": 0}])
-def test_limits_that_cannot_be_kept_are_refused(limits: dict[str, int]) -> None:
-    with pytest.raises(UsageError, match="max_"):
+@pytest.mark.parametrize(
+    ("limits", "message"),
+    [
+        ({"max_pixels": 0}, "max_pixels"),
+        ({"max_pixels": 10**9}, "max_pixels"),
+        ({"max_bytes": 0}, "max_bytes"),
+        ({"formats": ()}, "at least one"),
+        ({"formats": ("TIFF",)}, "of ImageFormat .*TIFF.*got 'TIFF'"),
+    ],
+)
+def test_limits_that_cannot_be_kept_are_refused(limits: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
         DecodeLimits(**limits)
 
 
-@given(st.sampled_from(["JPEG", "PNG", "WEBP", "BMP"]), st.data())
-def test_a_damaged_file_gives_an_image_or_an_image_error(form: str, data: st.DataObject) -> None:
+def test_a_format_that_pillow_was_built_without_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(features, "check", lambda feature: feature != "avif")
+    with pytest.raises(UsageError, match="built without AVIF"):
+        DecodeLimits(formats=(ImageFormat.AVIF,))
+    DecodeLimits(formats=(ImageFormat.JPEG2000,))
+
+
+@given(st.sampled_from(list(ImageFormat)), st.data())
+def test_a_damaged_file_gives_an_image_or_an_image_error(form: ImageFormat, data: st.DataObject) -> None:
     values = np.random.default_rng(5).integers(0, 256, (12, 16, 3), np.uint8)
-    original = bytearray(encoded(Image.fromarray(values), form))
+    original = bytearray(encoded(Image.fromarray(values), form.name))
     for _ in range(data.draw(st.integers(1, 8))):
         original[data.draw(st.integers(0, len(original) - 1))] = data.draw(st.integers(0, 255))
     try:
-        image = decode(bytes(original), DecodeLimits(max_pixels=1_000_000))
+        image = decode(bytes(original), DecodeLimits(max_pixels=1_000_000, formats=(form,)))
     except ImageError:
         return
     assert image.mode == "RGB"

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from vit_edge.errors import ImageError
-from vit_edge.runtime.decode import DecodeLimits, decode_reduced
+from vit_edge.runtime.decode import decode_reduced
+from vit_edge.runtime.limits import DecodeLimits
 from vit_edge.runtime.preprocess import Decoding, load_pixels
 from vit_edge.spec import Interpolation, PreprocessSpec, ResizeMode
 
@@ -47,13 +48,13 @@ def difference(data: Any, spec: PreprocessSpec = SPEC) -> np.ndarray:
     return np.asarray(np.abs(exact - fast))
 
 
-@given(
-    st.integers(1, 89),
-    st.integers(1, 89),
-    st.sampled_from(["JPEG", "PNG", "WEBP"]),
-    st.integers(1, 8),
-    st.sampled_from(list(Interpolation)),
-)
+STEPPED = (Interpolation.NEAREST, Interpolation.BOX)
+SMOOTH = tuple(each for each in Interpolation if each not in STEPPED)
+sides = st.integers(1, 89)
+forms = st.sampled_from(["JPEG", "PNG", "WEBP"])
+
+
+@given(sides, sides, forms, st.integers(1, 8), st.sampled_from(list(Interpolation)))
 @settings(deadline=None)
 def test_an_image_shrunk_less_than_fivefold_is_exact(
     width: int, height: int, form: str, orientation: int, interpolation: Interpolation
@@ -62,11 +63,53 @@ def test_an_image_shrunk_less_than_fivefold_is_exact(
     assert difference(encoded(scene(width, height), form, orientation), spec).max() == 0
 
 
+@given(
+    st.integers(90, 400),
+    st.integers(90, 400),
+    st.integers(1, 8),
+    st.sampled_from(SMOOTH),
+    st.integers(1, 24),
+    st.integers(1, 24),
+)
+@settings(deadline=None)
+def test_a_large_image_cropped_anyhow_is_within_two_grey_levels_on_average(
+    width: int, height: int, orientation: int, interpolation: Interpolation, crop_height: int, crop_width: int
+) -> None:
+    spec = dataclasses.replace(SPEC, interpolation=interpolation, height=crop_height, width=crop_width)
+    found = difference(encoded(scene(width, height), "PNG", orientation), spec)
+    assert found.mean() <= 2
+    assert found.max() <= 16
+
+
+@given(sides, sides, forms, st.integers(1, 8), st.integers(1, 100), st.integers(1, 100))
+@settings(deadline=None)
+def test_a_crop_without_a_resize_is_exact_with_its_black_border(
+    width: int, height: int, form: str, orientation: int, crop_height: int, crop_width: int
+) -> None:
+    spec = dataclasses.replace(SPEC, resize_mode=ResizeMode.NONE, height=crop_height, width=crop_width)
+    assert difference(encoded(scene(width, height), form, orientation), spec).max() == 0
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("size", [(40, 25), (500, 300)])
+@pytest.mark.parametrize(("height", "width"), [(33, 10), (10, 40), (33, 34)])
+def test_a_crop_beyond_the_resized_image_has_the_same_black_border(
+    orientation: int, size: tuple[int, int], height: int, width: int
+) -> None:
+    spec = dataclasses.replace(SPEC, height=height, width=width)
+    data = encoded(scene(*size), "PNG", orientation)
+    exact, fast = (load_pixels(data, spec, decoding=each).astype(int) for each in Decoding)
+    np.testing.assert_array_equal((exact == 0).all(-1), (fast == 0).all(-1))
+    assert (exact == 0).all(-1).any()
+    assert np.abs(exact - fast).mean() <= 2
+
+
 @pytest.mark.parametrize("form", ["JPEG", "PNG"])
 @pytest.mark.parametrize("mode", [ResizeMode.NONE, ResizeMode.SHORT_SIDE])
 def test_where_no_pixel_is_averaged_away_a_large_image_is_exact_too(form: str, mode: ResizeMode) -> None:
-    spec = dataclasses.replace(SPEC, resize_mode=mode, interpolation=Interpolation.NEAREST)
-    assert difference(encoded(scene(500, 700), form), spec).max() == 0
+    for interpolation in STEPPED:
+        spec = dataclasses.replace(SPEC, resize_mode=mode, interpolation=interpolation)
+        assert difference(encoded(scene(500, 700), form), spec).max() == 0
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))

@@ -100,8 +100,10 @@ def test_a_crop_larger_than_the_image_is_padded_with_black_one_more_on_the_right
 def test_the_image_is_left_as_it_was() -> None:
     image = noise(30, 20)
     before = image.tobytes()
-    to_pixels(image, SPEC)[:] = 0
-    to_pixels(image, dataclasses.replace(SPEC, resize_mode=ResizeMode.NONE, height=20, width=30))[:] = 0
+    for spec in (SPEC, dataclasses.replace(SPEC, resize_mode=ResizeMode.NONE, height=20, width=30)):
+        pixels = to_pixels(image, spec)
+        with pytest.raises(ValueError, match="read-only"):
+            pixels[:] = 0
     assert image.tobytes() == before
 
 
@@ -138,7 +140,9 @@ def test_normalize_is_within_1e_6_of_the_formula_for_every_pixel_value(
     assert result.shape == (1, 3, 16, 16)
     assert result.dtype == np.float32
     exact = ((pixels / 255 - np.array(mean)) / np.array(std)).transpose(0, 3, 1, 2)
-    assert np.abs(result - exact).max() <= 2e-7
+    assert np.abs(result - exact).max() <= 3e-7
+    if mean[0] in (0, 0.5):
+        np.testing.assert_array_equal(result, exact.astype(np.float32))
     scaled = pixels.astype(np.float32) / np.float32(255)
     stepwise = ((scaled - np.array(mean, np.float32)) / np.array(std, np.float32)).transpose(0, 3, 1, 2)
     assert np.abs(result - stepwise).max() <= 1e-6

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from vit_edge.errors import ModelError, ProviderError, UsageError
 from vit_edge.runtime import providers
-from vit_edge.runtime.model import read_model
+from vit_edge.runtime.model import ModelFile, read_model
 from vit_edge.runtime.preprocess import normalize
 from vit_edge.runtime.providers import CPU, find_provider, installed_providers
 from vit_edge.runtime.session import Session, SessionSettings
@@ -88,20 +88,29 @@ def test_what_onnxruntime_refuses_is_one_sentence(data: Path) -> None:
     assert "bad_unrunnable.onnx" in str(caught.value)
 
 
-def test_logits_that_are_not_finite_are_refused(data: Path) -> None:
-    model = read_model(data / "dynamic.onnx")
-    assert model.preprocess is not None
-    # The head's bias is the last tensor of the file: three float32 that become NaN.
+def with_bias(model: ModelFile, value: float) -> ModelFile:
+    """The model with a number in place of the bias of its second class."""
     weights = np.frombuffer(model.data, np.uint8).copy()
     bias = np.random.default_rng(7)
     bias.normal(0, 0.3, (6, 3, 4, 4))
     bias.normal(0, 1, (3, 6))
-    raw = bias.normal(0, 1, 3).astype(np.float32).tobytes()
-    start = model.data.index(raw)
-    weights[start : start + len(raw)] = np.frombuffer(np.full(3, np.nan, np.float32).tobytes(), np.uint8)
-    damaged = dataclasses.replace(model, data=weights.tobytes())
+    values = bias.normal(0, 1, 3).astype(np.float32)
+    start = model.data.index(values.tobytes())
+    weights[start + 4 : start + 8] = np.frombuffer(np.float32(value).tobytes(), np.uint8)
+    return dataclasses.replace(model, data=weights.tobytes())
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_logits_that_are_not_finite_are_refused(data: Path, value: float) -> None:
+    damaged = with_bias(read_model(data / "dynamic.onnx"), value)
     with pytest.raises(ModelError, match="not finite"):
         Session(damaged, CPU_ONLY).run(pixels(1))
+
+
+@pytest.mark.parametrize("value", [1e20, -1e20, float(np.finfo(np.float32).min)])
+def test_finite_logits_whose_squares_are_not_are_taken(data: Path, value: float) -> None:
+    masked = with_bias(read_model(data / "dynamic.onnx"), value)
+    assert Session(masked, CPU_ONLY).run(pixels(1))[0, 1] == np.float32(value)
 
 
 @pytest.mark.parametrize("name", ["cpu", "CPU", "CPUExecutionProvider", "auto", "Auto"])

@@ -13,6 +13,7 @@ from vit_edge.errors import DatasetError, ModelError, UsageError
 from vit_edge.runtime import evaluate as evaluation
 from vit_edge.runtime.evaluate import LEAST_SEQUENTIAL, CompareSettings, Subject, compare, evaluate
 from vit_edge.runtime.images import ImageSet, read_images
+from vit_edge.runtime.limits import DecodeLimits
 from vit_edge.runtime.model import ModelFile
 from vit_edge.spec import Interpolation, PreprocessSpec, ResizeMode, Tolerance, Verdict
 
@@ -65,7 +66,8 @@ def test_each_image_is_decoded_once_and_equal_preprocessing_shares_the_pixels(
 ) -> None:
     decoded: list[Path] = []
 
-    def counting(path: Path) -> Image.Image:
+    def counting(path: Path, limits: DecodeLimits) -> Image.Image:
+        assert limits is coloured.limits
         decoded.append(path)
         return Image.open(path).convert("RGB")
 

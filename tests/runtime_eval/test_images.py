@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from vit_edge.errors import DatasetError
 from vit_edge.runtime.images import ImageSet, list_images, read_images
 from vit_edge.runtime.labels import read_class_ids
+from vit_edge.runtime.limits import DecodeLimits, ImageFormat
 
 DATA = Path(__file__).resolve().parents[2].parent / "shared" / "data"
 LABELS = ("cat", "dog", "owl")
@@ -46,6 +47,22 @@ def test_one_folder_per_class_is_labelled_and_sorted_by_path(tmp_path: Path) -> 
     ]
     assert targets_of(images) == [0, 0, 0, 1, 2]
     assert images.name == tmp_path.name
+
+
+def test_a_format_that_is_allowed_is_listed_and_read_so(tmp_path: Path) -> None:
+    folder_of(tmp_path, "cat/a.tif", "cat/b.TIFF", "dog/c.gif", "dog/d.png")
+    limits = DecodeLimits(formats=(ImageFormat.TIFF, ImageFormat.GIF))
+    for images in (read_images(tmp_path, LABELS, limits=limits), list_images(tmp_path, limits)):
+        assert names_of(images, tmp_path) == ["cat/a.tif", "cat/b.TIFF", "dog/c.gif"]
+        assert images.limits is limits
+        assert images.limited(2).limits is limits
+    assert names_of(list_images(tmp_path), tmp_path) == ["dog/d.png"]
+
+
+def test_a_folder_without_a_listed_format_is_refused_with_what_was_looked_for(tmp_path: Path) -> None:
+    folder_of(tmp_path, "a.tif")
+    with pytest.raises(DatasetError, match=r"no image \(\.bmp .*allow their format"):
+        list_images(tmp_path)
 
 
 def test_hidden_files_and_folders_without_images_are_no_classes(tmp_path: Path) -> None:

@@ -7,11 +7,14 @@ every other exception through: that is a finding.
 import dataclasses
 import functools
 import hashlib
+import io
 import json
 import os
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+
+from PIL import Image
 
 from tools.make_hostile import DEFAULT as HOSTILE
 from tools.make_hostile import ROOT, manifest
@@ -20,9 +23,12 @@ from vit_edge.errors import ImageError, TargetError, VitEdgeError
 from vit_edge.fields import parse_json
 from vit_edge.golden import EXPECTED, read_golden
 from vit_edge.manifest import Manifest
-from vit_edge.runtime.decode import DecodeLimits, decode
+from vit_edge.runtime.decode import decode
+from vit_edge.runtime.limits import DecodeLimits, ImageFormat
 from vit_edge.runtime.model import read_model
 from vit_edge.runtime.onnx_header import read_header
+from vit_edge.runtime.preprocess import Decoding, load_pixels
+from vit_edge.spec import Interpolation, PreprocessSpec, ResizeMode
 from vit_edge.targets import load_target
 from vit_edge.targets.loader import BUILT_IN
 
@@ -31,6 +37,9 @@ MODEL = "onnx/model.onnx"
 LONGEST_MESSAGE = 2000  # characters
 
 _LIMITS = DecodeLimits(max_pixels=1_000_000)
+_EVERY_FORMAT = dataclasses.replace(_LIMITS, formats=tuple(ImageFormat))
+_HALF = (0.5, 0.5, 0.5)
+_SPEC = PreprocessSpec(16, 20, ResizeMode.SHORT_SIDE, (18, 18), Interpolation.BICUBIC, _HALF, _HALF)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,15 +50,23 @@ class FuzzTarget:
     seeds: Callable[[], list[bytes]]
 
 
-def run_decode(data: bytes) -> None:
-    """Any bytes are an RGB image within the limits, or an ImageError."""
+def run_decode(data: bytes, limits: DecodeLimits = _LIMITS) -> None:
+    """Any bytes are an RGB image within the limits, or an ImageError; as are the pixels of a model's size."""
     try:
-        image = decode(data, _LIMITS)
+        image = decode(data, limits)
+        if image.mode != "RGB" or not 1 <= image.width * image.height <= limits.max_pixels:
+            raise AssertionError(f"decoded to {image.mode} {image.size}")
+        pixels = load_pixels(data, _SPEC, limits, Decoding.FAST)
     except ImageError as error:
         _check_message(error)
         return
-    if image.mode != "RGB" or not 1 <= image.width * image.height <= _LIMITS.max_pixels:
-        raise AssertionError(f"decoded to {image.mode} {image.size}")
+    if pixels.shape != (_SPEC.height, _SPEC.width, 3):
+        raise AssertionError(f"pixels of shape {pixels.shape}")
+
+
+def run_decode_any(data: bytes) -> None:
+    """The same with every format allowed that can be."""
+    run_decode(data, _EVERY_FORMAT)
 
 
 def run_manifest(data: bytes) -> None:
@@ -160,8 +177,20 @@ def _bundle_seeds() -> list[bytes]:
     return [bytes([part]) + data for part, seeds in parts.items() for data in seeds]
 
 
+def _images() -> list[bytes]:
+    """A small picture in every format."""
+    picture = Image.linear_gradient("L").resize((24, 17)).convert("RGB")
+    found = []
+    for form in ImageFormat:
+        stream = io.BytesIO()
+        picture.save(stream, form.name)
+        found.append(stream.getvalue())
+    return found
+
+
 TARGETS = {
     "decode": FuzzTarget(run_decode, lambda: _all(HOSTILE / "images")),
+    "decode_any": FuzzTarget(run_decode_any, lambda: [*_images(), *_all(HOSTILE / "images")]),
     "manifest": FuzzTarget(run_manifest, lambda: _all(HOSTILE / "manifests")),
     "bundle": FuzzTarget(run_bundle, _bundle_seeds),
     "onnx": FuzzTarget(run_onnx, lambda: _all(HOSTILE / "models", DATA)),

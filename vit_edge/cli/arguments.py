@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal, NoReturn, Protocol, TypeVar
 
 from vit_edge.errors import UsageError, VitEdgeError
+from vit_edge.runtime.limits import DEFAULT_FORMATS, DEFAULT_LIMITS, DecodeLimits, ImageFormat
 from vit_edge.runtime.preprocess import Decoding
 from vit_edge.runtime.providers import AUTO
 from vit_edge.runtime.session import SessionSettings
@@ -139,6 +140,7 @@ def add_quantize(parser: Parser) -> None:
         default="balanced",
         help="accuracy against speed; static: one range for every layer, no search (default: %(default)s)",
     )
+    add_formats(parser)
 
 
 def add_tolerance(parser: Parser) -> None:
@@ -178,6 +180,21 @@ def add_decoding(parser: Parser) -> None:
         default=Decoding.FAST,
         dest="decoding",
         help="reduce large images exactly as in training, which takes longer",
+    )
+
+
+def add_formats(parser: Parser) -> None:
+    """Formats of images beyond the four that are always taken."""
+    more = [each for each in ImageFormat if each not in DEFAULT_FORMATS]
+    names = ", ".join(each.name.lower() for each in more)
+    parser.add_argument(
+        "--allow-format",
+        type=_image_format,
+        action=_Allow,
+        default=DEFAULT_LIMITS,
+        dest="limits",
+        metavar="NAME",
+        help=f"take images of this format, too ({names}); may be repeated",
     )
 
 
@@ -242,6 +259,27 @@ class _Triple(argparse.Action):
         """Keep them."""
         del parser, option
         setattr(namespace, self.dest, tuple(values))
+
+
+class _Allow(argparse.Action):
+    """Limits that let one more format in."""
+
+    def __call__(
+        self, parser: object, namespace: argparse.Namespace, values: Any, option: str | None = None
+    ) -> None:
+        """Add it."""
+        del parser, option
+        limits: DecodeLimits = getattr(namespace, self.dest)
+        formats = dict.fromkeys([*limits.formats, values])
+        setattr(namespace, self.dest, dataclasses.replace(limits, formats=tuple(formats)))
+
+
+def _image_format(text: str) -> ImageFormat:
+    try:
+        return ImageFormat[text.upper()]
+    except KeyError:
+        known = ", ".join(each.name.lower() for each in ImageFormat)
+        raise argparse.ArgumentTypeError(f"{text!r} is none of {known}") from None
 
 
 def _names(kind: type[Interpolation] | type[ResizeMode]) -> str:

@@ -25,13 +25,14 @@ def add(commands: Commands) -> None:
     )
     parser.add_argument("--json", action="store_true", help="print JSON")
     arguments.add_decoding(parser)
+    arguments.add_formats(parser)
     arguments.add_session(parser)
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
     """`vit-edge classify`; a bad image is reported, the rest goes on, and the status is 2."""
-    classify = Classifier(args.model, args.provider, args.threads, args.decoding)
+    classify = Classifier(args.model, args.provider, args.threads, args.decoding, limits=args.limits)
     answers = list(zip(args.images, classify.batch(args.images, top_k=args.top), strict=True))
     if args.json:
         print(json.dumps([_to_json(image, answer) for image, answer in answers], indent=1))

@@ -38,6 +38,7 @@ def add(commands: Commands) -> None:
     optimize.add_argument(
         "--calib", type=Path, metavar="DIR", help="check parity on images of this folder, too"
     )
+    arguments.add_formats(optimize)
     arguments.add_source(optimize)
     arguments.add_uncanonical(optimize)
     optimize.set_defaults(run=run_optimize)
@@ -89,6 +90,7 @@ def run_optimize(args: argparse.Namespace) -> int:
         form=FileForm(args.batch, InputForm(args.input)),
         options=settings_from(args, SourceOptions),
         images=args.calib,
+        limits=args.limits,
         allow_uncanonical=args.allow_uncanonical,
     )
     written = optimize_model(args.model, args.out, settings)

@@ -43,6 +43,7 @@ def add(commands: Commands) -> None:
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object per image and line")
     arguments.add_decoding(parser)
+    arguments.add_formats(parser)
     arguments.add_session(parser)
     parser.set_defaults(run=run)
 
@@ -50,7 +51,7 @@ def add(commands: Commands) -> None:
 def run(args: argparse.Namespace) -> int:
     """`vit-edge embed`; a bad image is reported, the rest goes on, and the status is 2."""
     check_file("--out", args.out)
-    embed = Embedder(args.model, args.provider, args.threads, args.decoding)
+    embed = Embedder(args.model, args.provider, args.threads, args.decoding, limits=args.limits)
     kinds = _kinds(embed, args)
     kept: dict[str, list[Floats]] = {kind: [] for kind in kinds}
     names, refused = [], 0

@@ -30,6 +30,7 @@ def add(commands: Commands) -> None:
     )
     gate.add_argument("--data", type=Path, required=True, metavar="DIR", help="images, labelled or not")
     arguments.add_class_ids(gate)
+    arguments.add_formats(gate)
     gate.add_argument("--limit", type=int, metavar="N", help="use N images, spread evenly over the classes")
     arguments.add_tolerance(gate)
     gate.add_argument(
@@ -83,7 +84,7 @@ def run_compare(args: argparse.Namespace) -> int:
     reference = read_model(args.float, Role.FLOAT if args.float.is_dir() else None)
     quantized = read_model(args.quant)
     class_ids = None if args.class_ids is None else read_class_ids(args.class_ids)
-    images = read_images(args.data, reference.labels or quantized.labels, class_ids)
+    images = read_images(args.data, reference.labels or quantized.labels, class_ids, args.limits)
     if args.limit is not None:
         images = images.limited(args.limit)
     with progress() as tell:

@@ -143,7 +143,9 @@ def build_bundle(
     check_replaceable(Path(out))
     for target in settings.targets:
         check_target(target)
-    images = choose_images(settings.calibration, settings.data, source.labels, settings.class_ids)
+    images = choose_images(
+        settings.calibration, settings.data, source.labels, settings.class_ids, settings.quantize.limits
+    )
     with tempfile.TemporaryDirectory(prefix="vit-edge-") as folder:
         built = _build(source, settings, images, Path(folder), tell)
     roles = {FLOAT_MODEL: Role.FLOAT} | {each.name: each.role for each in built.wanted}
@@ -191,7 +193,7 @@ def _build(
     embedders = bundled_embedders(converted.embedder, converted.search, quantization, source, images.check)
     measured = measure_selected(FLOAT_MODEL, converted.float_model, selected, timing, settings.bench)
     built = _Built(converted, wanted, default, selected, {}, {}, embedders, measured)
-    pixels = natural_pixels(images.check.paths, source.preprocess, GOLDEN_IMAGES)
+    pixels = natural_pixels(images.check.paths, source.preprocess, images.check.limits, GOLDEN_IMAGES)
     return dataclasses.replace(
         built,
         golden=golden_files(list(built.models), list(built.models.values()), pixels),
@@ -206,7 +208,7 @@ def _convert(
     exported, to_torch = export(source)
     progress("export", 1, 1)
     canonical = canonicalise(exported, source.name, allow_uncanonical=settings.allow_uncanonical)
-    natural = natural_pixels(images.calibration, source.preprocess)
+    natural = natural_pixels(images.calibration, source.preprocess, settings.quantize.limits)
     checked = CheckImages(image_size(canonical), source.preprocess, natural)
     form = possible_form(canonical, PORTABLE)
     plain, to_export = optimized(exported, canonical, form, checked)

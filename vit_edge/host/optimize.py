@@ -23,6 +23,7 @@ from vit_edge.host.parity import (
     runner,
 )
 from vit_edge.host.rewrite.canonical import Canonical
+from vit_edge.runtime.limits import DEFAULT_LIMITS, DecodeLimits
 from vit_edge.runtime.preprocess import load_pixels, normalize
 from vit_edge.spec import ActivationType, Batch, FloatType, GraphStyle, InputForm, PreprocessSpec, TargetSpec
 
@@ -96,7 +97,12 @@ def normalisation_of(preprocess: PreprocessSpec | None) -> Normalisation | None:
     return Normalisation(np.asarray(preprocess.mean, np.float32), np.asarray(preprocess.std, np.float32))
 
 
-def natural_pixels(paths: Sequence[Path], preprocess: PreprocessSpec, count: int = NATURAL_IMAGES) -> Pixels:
+def natural_pixels(
+    paths: Sequence[Path],
+    preprocess: PreprocessSpec,
+    limits: DecodeLimits = DEFAULT_LIMITS,
+    count: int = NATURAL_IMAGES,
+) -> Pixels:
     """The first `count` images as the model sees them, uint8 (count, H, W, 3).
 
     Raises:
@@ -105,7 +111,7 @@ def natural_pixels(paths: Sequence[Path], preprocess: PreprocessSpec, count: int
     rows = []
     for path in paths[:count]:
         try:
-            rows.append(load_pixels(path, preprocess))
+            rows.append(load_pixels(path, preprocess, limits))
         except ImageError as error:
             raise DatasetError(f"image {path} cannot be used: {error}; repair or remove it") from error
     return np.stack(rows)

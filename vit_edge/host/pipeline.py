@@ -22,6 +22,7 @@ from vit_edge.host.quantize.types import Form, Progress, Quantization, QuantizeS
 from vit_edge.host.rewrite.canonical import Canonical, canonicalise
 from vit_edge.host.sources import Source, SourceOptions, resolve
 from vit_edge.runtime.images import list_images
+from vit_edge.runtime.limits import DEFAULT_LIMITS, DecodeLimits
 from vit_edge.spec import ActivationType, GraphStyle, InputForm, QuantizedOperators, TargetSpec
 from vit_edge.targets import load_target
 
@@ -51,6 +52,7 @@ class OptimizeSettings:
     form: FileForm = PORTABLE
     options: SourceOptions = dataclasses.field(default_factory=SourceOptions)
     images: Path | None = None  # folder of natural images on which parity is checked as well
+    limits: DecodeLimits = DEFAULT_LIMITS  # what they are decoded within
     allow_uncanonical: bool = False
 
 
@@ -95,7 +97,9 @@ def optimize_model(
             raise UsageError(
                 f"{path} does not say how images are preprocessed: pass mean, std, interpolation and crop_pct"
             )
-        natural = natural_pixels(list_images(settings.images).paths, stamp.preprocess)
+        natural = natural_pixels(
+            list_images(settings.images, settings.limits).paths, stamp.preprocess, settings.limits
+        )
     checked = CheckImages(image_size(canonical), stamp.preprocess, natural)
     model, parity = optimized(original, canonical, possible_form(canonical, settings.form), checked)
     return Written(Path(out), save_onnx(finish(model, stamp), out), parity, canonical)
@@ -123,7 +127,7 @@ def quantize_model(
     check_output(out)
     original, _ = export(source)
     canonical = canonicalise(original, source.name, allow_uncanonical=settings.allow_uncanonical)
-    paths = list_images(settings.calibration).paths
+    paths = list_images(settings.calibration, settings.quantize.limits).paths
     wanted = settings_for(settings.quantize, [target])
     quantization = quantize(canonical, paths, source.preprocess, wanted, progress)
     model = quantized(canonical, quantization, target, source)

@@ -19,6 +19,7 @@ from vit_edge.runtime.benchmark import BenchReport
 from vit_edge.runtime.evaluate import Comparison, Logits, Subject, evaluate
 from vit_edge.runtime.images import ImageSet, list_images, read_images
 from vit_edge.runtime.labels import read_class_ids
+from vit_edge.runtime.limits import DEFAULT_LIMITS, DecodeLimits
 from vit_edge.runtime.model import ModelFile
 from vit_edge.runtime.session import Session, SessionSettings
 from vit_edge.spec import Tolerance, Verdict
@@ -52,7 +53,11 @@ class BuildImages:
 
 
 def choose_images(
-    calibration: Path, data: Path | None, labels: Sequence[str], class_ids: Path | None
+    calibration: Path,
+    data: Path | None,
+    labels: Sequence[str],
+    class_ids: Path | None,
+    limits: DecodeLimits = DEFAULT_LIMITS,
 ) -> BuildImages:
     """Keep calibration and check apart.
 
@@ -61,11 +66,12 @@ def choose_images(
         data: folder that `read_images` reads, or None to hold out every fourth calibration image.
         labels: the model's, in index order.
         class_ids: file with one id per class, where the folders of `data` are named so.
+        limits: what all of them are decoded within.
 
     Raises:
         DatasetError: a folder that cannot be read, or none left to calibrate or to check with.
     """
-    given = list_images(calibration)
+    given = list_images(calibration, limits)
     if data is None:
         held = given.paths[HELD_OUT_EVERY - 1 :: HELD_OUT_EVERY]
         if not held:
@@ -74,8 +80,9 @@ def choose_images(
                 "give more of them, or a folder of check images"
             )
         chosen = tuple(path for path in given.paths if path not in set(held))
-        return BuildImages(chosen, ImageSet(given.name, held, None), held_out=True, left_out=0)
-    check = read_images(data, labels, None if class_ids is None else read_class_ids(class_ids))
+        return BuildImages(chosen, ImageSet(given.name, held, None, limits), held_out=True, left_out=0)
+    ids = None if class_ids is None else read_class_ids(class_ids)
+    check = read_images(data, labels, ids, limits)
     known = _contents(check.paths)
     chosen = tuple(path for path in given.paths if not _contents([path]) <= known)
     if not chosen:

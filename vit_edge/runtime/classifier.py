@@ -14,7 +14,8 @@ from vit_edge.bundle import Role
 from vit_edge.errors import ImageError, ModelError, UsageError
 from vit_edge.runtime.batching import in_batches
 from vit_edge.runtime.decode import ImageSource
-from vit_edge.runtime.image_model import ImageModel
+from vit_edge.runtime.image_model import ImageModel, OpenedWith
+from vit_edge.runtime.limits import DEFAULT_LIMITS, DecodeLimits
 from vit_edge.runtime.model import read_model
 from vit_edge.runtime.preprocess import Decoding
 
@@ -49,11 +50,12 @@ class Classifier(ImageModel):
         provider: `auto`, or the short name of an execution provider such as `openvino`.
         threads: threads within one operator; `auto` measures once what is fastest on this machine, None
             leaves it to onnxruntime.
-        decoding: how images much larger than the model's input are brought down to it: fast, within the
-            tolerance that `load_pixels` states, or exactly as in training. Up to five times the model's size
-            both are the same.
+        decoding: how images are brought down to the model's input: fast, within the tolerance that
+            `load_pixels` states, or exactly as in training.
         model: which classifier of a bundle: a role (`float`, `quantized`) or a path inside it
             (`onnx/model.onnx`); by default the one that the bundle names.
+        limits: the formats that are taken for images (JPEG, PNG, WebP and BMP unless more are named) and how
+            large they may be.
 
     Raises:
         ModelError: the model cannot be read or loaded, is no classifier, or does not say how images are
@@ -69,11 +71,12 @@ class Classifier(ImageModel):
         threads: int | Literal["auto"] | None = None,
         decoding: Decoding = Decoding.FAST,
         model: Role | str | None = None,
+        limits: DecodeLimits = DEFAULT_LIMITS,
     ) -> None:
         file = read_model(path, model)
         if file.features is not None:
             raise ModelError(f"{file.path} is an embedder, not a classifier; open it with vit_edge.Embedder")
-        super().__init__(Path(path), file, provider, threads, decoding, model)
+        super().__init__(file, OpenedWith(Path(path), provider, threads, decoding, model, limits))
         self._labels = file.labels
 
     @property
@@ -144,7 +147,8 @@ def most_probable(logits: npt.NDArray[np.float32], count: int) -> list[tuple[int
     """
     count = min(count, len(logits))
     first = int(logits.argmax())
-    powers = logits - logits[first]
+    with np.errstate(over="ignore"):  # a class may be masked by the lowest number there is
+        powers = logits - logits[first]
     np.exp(powers, out=powers)
     total = float(np.vdot(powers, _ones(len(powers))))
     if count > _FEW:

@@ -6,8 +6,6 @@ Two things differ from a bare `convert`: the EXIF orientation is applied, and 16
 8 bits (its high byte, as Pillow does for 16-bit RGB) where `convert` would clip it to white.
 """
 
-import dataclasses
-import functools
 import io
 import os
 import stat
@@ -21,38 +19,15 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 from PIL.JpegImagePlugin import JpegImageFile
 
-from vit_edge.errors import ImageError, UsageError
-from vit_edge.runtime.formats import DEFAULT_FORMATS, ImageFormat, check_readable, named
+from vit_edge.errors import ImageError
+from vit_edge.runtime.limits import DEFAULT_LIMITS, PILLOW_CEILING, DecodeLimits, named
+from vit_edge.runtime.reduced import TURNS, Box, Reduced, Turn
 
-Box = tuple[float, float, float, float]  # left, top, right, bottom in pixels
 Enough = Callable[[int, int], tuple[int, int]]
 ImageSource = str | os.PathLike[str] | bytes | BinaryIO | Image.Image | np.ndarray
 
-# Pillow refuses more than twice its MAX_IMAGE_PIXELS, so a higher limit of ours would be a false promise.
-_PILLOW_CEILING = 178_956_970
-
 _ORIENTATION_TAG = 0x0112
 
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Turn:
-    """What turns an image upright, and how the upright picture lies in the file."""
-
-    transpose: Image.Transpose
-    swaps: bool  # the file's rows are the upright picture's columns
-    mirrors_x: bool  # the file's x axis runs against that axis of the upright picture which lies along it
-    mirrors_y: bool
-
-
-_TURNS = {  # by EXIF orientation; 1 is upright
-    2: Turn(Image.Transpose.FLIP_LEFT_RIGHT, False, True, False),
-    3: Turn(Image.Transpose.ROTATE_180, False, True, True),
-    4: Turn(Image.Transpose.FLIP_TOP_BOTTOM, False, False, True),
-    5: Turn(Image.Transpose.TRANSPOSE, True, False, False),
-    6: Turn(Image.Transpose.ROTATE_270, True, False, True),
-    7: Turn(Image.Transpose.TRANSVERSE, True, True, True),
-    8: Turn(Image.Transpose.ROTATE_90, True, True, False),
-}
 
 # Two threads may be given one Pillow image, and its first load changes it.
 _given_lock = threading.Lock()
@@ -77,71 +52,6 @@ class _Quiet:
 
 
 _quiet = _Quiet()
-
-
-@dataclasses.dataclass(frozen=True)
-class DecodeLimits:
-    """Which files are images, and how much memory one may ask for.
-
-    Raises:
-        UsageError: limits that cannot be kept, or a format that this Pillow was built without.
-    """
-
-    max_pixels: int = 100_000_000  # width * height, read from the header before anything is decoded
-    max_bytes: int = 268_435_456  # encoded size
-    formats: tuple[ImageFormat, ...] = DEFAULT_FORMATS  # any other is refused, whatever the file is called
-
-    def __post_init__(self) -> None:
-        """Refuse limits that cannot be kept."""
-        check_readable(self.formats)
-        if not 1 <= self.max_pixels <= _PILLOW_CEILING:
-            raise UsageError(f"max_pixels must be from 1 to {_PILLOW_CEILING}, got {self.max_pixels}")
-        if self.max_bytes < 1:
-            raise UsageError(f"max_bytes must be at least 1, got {self.max_bytes}")
-
-    @functools.cached_property
-    def pillow_formats(self) -> tuple[str, ...]:
-        """The formats by Pillow's names."""
-        return tuple(each.name for each in self.formats)
-
-
-DEFAULT_LIMITS = DecodeLimits()
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Reduced:
-    """An image decoded at full resolution or at a fraction of it, and not yet turned upright."""
-
-    image: Image.Image  # RGB
-    box: Box  # the picture in `image`
-    size: tuple[int, int]  # pixels (width, height) of the whole picture, as it lies in the file
-    turn: Turn | None  # None: it lies upright
-
-    @property
-    def upright_size(self) -> tuple[int, int]:
-        """Pixels (width, height) of the whole picture, upright."""
-        return self.along(self.size)
-
-    def along(self, size: tuple[int, int]) -> tuple[int, int]:
-        """From the file's axes to the upright picture's, or back: the same swap or none."""
-        return size[::-1] if self.turn is not None and self.turn.swaps else size
-
-    def located(self, left: float, top: float, right: float, bottom: float) -> Box:
-        """Where in `image` a part of the upright picture lies."""
-        width, height = self.size
-        if self.turn is not None:
-            if self.turn.swaps:
-                left, top, right, bottom = top, left, bottom, right
-            if self.turn.mirrors_x:
-                left, right = width - right, width - left
-            if self.turn.mirrors_y:
-                top, bottom = height - bottom, height - top
-        x, y = self.box[2] / width, self.box[3] / height
-        return max(left * x, 0), max(top * y, 0), min(right * x, self.box[2]), min(bottom * y, self.box[3])
-
-    def turned(self, image: Image.Image) -> Image.Image:
-        """An image that lies as this one does, upright."""
-        return image if self.turn is None else image.transpose(self.turn.transpose)
 
 
 def decode(source: ImageSource, limits: DecodeLimits = DEFAULT_LIMITS) -> Image.Image:
@@ -191,7 +101,7 @@ def decode_reduced(
     try:
         box = None
         if orientation is not None and enough is not None:
-            box = _draft(image, enough, _TURNS.get(orientation))
+            box = _draft(image, enough, TURNS.get(orientation))
         if image is source:
             with _given_lock:
                 image.load()
@@ -200,7 +110,7 @@ def decode_reduced(
         rgb = _to_rgb(image)
         if orientation is None:
             orientation = _orientation(image)
-        return Reduced(rgb, box or (0, 0, *rgb.size), size, _TURNS.get(orientation))
+        return Reduced(rgb, box or (0, 0, *rgb.size), size, TURNS.get(orientation))
     except ImageError as error:
         raise ImageError(f"{name} {error}") from None
     except Exception as error:  # decoders raise whatever the damage leads to
@@ -295,10 +205,11 @@ def _open(data: bytes, name: str, limits: DecodeLimits) -> tuple[Image.Image, in
             image = Image.open(io.BytesIO(data), formats=limits.pillow_formats)
             return image, _read_orientation(image) if isinstance(image, JpegImageFile) else None
     except Image.DecompressionBombError:
-        raise ImageError(f"{name} has more than {_PILLOW_CEILING} pixels; make it smaller") from None
+        raise ImageError(f"{name} has more than {PILLOW_CEILING} pixels; make it smaller") from None
     except UnidentifiedImageError:
         raise ImageError(
-            f"{name} is no {named(limits.formats)} image; convert it, or allow its format in DecodeLimits"
+            f"{name} is no {named(limits.formats)} image; convert it, or allow its format "
+            "with --allow-format or DecodeLimits.formats"
         ) from None
     except Exception as error:  # decoders raise whatever the damage leads to
         raise ImageError(f"{name} has a damaged header ({error})") from error

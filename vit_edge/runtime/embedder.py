@@ -13,7 +13,8 @@ from vit_edge.bundle import Role, is_bundle, read_bundle
 from vit_edge.errors import BundleError, ImageError, ModelError
 from vit_edge.runtime.batching import in_batches
 from vit_edge.runtime.decode import ImageSource
-from vit_edge.runtime.image_model import ImageModel, preprocess_of
+from vit_edge.runtime.image_model import ImageModel, OpenedWith, preprocess_of
+from vit_edge.runtime.limits import DEFAULT_LIMITS, DecodeLimits
 from vit_edge.runtime.model import (
     CLS_EMBEDDING,
     PATCH_FEATURES,
@@ -58,6 +59,7 @@ class Embedder(ImageModel):
         decoding: how images much larger than the model's input are brought down to it, as for `Classifier`.
         model: which embedder of a bundle: a role (`embedder`, `embedder_float`) or a path inside it; by
             default the one of the precision that the bundle classifies with.
+        limits: the formats of images that are taken and how large they may be, as for `Classifier`.
 
     Raises:
         ModelError: the model cannot be read or loaded, is no embedder, or does not say how images are
@@ -74,11 +76,12 @@ class Embedder(ImageModel):
         threads: int | Literal["auto"] | None = None,
         decoding: Decoding = Decoding.FAST,
         model: Role | str | None = None,
+        limits: DecodeLimits = DEFAULT_LIMITS,
     ) -> None:
         file = _read(Path(path), model)
         preprocess_of(file)  # what is neither is refused for this first
         self._features = _features(file)
-        super().__init__(Path(path), file, provider, threads, decoding, model)
+        super().__init__(file, OpenedWith(Path(path), provider, threads, decoding, model, limits))
 
     @property
     def dim(self) -> int:

@@ -17,6 +17,7 @@ from vit_edge.runtime.compatible import (
 )
 from vit_edge.runtime.decode import decode
 from vit_edge.runtime.images import ImageSet
+from vit_edge.runtime.limits import DecodeLimits
 from vit_edge.runtime.model import ModelFile
 from vit_edge.runtime.preprocess import to_pixels
 from vit_edge.runtime.session import Session, SessionSettings
@@ -195,7 +196,7 @@ def _batches(
     specs = list(dict.fromkeys(subject.preprocess for subject in subjects))
     for start in range(0, len(images), batch_size):
         batch = images.paths[start : start + batch_size]
-        pixels = _batch_pixels(batch, specs)
+        pixels = _batch_pixels(batch, specs, images.limits)
         logits = [subject.runner.run(pixels[subject.preprocess]) for subject in subjects]
         if start == 0:
             _check_classes([rows.shape[1] for rows in logits], images)
@@ -234,11 +235,13 @@ def _chosen(images: ImageSet, indices: NDArray[np.intp]) -> ImageSet:
     )
 
 
-def _batch_pixels(paths: Sequence[Path], specs: Sequence[PreprocessSpec]) -> dict[PreprocessSpec, Pixels]:
+def _batch_pixels(
+    paths: Sequence[Path], specs: Sequence[PreprocessSpec], limits: DecodeLimits
+) -> dict[PreprocessSpec, Pixels]:
     per_spec: dict[PreprocessSpec, list[Pixels]] = {spec: [] for spec in specs}
     for path in paths:
         try:
-            image = decode(path)
+            image = decode(path, limits)
             for spec, rows in per_spec.items():
                 rows.append(to_pixels(image, spec))
         except ImageError as error:

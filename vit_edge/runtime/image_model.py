@@ -1,7 +1,7 @@
 """What a classifier and an embedder share: a loaded model, and how an image becomes what it takes."""
 
 from pathlib import Path
-from typing import Literal, Self
+from typing import Literal, NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -9,44 +9,44 @@ import numpy.typing as npt
 from vit_edge.errors import ModelError
 from vit_edge.manifest import Role
 from vit_edge.runtime.decode import ImageSource
+from vit_edge.runtime.limits import DecodeLimits
 from vit_edge.runtime.model import ModelFile
 from vit_edge.runtime.preprocess import Decoding, load_pixels
 from vit_edge.runtime.session import Placement, Session, SessionSettings
 from vit_edge.spec import PreprocessSpec
 
 
+class OpenedWith(NamedTuple):
+    """What a classifier or an embedder was opened with, in the order of its arguments."""
+
+    path: Path
+    provider: str
+    threads: int | Literal["auto"] | None
+    decoding: Decoding
+    model: Role | str | None
+    limits: DecodeLimits
+
+
 class ImageModel:
     """A model that takes images of any kind; pickled by the arguments that it was opened with.
 
     Args:
-        path: what was opened: a bundle folder, or an ONNX file.
-        file: the model file of it.
-        provider: as for `SessionSettings`.
-        threads: as for `SessionSettings`.
-        decoding: how images much larger than the model's input are brought down to it.
-        model: which model of a bundle was asked for.
+        file: the model file.
+        arguments: what the caller opened it with.
 
     Raises:
         ModelError: the model cannot be loaded, or does not say how images are preprocessed.
         ProviderError: the requested provider is not the one that would run.
     """
 
-    def __init__(
-        self,
-        path: Path,
-        file: ModelFile,
-        provider: str,
-        threads: int | Literal["auto"] | None,
-        decoding: Decoding,
-        model: Role | str | None,
-    ) -> None:
+    def __init__(self, file: ModelFile, arguments: OpenedWith) -> None:
         self._spec = preprocess_of(file)
-        self._session = Session(file, SessionSettings(provider=provider, threads=threads))
-        self._decoding = decoding
-        self._arguments = (path.absolute(), provider, threads, decoding, model)
+        settings = SessionSettings(provider=arguments.provider, threads=arguments.threads)
+        self._session = Session(file, settings)
+        self._arguments = arguments._replace(path=arguments.path.absolute())
 
     def __reduce__(self) -> tuple[type[Self], tuple[object, ...]]:
-        return type(self), self._arguments
+        return type(self), tuple(self._arguments)
 
     @property
     def placement(self) -> Placement:
@@ -54,7 +54,7 @@ class ImageModel:
         return self._session.placement
 
     def _load(self, source: ImageSource) -> npt.NDArray[np.uint8]:
-        return load_pixels(source, self._spec, decoding=self._decoding)
+        return load_pixels(source, self._spec, self._arguments.limits, self._arguments.decoding)
 
 
 def preprocess_of(file: ModelFile) -> PreprocessSpec:

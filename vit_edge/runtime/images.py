@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from vit_edge.errors import DatasetError
 from vit_edge.runtime.labels import LabelTable
+from vit_edge.runtime.limits import DEFAULT_LIMITS, DecodeLimits
 
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp"})
 LABEL_FILE = "labels.csv"
 
 
@@ -25,6 +25,7 @@ class ImageSet:
     name: str  # of the folder
     paths: tuple[Path, ...]
     targets: NDArray[np.int64] | None  # (N,) class indices, not writable
+    limits: DecodeLimits = DEFAULT_LIMITS  # what they are decoded within
 
     def __post_init__(self) -> None:
         """Hold the one thing that every reader relies on: a target per path."""
@@ -67,7 +68,10 @@ class ImageSet:
 
 
 def read_images(
-    path: str | os.PathLike[str], labels: Sequence[str] | None = None, class_ids: Sequence[str] | None = None
+    path: str | os.PathLike[str],
+    labels: Sequence[str] | None = None,
+    class_ids: Sequence[str] | None = None,
+    limits: DecodeLimits = DEFAULT_LIMITS,
 ) -> ImageSet:
     """Read a folder of images in whichever of three forms it has.
 
@@ -83,6 +87,7 @@ def read_images(
         path: the folder.
         labels: the model's labels in index order, or None where it carries none.
         class_ids: the classes' ids in index order (see `labels.read_class_ids`), where folders are named so.
+        limits: the formats that count as images, told by the ends of their names.
 
     Raises:
         DatasetError: no such folder, no image in it, or labels that cannot be matched.
@@ -92,29 +97,29 @@ def read_images(
         None if labels is None else tuple(labels), None if class_ids is None else tuple(class_ids)
     )
     if (folder / LABEL_FILE).is_file():
-        return _read_label_file(folder, table)
-    here = _images_in(folder)
-    classes = {sub.name: found for sub in _sub_folders(folder) if (found := _images_below(sub))}
+        return _read_label_file(folder, table, limits)
+    here = _images_in(folder, limits)
+    classes = {sub.name: found for sub in _sub_folders(folder) if (found := _images_below(sub, limits))}
     if here and classes:
         raise DatasetError(
             f"{folder} holds both images ({here[0].name}) and folders of images ({next(iter(classes))}); "
             "use one folder per class, or one folder without any, or add a labels.csv"
         )
     if not classes:
-        return _set_of(folder, here)
+        return _set_of(folder, limits, here)
     indices = table.match_folders(classes, folder)
     labelled = sorted((image, indices[name]) for name, found in classes.items() for image in found)
-    return _set_of(folder, [image for image, _ in labelled], [target for _, target in labelled])
+    return _set_of(folder, limits, [image for image, _ in labelled], [target for _, target in labelled])
 
 
-def list_images(path: str | os.PathLike[str]) -> ImageSet:
+def list_images(path: str | os.PathLike[str], limits: DecodeLimits = DEFAULT_LIMITS) -> ImageSet:
     """Every image in a folder and its sub-folders, unlabelled: what calibration needs.
 
     Raises:
         DatasetError: no such folder, or no image in it.
     """
     folder = _existing_folder(path)
-    return _set_of(folder, _images_below(folder))
+    return _set_of(folder, limits, _images_below(folder, limits))
 
 
 def _existing_folder(path: str | os.PathLike[str]) -> Path:
@@ -125,35 +130,40 @@ def _existing_folder(path: str | os.PathLike[str]) -> Path:
     return folder
 
 
-def _set_of(folder: Path, paths: Sequence[Path], targets: Sequence[int] | None = None) -> ImageSet:
+def _set_of(
+    folder: Path, limits: DecodeLimits, paths: Sequence[Path], targets: Sequence[int] | None = None
+) -> ImageSet:
     if not paths:
-        known = " ".join(sorted(SUFFIXES))
-        raise DatasetError(f"{folder} holds no image ({known}); give a folder of images")
+        known = " ".join(sorted(limits.suffixes))
+        raise DatasetError(
+            f"{folder} holds no image ({known}); give a folder of images, or allow their format "
+            "with --allow-format or DecodeLimits.formats"
+        )
     array = None if targets is None else np.asarray(targets, dtype=np.int64)
-    return ImageSet(folder.resolve().name, tuple(paths), array)
+    return ImageSet(folder.resolve().name, tuple(paths), array, limits)
 
 
-def _is_image(name: str) -> bool:
-    return not name.startswith(".") and posixpath.splitext(name)[1].lower() in SUFFIXES
+def _is_image(name: str, limits: DecodeLimits) -> bool:
+    return not name.startswith(".") and posixpath.splitext(name)[1].lower() in limits.suffixes
 
 
-def _images_in(folder: Path) -> list[Path]:
-    return sorted(entry for entry in folder.iterdir() if _is_image(entry.name) and entry.is_file())
+def _images_in(folder: Path, limits: DecodeLimits) -> list[Path]:
+    return sorted(entry for entry in folder.iterdir() if _is_image(entry.name, limits) and entry.is_file())
 
 
 def _sub_folders(folder: Path) -> list[Path]:
     return sorted(entry for entry in folder.iterdir() if not entry.name.startswith(".") and entry.is_dir())
 
 
-def _images_below(folder: Path) -> list[Path]:
+def _images_below(folder: Path, limits: DecodeLimits) -> list[Path]:
     found = []
     for parent, folders, files in os.walk(folder):
         folders[:] = [name for name in folders if not name.startswith(".")]
-        found += [Path(parent, name) for name in files if _is_image(name)]
+        found += [Path(parent, name) for name in files if _is_image(name, limits)]
     return sorted(found)
 
 
-def _read_label_file(folder: Path, table: LabelTable) -> ImageSet:
+def _read_label_file(folder: Path, table: LabelTable, limits: DecodeLimits) -> ImageSet:
     source = folder / LABEL_FILE
     try:
         with source.open(newline="", encoding="utf-8-sig") as stream:
@@ -169,7 +179,8 @@ def _read_label_file(folder: Path, table: LabelTable) -> ImageSet:
     if not targets:
         raise DatasetError(f"{source} lists no image; add path,label lines or remove the file")
     ordered = sorted(targets)
-    return _set_of(folder, [folder / name for name in ordered], [targets[name] for name in ordered])
+    paths = [folder / name for name in ordered]
+    return _set_of(folder, limits, paths, [targets[name] for name in ordered])
 
 
 def _listed_targets(rows: "csv.DictReader[str]", folder: Path, table: LabelTable) -> dict[str, int]:

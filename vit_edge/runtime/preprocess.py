@@ -13,14 +13,9 @@ import numpy.typing as npt
 from PIL import Image
 
 from vit_edge.errors import ImageError, UsageError
-from vit_edge.runtime.decode import (
-    DEFAULT_LIMITS,
-    DecodeLimits,
-    ImageSource,
-    Reduced,
-    decode_reduced,
-    source_name,
-)
+from vit_edge.runtime.decode import ImageSource, decode_reduced, source_name
+from vit_edge.runtime.limits import DEFAULT_LIMITS, DecodeLimits
+from vit_edge.runtime.reduced import Reduced
 from vit_edge.spec import Interpolation, PreprocessSpec, ResizeMode
 
 
@@ -34,6 +29,9 @@ class Decoding(enum.Enum):
 # A fast reduction leaves so many times the pixels per side that the resize is to give. 2.5 lets libjpeg
 # decode a photo of 12 megapixels at a quarter for an input of 224, be it 4:3, 3:2 or 16:9; 3 would not.
 _REDUCING_GAP = 2.5
+
+# These take or leave whole pixels, so that a rounding of where one lies can take another.
+_STEPPED = (Interpolation.NEAREST, Interpolation.BOX)
 
 
 def load_pixels(
@@ -64,11 +62,12 @@ def load_pixels(
     Raises:
         ImageError: the image cannot be decoded or resized within the limits; the message names it.
     """
-    # Nearest takes single pixels, so nothing may be averaged before.
-    exact = decoding is Decoding.EXACT or spec.interpolation is Interpolation.NEAREST
+    exact = decoding is Decoding.EXACT or spec.interpolation in _STEPPED
     reduced = decode_reduced(source, None if exact else functools.partial(_enough, spec=spec), limits)
     try:
-        return to_pixels(reduced.turned(reduced.image), spec) if exact else _from_reduced(reduced, spec)
+        if exact or not _may_reduce(*reduced.upright_size, spec):
+            return to_pixels(reduced.turned(reduced.image), spec)
+        return _from_reduced(reduced, spec)
     except ImageError as error:
         raise ImageError(f"{source_name(source)}: {error}") from None
 
@@ -95,11 +94,9 @@ def to_pixels(image: Image.Image, spec: PreprocessSpec) -> npt.NDArray[np.uint8]
 
 
 def _from_reduced(reduced: Reduced, spec: PreprocessSpec) -> npt.NDArray[np.uint8]:
-    """As `to_pixels`, but what the crop cuts off is not resized, and large reductions begin with means."""
+    """As `to_pixels`, but averaged over whole pixels first, and without what the crop would cut off."""
     width, height = reduced.upright_size
     resized = _checked_size((width, height), spec)
-    if resized == (width, height):
-        return to_pixels(reduced.turned(reduced.image), spec)
     left, top = _offset(resized[0], spec.width), _offset(resized[1], spec.height)
     first = max(left, 0), max(top, 0)
     last = min(left + spec.width, resized[0]), min(top + spec.height, resized[1])
@@ -114,6 +111,12 @@ def _enough(width: int, height: int, spec: PreprocessSpec) -> tuple[int, int]:
     """How many pixels (width, height) of an upright image must be left for the resize."""
     wanted = resized_size(width, height, spec)
     return math.ceil(_REDUCING_GAP * wanted[0]), math.ceil(_REDUCING_GAP * wanted[1])
+
+
+def _may_reduce(width: int, height: int, spec: PreprocessSpec) -> bool:
+    """Whether halving a side at least leaves enough of it."""
+    wanted = resized_size(width, height, spec)
+    return width >= 2 * _REDUCING_GAP * wanted[0] or height >= 2 * _REDUCING_GAP * wanted[1]
 
 
 def _checked_size(size: tuple[int, int], spec: PreprocessSpec) -> tuple[int, int]:

@@ -51,9 +51,8 @@ def bundled_embedders(
         portable = load_target(PORTABLE_TARGET)
         model, taken = int8_embedder(plain.features, search, quantization, source, portable)
         chosen = check.limited(FIDELITY_IMAGES)
-        close = embedding_fidelity(
-            plain.model, model, list(natural_pixels(chosen.paths, source.preprocess, len(chosen)))
-        )
+        pixels = natural_pixels(chosen.paths, source.preprocess, chosen.limits, len(chosen))
+        close = embedding_fidelity(plain.model, model, list(pixels))
         files[QUANTIZED_EMBEDDER] = to_bytes(model, QUANTIZED_EMBEDDER), Role.EMBEDDER
         record = {
             "images": len(chosen),

@@ -168,7 +168,7 @@ def quantize_embedder_file(
     original, _ = export(source)
     canonical = canonicalise(original, source.name)
     plain = float_embedder(original, canonical, source)
-    paths = list_images(settings.calibration).paths
+    paths = list_images(settings.calibration, settings.quantize.limits).paths
     wanted = settings_for(settings.quantize, [target])
     search = Search(canonical, paths, source.preprocess, wanted, progress)
     model, taken = int8_embedder(plain.features, search, search.first(), source, target)

@@ -20,6 +20,7 @@ from vit_edge.errors import ImageError, UsageError
 from vit_edge.host.quantize.histogram import BINS, Histogram
 from vit_edge.host.quantize.observe import Activation, Calibration, Observer, Pixels, Tally
 from vit_edge.host.quantize.sample import RowSample
+from vit_edge.runtime.limits import DEFAULT_LIMITS, DecodeLimits
 from vit_edge.runtime.preprocess import load_pixels
 from vit_edge.spec import PreprocessSpec
 
@@ -77,10 +78,16 @@ class Reader:
     Args:
         preprocess: from image to model input.
         kept: the files whose pixels are kept.
+        limits: what they are decoded within.
     """
 
-    def __init__(self, preprocess: PreprocessSpec, kept: Collection[Path] = ()) -> None:
-        self.preprocess, self.kept = preprocess, kept
+    def __init__(
+        self,
+        preprocess: PreprocessSpec,
+        kept: Collection[Path] = (),
+        limits: DecodeLimits = DEFAULT_LIMITS,
+    ) -> None:
+        self.preprocess, self.kept, self.limits = preprocess, kept, limits
         self.pixels: dict[Path, Pixels] = {}
 
     def __call__(self, path: Path) -> Pixels:
@@ -91,7 +98,7 @@ class Reader:
         """
         pixels = self.pixels.get(path)
         if pixels is None:
-            pixels = load_pixels(path, self.preprocess)
+            pixels = load_pixels(path, self.preprocess, self.limits)
             if path in self.kept:
                 self.pixels[path] = pixels
         return pixels

@@ -85,7 +85,7 @@ class Search:
         probed = _spread(self.images, PROBE_IMAGES)
         others = [path for path in self.images if path not in set(probed)] or self.images
         corrected = _spread(others, CORRECTION_IMAGES)
-        read = Reader(preprocess, {*probed, *corrected})
+        read = Reader(preprocess, {*probed, *corrected}, settings.limits)
         seen = calibrate(observer, self.images, read, settings.cache, self.step("calibrate"))
         self.probe = Probe(self.lowered, [read(path) for path in probed])
         self.costs = Costs()

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from vit_edge.host.lower.plan import QuantPlan, WholePlan
+from vit_edge.runtime.limits import DEFAULT_LIMITS, DecodeLimits
 
 Progress = Callable[[str, int, int], None]  # (what is being done, steps done, steps in all)
 
@@ -43,6 +44,7 @@ class QuantizeSettings:
     cache: Path | None = None  # folder in which calibrations are kept: interrupted passes go on, others reuse
     saturating: bool = False  # also a plan for CPUs that add pairs of products in int16
     whole: bool = False  # also a plan for devices that compute every operator in integers
+    limits: DecodeLimits = DEFAULT_LIMITS  # what the images are decoded within
 
     def __post_init__(self) -> None:
         """Refuse a calibration without images."""

@@ -63,7 +63,7 @@ def gather(
     comparison, spec = measured.comparisons[place - 1], _preprocess(measured.models)
     images = comparison.images
     flips = find_flips(comparison.float_logits, comparison.quant_logits)
-    pixels = np.stack([load_pixels(path, spec) for path in images.paths[:OBSERVED_IMAGES]])
+    pixels = np.stack([load_pixels(path, spec, images.limits) for path in images.paths[:OBSERVED_IMAGES]])
     layers = () if manifest is None else _layers(manifest.layers)
     ranges = observe_ranges(measured.models[place], spec, pixels)
     quantization = {} if manifest is None else dict(manifest.quantization or {})
@@ -139,7 +139,7 @@ def _flipped(flip: Flip, comparison: Comparison, spec: PreprocessSpec) -> Flippe
         truth=None if targets is None else _label(labels, int(targets[flip.row])),
         float_top=_answers(labels, flip.float_top),
         quant_top=_answers(labels, flip.quant_top),
-        thumbnail=_thumbnail(load_pixels(path, spec)),
+        thumbnail=_thumbnail(load_pixels(path, spec, comparison.images.limits)),
     )
 
 

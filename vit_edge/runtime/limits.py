@@ -1,9 +1,11 @@
-"""The file formats of images that may be read: four by default, more where they are asked for.
+"""Which files are images: four formats by default, more where they are asked for, none too large.
 
 Every reader that is let in is code that a hostile file can reach, so what nobody needs stays out.
 """
 
+import dataclasses
 import enum
+import functools
 
 from vit_edge.errors import UsageError
 
@@ -45,7 +47,41 @@ _SUFFIXES = {
 # What a build of Pillow may lack of the formats that are asked for, by Pillow's name for it.
 _FEATURES = {ImageFormat.JPEG2000: "jpg_2000", ImageFormat.AVIF: "avif"}
 
+# Pillow refuses more than twice its MAX_IMAGE_PIXELS, so a higher limit of ours would be a false promise.
+PILLOW_CEILING = 178_956_970
+
 DEFAULT_FORMATS = (ImageFormat.JPEG, ImageFormat.PNG, ImageFormat.WEBP, ImageFormat.BMP)
+
+
+@dataclasses.dataclass(frozen=True)
+class DecodeLimits:
+    """Which files are images, and how much memory one may ask for.
+
+    Raises:
+        UsageError: limits that cannot be kept, or a format that this Pillow was built without.
+    """
+
+    max_pixels: int = 100_000_000  # width * height, read from the header before anything is decoded
+    max_bytes: int = 268_435_456  # encoded size
+    formats: tuple[ImageFormat, ...] = DEFAULT_FORMATS  # any other is refused, whatever the file is called
+
+    def __post_init__(self) -> None:
+        """Refuse limits that cannot be kept."""
+        _check_readable(self.formats)
+        if not 1 <= self.max_pixels <= PILLOW_CEILING:
+            raise UsageError(f"max_pixels must be from 1 to {PILLOW_CEILING}, got {self.max_pixels}")
+        if self.max_bytes < 1:
+            raise UsageError(f"max_bytes must be at least 1, got {self.max_bytes}")
+
+    @functools.cached_property
+    def pillow_formats(self) -> tuple[str, ...]:
+        """The formats by Pillow's names."""
+        return tuple(each.name for each in self.formats)
+
+    @functools.cached_property
+    def suffixes(self) -> frozenset[str]:
+        """What names of image files end in, lower case."""
+        return frozenset(suffix for each in self.formats for suffix in each.suffixes)
 
 
 def named(formats: tuple[ImageFormat, ...]) -> str:
@@ -54,7 +90,7 @@ def named(formats: tuple[ImageFormat, ...]) -> str:
     return f"{', '.join(first)} or {last}" if first else last
 
 
-def check_readable(formats: tuple[ImageFormat, ...]) -> None:
+def _check_readable(formats: tuple[ImageFormat, ...]) -> None:
     """Refuse a format that this Pillow was built without.
 
     Raises:
@@ -74,3 +110,6 @@ def _built_with(feature: str) -> bool:
     from PIL import features  # only where a format is asked for
 
     return bool(features.check(feature))
+
+
+DEFAULT_LIMITS = DecodeLimits()
