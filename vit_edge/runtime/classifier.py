@@ -50,8 +50,9 @@ class Classifier(ImageModel):
         provider: `auto`, or the short name of an execution provider such as `openvino`.
         threads: threads within one operator; `auto` measures once what is fastest on this machine, None
             leaves it to onnxruntime.
-        decoding: how images are brought down to the model's input: fast, within the tolerance that
-            `load_pixels` states, or exactly as in training.
+        decoding: how images much larger than the model's input are brought down to it: fast, within the
+            tolerance that `load_pixels` states, or exactly as in training. Up to five times the model's size
+            both are the same.
         model: which classifier of a bundle: a role (`float`, `quantized`) or a path inside it
             (`onnx/model.onnx`); by default the one that the bundle names.
         limits: the formats that are taken for images (JPEG, PNG, WebP and BMP unless more are named) and how

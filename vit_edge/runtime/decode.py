@@ -24,6 +24,7 @@ from vit_edge.runtime.limits import DEFAULT_LIMITS, PILLOW_CEILING, DecodeLimits
 from vit_edge.runtime.reduced import TURNS, Box, Reduced, Turn
 
 Enough = Callable[[int, int], tuple[int, int]]
+_PATHS = (str, Path, os.PathLike)  # a Path is one, too, but the check of a class takes less time
 ImageSource = str | os.PathLike[str] | bytes | BinaryIO | Image.Image | np.ndarray
 
 _ORIENTATION_TAG = 0x0112
@@ -60,7 +61,7 @@ def decode(source: ImageSource, limits: DecodeLimits = DEFAULT_LIMITS) -> Image.
     Args:
         source: a path, the bytes of a file, a binary file object (read from its position), a Pillow image, or
             a uint8 array (H, W, 3) in RGB order.
-        limits: bounds on pixels and on encoded bytes.
+        limits: the formats that are taken, and bounds on pixels and on encoded bytes.
 
     Returns:
         An RGB image. A Pillow image that is RGB and upright already is returned as it is.
@@ -119,7 +120,7 @@ def decode_reduced(
 
 def source_name(source: ImageSource) -> str:
     """What to call an image source in a message: its path where it has one."""
-    if isinstance(source, str | os.PathLike):
+    if isinstance(source, _PATHS):
         return os.fspath(source)
     if isinstance(source, bytes):
         return f"an image of {len(source)} bytes"
@@ -163,7 +164,7 @@ def _encoded(source: str | os.PathLike[str] | bytes | BinaryIO, limits: DecodeLi
     name = source_name(source)
     if isinstance(source, bytes):
         data = source
-    elif isinstance(source, str | os.PathLike):
+    elif isinstance(source, _PATHS):
         data = _read_file(name, limits)
     elif hasattr(source, "read"):
         try:

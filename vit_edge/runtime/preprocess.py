@@ -45,19 +45,20 @@ def load_pixels(
     Fast decoding changes nothing in an image that the resize shrinks less than fivefold. Beyond that, over
     400 photos enlarged to 12 megapixels and reduced to a short side of 249 pixels, it changes a value by
     0.25 grey levels on average, 0.85 in the worst image and 5 at most; over the same photos at their own
-    resolution reduced to 31 pixels, so with all their detail, by 0.43, 2.0 and 9. An INT8 ViT-Tiny gives the
-    same top-1 for 97.8 % of the 12-megapixel photos (98.3 % with random noise of that size in the exact
-    pixels); where not, the first class led by less than 0.1 in probability
-    (`python -m tools.decoding_tolerance`).
+    resolution reduced to 31 pixels, so with all their detail, by 0.43, 2.1 and 9. An INT8 ViT-Tiny gives the
+    same top-1 for 98.5 % of the 12-megapixel photos (96.8 % with random noise of that size in the exact
+    pixels); where not, the first class led by less than 0.07 in probability
+    (`python -m tools.decoding_tolerance`). Nearest and box filters, which take whole pixels, are always
+    exact.
 
     Args:
         source: a path, the bytes of a file, a binary file object, a Pillow image, or uint8 RGB (H, W, 3).
         spec: the recipe.
-        limits: bounds on pixels and on encoded bytes.
+        limits: the formats that are taken, and bounds on pixels and on encoded bytes.
         decoding: whether a large image may be reduced before the resize.
 
     Returns:
-        uint8 (height, width, 3), RGB.
+        uint8 (height, width, 3), RGB, not writable.
 
     Raises:
         ImageError: the image cannot be decoded or resized within the limits; the message names it.
@@ -80,7 +81,8 @@ def to_pixels(image: Image.Image, spec: PreprocessSpec) -> npt.NDArray[np.uint8]
         spec: the recipe.
 
     Returns:
-        uint8 (spec.height, spec.width, 3), RGB; black where the crop is larger than the resized image.
+        uint8 (spec.height, spec.width, 3), RGB, not writable; black where the crop is larger than the
+        resized image.
 
     Raises:
         ImageError: the image is so long and thin that its resized form would not fit the pixel limit.

@@ -48,7 +48,7 @@ class Session:
             settings = tuned(model, settings)
         self.model = model
         self.settings = settings  # with the number of threads that auto found
-        self._shapes = model.outputs
+        self._shapes, self._names, self._input = model.outputs, list(model.outputs), model.form.value
         self._process = os.getpid()
         opened = open_session(model, settings)
         self._session, self.placement = opened.session, opened.placement
@@ -121,7 +121,7 @@ class Session:
             assert self.model.preprocess is not None  # noqa: S101  the constructor has refused this
             feed = normalize(pixels, self.model.preprocess)
         try:
-            made = self._session.run(list(self._shapes), {self.model.form.value: feed})
+            made = self._session.run(self._names, {self._input: feed})
         except Exception as error:  # onnxruntime's exceptions share no base
             raise ModelError(f"{self.model.path} fails in onnxruntime ({cause(error)})") from error
         named: dict[str, npt.NDArray[np.float32]] = dict(zip(self._shapes, made, strict=True))
