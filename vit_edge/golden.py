@@ -1,18 +1,22 @@
-"""The self-test of a bundle: inputs as pixels and the logits that a model file must give for them.
+"""The self-test of a bundle: inputs as pixels and what a model file must give for them.
 
 `golden/*.png` hold RGB images of exactly the model's size: no resize stands between them and the model.
-`golden/expected.json` is a list of objects with the keys of `GoldenCase`.
+`golden/expected.json` is a list of objects with the keys `image`, `model` and `tolerance`, as in
+`GoldenCase`, and one more, the name of an output, which holds its values.
 """
 
 import dataclasses
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from vit_edge import fields
 from vit_edge.bundle import Bundle
 from vit_edge.errors import BundleError
 
 EXPECTED = "golden/expected.json"
+
+LOGITS = "logits"
+OUTPUTS = (LOGITS, "cls_embedding", "pooled_embedding")  # patches are hundreds of times as many numbers
 
 _MAX_BYTES = 64 * 2**20  # three images, ten models and 20,000 classes take a quarter of it
 
@@ -23,13 +27,18 @@ class GoldenCase:
 
     image: str  # path in the bundle
     model: str  # path in the bundle
-    logits: tuple[float, ...]
-    tolerance: float  # largest allowed absolute difference of a logit
+    values: tuple[float, ...]
+    tolerance: float  # largest allowed absolute difference of a value
+    output: str = LOGITS  # one of OUTPUTS
 
 
 def golden_bytes(cases: Iterable[GoldenCase]) -> bytes:
     """The content of `golden/expected.json`."""
-    return json.dumps([dataclasses.asdict(case) for case in cases], indent=1, allow_nan=False).encode()
+    raw = [
+        {"image": case.image, "model": case.model, case.output: case.values, "tolerance": case.tolerance}
+        for case in cases
+    ]
+    return json.dumps(raw, indent=1, allow_nan=False).encode()
 
 
 def read_golden(bundle: Bundle) -> tuple[GoldenCase, ...]:
@@ -59,15 +68,18 @@ def read_golden(bundle: Bundle) -> tuple[GoldenCase, ...]:
 
 
 def _case(raw: object) -> GoldenCase:
-    keys = fields.exact_keys(raw, frozenset(f.name for f in dataclasses.fields(GoldenCase)), "each case")
+    given = raw if isinstance(raw, Mapping) else {}
+    output = next((name for name in OUTPUTS if name in given), LOGITS)
+    keys = fields.exact_keys(raw, frozenset({"image", "model", output, "tolerance"}), "each case")
     tolerance = fields.number(keys["tolerance"], "tolerance")
     if tolerance < 0:
         raise ValueError(f"tolerance must not be negative, got {tolerance}")
     return GoldenCase(
         image=fields.string(keys["image"], "image"),
         model=fields.string(keys["model"], "model"),
-        logits=tuple(
-            fields.number(value, "each of logits") for value in fields.sequence(keys["logits"], "logits")
+        values=tuple(
+            fields.number(value, f"each of {output}") for value in fields.sequence(keys[output], output)
         ),
         tolerance=tolerance,
+        output=output,
     )

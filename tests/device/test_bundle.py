@@ -31,7 +31,7 @@ from vit_edge.bundle import (
     write_bundle,
 )
 from vit_edge.errors import BundleError, IntegrityError
-from vit_edge.golden import EXPECTED, GoldenCase, golden_bytes, read_golden
+from vit_edge.golden import EXPECTED, OUTPUTS, GoldenCase, golden_bytes, read_golden
 from vit_edge.runtime.model import read_model
 from vit_edge.spec import Interpolation, PreprocessSpec, ResizeMode
 
@@ -475,6 +475,16 @@ def test_golden_cases_come_back(bundle: Path) -> None:
     )
 
 
+@pytest.mark.parametrize("output", OUTPUTS)
+def test_golden_values_are_kept_under_the_name_of_their_output(
+    tmp_path: Path, files: dict[str, bytes], output: str
+) -> None:
+    case = GoldenCase("golden/0.png", QUANTIZED, (0.5, -1.0), 0.1, output)
+    files[EXPECTED] = golden_bytes([case])
+    assert json.loads(files[EXPECTED])[0][output] == [0.5, -1.0]
+    assert read_golden(write_bundle(tmp_path / "b", files, manifest_of(files))) == (case,)
+
+
 def test_a_bundle_without_golden_cases_has_none(tmp_path: Path, files: dict[str, bytes]) -> None:
     del files[EXPECTED]
     assert read_golden(write_bundle(tmp_path / "b", files, manifest_of(files))) == ()
@@ -493,6 +503,15 @@ def test_a_bundle_without_golden_cases_has_none(tmp_path: Path, files: dict[str,
         (
             b'[{"image": "golden/0.png", "model": "onnx/model.onnx", "logits": [1], "tolerance": -1}]',
             "negative",
+        ),
+        (
+            b'[{"image": "golden/0.png", "model": "onnx/model.onnx", "patches": [1], "tolerance": 0}]',
+            "unknown key 'patches'",
+        ),
+        (
+            b'[{"image": "golden/0.png", "model": "onnx/model.onnx", "logits": [1], "cls_embedding": [1], '
+            b'"tolerance": 0}]',
+            "unknown key 'cls_embedding'",
         ),
     ],
 )

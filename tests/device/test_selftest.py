@@ -17,7 +17,7 @@ from vit_edge import SelfTest, selftest
 from vit_edge.bundle import MANIFEST, FileEntry, Manifest, Role, SourceRecord, read_bundle, write_bundle
 from vit_edge.cli import main
 from vit_edge.errors import BundleError, ProviderError
-from vit_edge.golden import EXPECTED, GoldenCase, golden_bytes, read_golden
+from vit_edge.golden import EXPECTED, OUTPUTS, GoldenCase, golden_bytes, read_golden
 from vit_edge.runtime import selftest as module
 from vit_edge.runtime.environment import Wheel
 from vit_edge.runtime.machine import describe_machine
@@ -33,7 +33,13 @@ SPEC = PreprocessSpec(
     8, 8, ResizeMode.SHORT_SIDE, (10, 10), Interpolation.BICUBIC, (0.5, 0.4, 0.3), (0.25, 0.5, 0.2)
 )
 FLOAT, QUANTIZED = "onnx/model.onnx", "onnx/model_quantized.onnx"
-ROLES = {FLOAT: Role.FLOAT, QUANTIZED: Role.QUANTIZED, "config.json": Role.CONFIG}
+EMBEDDER = "onnx/embedder_quantized.onnx"
+ROLES = {
+    FLOAT: Role.FLOAT,
+    QUANTIZED: Role.QUANTIZED,
+    EMBEDDER: Role.EMBEDDER,
+    "config.json": Role.CONFIG,
+}
 QUICK = Rounds(at_least=3, seconds=0)
 TOLERANCE = 1e-3
 CPU = "CPUExecutionProvider"
@@ -189,6 +195,49 @@ def test_golden_answers_of_another_number_of_classes_fail(tmp_path: Path, files:
     result = run(make(tmp_path / "bundle", files | {EXPECTED: json.dumps(raw).encode()}))
     assert failed(result) == [f"answers of {FLOAT}"]
     assert "3 logits where 4 are recorded" in by_name(result)[f"answers of {FLOAT}"].found
+
+
+def with_embedder(files: dict[str, bytes], data: Path, output: str, shift: float = 0.0) -> dict[str, bytes]:
+    """The files with an embedder, and what it gives for one image, of which one value is moved."""
+    model, pixels = read_model(data / "embedder.onnx"), np.full((8, 8, 3), 77, np.uint8)
+    values = Session(model).outputs(pixels[None])[output][0].copy()
+    values[2] += shift
+    case = GoldenCase("golden/0.png", EMBEDDER, tuple(map(float, values)), TOLERANCE, output)
+    return {
+        "config.json": files["config.json"],
+        QUANTIZED: files[QUANTIZED],
+        EMBEDDER: model.data,
+        "golden/0.png": png(pixels),
+        EXPECTED: golden_bytes([case]),
+    }
+
+
+@pytest.mark.parametrize("output", OUTPUTS[1:])
+@pytest.mark.parametrize(
+    ("shift", "passes"), [(0.0, True), (0.9 * TOLERANCE, True), (1.2 * TOLERANCE, False), (-5.0, False)]
+)
+def test_embeddings_are_held_to_their_tolerance(
+    tmp_path: Path, files: dict[str, bytes], data: Path, output: str, shift: float, passes: bool
+) -> None:
+    check = by_name(run(make(tmp_path / "bundle", with_embedder(files, data, output, shift))))
+    found = check[f"answers of {EMBEDDER}"]
+    assert found.passed is passes
+    assert f"1 images, {output} off by at most" in found.found
+
+
+def test_values_of_an_output_that_the_model_lacks_fail(
+    tmp_path: Path, files: dict[str, bytes], data: Path
+) -> None:
+    made = with_embedder(files, data, "pooled_embedding")
+    made[EXPECTED] = made[EXPECTED].replace(b"pooled_embedding", b"logits")
+    check = by_name(run(make(tmp_path / "bundle", made)))[f"answers of {EMBEDDER}"]
+    assert check.passed is False
+    assert "gives no logits, of which values are recorded" in check.found
+
+
+def test_what_can_be_recorded_are_outputs_of_a_model_file(data: Path) -> None:
+    models = [read_model(data / name) for name in ("dynamic.onnx", "embedder.onnx")]
+    assert set(OUTPUTS) == {name for model in models for name in model.outputs} - {"patch_features"}
 
 
 @pytest.mark.parametrize(

@@ -13,9 +13,10 @@ import torch
 
 from tests.quantize.small_vit import PREPROCESS, small, written
 from tools.digits import make_folders
-from vit_edge import Classifier, Embedder, Embedding
+from vit_edge import Classifier, Embedder, Embedding, selftest
 from vit_edge.bundle import Bundle, verify_bundle
 from vit_edge.errors import ContractError, ModelError, SourceError, UsageError
+from vit_edge.golden import read_golden
 from vit_edge.host.build import BuildSettings, build_bundle
 from vit_edge.host.embedder.files import WrittenEmbedder, export_embedder, quantize_embedder_file
 from vit_edge.host.embedder.graph import FeatureGraph, feature_graph
@@ -269,6 +270,18 @@ def test_a_bundle_records_the_fidelity_that_plain_onnxruntime_finds(
         noise = np.square(expected[name] - found[name], dtype=np.float64).sum()
         assert figures["sqnr_db"] == pytest.approx(10 * np.log10(signal / noise), abs=0.05)
         assert figures["least_cosine"] <= figures["cosine"] <= 1
+
+
+def test_the_self_test_knows_what_the_embedders_give(bundle: Bundle) -> None:
+    checks = {check.name: check for check in selftest(bundle.path, "cpu", bundle.embedders()).checks}
+    for name in bundle.embedders():
+        found = checks[f"answers of {name}"]
+        assert found.passed, found.found
+        assert "cls_embedding, pooled_embedding off by at most" in found.found
+    for case in read_golden(bundle):
+        if case.model == "onnx/embedder_quantized.onnx":
+            spread = max(map(abs, case.values))
+            assert case.tolerance < 0.5 * spread, "so wide a tolerance would let anything pass"
 
 
 def test_the_card_tells_how_close_they_are(bundle: Bundle) -> None:

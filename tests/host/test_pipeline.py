@@ -310,7 +310,7 @@ def test_images_that_are_too_few_or_the_same_are_refused(tmp_path: Path) -> None
 
 def test_golden_files_let_a_device_check_itself(exported: Path, digits: Source, tmp_path: Path) -> None:
     model, pixels = read_model(exported), some_pixels()[:2]
-    files = golden_files(["onnx/model.onnx"], [model], pixels)
+    files = golden_files([{"onnx/model.onnx": model}, {}], pixels)
     files["onnx/model.onnx"] = model.data
     roles = {name: Role.FLOAT if name.endswith(".onnx") else Role.GOLDEN for name in files}
     manifest = Manifest(
@@ -323,7 +323,7 @@ def test_golden_files_let_a_device_check_itself(exported: Path, digits: Source, 
     bundle = write_bundle(tmp_path / "b", files, manifest)
     expected = run(exported, normalize(pixels, digits.preprocess))
     for case, logits, image in zip(read_golden(bundle), expected, pixels, strict=True):
-        assert np.abs(np.asarray(case.logits) - logits).max() <= 1e-5 < case.tolerance
+        assert np.abs(np.asarray(case.values) - logits).max() <= 1e-5 < case.tolerance
         np.testing.assert_array_equal(np.asarray(Image.open(bundle.path / case.image)), image)
 
 

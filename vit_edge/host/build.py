@@ -194,9 +194,10 @@ def _build(
     measured = measure_selected(FLOAT_MODEL, converted.float_model, selected, timing, settings.bench)
     built = _Built(converted, wanted, default, selected, {}, {}, embedders, measured)
     pixels = natural_pixels(images.check.paths, source.preprocess, images.check.limits, GOLDEN_IMAGES)
+    features = {name: on_disk(folder / name, data) for name, (data, _) in embedders.files.items()}
     return dataclasses.replace(
         built,
-        golden=golden_files(list(built.models), list(built.models.values()), pixels),
+        golden=golden_files([built.models, features], pixels),
         providers=dict(Session(built.models[built.runs], session).placement.shares),
     )
 

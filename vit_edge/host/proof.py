@@ -3,7 +3,7 @@
 import dataclasses
 import hashlib
 import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from vit_edge.errors import DatasetError
-from vit_edge.golden import EXPECTED, GoldenCase, golden_bytes
+from vit_edge.golden import EXPECTED, OUTPUTS, GoldenCase, golden_bytes
 from vit_edge.host.parity import EXPORT_TOLERANCE
 from vit_edge.host.quantize.types import Progress
 from vit_edge.runtime.benchmark import BenchReport
@@ -152,31 +152,37 @@ def latency_records(names: Sequence[str], report: BenchReport) -> list[dict[str,
     ]
 
 
-def golden_files(names: Sequence[str], models: Sequence[ModelFile], pixels: Pixels) -> dict[str, bytes]:
-    """Images and the logits that each model gives for them here; the first model is the float one.
+def golden_files(families: Sequence[Mapping[str, ModelFile]], pixels: Pixels) -> dict[str, bytes]:
+    """Images, and what each model gives for them here.
 
-    The float model may differ elsewhere by float32 rounding. An INT8 model may differ by as much as it does
+    A float model may differ elsewhere by float32 rounding. An INT8 model may differ by as much as it does
     from the float model: a device on which it is further off than that computes something else.
 
     Args:
-        names: the models' paths in the bundle.
-        models: the models.
+        families: models by their paths in the bundle, those of one family with the same outputs; the first of
+            each is the float one.
         pixels: uint8 (N, H, W, 3).
     """
     files = {f"golden/{index}.png": _png(image) for index, image in enumerate(pixels)}
-    answers = [Session(model, SessionSettings("cpu")).run(pixels) for model in models]
-    cases = []
-    for name, logits in zip(names, answers, strict=True):
-        scale = max(1.0, float(np.abs(logits).max()))
-        tolerance = EXPORT_TOLERANCE * scale
-        if logits is not answers[0]:
-            distance = float(np.abs(logits - answers[0]).max())
-            tolerance = max(_LEAST_INT8_TOLERANCE * scale, distance)
-        cases += [
-            GoldenCase(image, name, tuple(map(float, row)), tolerance)
-            for image, row in zip(files, logits, strict=True)
-        ]
+    cases = [case for family in families for case in _golden_cases(family, list(files), pixels)]
     return {**files, EXPECTED: golden_bytes(cases)}
+
+
+def _golden_cases(
+    family: Mapping[str, ModelFile], images: Sequence[str], pixels: Pixels
+) -> Iterator[GoldenCase]:
+    answers = {name: Session(model, SessionSettings("cpu")).outputs(pixels) for name, model in family.items()}
+    plain = next(iter(answers.values()), {})
+    for name, made in answers.items():
+        for output in (each for each in OUTPUTS if each in made):
+            values = made[output]
+            scale = max(1.0, float(np.abs(values).max()))
+            tolerance = EXPORT_TOLERANCE * scale
+            if made is not plain:
+                distance = float(np.abs(values - plain[output]).max())
+                tolerance = max(_LEAST_INT8_TOLERANCE * scale, distance)
+            for image, row in zip(images, values, strict=True):
+                yield GoldenCase(image, name, tuple(map(float, row)), tolerance, output)
 
 
 def _contents(paths: Sequence[Path]) -> set[str]:

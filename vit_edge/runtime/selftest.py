@@ -5,12 +5,11 @@ wheels in one environment, a file damaged on the way: none of them need raise an
 """
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from vit_edge import fields
 from vit_edge.bundle import Bundle, Role, read_manifest
@@ -145,26 +144,29 @@ def _model(
             spec = bundle.manifest.preprocess
             session.outputs(np.zeros((1, spec.height, spec.width, 3), np.uint8))
             return [Check(title, None, "it runs; the bundle records no answers of it to compare with")]
-        worst = max((_distance(bundle, case, session.run) for case in cases), key=lambda each: each[2])
+        worst = max((_distance(bundle, case, session) for case in cases), key=lambda each: each[2])
     except VitEdgeError as error:
         return [Check(title, False, str(error), "use another model of the bundle, or another provider")]
     difference, allowed, _ = worst
-    found = f"{len(cases)} images, logits off by at most {difference:.2g} of {allowed:.2g} allowed"
+    images = len({case.image for case in cases})
+    outputs = ", ".join(dict.fromkeys(case.output for case in cases))
+    found = f"{images} images, {outputs} off by at most {difference:.2g} of {allowed:.2g} allowed"
     if difference <= allowed:
         return [Check(title, True, found)]
     return [Check(title, False, found, _numeric_mend(bundle.manifest.files[name].role, session, machine))]
 
 
-def _distance(
-    bundle: Bundle,
-    case: GoldenCase,
-    run: Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.float32]],
-) -> tuple[float, float, float]:
-    """(largest difference of a logit, what is allowed, how much it is beyond that)."""
-    logits = run(np.asarray(decode(bundle.read(case.image)))[None])[0]
-    if len(logits) != len(case.logits):
-        raise BundleError(f"{case.model} gives {len(logits)} logits where {len(case.logits)} are recorded")
-    difference = float(np.abs(logits - np.asarray(case.logits)).max())
+def _distance(bundle: Bundle, case: GoldenCase, session: Session) -> tuple[float, float, float]:
+    """(largest difference of a value, what is allowed, how much it is beyond that)."""
+    made = session.outputs(np.asarray(decode(bundle.read(case.image)))[None])
+    if case.output not in made:
+        raise BundleError(f"{case.model} gives no {case.output}, of which values are recorded")
+    values = made[case.output][0]
+    if len(values) != len(case.values):
+        raise BundleError(
+            f"{case.model} gives {len(values)} {case.output} where {len(case.values)} are recorded"
+        )
+    difference = float(np.abs(values - np.asarray(case.values)).max())
     return difference, case.tolerance, difference - case.tolerance
 
 
