@@ -1,6 +1,7 @@
 """A session gives the same logits whatever the form and batch size, on the provider that was asked for."""
 
 import dataclasses
+import importlib.util
 from pathlib import Path
 
 import numpy as np
@@ -133,6 +134,22 @@ def test_auto_says_why_it_took_the_cpu(data: Path, monkeypatch: pytest.MonkeyPat
         placement = Session(read_model(data / "dynamic.onnx")).placement
     assert placement.provider == CPU
     assert "cuda passed over" in placement.reason
+
+
+def test_auto_tells_of_a_plugin_that_it_leaves_alone(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vit_edge.runtime.opening.installed_providers", lambda: (CPU,))
+    hint = "webgpu is installed, name it to use it"
+    if importlib.util.find_spec("onnxruntime_ep_webgpu") is None:
+        assert hint not in Session(read_model(data / "dynamic.onnx")).placement.reason
+    (tmp_path / "onnxruntime_ep_webgpu.py").write_text("raise AssertionError('nobody has named it')")
+    monkeypatch.syspath_prepend(tmp_path)
+    placement = Session(read_model(data / "dynamic.onnx")).placement
+    assert placement.provider == CPU
+    assert placement.reason.startswith("auto: no accelerator; ")
+    assert hint in placement.reason
+    assert "installed" not in Session(read_model(data / "dynamic.onnx"), CPU_ONLY).placement.reason
 
 
 def test_an_unknown_provider_is_refused_with_what_there_is() -> None:

@@ -27,6 +27,7 @@ from vit_edge.runtime.providers import (
     described,
     devices_of,
     find_provider,
+    installed_plugins,
     installed_providers,
     known_providers,
     short_name,
@@ -129,6 +130,8 @@ def _first_that_works(model: ModelFile, settings: SessionSettings) -> Opened:
             return _opened(model, settings, provider, None, because)
         except (ModelError, ProviderError) as error:
             passed_over.append(f"{short_name(provider)} passed over: {error}")
+    # A plugin may be a simulator, or slower than the CPU, so it is for the user to name it.
+    passed_over += [f"{name} is installed, name it to use it" for name in installed_plugins()]
     return _opened(model, settings, CPU, None, "; ".join(["auto: no accelerator", *passed_over]))
 
 

@@ -6,6 +6,7 @@ registered with the stock onnxruntime at run time. Which it is, targets say.
 
 import functools
 import importlib
+import importlib.util
 import re
 from typing import Final
 
@@ -43,6 +44,12 @@ def described(name: str) -> ProviderSpec | None:
 def installed_providers() -> tuple[str, ...]:
     """Full names of this onnxruntime's local providers, in its order of preference."""
     return tuple(name for name in onnxruntime.get_available_providers() if name != _REMOTE)
+
+
+def installed_plugins() -> tuple[str, ...]:
+    """Short names of the plugins whose wheels are installed; none is loaded for it."""
+    specs = known_providers().values()
+    return tuple(spec.name for spec in specs if spec.module and importlib.util.find_spec(spec.module))
 
 
 def short_name(provider: str) -> str:
