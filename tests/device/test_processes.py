@@ -50,3 +50,42 @@ def test_a_forked_process_is_told_to_load_the_model_itself(call: str) -> None:
     assert "load it in the child" in message
     assert (child, parent) == ("3", "3")
     assert (result.returncode, result.stderr) == (0, "")
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
+@pytest.mark.parametrize("lock", ["decode._quiet", "decode._given_lock", "autotune._measuring"])
+def test_a_process_that_was_forked_while_a_thread_held_a_lock_does_not_hang(
+    lock: str, tmp_path: Path
+) -> None:
+    code = (
+        "import io, os, threading, warnings\n"
+        "from PIL import Image\n"
+        "from vit_edge import Classifier\n"
+        "from vit_edge.runtime import autotune, decode\n"
+        "held, done, filters = threading.Event(), threading.Event(), warnings.filters\n"
+        "def hold():\n"
+        f"    with {lock}: held.set(); done.wait()\n"
+        "thread = threading.Thread(target=hold)\n"
+        "thread.start(); held.wait()\n"
+        "process = os.fork()\n"
+        "if process == 0:\n"
+        "    buffer = io.BytesIO(); Image.new('RGB', (20, 20)).save(buffer, 'JPEG')\n"
+        "    classify = Classifier('tests/data/dynamic.onnx', provider='cpu', threads='auto')\n"
+        "    print(len(classify(buffer.getvalue())), len(classify(Image.open(buffer))), flush=True)\n"
+        "    print(warnings.filters is filters, flush=True)\n"
+        "    os._exit(0)\n"
+        "os.waitpid(process, 0)\n"
+        "done.set(); thread.join()\n"
+        "print(warnings.filters is filters)\n"
+    )
+    result = subprocess.run(
+        [sys.executable, "-W", "ignore::DeprecationWarning", "-c", code],  # of forking with threads
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        timeout=60,
+        check=False,
+        env=dict(os.environ, XDG_CACHE_HOME=str(tmp_path)),
+    )
+    assert result.stdout.splitlines() == ["3 3", "True", "True"]
+    assert (result.returncode, result.stderr) == (0, "")

@@ -7,12 +7,12 @@ for one another keep them busy, and two can be slower than one. No rule knows in
 import dataclasses
 import hashlib
 import json
-import threading
 from typing import Self
 
 import numpy as np
 
 from vit_edge import fields
+from vit_edge.runtime.lock import Lock
 from vit_edge.runtime.machine import describe_machine, usable_cores
 from vit_edge.runtime.model import ModelFile
 from vit_edge.runtime.providers import CPU, installed_providers
@@ -25,7 +25,7 @@ CLEARLY_FASTER = 0.95  # of the default's latency, in three rounds of four
 ABOUT_THE_SAME = 1.03  # times the best latency; what needs less of the machine is then preferred
 
 # Two measurements at a time would each find a busy machine.
-_measuring = threading.Lock()
+_measuring = Lock()
 
 
 @dataclasses.dataclass(frozen=True)
