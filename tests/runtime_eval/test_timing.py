@@ -1,11 +1,14 @@
 """The timing harness with runs and a clock that are known exactly."""
 
 import gc
+import hashlib
+import threading
 from collections.abc import Callable
 
 import numpy as np
 import pytest
 
+from vit_edge.runtime import timing
 from vit_edge.runtime.timing import WARM_UP_RUNS, Rounds, latency, ratios_to_first, time_interleaved
 
 
@@ -40,6 +43,65 @@ def test_all_warm_up_before_any_is_timed_and_the_order_rotates() -> None:
     warm, timed = bench.log[: 3 * WARM_UP_RUNS], bench.log[3 * WARM_UP_RUNS :]
     assert warm == [name for name in "abc" for _ in range(WARM_UP_RUNS)]
     assert "".join(timed[::2]) == "".join(timed[1::2]) == "abc" + "bca" + "cab" + "abc"
+
+
+class Worker:
+    """Runs that leave a thread behind, which works outside of Python for a while, as onnxruntime's do."""
+
+    def __init__(self) -> None:
+        self.threads: list[threading.Thread] = []
+        self.found_working: list[bool] = []
+        self.end = threading.Event()
+
+    def leave(self) -> None:
+        self.look()
+        self.threads.append(threading.Thread(target=hashlib.sha256, args=(bytes(60_000_000),)))
+        self.threads[-1].start()
+
+    def leave_for_good(self) -> None:
+        def work() -> None:
+            while not self.end.is_set():
+                hashlib.sha256(bytes(1_000_000))
+
+        self.threads.append(threading.Thread(target=work))
+        self.threads[-1].start()
+
+    def look(self) -> None:
+        self.found_working.append(any(thread.is_alive() for thread in self.threads))
+
+
+def test_what_a_run_leaves_working_comes_to_rest_before_the_next_model() -> None:
+    worker = Worker()
+    time_interleaved([worker.look, worker.leave], Rounds(4, 0))
+    warm, timed = worker.found_working[: 2 * WARM_UP_RUNS], worker.found_working[2 * WARM_UP_RUNS :]
+    assert any(warm), "the thread works for long enough to be found"
+    # look twice, leave twice: only the second leave may find what the first left.
+    firsts = [found for turn in range(4) for found in (timed[4 * turn], timed[4 * turn + 2])]
+    assert firsts == [False] * 8
+
+
+def test_threads_that_never_rest_are_not_waited_for_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    worker, waits = Worker(), []
+    come_to_rest = timing._come_to_rest
+
+    def counted() -> bool:
+        waits.append(come_to_rest())
+        return waits[-1]
+
+    monkeypatch.setattr(timing, "_come_to_rest", counted)
+    worker.leave_for_good()
+    try:
+        times = time_interleaved([lambda: None, lambda: None], Rounds(5, 0))
+    finally:
+        worker.end.set()
+    assert times.shape == (5, 2)
+    assert waits == [False]
+
+
+@pytest.mark.parametrize("models", [1, 2])
+def test_nothing_is_waited_for_where_nothing_works(monkeypatch: pytest.MonkeyPatch, models: int) -> None:
+    monkeypatch.setattr(timing, "_come_to_rest", lambda: pytest.fail("there is nothing to wait for"))
+    assert time_interleaved([lambda: None] * models, Rounds(3, 0)).shape == (3, models)
 
 
 @pytest.mark.parametrize(

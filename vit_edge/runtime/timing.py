@@ -11,6 +11,9 @@ from numpy.typing import NDArray
 
 from vit_edge.errors import UsageError
 
+_GLANCE = 0.008  # seconds; longer than a thread has to wait for a core that it shares
+_LONGEST_REST = 0.3  # seconds
+
 WARM_UP_RUNS = 3  # the first allocates, the second reuses, the third confirms
 Milliseconds = NDArray[np.float64]
 
@@ -52,9 +55,10 @@ def time_interleaved(
 ) -> Milliseconds:
     """Time every run once per round, the order rotated from round to round.
 
-    Before each timed run the same one goes once untimed: the caches then hold its weights as they do in
-    steady use, and the worker threads of the model before it, which onnxruntime lets spin for a while, have
-    come to rest. Garbage collection is off throughout.
+    Before each timed run the same one goes once untimed: the caches then hold its weights, and its worker
+    threads spin, as they do in steady use. Before that, the worker threads of the model before it come to
+    rest: onnxruntime lets them spin for some 40 ms, in which they would take a core from the next model's.
+    Garbage collection is off throughout.
 
     Args:
         runs: what to time.
@@ -64,15 +68,18 @@ def time_interleaved(
     Returns:
         (rounds, len(runs)) float64, ms.
     """
+    rests = False
     for run in runs:
         for _ in range(WARM_UP_RUNS):
             run()
+            rests |= len(runs) > 1 and _others_work()
     table: list[list[float]] = []
     with _collection_off():
         started = clock()
         while len(table) < rounds.at_least or (clock() - started < rounds.seconds and len(table) < 10_000):
             row = [0.0] * len(runs)
             for turn in range(len(runs)):
+                rests = rests and _come_to_rest()
                 index = (turn + len(table)) % len(runs)
                 row[index] = _timed(runs[index], clock)
             table.append(row)
@@ -99,6 +106,22 @@ def ratios_to_first(times: Milliseconds) -> list[Ratio]:
     """
     quartiles = np.percentile(times / times[:, :1], [25, 50, 75], axis=0)
     return [Ratio(float(middle), (float(low), float(high))) for low, middle, high in quartiles.T]
+
+
+def _others_work() -> bool:
+    """Whether other threads of this process take processor time in the next few milliseconds."""
+    before = time.process_time() - time.thread_time()
+    time.sleep(_GLANCE)
+    return time.process_time() - time.thread_time() - before > _GLANCE / 5
+
+
+def _come_to_rest() -> bool:
+    """Wait until they do not; False where they go on, so that there is more to them than spinning."""
+    give_up = time.perf_counter() + _LONGEST_REST
+    while _others_work():
+        if time.perf_counter() > give_up:
+            return False
+    return True
 
 
 def _timed(run: Callable[[], object], clock: Callable[[], float]) -> float:
