@@ -109,8 +109,8 @@ class Classifier(ImageModel):
 
         Of the sources, which may be endless, no more than two batches are held at a time.
 
-        Scores may differ a little from those of single calls: within a batch the last bit of float32 may round
-        differently, which a quantized model can turn into another integer.
+        Scores may differ a little from those of single calls: within a batch the last bit of a float32 may
+        round differently, which a quantized model can turn into another integer.
 
         Yields:
             In the order of the sources, the predictions, or the ImageError of an image that is refused. What
