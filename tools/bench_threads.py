@@ -17,10 +17,9 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-import numpy as np
-
 from vit_edge.runtime.machine import describe_machine, usable_cores
 from vit_edge.runtime.model import ModelFile, read_model
+from vit_edge.runtime.preprocess import random_pixels
 from vit_edge.runtime.session import Session, SessionSettings
 from vit_edge.runtime.timing import Rounds, latency, ratios_to_first, time_interleaved
 
@@ -39,7 +38,7 @@ def busy_cores(count: int) -> Iterator[None]:
 
 def measure(model: ModelFile, size: tuple[int, int], busy: int, rounds: Rounds) -> dict[str, Any]:
     """What auto chooses with so many cores busy, and how it compares."""
-    pixels = np.random.default_rng(0).integers(0, 256, (1, *size, 3), dtype=np.uint8)
+    pixels = random_pixels(1, size)
     with (
         tempfile.TemporaryDirectory() as folder,
         mock.patch.dict(os.environ, {"XDG_CACHE_HOME": folder}),
@@ -78,12 +77,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--json", type=Path)
     given = parser.parse_args(arguments)
     model = read_model(given.model)
-    if model.size is None:
-        parser.error(f"{given.model} takes images of any size; give a model of one")
+    if model.input_size is None:
+        parser.error(f"{given.model} does not say its image size; export it with a fixed size")
     cases = list(range(usable_cores() + 1)) if given.busy is None else given.busy
     found = []
     for busy in cases:
-        found.append(measure(model, model.size, busy, Rounds(given.rounds, 0)))
+        found.append(measure(model, model.input_size, busy, Rounds(given.rounds, 0)))
         print(line(found[-1]), flush=True)
     machine = describe_machine()
     print(f"{machine.cpu}, {machine.cores} cores, {machine.system}, onnxruntime {machine.onnxruntime}")

@@ -7,16 +7,16 @@
 
 import dataclasses
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 from vit_edge import fields
 from vit_edge.bundle import Bundle
 from vit_edge.errors import BundleError
+from vit_edge.spec import CLS_EMBEDDING, LOGITS, POOLED_EMBEDDING
 
 EXPECTED = "golden/expected.json"
 
-LOGITS = "logits"
-OUTPUTS = (LOGITS, "cls_embedding", "pooled_embedding")  # patches are hundreds of times as many numbers
+OUTPUTS = (LOGITS, CLS_EMBEDDING, POOLED_EMBEDDING)  # patches are hundreds of times as many numbers
 
 _MAX_BYTES = 64 * 2**20  # three images, ten models and 20,000 classes take a quarter of it
 
@@ -68,9 +68,9 @@ def read_golden(bundle: Bundle) -> tuple[GoldenCase, ...]:
 
 
 def _case(raw: object) -> GoldenCase:
-    given = raw if isinstance(raw, Mapping) else {}
+    given = fields.mapping(raw, "each case")
     output = next((name for name in OUTPUTS if name in given), LOGITS)
-    keys = fields.exact_keys(raw, frozenset({"image", "model", output, "tolerance"}), "each case")
+    keys = fields.exact_keys(given, frozenset({"image", "model", output, "tolerance"}), "each case")
     tolerance = fields.number(keys["tolerance"], "tolerance")
     if tolerance < 0:
         raise ValueError(f"tolerance must not be negative, got {tolerance}")

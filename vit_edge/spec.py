@@ -117,6 +117,13 @@ class InputForm(enum.Enum):
     PIXELS = "pixels"  # uint8 (N, H, W, 3), as decoded
 
 
+# The names of a model file's outputs: one of a classifier, two or three of an embedder.
+LOGITS = "logits"  # float32 (N, C)
+CLS_EMBEDDING = "cls_embedding"  # float32 (N, D), where a class token stands for the whole image
+POOLED_EMBEDDING = "pooled_embedding"  # float32 (N, D)
+PATCH_FEATURES = "patch_features"  # float32 (N, rows, columns, D)
+
+
 class Batch(enum.Enum):
     """Whether the batch size of a model file is free."""
 

@@ -25,9 +25,10 @@ from tests.host.vit_forms import (
 )
 from vit_edge.errors import ContractError
 from vit_edge.host.embedder.graph import FeatureGraph, NormPlace, feature_graph
-from vit_edge.host.lower.model import OUTPUT, LowerSettings, lower
+from vit_edge.host.lower.model import LowerSettings, lower
 from vit_edge.host.rewrite.canonical import canonicalise
 from vit_edge.host.vit import VisionTransformer
+from vit_edge.spec import LOGITS
 
 Array = npt.NDArray[Any]
 
@@ -81,7 +82,7 @@ def images(form: str, count: int = 3) -> Array:
 def run(
     graph: FeatureGraph, given: Array, batch: int | None = None, logits: bool = False
 ) -> dict[str, Array]:
-    names = (*graph.outputs, OUTPUT) if logits else graph.outputs
+    names = (*graph.outputs, LOGITS) if logits else graph.outputs
     model = lower(graph.canonical, LowerSettings(batch, outputs=names))
     session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
     return dict(zip(names, session.run(None, {"pixel_values": given}), strict=True))
@@ -136,7 +137,7 @@ def test_the_head_makes_the_classifiers_logits_of_the_embedders_tokens(form: str
         exported(form, HOW).SerializeToString(), providers=["CPUExecutionProvider"]
     )
     expected = session.run(["logits"], {"pixel_values": given})[0]
-    made = run(features(form), given, logits=True)[OUTPUT]
+    made = run(features(form), given, logits=True)[LOGITS]
     np.testing.assert_allclose(made, expected, atol=TOLERANCE, rtol=0)
 
 

@@ -7,7 +7,6 @@ every other exception through: that is a finding.
 import dataclasses
 import functools
 import hashlib
-import io
 import json
 import os
 import tempfile
@@ -17,7 +16,7 @@ from pathlib import Path
 from PIL import Image
 
 from tools.make_hostile import DEFAULT as HOSTILE
-from tools.make_hostile import ROOT, manifest
+from tools.make_hostile import ROOT, encoded, manifest
 from vit_edge.bundle import MANIFEST, verify_bundle
 from vit_edge.errors import ImageError, TargetError, VitEdgeError
 from vit_edge.fields import parse_json
@@ -180,12 +179,7 @@ def _bundle_seeds() -> list[bytes]:
 def _images() -> list[bytes]:
     """A small picture in every format."""
     picture = Image.linear_gradient("L").resize((24, 17)).convert("RGB")
-    found = []
-    for form in ImageFormat:
-        stream = io.BytesIO()
-        picture.save(stream, form.name)
-        found.append(stream.getvalue())
-    return found
+    return [encoded(picture, form.name) for form in ImageFormat]
 
 
 TARGETS = {

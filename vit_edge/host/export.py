@@ -25,10 +25,9 @@ from vit_edge.host.parity import (
 )
 from vit_edge.host.rewrite.prepare import OPSET
 from vit_edge.host.sources import Source
-from vit_edge.spec import InputForm
+from vit_edge.spec import LOGITS, InputForm
 
 INPUT = InputForm.PIXEL_VALUES.value
-OUTPUT = "logits"
 
 _EXAMPLE_BATCH = 2  # torch.export specialises a dimension of 1, so a dynamic batch needs an example above it
 _MAX_BATCH = 1024
@@ -95,7 +94,7 @@ def _exported(module: nn.Module, size: tuple[int, int], batch: int | None, name:
                 module,
                 (example,),
                 input_names=[INPUT],
-                output_names=[OUTPUT],
+                output_names=[LOGITS],
                 opset_version=OPSET,
                 dynamo=True,
                 dynamic_shapes=shapes,
@@ -128,7 +127,7 @@ def _named(model: onnx.ModelProto) -> onnx.ModelProto:
     """Give the image input and the first output the names that our tools expect."""
     weights = {tensor.name for tensor in model.graph.initializer}
     image = next(value.name for value in model.graph.input if value.name not in weights)
-    new_names = {image: INPUT, model.graph.output[0].name: OUTPUT}
+    new_names = {image: INPUT, model.graph.output[0].name: LOGITS}
     inside = list(messages(model.graph))
     taken = {
         name for node in inside if isinstance(node, onnx.NodeProto) for name in (*node.input, *node.output)

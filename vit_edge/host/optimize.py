@@ -3,7 +3,6 @@
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -24,7 +23,7 @@ from vit_edge.host.parity import (
 )
 from vit_edge.host.rewrite.canonical import Canonical
 from vit_edge.runtime.limits import DEFAULT_LIMITS, DecodeLimits
-from vit_edge.runtime.preprocess import load_pixels, normalize
+from vit_edge.runtime.preprocess import load_pixels, normalize, random_pixels
 from vit_edge.spec import ActivationType, Batch, FloatType, GraphStyle, InputForm, PreprocessSpec, TargetSpec
 
 NATURAL_IMAGES = 4  # of those given, on which parity is checked beside the random ones
@@ -150,7 +149,7 @@ def _comparable(reference: Run, other: Run, form: FileForm, images: CheckImages)
     """Both forms as functions of the same images, and the images."""
     spec = images.preprocess
     if form.form is InputForm.PIXELS and spec is not None:
-        noise: npt.NDArray[Any] = np.random.default_rng(0).integers(0, 256, (2, *images.size, 3), np.uint8)
+        noise = random_pixels(2, images.size)
         pixels = noise if images.natural is None else np.concatenate([noise, images.natural])
         return (lambda given: reference(normalize(given, spec))), other, pixels
     random = random_images(*images.size)

@@ -9,7 +9,7 @@ import onnx
 
 from vit_edge.errors import TargetError, UsageError
 from vit_edge.host.export import export
-from vit_edge.host.lower.model import OUTPUT, LowerSettings, lower
+from vit_edge.host.lower.model import LowerSettings, lower
 from vit_edge.host.lower.plan import FLOAT
 from vit_edge.host.lower.whole import lower_whole
 from vit_edge.host.onnx_io import Stamp, check_output, finish, read_onnx, read_stamp, save_onnx
@@ -23,7 +23,7 @@ from vit_edge.host.rewrite.canonical import Canonical, canonicalise
 from vit_edge.host.sources import Source, SourceOptions, resolve
 from vit_edge.runtime.images import list_images
 from vit_edge.runtime.limits import DEFAULT_LIMITS, DecodeLimits
-from vit_edge.spec import ActivationType, GraphStyle, InputForm, QuantizedOperators, TargetSpec
+from vit_edge.spec import LOGITS, ActivationType, GraphStyle, InputForm, QuantizedOperators, TargetSpec
 from vit_edge.targets import load_target
 
 PORTABLE_TARGET = "cpu"
@@ -140,7 +140,7 @@ def quantized(
     quantization: Quantization,
     target: TargetSpec,
     source: Source,
-    outputs: tuple[str, ...] = (OUTPUT,),
+    outputs: tuple[str, ...] = (LOGITS,),
 ) -> onnx.ModelProto:
     """The finished INT8 file for one target; `outputs` as in `LowerSettings`."""
     plan = for_target(quantization, target).plan
@@ -162,7 +162,7 @@ def _whole(
     canonical: Canonical, quantization: Quantization, lowering: LowerSettings, target: TargetSpec
 ) -> onnx.ModelProto:
     """The file with every operator in integers."""
-    if lowering.outputs != (OUTPUT,):
+    if lowering.outputs != (LOGITS,):
         raise TargetError(f"target {target.name} runs classifiers only: choose another for embeddings")
     if quantization.whole is None:
         raise ValueError(f"target {target.name} needs a quantization made with whole=True")

@@ -15,6 +15,7 @@ from vit_edge import fields
 from vit_edge.runtime.lock import Lock
 from vit_edge.runtime.machine import describe_machine, usable_cores
 from vit_edge.runtime.model import ModelFile
+from vit_edge.runtime.preprocess import random_pixels
 from vit_edge.runtime.providers import CPU, installed_providers
 from vit_edge.runtime.session import MOST_THREADS, Session, SessionSettings
 from vit_edge.runtime.timing import Milliseconds, Rounds, time_interleaved
@@ -112,13 +113,12 @@ def choose(tried: list[Threading], times: Milliseconds) -> Threading:
 def _fastest(model: ModelFile, settings: SessionSettings) -> Threading:
     first = Session(model, settings)
     cores = usable_cores()
-    spec = model.preprocess
-    size = model.size or (None if spec is None else (spec.height, spec.width))
+    size = model.input_size
     if cores == 1 or size is None or first.placement.provider != CPU:
         return DEFAULT
     tried = candidates(cores, settings.spinning)
     sessions = [first, *(Session(model, _applied(each, settings)) for each in tried[1:])]
-    pixels = np.random.default_rng(0).integers(0, 256, (1, *size, 3), dtype=np.uint8)
+    pixels = random_pixels(1, size)
     runs = [lambda session=session: session.outputs(pixels) for session in sessions]
     return choose(tried, time_interleaved(runs, ROUNDS))
 

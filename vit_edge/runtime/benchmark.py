@@ -4,12 +4,11 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import numpy as np
-
 from vit_edge.errors import ModelError, UsageError
 from vit_edge.runtime.machine import Machine, describe_machine
 from vit_edge.runtime.memory import MemoryRequest, peak_rss_mb
 from vit_edge.runtime.model import ModelFile
+from vit_edge.runtime.preprocess import random_pixels
 from vit_edge.runtime.session import Session, SessionSettings
 from vit_edge.runtime.timing import (
     Latency,
@@ -139,6 +138,5 @@ def _providers(session: Session) -> tuple[str, ...]:
 
 
 def _run(session: Session, spec: PreprocessSpec, settings: BenchSettings) -> Callable[[], object]:
-    generator = np.random.default_rng(settings.seed)
-    pixels = generator.integers(0, 256, (settings.batch, spec.height, spec.width, 3), dtype=np.uint8)
+    pixels = random_pixels(settings.batch, (spec.height, spec.width), settings.seed)
     return lambda: session.outputs(pixels)

@@ -10,9 +10,9 @@ import io
 import os
 import stat
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
@@ -42,23 +42,25 @@ class _Quiet(Lock):
 
     def __init__(self) -> None:
         super().__init__()
-        self._filters = warnings.filters
-        self._hides = False
+        self._hidden: Sequence[tuple[Any, ...]] | None = None  # what stands otherwise
 
     def renew(self) -> None:
         """Be free, and hide nothing any more."""
-        if self._hides:
-            warnings.filters, self._hides = self._filters, False
+        self._show()
         super().renew()
 
     def __enter__(self) -> None:
         super().__enter__()
-        self._filters, self._hides = warnings.filters, True
+        self._hidden = warnings.filters
         warnings.filters = [("ignore", None, Warning, None, 0)]
 
     def __exit__(self, *exception: object) -> None:
-        warnings.filters, self._hides = self._filters, False
+        self._show()
         super().__exit__(*exception)
+
+    def _show(self) -> None:
+        if self._hidden is not None:
+            warnings.filters, self._hidden = self._hidden, None
 
 
 _quiet = _Quiet()

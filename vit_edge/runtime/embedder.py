@@ -15,15 +15,9 @@ from vit_edge.runtime.batching import in_batches
 from vit_edge.runtime.decode import ImageSource
 from vit_edge.runtime.image_model import ImageModel, OpenedWith, preprocess_of
 from vit_edge.runtime.limits import DEFAULT_LIMITS, DecodeLimits
-from vit_edge.runtime.model import (
-    CLS_EMBEDDING,
-    PATCH_FEATURES,
-    POOLED_EMBEDDING,
-    Features,
-    ModelFile,
-    read_model,
-)
+from vit_edge.runtime.model import Features, ModelFile, read_model
 from vit_edge.runtime.preprocess import Decoding
+from vit_edge.spec import CLS_EMBEDDING, PATCH_FEATURES, POOLED_EMBEDDING
 
 Floats = npt.NDArray[np.float32]
 Pixels = npt.NDArray[np.uint8]

@@ -20,16 +20,19 @@ from vit_edge import fields
 from vit_edge.bundle import EMBEDDER_ROLES, MODEL_ROLES, Role, is_bundle, read_bundle
 from vit_edge.errors import BundleError, ModelError
 from vit_edge.runtime.onnx_header import FLOAT, UINT8, OnnxHeader, TensorInfo, read_header
-from vit_edge.spec import InputForm, PreprocessSpec, session_options
+from vit_edge.spec import (
+    CLS_EMBEDDING,
+    LOGITS,
+    PATCH_FEATURES,
+    POOLED_EMBEDDING,
+    InputForm,
+    PreprocessSpec,
+    session_options,
+)
 
 LABELS_KEY = "vit_edge.labels"  # JSON list of strings, one per class
 PREPROCESS_KEY = "vit_edge.preprocess"  # JSON, PreprocessSpec.to_json()
 SESSION_OPTIONS_KEY = "vit_edge.session_options"  # JSON object of spec.SESSION_OPTIONS entries
-
-LOGITS = "logits"
-CLS_EMBEDDING = "cls_embedding"
-POOLED_EMBEDDING = "pooled_embedding"
-PATCH_FEATURES = "patch_features"
 
 T = TypeVar("T")
 
@@ -67,6 +70,12 @@ class ModelFile:
     size: tuple[int, int] | None  # pixels (height, width); None where the file leaves it open
     classes: int | None  # None where the file leaves it open, and of an embedder
     features: Features | None = None  # of an embedder; None of a classifier
+
+    @property
+    def input_size(self) -> tuple[int, int] | None:
+        """Pixels (height, width) by the input or else by the preprocessing; None where neither tells."""
+        spec = self.preprocess
+        return self.size or (None if spec is None else (spec.height, spec.width))
 
     @property
     def outputs(self) -> dict[str, tuple[int | None, ...]]:

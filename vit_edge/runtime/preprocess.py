@@ -95,6 +95,20 @@ def to_pixels(image: Image.Image, spec: PreprocessSpec) -> npt.NDArray[np.uint8]
     return _array(_cut(image, _offset(image.width, spec.width), _offset(image.height, spec.height), spec))
 
 
+def random_pixels(count: int, size: tuple[int, int], seed: int = 0) -> npt.NDArray[np.uint8]:
+    """Noise in the form of preprocessed images, for runs whose answers do not matter.
+
+    Args:
+        count: of images.
+        size: pixels (height, width).
+        seed: of the generator.
+
+    Returns:
+        uint8 (count, height, width, 3).
+    """
+    return np.random.default_rng(seed).integers(0, 256, (count, *size, 3), dtype=np.uint8)
+
+
 def _from_reduced(reduced: Reduced, spec: PreprocessSpec) -> npt.NDArray[np.uint8]:
     """As `to_pixels`, but averaged over whole pixels first, and without what the crop would cut off."""
     width, height = reduced.upright_size

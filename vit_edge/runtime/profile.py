@@ -13,6 +13,7 @@ import numpy as np
 
 from vit_edge.errors import ModelError
 from vit_edge.runtime.model import ModelFile
+from vit_edge.runtime.preprocess import random_pixels
 from vit_edge.runtime.session import DEFAULT_SETTINGS, Session, SessionSettings
 
 WARM_UP_RUNS = 3
@@ -51,11 +52,9 @@ def profile(
     Raises:
         ModelError: the model cannot be loaded or run, or its image size is not known.
     """
-    spec = model.preprocess
-    size = model.size or (None if spec is None else (spec.height, spec.width))
-    if size is None:
+    if model.input_size is None:
         raise ModelError(f"{model.path} does not say its image size; export it with a fixed size")
-    pixels = np.random.default_rng(0).integers(0, 256, (1, *size, 3), dtype=np.uint8)
+    pixels = random_pixels(1, model.input_size)
     with tempfile.TemporaryDirectory(prefix="vit-edge-") as folder:
         session = Session(model, dataclasses.replace(settings, trace=Path(folder, "trace")))
         for _ in range(WARM_UP_RUNS + runs):

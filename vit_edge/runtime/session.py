@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vit_edge.errors import ModelError, UsageError
-from vit_edge.runtime.model import LOGITS, ModelFile
+from vit_edge.runtime.model import ModelFile
 from vit_edge.runtime.opening import (
     DEFAULT_SETTINGS,
     MOST_THREADS,
@@ -19,7 +19,7 @@ from vit_edge.runtime.opening import (
 )
 from vit_edge.runtime.preprocess import normalize, require_pixels
 from vit_edge.runtime.providers import AUTO, cause
-from vit_edge.spec import InputForm
+from vit_edge.spec import LOGITS, InputForm
 
 __all__ = ["DEFAULT_SETTINGS", "MOST_THREADS", "Placement", "Session", "SessionSettings"]
 

@@ -12,7 +12,7 @@ import onnx
 from vit_edge.host.embedder.graph import FeatureGraph, feature_graph
 from vit_edge.host.embedder.quantize import quantize_embedder
 from vit_edge.host.export import export
-from vit_edge.host.lower.model import OUTPUT, lower
+from vit_edge.host.lower.model import lower
 from vit_edge.host.onnx_io import check_output, finish, read_stamp, save_onnx
 from vit_edge.host.optimize import PORTABLE, FileForm
 from vit_edge.host.parity import REWRITE_TOLERANCE, Parity, check_parity, random_images, runner
@@ -35,7 +35,7 @@ from vit_edge.host.sources import Source
 from vit_edge.runtime.images import list_images
 from vit_edge.runtime.model import read_model
 from vit_edge.runtime.session import Session, SessionSettings
-from vit_edge.spec import TargetSpec
+from vit_edge.spec import LOGITS, TargetSpec
 from vit_edge.targets import load_target
 from vit_edge.verify.fidelity import Fidelity, fidelity
 
@@ -66,10 +66,10 @@ def float_embedder(
     """
     features, name = feature_graph(canonical), canonical.name
     settings = form.lowering(source.preprocess)
-    with_head = lower(features.canonical, dataclasses.replace(settings, outputs=(*features.outputs, OUTPUT)))
+    with_head = lower(features.canonical, dataclasses.replace(settings, outputs=(*features.outputs, LOGITS)))
     parity = check_parity(
         runner(original, name),
-        runner(with_head, f"the embedder of {name}", OUTPUT),
+        runner(with_head, f"the embedder of {name}", LOGITS),
         random_images(*image_size(canonical)),
         REWRITE_TOLERANCE,
         f"the embedder of {name} differs from the classifier",

@@ -27,7 +27,7 @@ from vit_edge.host.lower.model import patches_of
 from vit_edge.host.rewrite.canonical import Canonical
 from vit_edge.host.rewrite.composites import DOMAIN, EMBED, MEAN, SELECT, composites, is_composite, is_op
 from vit_edge.host.rewrite.values import Array, constant_of, integer, static_shape, users
-from vit_edge.runtime.model import CLS_EMBEDDING, PATCH_FEATURES, POOLED_EMBEDDING
+from vit_edge.spec import CLS_EMBEDDING, PATCH_FEATURES, POOLED_EMBEDDING
 
 
 class NormPlace(enum.Enum):

@@ -21,9 +21,7 @@ from vit_edge.host.rewrite.canonical import Canonical
 from vit_edge.host.rewrite.composites import ATTENTION, EMBED, LINEAR, MEAN, SELECT, is_composite, is_op
 from vit_edge.host.rewrite.prepare import IR_VERSION, OPSET
 from vit_edge.host.rewrite.values import constant_of, integer, integers, linear_parts, number, static_shape
-from vit_edge.spec import ActivationType, FloatType, GraphStyle, InputForm
-
-OUTPUT = "logits"
+from vit_edge.spec import LOGITS, ActivationType, FloatType, GraphStyle, InputForm
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,7 +35,7 @@ class LowerSettings:
     symmetric: bool = False  # every activation range centred on zero; activations are int8 then
     style: GraphStyle = GraphStyle.KERNELS
     float_type: FloatType = FloatType.FLOAT32  # of what is not INT8; inputs and outputs stay as they are
-    outputs: tuple[str, ...] = (OUTPUT,)  # names for the first outputs of the graph; the rest is not written
+    outputs: tuple[str, ...] = (LOGITS,)  # names for the first outputs of the graph; the rest is not written
 
 
 def lower(

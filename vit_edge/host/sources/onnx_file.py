@@ -11,8 +11,7 @@ from vit_edge.host.checkpoints import file_sha256
 from vit_edge.host.sources.labels import choose_labels, label_maps
 from vit_edge.host.sources.preprocessing import to_processor, with_options
 from vit_edge.host.sources.types import Source, SourceKind, SourceOptions
-from vit_edge.runtime.model import PATCH_FEATURES
-from vit_edge.spec import PreprocessSpec
+from vit_edge.spec import PATCH_FEATURES, PreprocessSpec
 
 LABELS_KEY = "vit_edge.labels"
 PREPROCESS_KEY = "vit_edge.preprocess"
