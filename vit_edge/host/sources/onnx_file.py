@@ -11,10 +11,8 @@ from vit_edge.host.checkpoints import file_sha256
 from vit_edge.host.sources.labels import choose_labels, label_maps
 from vit_edge.host.sources.preprocessing import to_processor, with_options
 from vit_edge.host.sources.types import Source, SourceKind, SourceOptions
+from vit_edge.runtime.model import LABELS_KEY, PREPROCESS_KEY
 from vit_edge.spec import PATCH_FEATURES, PreprocessSpec
-
-LABELS_KEY = "vit_edge.labels"
-PREPROCESS_KEY = "vit_edge.preprocess"
 
 
 def from_onnx(file: Path, options: SourceOptions) -> Source:
