@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from vit_edge.runtime.machine import describe_machine
+from vit_edge.runtime.device.machine import describe_machine
 
 
 def main() -> int:
@@ -51,7 +51,7 @@ def in_own_process(source: str, count: int) -> int:
 
 def measured(source: str, folder: Path) -> int:
     """Run the pass here and say the peak so far."""
-    from vit_edge.host.export import export
+    from vit_edge.host.convert.export import export
     from vit_edge.host.quantize.cache import Reader, calibrate
     from vit_edge.host.quantize.observe import observer_of
     from vit_edge.host.rewrite.canonical import canonicalise

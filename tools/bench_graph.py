@@ -21,8 +21,8 @@ from transformers import ViTConfig, ViTForImageClassification
 
 from vit_edge.host.lower.model import LowerSettings, lower
 from vit_edge.host.rewrite.canonical import canonicalise
-from vit_edge.runtime.machine import describe_machine
-from vit_edge.runtime.timing import Ratio, Rounds, latency, ratios_to_first, time_interleaved
+from vit_edge.runtime.device.machine import describe_machine
+from vit_edge.runtime.measure.timing import Ratio, Rounds, latency, ratios_to_first, time_interleaved
 
 SEED = 0
 LARGEST_DIFFERENCE = 1e-3  # of logits; more means that the two graphs are not the same model

@@ -30,12 +30,12 @@ import tools.startup
 from tools.photos import jpeg_of
 from vit_edge import Classifier, Decoding
 from vit_edge.bundle import Role
-from vit_edge.runtime import decode
-from vit_edge.runtime.images import list_images
-from vit_edge.runtime.machine import describe_machine
-from vit_edge.runtime.model import read_model
-from vit_edge.runtime.preprocess import normalize, resized_size
-from vit_edge.runtime.timing import Rounds, latency, ratios_to_first, time_interleaved
+from vit_edge.runtime.device.machine import describe_machine
+from vit_edge.runtime.evaluate.dataset import list_images
+from vit_edge.runtime.image import decode
+from vit_edge.runtime.image.preprocess import normalize, resized_size
+from vit_edge.runtime.measure.timing import Rounds, latency, ratios_to_first, time_interleaved
+from vit_edge.runtime.model.file import read_model
 
 PIXELS = {"12 megapixels": 12_000_000, "500 pixels wide": 187_500}
 PASSES = 5  # over the photos, for that figure
@@ -155,7 +155,7 @@ def arithmetic_ms(classify: Classifier, paths: Sequence[Path]) -> float:
     clock = Clock()
     with (
         mock.patch.object(Image.Image, "tobytes", clock.watch(Image.Image.tobytes)),
-        mock.patch("vit_edge.runtime.session.normalize", clock.watch(normalize)),
+        mock.patch("vit_edge.runtime.session.session.normalize", clock.watch(normalize)),
     ):
         times = [1000 * clock.within(classify, path) for _ in range(PASSES) for path in paths]
     return float(np.median(times))

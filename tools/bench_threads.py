@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-from vit_edge.runtime.machine import describe_machine, usable_cores
-from vit_edge.runtime.model import ModelFile, read_model
-from vit_edge.runtime.preprocess import random_pixels
-from vit_edge.runtime.session import Session, SessionSettings
-from vit_edge.runtime.timing import Rounds, latency, ratios_to_first, time_interleaved
+from vit_edge.runtime.device.machine import describe_machine, usable_cores
+from vit_edge.runtime.image.preprocess import random_pixels
+from vit_edge.runtime.measure.timing import Rounds, latency, ratios_to_first, time_interleaved
+from vit_edge.runtime.model.file import ModelFile, read_model
+from vit_edge.runtime.session.session import Session, SessionSettings
 
 
 @contextlib.contextmanager

@@ -28,15 +28,15 @@ from tools.peers.report import Measured, markdown, rounded, rows
 from tools.peers.workshop import Made, Workshop, basis_of, package_digest
 from vit_edge.cli.console import check_json, write_json
 from vit_edge.errors import MissingExtraError, VitEdgeError
-from vit_edge.host.export import export
-from vit_edge.host.pipeline import quantized
-from vit_edge.host.proof import BuildImages
+from vit_edge.host.bundling.proof import BuildImages
+from vit_edge.host.convert.export import export
+from vit_edge.host.convert.pipeline import quantized
 from vit_edge.host.quantize.quantize import quantize
 from vit_edge.host.quantize.types import Preset, QuantizeSettings
 from vit_edge.host.rewrite.canonical import canonicalise
 from vit_edge.host.sources import Source, SourceOptions, resolve
-from vit_edge.runtime.machine import describe_machine
-from vit_edge.runtime.timing import Milliseconds, Rounds, ratios_to_first
+from vit_edge.runtime.device.machine import describe_machine
+from vit_edge.runtime.measure.timing import Milliseconds, Rounds, ratios_to_first
 from vit_edge.spec import InputForm
 from vit_edge.targets import load_target
 from vit_edge.verify.metrics import agreement, logit_sqnr_db

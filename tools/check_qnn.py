@@ -24,19 +24,19 @@ import numpy.typing as npt
 
 from vit_edge.cli.console import check_json, write_json
 from vit_edge.errors import ProviderError, VitEdgeError
-from vit_edge.host.export import export
-from vit_edge.host.onnx_io import finish, save_onnx
-from vit_edge.host.pipeline import quantized, settings_for, stamp_of
+from vit_edge.host.convert.export import export
+from vit_edge.host.convert.onnx_io import finish, save_onnx
+from vit_edge.host.convert.pipeline import quantized, settings_for, stamp_of
 from vit_edge.host.quantize.search import Search
 from vit_edge.host.quantize.types import Preset, QuantizeSettings
 from vit_edge.host.rewrite.canonical import canonicalise
 from vit_edge.host.sources import Source, SourceOptions, resolve
-from vit_edge.runtime.images import list_images
-from vit_edge.runtime.machine import describe_machine, version_of
-from vit_edge.runtime.model import read_model
-from vit_edge.runtime.preprocess import load_pixels
-from vit_edge.runtime.providers import find_provider
-from vit_edge.runtime.session import Session, SessionSettings
+from vit_edge.runtime.device.machine import describe_machine, version_of
+from vit_edge.runtime.evaluate.dataset import list_images
+from vit_edge.runtime.image.preprocess import load_pixels
+from vit_edge.runtime.model.file import read_model
+from vit_edge.runtime.session.providers import find_provider
+from vit_edge.runtime.session.session import Session, SessionSettings
 from vit_edge.spec import ActivationType, TargetSpec
 from vit_edge.targets import load_target
 from vit_edge.verify.metrics import agreement, logit_sqnr_db

@@ -28,11 +28,11 @@ from tools.peers.ours import presets
 from tools.peers.report import Measured, markdown, rounded, rows
 from tools.peers.workshop import Made, Workshop, basis_of, package_digest
 from vit_edge.errors import UsageError, VitEdgeError
-from vit_edge.host.proof import BuildImages
+from vit_edge.host.bundling.proof import BuildImages
 from vit_edge.host.quantize.types import Preset
 from vit_edge.host.sources import Source, SourceOptions, resolve
-from vit_edge.runtime.machine import describe_machine
-from vit_edge.runtime.timing import Rounds
+from vit_edge.runtime.device.machine import describe_machine
+from vit_edge.runtime.measure.timing import Rounds
 from vit_edge.spec import InputForm
 
 TOOLS = ("vit-edge", "torch", "transformers", "onnx", "onnxruntime", "numpy", "pillow", "nncf", "openvino")

@@ -20,11 +20,11 @@ from typing import Any
 import numpy as np
 
 from tools.photos import jpeg_of
-from vit_edge.runtime.images import list_images
-from vit_edge.runtime.machine import describe_machine
-from vit_edge.runtime.model import read_model
-from vit_edge.runtime.preprocess import Decoding, load_pixels
-from vit_edge.runtime.session import Session, SessionSettings
+from vit_edge.runtime.device.machine import describe_machine
+from vit_edge.runtime.evaluate.dataset import list_images
+from vit_edge.runtime.image.preprocess import Decoding, load_pixels
+from vit_edge.runtime.model.file import read_model
+from vit_edge.runtime.session.session import Session, SessionSettings
 from vit_edge.spec import PreprocessSpec
 from vit_edge.verify.metrics import log_softmax
 

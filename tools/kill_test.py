@@ -60,7 +60,8 @@ def build_job() -> Job:
 
     from tools.digits import make_folders
     from vit_edge.cli import main as command
-    from vit_edge.host import build, sources
+    from vit_edge.host import sources
+    from vit_edge.host.bundling import build
 
     del build, sources
     torch.set_num_threads(1)

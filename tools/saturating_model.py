@@ -14,7 +14,7 @@ from onnx.reference.op_run import OpRun
 from vit_edge import read_model
 from vit_edge.errors import ModelError
 from vit_edge.host.quantize.saturation import saturating_product
-from vit_edge.runtime.preprocess import load_pixels, normalize
+from vit_edge.runtime.image.preprocess import load_pixels, normalize
 from vit_edge.spec import InputForm
 
 Array = npt.NDArray[Any]

@@ -28,8 +28,8 @@ import numpy.typing as npt
 from tools.arm64_parity.emulator import Job, logits_of, run_here, version_of
 from tools.saturating_model import predict
 from vit_edge.errors import UsageError, VitEdgeError
-from vit_edge.runtime.images import list_images
-from vit_edge.runtime.machine import describe_machine
+from vit_edge.runtime.device.machine import describe_machine
+from vit_edge.runtime.evaluate.dataset import list_images
 from vit_edge.verify.metrics import agreement, logit_sqnr_db
 
 Floats = npt.NDArray[np.floating[Any]]

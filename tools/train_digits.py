@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tools.digits import LABELS, SIDE, Part, split
-from vit_edge.host.checkpoints import build, read_state_dict, to_huggingface
+from vit_edge.host.sources.checkpoints import build, read_state_dict, to_huggingface
 from vit_edge.host.vit import VisionTransformer, VitConfig
 
 CONFIG = VitConfig(

@@ -24,38 +24,38 @@ if TYPE_CHECKING:
         UsageError,
         VitEdgeError,
     )
-    from vit_edge.runtime.classifier import Classifier, Prediction
-    from vit_edge.runtime.embedder import Embedder, Embedding
-    from vit_edge.runtime.limits import DecodeLimits, ImageFormat
-    from vit_edge.runtime.model import ModelFile, read_model
-    from vit_edge.runtime.preprocess import Decoding
+    from vit_edge.runtime.image.limits import DecodeLimits, ImageFormat
+    from vit_edge.runtime.image.preprocess import Decoding
+    from vit_edge.runtime.model.file import ModelFile, read_model
+    from vit_edge.runtime.predict.classifier import Classifier, Prediction
+    from vit_edge.runtime.predict.embedder import Embedder, Embedding
     from vit_edge.runtime.selftest import SelfTest, selftest
-    from vit_edge.runtime.session import Placement, Session, SessionSettings
+    from vit_edge.runtime.session.session import Placement, Session, SessionSettings
 
 _HOME = {
     "Bundle": "bundle",
     "BundleError": "errors",
-    "Classifier": "runtime.classifier",
-    "DecodeLimits": "runtime.limits",
-    "Decoding": "runtime.preprocess",
-    "Embedder": "runtime.embedder",
-    "Embedding": "runtime.embedder",
+    "Classifier": "runtime.predict.classifier",
+    "DecodeLimits": "runtime.image.limits",
+    "Decoding": "runtime.image.preprocess",
+    "Embedder": "runtime.predict.embedder",
+    "Embedding": "runtime.predict.embedder",
     "ImageError": "errors",
-    "ImageFormat": "runtime.limits",
+    "ImageFormat": "runtime.image.limits",
     "IntegrityError": "errors",
     "Manifest": "bundle",
     "ModelError": "errors",
-    "ModelFile": "runtime.model",
-    "Placement": "runtime.session",
-    "Prediction": "runtime.classifier",
+    "ModelFile": "runtime.model.file",
+    "Placement": "runtime.session.session",
+    "Prediction": "runtime.predict.classifier",
     "ProviderError": "errors",
     "SelfTest": "runtime.selftest",
-    "Session": "runtime.session",
-    "SessionSettings": "runtime.session",
+    "Session": "runtime.session.session",
+    "SessionSettings": "runtime.session.session",
     "UsageError": "errors",
     "VitEdgeError": "errors",
     "read_bundle": "bundle",
-    "read_model": "runtime.model",
+    "read_model": "runtime.model.file",
     "selftest": "runtime.selftest",
     "verify_bundle": "bundle",
 }

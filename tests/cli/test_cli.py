@@ -13,7 +13,7 @@ from PIL import Image
 
 from vit_edge import __version__
 from vit_edge.cli import console, main
-from vit_edge.runtime import classifier
+from vit_edge.runtime.predict import classifier
 from vit_edge.targets import list_targets
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -12,11 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vit_edge import Classifier, ModelError, UsageError
-from vit_edge.runtime import autotune
-from vit_edge.runtime.autotune import DEFAULT, Threading, candidates, choose, tuned
-from vit_edge.runtime.machine import describe_machine
-from vit_edge.runtime.model import read_model
-from vit_edge.runtime.session import Session, SessionSettings
+from vit_edge.runtime.device.machine import describe_machine
+from vit_edge.runtime.measure import threads as autotune
+from vit_edge.runtime.measure.threads import DEFAULT, Threading, candidates, choose, tuned
+from vit_edge.runtime.model.file import read_model
+from vit_edge.runtime.session.session import Session, SessionSettings
 
 CPU_ONLY = SessionSettings(provider="cpu")
 ONE, TWO, TWO_SPIN = Threading(1, False), Threading(2, False), Threading(2, True)

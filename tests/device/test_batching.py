@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vit_edge.errors import ImageError, UsageError
-from vit_edge.runtime.batching import in_batches
+from vit_edge.runtime.predict.batching import in_batches
 
 ROOT = Path(__file__).parents[2]
 
@@ -191,7 +191,7 @@ def python(code: str) -> str:
 BEGUN = (
     "import itertools, os, time\n"
     "from vit_edge.errors import UsageError\n"
-    "from vit_edge.runtime.batching import in_batches\n"
+    "from vit_edge.runtime.predict.batching import in_batches\n"
     "answers = in_batches(itertools.count(), lambda n: time.sleep(0.01) or n, lambda rows: rows, 8)\n"
     "print(next(answers), flush=True)\n"
 )

@@ -32,7 +32,7 @@ from vit_edge.bundle import (
 )
 from vit_edge.errors import BundleError, IntegrityError
 from vit_edge.golden import EXPECTED, OUTPUTS, GoldenCase, golden_bytes, read_golden
-from vit_edge.runtime.model import read_model
+from vit_edge.runtime.model.file import read_model
 from vit_edge.spec import Interpolation, PreprocessSpec, ResizeMode
 
 SPEC = PreprocessSpec(

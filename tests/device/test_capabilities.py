@@ -7,8 +7,8 @@ import pytest
 
 from vit_edge.errors import ProviderError, TargetError
 from vit_edge.runtime.capabilities import Capabilities, FindProvider, choose_target, fit_of, this_machine
-from vit_edge.runtime.machine import shared_flags
-from vit_edge.runtime.providers import find_provider
+from vit_edge.runtime.device.machine import shared_flags
+from vit_edge.runtime.session.providers import find_provider
 from vit_edge.spec import Packaging, ProviderSpec, Requirements, TargetSpec
 from vit_edge.targets import list_targets, load_target
 

@@ -11,11 +11,12 @@ import onnxruntime
 import pytest
 
 from vit_edge.errors import ProviderError
-from vit_edge.runtime import contexts, opening
-from vit_edge.runtime.contexts import Context, ContextKey, read_context, write_context
-from vit_edge.runtime.model import ModelFile, read_model
-from vit_edge.runtime.providers import CPU, known_providers
-from vit_edge.runtime.session import Session, SessionSettings
+from vit_edge.runtime.model.file import ModelFile, read_model
+from vit_edge.runtime.session import contexts
+from vit_edge.runtime.session import placement as opening
+from vit_edge.runtime.session.contexts import Context, ContextKey, read_context, write_context
+from vit_edge.runtime.session.providers import CPU, known_providers
+from vit_edge.runtime.session.session import Session, SessionSettings
 
 KEY = ContextKey("a" * 64, CPU, "Maker NPU", (("mode", "fast"),), (), "wheel 1.0", "1.32.0")
 CONTEXT = Context(b"compiled", ((CPU, 1.0),))

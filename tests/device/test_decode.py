@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from PIL import Image, ImageOps, features
 
 from vit_edge.errors import ImageError, UsageError
-from vit_edge.runtime.decode import ImageSource, decode
-from vit_edge.runtime.limits import DEFAULT_FORMATS, DecodeLimits, ImageFormat
+from vit_edge.runtime.image.decode import ImageSource, decode
+from vit_edge.runtime.image.limits import DEFAULT_FORMATS, DecodeLimits, ImageFormat
 
 
 def encoded(image: Image.Image, form: str, **options: Any) -> bytes:

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from vit_edge.errors import ProviderError
-from vit_edge.runtime import environment
-from vit_edge.runtime.environment import Wheel, describe_clash, onnxruntime_wheels, with_clash
-from vit_edge.runtime.model import read_model
-from vit_edge.runtime.session import Session, SessionSettings
+from vit_edge.runtime.model.file import read_model
+from vit_edge.runtime.session import wheels as environment
+from vit_edge.runtime.session.session import Session, SessionSettings
+from vit_edge.runtime.session.wheels import Wheel, describe_clash, onnxruntime_wheels, with_clash
 
 STOCK = Wheel("onnxruntime", "1.32.0")
 GPU = Wheel("onnxruntime-gpu", "1.32.0")

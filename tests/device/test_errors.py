@@ -25,7 +25,7 @@ from vit_edge.errors import (
     UsageError,
     VitEdgeError,
 )
-from vit_edge.runtime.images import list_images
+from vit_edge.runtime.evaluate.dataset import list_images
 from vit_edge.targets import load_target
 
 ROOT = Path(__file__).resolve().parents[2]

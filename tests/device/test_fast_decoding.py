@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from vit_edge.errors import ImageError
-from vit_edge.runtime.decode import decode_reduced
-from vit_edge.runtime.limits import DecodeLimits
-from vit_edge.runtime.preprocess import Decoding, load_pixels
+from vit_edge.runtime.image.decode import decode_reduced
+from vit_edge.runtime.image.limits import DecodeLimits
+from vit_edge.runtime.image.preprocess import Decoding, load_pixels
 from vit_edge.spec import Interpolation, PreprocessSpec, ResizeMode
 
 HALF = (0.5, 0.5, 0.5)

@@ -17,8 +17,8 @@ from vit_edge import Classifier, Session
 from vit_edge.bundle import MANIFEST, read_bundle
 from vit_edge.errors import BundleError, ImageError, ModelError, TargetError, VitEdgeError
 from vit_edge.manifest import Manifest
-from vit_edge.runtime.decode import decode
-from vit_edge.runtime.model import read_model
+from vit_edge.runtime.image.decode import decode
+from vit_edge.runtime.model.file import read_model
 from vit_edge.targets import load_target
 from vit_edge.targets.loader import BUILT_IN
 

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vit_edge.errors import ModelError
-from vit_edge.runtime.model import read_model
-from vit_edge.runtime.session import Session
+from vit_edge.runtime.model.file import read_model
+from vit_edge.runtime.session.session import Session
 from vit_edge.spec import InputForm, Interpolation
 
 DATA = Path(__file__).parent.parent / "data"

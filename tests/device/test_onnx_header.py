@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from vit_edge.runtime.onnx_header import FLOAT, UINT8, TensorInfo, read_header
+from vit_edge.runtime.model.header import FLOAT, UINT8, TensorInfo, read_header
 
 DATA = Path(__file__).parent.parent / "data"
 

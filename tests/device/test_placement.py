@@ -7,10 +7,10 @@ import onnxruntime
 import pytest
 
 from vit_edge.errors import ProviderError
-from vit_edge.runtime import opening
-from vit_edge.runtime.model import read_model
-from vit_edge.runtime.providers import CPU, installed_providers
-from vit_edge.runtime.session import Session, SessionSettings
+from vit_edge.runtime.model.file import read_model
+from vit_edge.runtime.session import placement as opening
+from vit_edge.runtime.session.providers import CPU, installed_providers
+from vit_edge.runtime.session.session import Session, SessionSettings
 
 CUDA = "CUDAExecutionProvider"
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from vit_edge.errors import ImageError, UsageError
-from vit_edge.runtime.preprocess import load_pixels, normalize, resized_size, to_pixels
+from vit_edge.runtime.image.preprocess import load_pixels, normalize, resized_size, to_pixels
 from vit_edge.spec import Interpolation, PreprocessSpec, ResizeMode
 
 SPEC = PreprocessSpec(

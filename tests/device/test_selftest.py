@@ -19,12 +19,12 @@ from vit_edge.cli import main
 from vit_edge.errors import BundleError, ProviderError
 from vit_edge.golden import EXPECTED, OUTPUTS, GoldenCase, golden_bytes, read_golden
 from vit_edge.runtime import selftest as module
-from vit_edge.runtime.environment import Wheel
-from vit_edge.runtime.machine import describe_machine
-from vit_edge.runtime.model import read_model
+from vit_edge.runtime.device.machine import describe_machine
+from vit_edge.runtime.measure.timing import Rounds
+from vit_edge.runtime.model.file import read_model
 from vit_edge.runtime.selftest import Check
-from vit_edge.runtime.session import Placement, Session
-from vit_edge.runtime.timing import Rounds
+from vit_edge.runtime.session.session import Placement, Session
+from vit_edge.runtime.session.wheels import Wheel
 from vit_edge.spec import Interpolation, PreprocessSpec, ResizeMode
 
 Output = pytest.CaptureFixture[str]

@@ -11,11 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vit_edge.errors import ModelError, ProviderError, UsageError
-from vit_edge.runtime import providers
-from vit_edge.runtime.model import ModelFile, read_model
-from vit_edge.runtime.preprocess import normalize
-from vit_edge.runtime.providers import CPU, find_provider, installed_providers
-from vit_edge.runtime.session import Session, SessionSettings
+from vit_edge.runtime.image.preprocess import normalize
+from vit_edge.runtime.model.file import ModelFile, read_model
+from vit_edge.runtime.session import providers
+from vit_edge.runtime.session.providers import CPU, find_provider, installed_providers
+from vit_edge.runtime.session.session import Session, SessionSettings
 
 DATA = Path(__file__).parent.parent / "data"
 CPU_ONLY = SessionSettings(provider="cpu", threads=1)
@@ -126,7 +126,7 @@ def test_placement_tells_the_provider_and_the_share_of_nodes(data: Path, name: s
 
 def test_auto_says_why_it_took_the_cpu(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        "vit_edge.runtime.opening.installed_providers", lambda: ("CUDAExecutionProvider", CPU)
+        "vit_edge.runtime.session.placement.installed_providers", lambda: ("CUDAExecutionProvider", CPU)
     )
     if "CUDAExecutionProvider" in installed_providers():
         pytest.skip("CUDA is there")
@@ -139,7 +139,7 @@ def test_auto_says_why_it_took_the_cpu(data: Path, monkeypatch: pytest.MonkeyPat
 def test_auto_tells_of_a_plugin_that_it_leaves_alone(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("vit_edge.runtime.opening.installed_providers", lambda: (CPU,))
+    monkeypatch.setattr("vit_edge.runtime.session.placement.installed_providers", lambda: (CPU,))
     hint = "webgpu is installed, name it to use it"
     if importlib.util.find_spec("onnxruntime_ep_webgpu") is None:
         assert hint not in Session(read_model(data / "dynamic.onnx")).placement.reason
@@ -185,7 +185,9 @@ def test_of_onnxruntimes_errors_only_the_cause_is_told(text: str, expected: str)
 
 
 def test_a_provider_that_takes_no_node_is_refused(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vit_edge.runtime.opening._shares", lambda _: (("OtherExecutionProvider", 1.0),))
+    monkeypatch.setattr(
+        "vit_edge.runtime.session.placement._shares", lambda _: (("OtherExecutionProvider", 1.0),)
+    )
     with pytest.raises(ProviderError, match=r"takes no node of .*dynamic"):
         Session(read_model(data / "dynamic.onnx"), CPU_ONLY)
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from vit_edge.runtime.user_cache import cache_folder, read_cached, write_cached
+from vit_edge.runtime.device.user_cache import cache_folder, read_cached, write_cached
 
 
 @pytest.mark.parametrize(

@@ -21,8 +21,8 @@ from vit_edge import Classifier, read_model, selftest, verify_bundle
 from vit_edge.bundle import Role
 from vit_edge.cli import main
 from vit_edge.golden import read_golden
-from vit_edge.runtime.preprocess import normalize
-from vit_edge.runtime.session import Session
+from vit_edge.runtime.image.preprocess import normalize
+from vit_edge.runtime.session.session import Session
 
 ROOT = Path(__file__).resolve().parents[2]
 FILES = {

@@ -14,8 +14,8 @@ from tools.digits import make_folders
 from tools.saturating_model import predict
 from tools.saturation_check import EMULATOR, EXACT_FLAGS, LAUNCHER
 from vit_edge.cli import main
-from vit_edge.runtime.images import list_images
-from vit_edge.runtime.machine import describe_machine
+from vit_edge.runtime.device.machine import describe_machine
+from vit_edge.runtime.evaluate.dataset import list_images
 from vit_edge.verify.metrics import logit_sqnr_db
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -5,11 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vit_edge.host.build import BuildSettings, build_bundle
+from vit_edge.host.bundling.build import BuildSettings, build_bundle
 from vit_edge.host.quantize.types import Preset, QuantizeSettings
 from vit_edge.host.sources import SourceOptions, resolve
-from vit_edge.runtime.images import read_images
-from vit_edge.runtime.timing import Rounds
+from vit_edge.runtime.evaluate.dataset import read_images
+from vit_edge.runtime.measure.timing import Rounds
 from vit_edge.spec import ResizeMode, Tolerance
 
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data"

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from vit_edge.errors import SourceError
-from vit_edge.host.checkpoints import (
+from vit_edge.host.sources.checkpoints import (
     Layout,
     build,
     detect_layout,

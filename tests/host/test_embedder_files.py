@@ -17,22 +17,22 @@ from vit_edge import Classifier, Embedder, Embedding, selftest
 from vit_edge.bundle import Bundle, verify_bundle
 from vit_edge.errors import ContractError, ModelError, SourceError, UsageError
 from vit_edge.golden import read_golden
-from vit_edge.host.build import BuildSettings, build_bundle
+from vit_edge.host.bundling.build import BuildSettings, build_bundle
+from vit_edge.host.convert.export import export
+from vit_edge.host.convert.onnx_io import finish, read_stamp, save_onnx
+from vit_edge.host.convert.pipeline import QuantizeFileSettings, export_model, stamp_of
 from vit_edge.host.embedder.files import WrittenEmbedder, export_embedder, quantize_embedder_file
 from vit_edge.host.embedder.graph import FeatureGraph, feature_graph
 from vit_edge.host.embedder.quantize import FeatureProbe, quantize_embedder
-from vit_edge.host.export import export
-from vit_edge.host.lower.plan import QuantPlan
-from vit_edge.host.onnx_io import finish, read_stamp, save_onnx
-from vit_edge.host.pipeline import QuantizeFileSettings, export_model, stamp_of
+from vit_edge.host.plan import QuantPlan
 from vit_edge.host.quantize.search import Search
 from vit_edge.host.quantize.types import Form, Preset, Quantization, QuantizeSettings
 from vit_edge.host.sources import Source, SourceOptions, resolve
 from vit_edge.host.vit import VisionTransformer
 from vit_edge.manifest import Role
-from vit_edge.runtime.images import list_images, read_images
-from vit_edge.runtime.preprocess import load_pixels, normalize
-from vit_edge.runtime.timing import Rounds
+from vit_edge.runtime.evaluate.dataset import list_images, read_images
+from vit_edge.runtime.image.preprocess import load_pixels, normalize
+from vit_edge.runtime.measure.timing import Rounds
 from vit_edge.spec import InputForm, TargetSpec
 from vit_edge.targets import load_target
 

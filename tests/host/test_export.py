@@ -10,10 +10,10 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 
 from vit_edge.errors import ModelError, ParityError, SourceError, UsageError
-from vit_edge.host.export import export, torch_runner
-from vit_edge.host.onnx_io import Stamp, read_stamp
-from vit_edge.host.parity import check_parity, random_images, runner
-from vit_edge.host.pipeline import export_model
+from vit_edge.host.convert.export import export, torch_runner
+from vit_edge.host.convert.onnx_io import Stamp, read_stamp
+from vit_edge.host.convert.parity import check_parity, random_images, runner
+from vit_edge.host.convert.pipeline import export_model
 from vit_edge.host.sources import Source, SourceOptions, resolve
 from vit_edge.spec import Interpolation
 

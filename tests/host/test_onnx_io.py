@@ -9,7 +9,15 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from vit_edge.errors import ModelError
-from vit_edge.host.onnx_io import Stamp, finish, parse_onnx, read_onnx, read_stamp, save_onnx, to_bytes
+from vit_edge.host.convert.onnx_io import (
+    Stamp,
+    finish,
+    parse_onnx,
+    read_onnx,
+    read_stamp,
+    save_onnx,
+    to_bytes,
+)
 from vit_edge.spec import Interpolation, PreprocessSpec, ResizeMode
 
 SPEC = PreprocessSpec(8, 8, ResizeMode.EXACT, (8, 8), Interpolation.BILINEAR, (0.5,) * 3, (0.25,) * 3)

@@ -22,12 +22,12 @@ from vit_edge.errors import (
     UsageError,
 )
 from vit_edge.golden import read_golden
-from vit_edge.host.build import BuildSettings, build_bundle
-from vit_edge.host.inspect import inspect_onnx
-from vit_edge.host.lower.plan import AttentionPlan, QuantPlan, StaticRange
-from vit_edge.host.onnx_io import Stamp, finish, read_onnx, read_stamp, save_onnx
-from vit_edge.host.optimize import CheckImages, FileForm, optimized
-from vit_edge.host.pipeline import (
+from vit_edge.host.bundling.build import BuildSettings, build_bundle
+from vit_edge.host.bundling.proof import choose_images, golden_files
+from vit_edge.host.convert.inspect import inspect_onnx
+from vit_edge.host.convert.onnx_io import Stamp, finish, read_onnx, read_stamp, save_onnx
+from vit_edge.host.convert.optimize import CheckImages, FileForm, optimized
+from vit_edge.host.convert.pipeline import (
     OptimizeSettings,
     QuantizeFileSettings,
     check_target,
@@ -37,13 +37,13 @@ from vit_edge.host.pipeline import (
     quantize_model,
     same_file,
 )
-from vit_edge.host.proof import choose_images, golden_files
+from vit_edge.host.plan import AttentionPlan, QuantPlan, StaticRange
 from vit_edge.host.quantize.types import Form, LayerDecision, Quantization, QuantizeSettings
 from vit_edge.host.rewrite.canonical import canonicalise
 from vit_edge.host.sources import Source, SourceOptions, resolve
-from vit_edge.runtime.model import read_model
-from vit_edge.runtime.preprocess import normalize
-from vit_edge.runtime.session import Session
+from vit_edge.runtime.image.preprocess import normalize
+from vit_edge.runtime.model.file import read_model
+from vit_edge.runtime.session.session import Session
 from vit_edge.spec import ActivationType, Batch, InputForm, Interpolation, QuantizedOperators, TargetSpec
 from vit_edge.targets import load_target
 

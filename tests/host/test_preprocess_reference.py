@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPil
 
-from vit_edge.runtime.preprocess import normalize, to_pixels
+from vit_edge.runtime.image.preprocess import normalize, to_pixels
 from vit_edge.spec import Interpolation, PreprocessSpec, ResizeMode
 
 RESAMPLE = {

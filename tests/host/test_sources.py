@@ -17,9 +17,9 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from vit_edge.errors import SourceError, UsageError
-from vit_edge.host.checkpoints import file_sha256
 from vit_edge.host.sources import ARCHS, SourceKind, SourceOptions, resolve
 from vit_edge.host.sources.archs import config_of
+from vit_edge.host.sources.checkpoints import file_sha256
 from vit_edge.host.sources.preprocessing import from_processor, to_processor
 from vit_edge.host.vit import Distillation, Pooling, VisionTransformer
 from vit_edge.spec import Interpolation, PreprocessSpec, ResizeMode

@@ -6,7 +6,7 @@ from pathlib import Path
 import onnx
 
 from tests.quantize.small_vit import session
-from vit_edge.host.lower.plan import QuantPlan
+from vit_edge.host.plan import QuantPlan
 
 PRODUCTS = (
     "MatMul",

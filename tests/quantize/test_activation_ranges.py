@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy.special import erf
 
 from tests.quantize.activations import activation_of
-from vit_edge.host.lower.plan import Float32, RowRange
+from vit_edge.host.plan import Float32, RowRange
 from vit_edge.host.quantize.ranges import (
     LEVELS,
     probability_scale,

@@ -11,13 +11,13 @@ import pytest
 
 from tests.quantize.forced import ROW_FIRST, STATIC_FIRST, Costs, quantized
 from tests.quantize.small_vit import PREPROCESS, Float32, written
+from vit_edge.host.convert.optimize import FileForm
 from vit_edge.host.lower.model import lower
-from vit_edge.host.lower.plan import FLOAT, AttentionPlan, QuantPlan, StaticRange
-from vit_edge.host.optimize import FileForm
+from vit_edge.host.plan import FLOAT, AttentionPlan, QuantPlan, StaticRange
 from vit_edge.host.quantize.types import QuantizeSettings
 from vit_edge.host.rewrite.canonical import Canonical
 from vit_edge.host.rewrite.composites import ATTENTION, composites
-from vit_edge.runtime.preprocess import normalize
+from vit_edge.runtime.image.preprocess import normalize
 from vit_edge.spec import ActivationType, FloatType, GraphStyle, InputForm
 from vit_edge.verify.metrics import logit_sqnr_db
 

@@ -14,7 +14,7 @@ from vit_edge.host.lower.model import lower
 from vit_edge.host.quantize.types import Form, Preset, Quantization, QuantizeSettings
 from vit_edge.host.rewrite.canonical import Canonical
 from vit_edge.host.rewrite.composites import ATTENTION, LINEAR, composites
-from vit_edge.runtime.preprocess import normalize
+from vit_edge.runtime.image.preprocess import normalize
 from vit_edge.spec import InputForm
 
 NO_TARGET = -200.0  # dB: every layer may stay in its cheapest form

@@ -6,9 +6,9 @@ import pytest
 
 from tests.quantize.census import assert_integer, optimised
 from tests.quantize.forced import ROW_FIRST, STATIC_FIRST
-from vit_edge.host.export import export
+from vit_edge.host.convert.export import export
+from vit_edge.host.convert.optimize import FileForm
 from vit_edge.host.lower.model import lower
-from vit_edge.host.optimize import FileForm
 from vit_edge.host.quantize import balance as balance_module
 from vit_edge.host.quantize import cost as cost_module
 from vit_edge.host.quantize import plans as plans_module

@@ -11,7 +11,7 @@ from vit_edge.host.lower.attention import int8_core
 from vit_edge.host.lower.embed import Patches, int8_embed
 from vit_edge.host.lower.graph import GraphWriter
 from vit_edge.host.lower.linear import int8_linear
-from vit_edge.host.lower.plan import AttentionPlan, EmbedPlan, LinearPlan, RowRange, StaticRange
+from vit_edge.host.plan import AttentionPlan, EmbedPlan, LinearPlan, RowRange, StaticRange
 from vit_edge.spec import InputForm
 
 Array = npt.NDArray[np.float64]

@@ -24,10 +24,10 @@ from tests.quantize.small_vit import (
     written,
 )
 from tools.saturating_model import predict
+from vit_edge.host.convert.onnx_io import Stamp, finish, save_onnx
+from vit_edge.host.convert.pipeline import for_target
 from vit_edge.host.lower.model import lower
-from vit_edge.host.lower.plan import AttentionPlan, LinearPlan, RowRange, StaticRange
-from vit_edge.host.onnx_io import Stamp, finish, save_onnx
-from vit_edge.host.pipeline import for_target
+from vit_edge.host.plan import AttentionPlan, LinearPlan, RowRange, StaticRange
 from vit_edge.host.quantize.narrow import narrowed, narrowed_attention, narrowed_json, narrowed_linear
 from vit_edge.host.quantize.ranges import static_range
 from vit_edge.host.quantize.saturation import CODE, LIMIT, pair_reach, saturating_product

@@ -10,7 +10,7 @@ from tests.quantize.forced import FLOAT_FIRST, quantized
 from tests.quantize.small_vit import PREPROCESS, decibels, images, lowering, run, small, written
 from vit_edge.errors import ImageError, ModelError
 from vit_edge.host.lower.model import lower
-from vit_edge.host.lower.plan import FLOAT, AttentionPlan, LinearPlan
+from vit_edge.host.plan import FLOAT, AttentionPlan, LinearPlan
 from vit_edge.host.quantize.quantize import quantize
 from vit_edge.host.quantize.search import GOALS
 from vit_edge.host.quantize.types import Form, Preset, Quantization, QuantizeSettings

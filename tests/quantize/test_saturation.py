@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from tests.quantize import integer_products
 from tests.quantize.activations import activation_of
-from vit_edge.host.lower.plan import RowRange, StaticRange
+from vit_edge.host.plan import RowRange, StaticRange
 from vit_edge.host.quantize.saturation import CODE, LIMIT, LOWEST, code_box, pair_reach, saturating_product
 
 EMULATOR = "qemu-x86_64"

@@ -9,8 +9,8 @@ import pytest
 
 from tests.quantize.forced import ROW_FIRST, STATIC_FIRST, Costs, quantized
 from tests.quantize.small_vit import PREPROCESS, Float32, written
+from vit_edge.host.convert.optimize import FileForm
 from vit_edge.host.lower.model import lower
-from vit_edge.host.optimize import FileForm
 from vit_edge.host.quantize.types import QuantizeSettings
 from vit_edge.spec import ActivationType, InputForm
 

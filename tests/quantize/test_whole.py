@@ -11,8 +11,8 @@ import pytest
 from tests.quantize.small_vit import NORMAL, PREPROCESS, decibels, images, small, written
 from vit_edge.errors import ModelError
 from vit_edge.host.lower.model import LowerSettings, lower
-from vit_edge.host.lower.plan import WholePlan
 from vit_edge.host.lower.whole import MOVES, lower_whole
+from vit_edge.host.plan import WholePlan
 from vit_edge.host.quantize.observe import logits
 from vit_edge.host.quantize.search import Search
 from vit_edge.host.quantize.types import Preset, QuantizeSettings
@@ -140,8 +140,8 @@ def test_the_npu_takes_every_node(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Its sums are rounded elsewhere than the CPU's, which 8 bits around outliers show."""
-    from vit_edge.runtime.model import read_model
-    from vit_edge.runtime.session import Session, SessionSettings
+    from vit_edge.runtime.model.file import read_model
+    from vit_edge.runtime.session.session import Session, SessionSettings
 
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     path = tmp_path / "whole.onnx"

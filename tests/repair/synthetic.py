@@ -6,13 +6,13 @@ from pathlib import Path
 
 import numpy as np
 
-from vit_edge.host.lower.plan import FLOAT
+from vit_edge.host.bundling.repair import Look
+from vit_edge.host.plan import FLOAT
 from vit_edge.host.quantize.choose import Choice, Option, Upgrade, allowed, cheapest, choose, upgrades
 from vit_edge.host.quantize.probe import decibels
 from vit_edge.host.quantize.types import Form, Goal, LayerDecision, Quantization
-from vit_edge.host.repair import Look
-from vit_edge.runtime.evaluate import Comparison
-from vit_edge.runtime.images import ImageSet
+from vit_edge.runtime.evaluate.compare import Comparison
+from vit_edge.runtime.evaluate.dataset import ImageSet
 from vit_edge.spec import Tolerance
 from vit_edge.verify import judge
 

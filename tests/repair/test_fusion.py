@@ -7,14 +7,14 @@ import pytest
 
 from tests.quantize.forced import FLOAT_FIRST, STATIC_FIRST, Costs, quantized
 from tests.quantize.small_vit import DEPTH, PREPROCESS, lowering, written
-from vit_edge.host.fusion import Fusion, fusion_of
+from vit_edge.host.bundling.fusion import Fusion, fusion_of
+from vit_edge.host.convert.onnx_io import Stamp, finish, save_onnx
 from vit_edge.host.lower.model import lower
-from vit_edge.host.lower.plan import FLOAT as NO_PLAN
-from vit_edge.host.onnx_io import Stamp, finish, save_onnx
+from vit_edge.host.plan import FLOAT as NO_PLAN
 from vit_edge.host.quantize.observe import SESSION_OPTIONS
 from vit_edge.host.quantize.types import Preset, QuantizeSettings
-from vit_edge.runtime.model import ModelFile, read_model
-from vit_edge.runtime.session import SessionSettings
+from vit_edge.runtime.model.file import ModelFile, read_model
+from vit_edge.runtime.session.session import SessionSettings
 
 LINEARS = 4 * DEPTH + 1  # qkv, proj, fc1 and fc2 of each block, and the head; the last block's qkv is two
 

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vit_edge.host.pareto import Candidate, Choice, Timings, choose, reason_against
-from vit_edge.host.repair import Standing
+from vit_edge.host.bundling.pareto import Candidate, Choice, Timings, choose, reason_against
+from vit_edge.host.bundling.repair import Standing
 
 FLOAT = Candidate("float32", Standing.PASS, 0.0)
 PASS, PLAUSIBLE, DOUBTFUL, FAIL = Standing

@@ -6,8 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.repair.synthetic import SyntheticSearch, comparison, layers_with, look
-from vit_edge.host.quantize.types import Form, Goal, Quantization
-from vit_edge.host.repair import (
+from vit_edge.host.bundling.repair import (
     LADDER,
     REPAIRED_LOOKS,
     Look,
@@ -17,6 +16,7 @@ from vit_edge.host.repair import (
     needs_repair,
     repaired,
 )
+from vit_edge.host.quantize.types import Form, Goal, Quantization
 from vit_edge.spec import Tolerance, Verdict
 from vit_edge.verify.verdict import FIXED, verdict_of
 

@@ -14,17 +14,17 @@ from tests.quantize.small_vit import PREPROCESS, proto, written
 from vit_edge import Classifier, verify_bundle
 from vit_edge.bundle import Bundle
 from vit_edge.cli import main
-from vit_edge.host.build import BuildSettings, build_bundle
-from vit_edge.host.onnx_io import Stamp, finish, save_onnx
+from vit_edge.host.bundling.build import BuildSettings, build_bundle
+from vit_edge.host.bundling.repair import REPAIRED_LOOKS, Repair
+from vit_edge.host.convert.onnx_io import Stamp, finish, save_onnx
 from vit_edge.host.quantize import cost as cost_module
 from vit_edge.host.quantize import search as search_module
 from vit_edge.host.quantize.types import Form, Preset, QuantizeSettings
-from vit_edge.host.repair import REPAIRED_LOOKS, Repair
 from vit_edge.host.sources import Source, SourceOptions, resolve
-from vit_edge.runtime.benchmark import BenchEntry, BenchReport, BenchSettings
-from vit_edge.runtime.machine import describe_machine
-from vit_edge.runtime.model import ModelFile
-from vit_edge.runtime.timing import latency, ratios_to_first
+from vit_edge.runtime.device.machine import describe_machine
+from vit_edge.runtime.measure.benchmark import BenchEntry, BenchReport, BenchSettings
+from vit_edge.runtime.measure.timing import latency, ratios_to_first
+from vit_edge.runtime.model.file import ModelFile
 from vit_edge.spec import Tolerance
 
 CHECKED, CALIBRATED = 1000, 40

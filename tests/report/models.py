@@ -8,7 +8,7 @@ import numpy.typing as npt
 import onnx
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
-from vit_edge.runtime.model import ModelFile, read_model
+from vit_edge.runtime.model.file import ModelFile, read_model
 from vit_edge.spec import Interpolation, PreprocessSpec, ResizeMode
 
 SIDE, CLASSES = 8, 5

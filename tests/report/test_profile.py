@@ -9,9 +9,9 @@ import pytest
 
 from tests.report.models import SPEC, constants, float_nodes, model, qdq_nodes, weights
 from vit_edge.errors import ModelError
-from vit_edge.runtime.model import read_model
-from vit_edge.runtime.profile import operator_times, profile
-from vit_edge.runtime.session import SessionSettings
+from vit_edge.runtime.measure.profile import operator_times, profile
+from vit_edge.runtime.model.file import read_model
+from vit_edge.runtime.session.session import SessionSettings
 
 Event = dict[str, Any]
 

@@ -31,8 +31,8 @@ from tests.report.models import (
 from vit_edge.errors import ModelError
 from vit_edge.host.report.operands import QuantizedGraph, RangeKind
 from vit_edge.host.report.ranges import Ranges, observe_ranges
-from vit_edge.runtime.model import read_model
-from vit_edge.runtime.preprocess import normalize
+from vit_edge.runtime.image.preprocess import normalize
+from vit_edge.runtime.model.file import read_model
 
 SCALE, ZERO = 0.003, 20
 

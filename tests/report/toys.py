@@ -16,9 +16,9 @@ from vit_edge.host.report.facts import (
 )
 from vit_edge.host.report.operands import RangeKind
 from vit_edge.host.report.ranges import ActivationRange, Ranges, WeightRange
-from vit_edge.runtime.machine import Machine
-from vit_edge.runtime.profile import OperatorTime
-from vit_edge.runtime.timing import latency, ratios_to_first
+from vit_edge.runtime.device.machine import Machine
+from vit_edge.runtime.measure.profile import OperatorTime
+from vit_edge.runtime.measure.timing import latency, ratios_to_first
 from vit_edge.spec import Tolerance
 from vit_edge.verify import judge
 

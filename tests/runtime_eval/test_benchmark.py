@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 
 from vit_edge.errors import ModelError, UsageError
-from vit_edge.runtime import memory
-from vit_edge.runtime.benchmark import BenchSettings, bench
-from vit_edge.runtime.memory import MemoryRequest, own_peak_rss_mb, peak_rss_mb
-from vit_edge.runtime.model import ModelFile
-from vit_edge.runtime.session import SessionSettings
-from vit_edge.runtime.timing import Rounds
+from vit_edge.runtime.measure import memory
+from vit_edge.runtime.measure.benchmark import BenchSettings, bench
+from vit_edge.runtime.measure.memory import MemoryRequest, own_peak_rss_mb, peak_rss_mb
+from vit_edge.runtime.measure.timing import Rounds
+from vit_edge.runtime.model.file import ModelFile
+from vit_edge.runtime.session.session import SessionSettings
 
 ToyModel = Callable[..., ModelFile]
 QUICK = BenchSettings(SessionSettings("cpu", threads=1), batch=2, rounds=Rounds(3, 0))

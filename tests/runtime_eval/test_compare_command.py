@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from vit_edge.cli import main
-from vit_edge.runtime.model import ModelFile
+from vit_edge.runtime.model.file import ModelFile
 
 COLOURS = ("red", "green", "blue")
 GREEN_BLIND = ((1.0, 0.0, 0.0), (0.5, 0.0, 0.5), (0.0, 0.0, 1.0))  # never says green

@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from vit_edge.errors import DatasetError, ModelError, UsageError
-from vit_edge.runtime import evaluate as evaluation
-from vit_edge.runtime.evaluate import LEAST_SEQUENTIAL, CompareSettings, Subject, compare, evaluate
-from vit_edge.runtime.images import ImageSet, read_images
-from vit_edge.runtime.limits import DecodeLimits
-from vit_edge.runtime.model import ModelFile
+from vit_edge.runtime.evaluate import compare as evaluation
+from vit_edge.runtime.evaluate.compare import LEAST_SEQUENTIAL, CompareSettings, Subject, compare, evaluate
+from vit_edge.runtime.evaluate.dataset import ImageSet, read_images
+from vit_edge.runtime.image.limits import DecodeLimits
+from vit_edge.runtime.model.file import ModelFile
 from vit_edge.spec import Interpolation, PreprocessSpec, ResizeMode, Tolerance, Verdict
 
 SPEC = PreprocessSpec(8, 8, ResizeMode.EXACT, (8, 8), Interpolation.NEAREST, (0.5,) * 3, (0.5,) * 3)

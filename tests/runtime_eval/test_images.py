@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vit_edge.errors import DatasetError
-from vit_edge.runtime.images import ImageSet, list_images, read_images
-from vit_edge.runtime.labels import read_class_ids
-from vit_edge.runtime.limits import DecodeLimits, ImageFormat
+from vit_edge.runtime.evaluate.dataset import ImageSet, list_images, read_images
+from vit_edge.runtime.evaluate.labels import read_class_ids
+from vit_edge.runtime.image.limits import DecodeLimits, ImageFormat
 
 DATA = Path(__file__).resolve().parents[2].parent / "shared" / "data"
 LABELS = ("cat", "dog", "owl")

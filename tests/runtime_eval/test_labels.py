@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from vit_edge.errors import DatasetError
-from vit_edge.runtime.labels import LabelTable, normalized, read_class_ids
+from vit_edge.runtime.evaluate.labels import LabelTable, normalized, read_class_ids
 
 LABELS = (
     "tench, Tinca tinca",

@@ -6,8 +6,8 @@ import platform
 import onnxruntime
 import pytest
 
-from vit_edge.runtime import machine
-from vit_edge.runtime.machine import describe_machine, parse_cpuinfo
+from vit_edge.runtime.device import machine
+from vit_edge.runtime.device.machine import describe_machine, parse_cpuinfo
 
 X86 = """processor\t: 0
 model name\t: Intel(R) Xeon(R) Platinum 8488C

@@ -8,8 +8,8 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from vit_edge.runtime import timing
-from vit_edge.runtime.timing import WARM_UP_RUNS, Rounds, latency, ratios_to_first, time_interleaved
+from vit_edge.runtime.measure import timing
+from vit_edge.runtime.measure.timing import WARM_UP_RUNS, Rounds, latency, ratios_to_first, time_interleaved
 
 
 class Bench:

@@ -13,8 +13,8 @@ from tools.peers.measure import Contender, Onnx, all_logits, all_times, onnx_con
 from tools.peers.onnxruntime_tools import Calibration, onnxruntime_models
 from tools.peers.report import HEADING, Measured, markdown, rounded, rows
 from tools.peers.workshop import Made, Workshop, package_digest
-from vit_edge.runtime.images import ImageSet
-from vit_edge.runtime.timing import Rounds
+from vit_edge.runtime.evaluate.dataset import ImageSet
+from vit_edge.runtime.measure.timing import Rounds
 from vit_edge.spec import InputForm, Interpolation, PreprocessSpec, ResizeMode
 
 DATA = Path(__file__).parent.parent / "data"

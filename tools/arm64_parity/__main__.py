@@ -30,8 +30,8 @@ from tools.arm64_parity.root import EMULATOR, default_cache, ensure_root, python
 from vit_edge import read_bundle
 from vit_edge.bundle import Bundle
 from vit_edge.errors import UsageError, VitEdgeError
-from vit_edge.runtime.images import list_images
-from vit_edge.runtime.machine import describe_machine
+from vit_edge.runtime.device.machine import describe_machine
+from vit_edge.runtime.evaluate.dataset import list_images
 
 
 def main(words: list[str] | None = None) -> int:

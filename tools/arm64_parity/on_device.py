@@ -13,8 +13,8 @@ import sys
 from pathlib import Path
 
 from vit_edge import Classifier, Session, SessionSettings, read_model
-from vit_edge.runtime.machine import describe_machine
-from vit_edge.runtime.preprocess import load_pixels
+from vit_edge.runtime.device.machine import describe_machine
+from vit_edge.runtime.image.preprocess import load_pixels
 
 
 def main() -> None:

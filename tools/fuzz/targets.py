@@ -22,11 +22,11 @@ from vit_edge.errors import ImageError, TargetError, VitEdgeError
 from vit_edge.fields import parse_json
 from vit_edge.golden import EXPECTED, read_golden
 from vit_edge.manifest import Manifest
-from vit_edge.runtime.decode import decode
-from vit_edge.runtime.limits import DecodeLimits, ImageFormat
-from vit_edge.runtime.model import read_model
-from vit_edge.runtime.onnx_header import read_header
-from vit_edge.runtime.preprocess import Decoding, load_pixels
+from vit_edge.runtime.image.decode import decode
+from vit_edge.runtime.image.limits import DecodeLimits, ImageFormat
+from vit_edge.runtime.image.preprocess import Decoding, load_pixels
+from vit_edge.runtime.model.file import read_model
+from vit_edge.runtime.model.header import read_header
 from vit_edge.spec import Interpolation, PreprocessSpec, ResizeMode
 from vit_edge.targets import load_target
 from vit_edge.targets.loader import BUILT_IN

@@ -3,10 +3,10 @@
 import argparse
 import dataclasses
 
-from vit_edge.host.proof import BuildImages, choose_images
+from vit_edge.host.bundling.proof import BuildImages, choose_images
 from vit_edge.host.sources import Source
-from vit_edge.runtime.images import ImageSet
-from vit_edge.runtime.machine import version_of
+from vit_edge.runtime.device.machine import version_of
+from vit_edge.runtime.evaluate.dataset import ImageSet
 
 
 def images_of(given: argparse.Namespace, source: Source) -> BuildImages:

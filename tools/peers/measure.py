@@ -10,11 +10,11 @@ import numpy.typing as npt
 import onnx
 import onnxruntime
 
-from vit_edge.host.onnx_io import read_stamp
-from vit_edge.runtime.evaluate import Subject, evaluate
-from vit_edge.runtime.images import ImageSet
-from vit_edge.runtime.preprocess import load_pixels, normalize
-from vit_edge.runtime.timing import Milliseconds, Rounds, time_interleaved
+from vit_edge.host.convert.onnx_io import read_stamp
+from vit_edge.runtime.evaluate.compare import Subject, evaluate
+from vit_edge.runtime.evaluate.dataset import ImageSet
+from vit_edge.runtime.image.preprocess import load_pixels, normalize
+from vit_edge.runtime.measure.timing import Milliseconds, Rounds, time_interleaved
 from vit_edge.spec import InputForm, PreprocessSpec
 
 Floats = npt.NDArray[np.float32]

@@ -21,7 +21,7 @@ from onnxruntime.quantization import (
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from tools.peers.workshop import Made, Workshop
-from vit_edge.runtime.preprocess import load_pixels, normalize
+from vit_edge.runtime.image.preprocess import load_pixels, normalize
 from vit_edge.spec import PreprocessSpec
 
 PERCENTILE_IMAGES = 16  # its calibrator keeps every activation, about 55 MB per image of ViT-Tiny

@@ -9,8 +9,8 @@ from pathlib import Path
 import onnx
 
 from tools.peers.workshop import Made, Workshop, package_digest
-from vit_edge.host.export import export
-from vit_edge.host.pipeline import quantized
+from vit_edge.host.convert.export import export
+from vit_edge.host.convert.pipeline import quantized
 from vit_edge.host.quantize.quantize import quantize
 from vit_edge.host.quantize.types import Preset, QuantizeSettings
 from vit_edge.host.rewrite.canonical import canonicalise

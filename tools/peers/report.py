@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tools.peers.measure import Contender, Floats
-from vit_edge.runtime.timing import Milliseconds, latency, ratios_to_first
+from vit_edge.runtime.measure.timing import Milliseconds, latency, ratios_to_first
 from vit_edge.verify.metrics import agreement, logit_sqnr_db, top_k_correct
 from vit_edge.verify.paired import paired_counts, score_interval
 

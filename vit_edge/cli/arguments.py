@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal, NoReturn, Protocol, TypeVar
 
 from vit_edge.errors import UsageError, VitEdgeError
-from vit_edge.runtime.limits import DEFAULT_FORMATS, DEFAULT_LIMITS, DecodeLimits, ImageFormat
-from vit_edge.runtime.preprocess import Decoding
-from vit_edge.runtime.providers import AUTO
-from vit_edge.runtime.session import SessionSettings
+from vit_edge.runtime.image.limits import DEFAULT_FORMATS, DEFAULT_LIMITS, DecodeLimits, ImageFormat
+from vit_edge.runtime.image.preprocess import Decoding
+from vit_edge.runtime.session.providers import AUTO
+from vit_edge.runtime.session.session import SessionSettings
 from vit_edge.spec import Interpolation, ResizeMode
 
 EXIT_STATUS = "Exit status: 0 done or PASS, 1 FAIL, 2 usage or bad input, 3 UNDECIDED."

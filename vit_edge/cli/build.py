@@ -67,9 +67,9 @@ def run(args: argparse.Namespace) -> int:
     check_json(args.json)
     tolerance = settings_from(args, Tolerance)
     targets = {target.name: target for target in map(target_named, args.targets)}
-    from vit_edge.host.build import BuildSettings, build_bundle
+    from vit_edge.host.bundling.build import BuildSettings, build_bundle
+    from vit_edge.host.bundling.repair import Repair
     from vit_edge.host.quantize.types import Preset, QuantizeSettings
-    from vit_edge.host.repair import Repair
     from vit_edge.host.report.bundled import REPORT
     from vit_edge.host.sources import SourceOptions, resolve
 

@@ -10,7 +10,7 @@ from vit_edge.cli import arguments
 from vit_edge.cli.arguments import Commands
 from vit_edge.cli.console import one_line
 from vit_edge.errors import ImageError
-from vit_edge.runtime.classifier import Classifier, Prediction
+from vit_edge.runtime.predict.classifier import Classifier, Prediction
 
 Answer = Sequence[Prediction] | ImageError
 

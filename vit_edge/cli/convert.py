@@ -61,7 +61,7 @@ def add(commands: Commands) -> None:
 
 def run_export(args: argparse.Namespace) -> int:
     """`vit-edge export`."""
-    from vit_edge.host.pipeline import export_model
+    from vit_edge.host.convert.pipeline import export_model
     from vit_edge.host.sources import SourceOptions, resolve
 
     source = resolve(args.source, settings_from(args, SourceOptions))
@@ -82,8 +82,8 @@ def run_export(args: argparse.Namespace) -> int:
 
 def run_optimize(args: argparse.Namespace) -> int:
     """`vit-edge optimize`."""
-    from vit_edge.host.optimize import FileForm
-    from vit_edge.host.pipeline import OptimizeSettings, optimize_model
+    from vit_edge.host.convert.optimize import FileForm
+    from vit_edge.host.convert.pipeline import OptimizeSettings, optimize_model
     from vit_edge.host.sources import SourceOptions
 
     settings = OptimizeSettings(
@@ -110,7 +110,7 @@ def run_optimize(args: argparse.Namespace) -> int:
 def run_quantize(args: argparse.Namespace) -> int:
     """`vit-edge quantize`."""
     target = target_named(args.target)
-    from vit_edge.host.pipeline import QuantizeFileSettings, quantize_model
+    from vit_edge.host.convert.pipeline import QuantizeFileSettings, quantize_model
     from vit_edge.host.quantize.types import Preset, QuantizeSettings
     from vit_edge.host.sources import SourceOptions, resolve
 

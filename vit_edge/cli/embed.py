@@ -14,7 +14,7 @@ from vit_edge.cli import arguments
 from vit_edge.cli.arguments import Commands
 from vit_edge.cli.console import check_file, one_line, write_bytes
 from vit_edge.errors import ImageError, UsageError
-from vit_edge.runtime.embedder import Embedder, Embedding, Floats
+from vit_edge.runtime.predict.embedder import Embedder, Embedding, Floats
 
 KINDS = tuple(field.name for field in dataclasses.fields(Embedding))
 

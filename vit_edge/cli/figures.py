@@ -1,6 +1,6 @@
 """A comparison in words: the rows that are printed, and the sentence that a failed check bears."""
 
-from vit_edge.runtime.evaluate import Comparison
+from vit_edge.runtime.evaluate.compare import Comparison
 from vit_edge.spec import Verdict
 from vit_edge.verify import GateReport
 

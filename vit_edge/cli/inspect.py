@@ -63,7 +63,7 @@ def _bundle(path: Path) -> None:
 
 
 def _onnx(path: Path) -> None:
-    from vit_edge.host.inspect import inspect_onnx
+    from vit_edge.host.convert.inspect import inspect_onnx
 
     found = inspect_onnx(path)
     stamp = found.stamp

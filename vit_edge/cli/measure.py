@@ -10,12 +10,12 @@ from vit_edge.cli.arguments import Commands, session_settings, settings_from
 from vit_edge.cli.console import check_file, check_json, pairs, progress, table, write_json, write_text
 from vit_edge.cli.figures import figures
 from vit_edge.cli.junit import junit_xml
-from vit_edge.runtime.benchmark import BenchReport, BenchSettings, bench
-from vit_edge.runtime.evaluate import CompareSettings, compare
-from vit_edge.runtime.images import read_images
-from vit_edge.runtime.labels import read_class_ids
-from vit_edge.runtime.model import read_model
-from vit_edge.runtime.timing import Rounds
+from vit_edge.runtime.evaluate.compare import CompareSettings, compare
+from vit_edge.runtime.evaluate.dataset import read_images
+from vit_edge.runtime.evaluate.labels import read_class_ids
+from vit_edge.runtime.measure.benchmark import BenchReport, BenchSettings, bench
+from vit_edge.runtime.measure.timing import Rounds
+from vit_edge.runtime.model.file import read_model
 from vit_edge.spec import Tolerance, Verdict
 
 _STATUS = {Verdict.PASS: 0, Verdict.FAIL: 1, Verdict.UNDECIDED: 3}

@@ -6,8 +6,8 @@ import platform
 from collections.abc import Callable, Iterable
 
 from vit_edge.errors import ProviderError, TargetError
-from vit_edge.runtime.machine import cpu_flags
-from vit_edge.runtime.providers import find_provider
+from vit_edge.runtime.device.machine import cpu_flags
+from vit_edge.runtime.session.providers import find_provider
 from vit_edge.spec import Packaging, ProviderSpec, TargetSpec
 
 FindProvider = Callable[[str, ProviderSpec], object]  # raises ProviderError where there is none

@@ -18,13 +18,13 @@ from vit_edge import fields
 from vit_edge.bundle import Bundle, Role, read_manifest
 from vit_edge.errors import BundleError, VitEdgeError
 from vit_edge.golden import GoldenCase, read_golden
-from vit_edge.runtime.decode import decode
-from vit_edge.runtime.environment import describe_clash, onnxruntime_wheels
-from vit_edge.runtime.machine import Machine, describe_machine
-from vit_edge.runtime.model import read_model
-from vit_edge.runtime.providers import AUTO, find_provider, short_name
-from vit_edge.runtime.session import Placement, Session, SessionSettings
-from vit_edge.runtime.timing import Latency, Rounds, latency, time_interleaved
+from vit_edge.runtime.device.machine import Machine, describe_machine
+from vit_edge.runtime.image.decode import decode
+from vit_edge.runtime.measure.timing import Latency, Rounds, latency, time_interleaved
+from vit_edge.runtime.model.file import read_model
+from vit_edge.runtime.session.providers import AUTO, find_provider, short_name
+from vit_edge.runtime.session.session import Placement, Session, SessionSettings
+from vit_edge.runtime.session.wheels import describe_clash, onnxruntime_wheels
 
 SLOWEST = 3.0  # times the recorded latency on the same machine, from which on the latency check fails
 ROUNDS = Rounds(at_least=20, seconds=1.0)

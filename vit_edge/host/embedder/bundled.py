@@ -3,15 +3,15 @@
 import dataclasses
 from typing import Any
 
+from vit_edge.host.convert.onnx_io import to_bytes
+from vit_edge.host.convert.optimize import natural_pixels
+from vit_edge.host.convert.pipeline import PORTABLE_TARGET
 from vit_edge.host.embedder.files import FloatEmbedder, embedding_fidelity, int8_embedder
-from vit_edge.host.onnx_io import to_bytes
-from vit_edge.host.optimize import natural_pixels
-from vit_edge.host.pipeline import PORTABLE_TARGET
 from vit_edge.host.quantize.search import Search
 from vit_edge.host.quantize.types import Quantization
 from vit_edge.host.sources import Source
 from vit_edge.manifest import Role
-from vit_edge.runtime.images import ImageSet
+from vit_edge.runtime.evaluate.dataset import ImageSet
 from vit_edge.targets import load_target
 
 FLOAT_EMBEDDER = "onnx/embedder.onnx"

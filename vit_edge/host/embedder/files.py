@@ -9,14 +9,11 @@ from pathlib import Path
 import numpy as np
 import onnx
 
-from vit_edge.host.embedder.graph import FeatureGraph, feature_graph
-from vit_edge.host.embedder.quantize import quantize_embedder
-from vit_edge.host.export import export
-from vit_edge.host.lower.model import lower
-from vit_edge.host.onnx_io import check_output, finish, read_stamp, save_onnx
-from vit_edge.host.optimize import PORTABLE, FileForm
-from vit_edge.host.parity import REWRITE_TOLERANCE, Parity, check_parity, random_images, runner
-from vit_edge.host.pipeline import (
+from vit_edge.host.convert.export import export
+from vit_edge.host.convert.onnx_io import check_output, finish, read_stamp, save_onnx
+from vit_edge.host.convert.optimize import PORTABLE, FileForm
+from vit_edge.host.convert.parity import REWRITE_TOLERANCE, Parity, check_parity, random_images, runner
+from vit_edge.host.convert.pipeline import (
     PORTABLE_TARGET,
     QuantizeFileSettings,
     Written,
@@ -27,14 +24,17 @@ from vit_edge.host.pipeline import (
     settings_for,
     stamp_of,
 )
+from vit_edge.host.embedder.graph import FeatureGraph, feature_graph
+from vit_edge.host.embedder.quantize import quantize_embedder
+from vit_edge.host.lower.model import lower
 from vit_edge.host.quantize.observe import Pixels
 from vit_edge.host.quantize.search import Search
 from vit_edge.host.quantize.types import Progress, Quantization
 from vit_edge.host.rewrite.canonical import Canonical, canonicalise
 from vit_edge.host.sources import Source
-from vit_edge.runtime.images import list_images
-from vit_edge.runtime.model import read_model
-from vit_edge.runtime.session import Session, SessionSettings
+from vit_edge.runtime.evaluate.dataset import list_images
+from vit_edge.runtime.model.file import read_model
+from vit_edge.runtime.session.session import Session, SessionSettings
 from vit_edge.spec import LOGITS, TargetSpec
 from vit_edge.targets import load_target
 from vit_edge.verify.fidelity import Fidelity, fidelity

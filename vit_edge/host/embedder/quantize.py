@@ -13,7 +13,7 @@ import numpy as np
 
 from vit_edge.host.embedder.graph import FeatureGraph
 from vit_edge.host.lower.model import lower
-from vit_edge.host.lower.plan import FLOAT, QuantPlan
+from vit_edge.host.plan import FLOAT, QuantPlan
 from vit_edge.host.quantize.cache import Reader, calibrate
 from vit_edge.host.quantize.choose import Choice, Option, allowed, choose
 from vit_edge.host.quantize.narrow import narrowed_plans

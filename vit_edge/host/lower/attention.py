@@ -10,7 +10,7 @@ import numpy as np
 import onnx_ir as ir
 
 from vit_edge.host.lower.graph import GraphWriter, symmetric_scale
-from vit_edge.host.lower.plan import AttentionPlan
+from vit_edge.host.plan import AttentionPlan
 from vit_edge.spec import GraphStyle
 
 

@@ -11,7 +11,7 @@ import onnx_ir as ir
 
 from vit_edge.host.lower.graph import Array, GraphWriter
 from vit_edge.host.lower.linear import int32_bias
-from vit_edge.host.lower.plan import EmbedPlan
+from vit_edge.host.plan import EmbedPlan
 from vit_edge.spec import InputForm
 
 PIXEL_SCALE = 1.0 / 255.0

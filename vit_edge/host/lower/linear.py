@@ -10,7 +10,7 @@ import numpy as np
 import onnx_ir as ir
 
 from vit_edge.host.lower.graph import Array, GraphWriter
-from vit_edge.host.lower.plan import LinearPlan, RowRange, StaticRange
+from vit_edge.host.plan import LinearPlan, RowRange, StaticRange
 
 
 def float_linear(w: GraphWriter, x: ir.Value, weight: Array, bias: Array | None, name: str) -> ir.Value:

@@ -16,7 +16,7 @@ from vit_edge.host.lower.embed import Normalisation, Patches
 from vit_edge.host.lower.graph import Array, GraphWriter
 from vit_edge.host.lower.half import to_half
 from vit_edge.host.lower.linear import float_linear, int8_linear
-from vit_edge.host.lower.plan import FLOAT, QuantPlan
+from vit_edge.host.plan import FLOAT, QuantPlan
 from vit_edge.host.rewrite.canonical import Canonical
 from vit_edge.host.rewrite.composites import ATTENTION, EMBED, LINEAR, MEAN, SELECT, is_composite, is_op
 from vit_edge.host.rewrite.prepare import IR_VERSION, OPSET

@@ -17,7 +17,7 @@ from vit_edge.errors import ModelError
 from vit_edge.host.lower.graph import Array, initializer
 from vit_edge.host.lower.linear import bias_steps
 from vit_edge.host.lower.model import LowerSettings, lower
-from vit_edge.host.lower.plan import LinearPlan, QuantPlan, StaticRange, WholePlan
+from vit_edge.host.plan import LinearPlan, QuantPlan, StaticRange, WholePlan
 from vit_edge.host.rewrite.canonical import Canonical
 from vit_edge.spec import ActivationType, GraphStyle
 

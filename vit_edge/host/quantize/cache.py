@@ -20,8 +20,8 @@ from vit_edge.errors import ImageError, UsageError
 from vit_edge.host.quantize.histogram import BINS, Histogram
 from vit_edge.host.quantize.observe import Activation, Calibration, Observer, Pixels, Tally
 from vit_edge.host.quantize.sample import RowSample
-from vit_edge.runtime.limits import DEFAULT_LIMITS, DecodeLimits
-from vit_edge.runtime.preprocess import load_pixels
+from vit_edge.runtime.image.limits import DEFAULT_LIMITS, DecodeLimits
+from vit_edge.runtime.image.preprocess import load_pixels
 from vit_edge.spec import PreprocessSpec
 
 VERSION = 1  # of the file and of what is collected

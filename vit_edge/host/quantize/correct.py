@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vit_edge.host.lower.model import LowerSettings, lower_taps
-from vit_edge.host.lower.plan import FLOAT, QuantPlan
+from vit_edge.host.plan import FLOAT, QuantPlan
 from vit_edge.host.quantize.observe import Pixels, load
 from vit_edge.host.rewrite.canonical import Canonical
 

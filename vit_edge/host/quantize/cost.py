@@ -14,7 +14,7 @@ import onnxruntime
 from vit_edge.host.lower.attention import Heads, float_core, int8_core
 from vit_edge.host.lower.graph import GraphWriter
 from vit_edge.host.lower.linear import float_linear, int8_linear
-from vit_edge.host.lower.plan import AttentionPlan, LinearPlan, RowRange, StaticRange
+from vit_edge.host.plan import AttentionPlan, LinearPlan, RowRange, StaticRange
 from vit_edge.host.quantize.observe import SESSION_OPTIONS
 from vit_edge.host.quantize.types import Form
 from vit_edge.host.rewrite.prepare import IR_VERSION, OPSET

@@ -14,7 +14,7 @@ import onnx_ir as ir
 from vit_edge.host.lower.embed import Normalisation, channels_last, unnormalised
 from vit_edge.host.lower.graph import Array
 from vit_edge.host.lower.model import patches_of
-from vit_edge.host.lower.plan import AttentionPlan, EmbedPlan, Float32, Int8, LinearPlan, QuantPlan
+from vit_edge.host.plan import AttentionPlan, EmbedPlan, Float32, Int8, LinearPlan, QuantPlan
 from vit_edge.host.quantize.observe import Activation
 from vit_edge.host.quantize.plans import LayerPlans
 from vit_edge.host.quantize.saturation import CODE, LIMIT, code_box, pair_reach

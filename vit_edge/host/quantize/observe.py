@@ -17,7 +17,7 @@ import onnxruntime
 from vit_edge.errors import ModelError
 from vit_edge.host.lower.embed import Normalisation
 from vit_edge.host.lower.model import LowerSettings, lower_taps
-from vit_edge.host.lower.plan import FLOAT
+from vit_edge.host.plan import FLOAT
 from vit_edge.host.quantize.histogram import Histogram
 from vit_edge.host.quantize.sample import RowSample
 from vit_edge.host.rewrite.canonical import Canonical

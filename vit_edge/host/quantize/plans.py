@@ -8,7 +8,7 @@ import onnx_ir as ir
 from vit_edge.host.lower import embed as embeds
 from vit_edge.host.lower.embed import Normalisation
 from vit_edge.host.lower.model import patches_of
-from vit_edge.host.lower.plan import AttentionPlan, EmbedPlan, LinearPlan, QuantPlan
+from vit_edge.host.plan import AttentionPlan, EmbedPlan, LinearPlan, QuantPlan
 from vit_edge.host.quantize.balance import signed_scale
 from vit_edge.host.quantize.observe import Activation
 from vit_edge.host.quantize.ranges import probability_scale, row_range, search_static, static_range

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from vit_edge.host.lower.plan import FLOAT, AttentionPlan, LinearPlan, QuantPlan
+from vit_edge.host.plan import FLOAT, AttentionPlan, LinearPlan, QuantPlan
 from vit_edge.host.quantize.observe import Pixels, logits
 
 

@@ -5,7 +5,7 @@ import functools
 import numpy as np
 
 from vit_edge.host.lower.graph import Array
-from vit_edge.host.lower.plan import Float32, RowRange, StaticRange
+from vit_edge.host.plan import Float32, RowRange, StaticRange
 from vit_edge.host.quantize.histogram import Histogram
 from vit_edge.host.quantize.observe import Activation
 

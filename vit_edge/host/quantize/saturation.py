@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vit_edge.host.lower.graph import Array
-from vit_edge.host.lower.plan import Int8, RowRange, StaticRange
+from vit_edge.host.plan import Int8, RowRange, StaticRange
 from vit_edge.host.quantize.observe import Activation
 
 Int32 = npt.NDArray[np.int32]

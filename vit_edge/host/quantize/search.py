@@ -11,7 +11,7 @@ import onnx_ir as ir
 
 from vit_edge.errors import ModelError
 from vit_edge.host.lower.model import lower
-from vit_edge.host.lower.plan import QuantPlan, WholePlan
+from vit_edge.host.plan import QuantPlan, WholePlan
 from vit_edge.host.quantize.balance import balance
 from vit_edge.host.quantize.cache import Reader, calibrate
 from vit_edge.host.quantize.choose import Choice, Option, Upgrade, allowed, cheapest, choose, upgrades

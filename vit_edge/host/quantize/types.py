@@ -6,8 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from vit_edge.host.lower.plan import QuantPlan, WholePlan
-from vit_edge.runtime.limits import DEFAULT_LIMITS, DecodeLimits
+from vit_edge.host.plan import QuantPlan, WholePlan
+from vit_edge.runtime.image.limits import DEFAULT_LIMITS, DecodeLimits
 
 Progress = Callable[[str, int, int], None]  # (what is being done, steps done, steps in all)
 

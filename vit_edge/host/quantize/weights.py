@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vit_edge.host.lower.graph import Array
-from vit_edge.host.lower.plan import Float32, Int8
+from vit_edge.host.plan import Float32, Int8
 
 Float64 = npt.NDArray[np.float64]
 

@@ -7,8 +7,8 @@ import onnx
 
 from vit_edge.errors import ModelError
 from vit_edge.host.lower.model import LowerSettings, lower
-from vit_edge.host.lower.plan import QuantPlan, WholePlan
 from vit_edge.host.lower.whole import float_settings
+from vit_edge.host.plan import QuantPlan, WholePlan
 from vit_edge.host.quantize.observe import Pixels, load
 from vit_edge.host.quantize.plans import LayerPlans
 from vit_edge.host.quantize.types import Form

@@ -6,11 +6,11 @@ from vit_edge.bundle import MODEL_ROLES, Role, read_bundle
 from vit_edge.host.report.gather import Measured, gather
 from vit_edge.host.report.page import render
 from vit_edge.manifest import Manifest
-from vit_edge.runtime.benchmark import BenchSettings, bench
-from vit_edge.runtime.evaluate import Comparison
-from vit_edge.runtime.model import ModelFile
-from vit_edge.runtime.session import SessionSettings
-from vit_edge.runtime.timing import Rounds
+from vit_edge.runtime.evaluate.compare import Comparison
+from vit_edge.runtime.measure.benchmark import BenchSettings, bench
+from vit_edge.runtime.measure.timing import Rounds
+from vit_edge.runtime.model.file import ModelFile
+from vit_edge.runtime.session.session import SessionSettings
 
 
 def comparison_report(

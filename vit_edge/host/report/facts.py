@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from vit_edge.host.report.ranges import ActivationRange, Ranges, WeightRange
-from vit_edge.runtime.machine import Machine
-from vit_edge.runtime.profile import OperatorTime
-from vit_edge.runtime.timing import Latency, Ratio
+from vit_edge.runtime.device.machine import Machine
+from vit_edge.runtime.measure.profile import OperatorTime
+from vit_edge.runtime.measure.timing import Latency, Ratio
 from vit_edge.verify import GateReport
 
 

@@ -13,12 +13,12 @@ from vit_edge.errors import ModelError
 from vit_edge.host.report.facts import Answer, Facts, FlippedImage, Layer, ModelFacts, WorstInput
 from vit_edge.host.report.ranges import ActivationRange, Ranges, observe_ranges
 from vit_edge.manifest import Manifest
-from vit_edge.runtime.benchmark import BenchReport
-from vit_edge.runtime.evaluate import Comparison
-from vit_edge.runtime.model import ModelFile
-from vit_edge.runtime.preprocess import load_pixels
-from vit_edge.runtime.profile import OperatorTime, profile
-from vit_edge.runtime.session import SessionSettings
+from vit_edge.runtime.evaluate.compare import Comparison
+from vit_edge.runtime.image.preprocess import load_pixels
+from vit_edge.runtime.measure.benchmark import BenchReport
+from vit_edge.runtime.measure.profile import OperatorTime, profile
+from vit_edge.runtime.model.file import ModelFile
+from vit_edge.runtime.session.session import SessionSettings
 from vit_edge.spec import PreprocessSpec
 from vit_edge.verify.flips import Flip, Guess, find_flips
 

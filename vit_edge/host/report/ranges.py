@@ -17,9 +17,9 @@ import onnxruntime
 from vit_edge.errors import ModelError
 from vit_edge.host.quantize.histogram import BINS, Histogram
 from vit_edge.host.report.operands import Operand, QuantizedGraph, RangeKind, Weight
-from vit_edge.runtime.model import ModelFile
-from vit_edge.runtime.preprocess import normalize
-from vit_edge.runtime.providers import cause
+from vit_edge.runtime.image.preprocess import normalize
+from vit_edge.runtime.model.file import ModelFile
+from vit_edge.runtime.session.providers import cause
 from vit_edge.spec import InputForm, PreprocessSpec
 
 TENSORS_AT_ONCE = 16  # observed in one run: bounds the memory that a large model's activations take

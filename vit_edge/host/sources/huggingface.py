@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from vit_edge.errors import SourceError
-from vit_edge.host.checkpoints import build, file_sha256, read_state_dict
+from vit_edge.host.sources.checkpoints import build, file_sha256, read_state_dict
 from vit_edge.host.sources.jsonfile import flag, integer, number, read_object, sides
 from vit_edge.host.sources.labels import choose_labels, from_id2label, label_maps
 from vit_edge.host.sources.preprocessing import from_processor, to_processor, with_options

@@ -7,11 +7,11 @@ from typing import Any
 import onnx
 
 from vit_edge.errors import SourceError
-from vit_edge.host.checkpoints import file_sha256
+from vit_edge.host.sources.checkpoints import file_sha256
 from vit_edge.host.sources.labels import choose_labels, label_maps
 from vit_edge.host.sources.preprocessing import to_processor, with_options
 from vit_edge.host.sources.types import Source, SourceKind, SourceOptions
-from vit_edge.runtime.model import LABELS_KEY, PREPROCESS_KEY
+from vit_edge.runtime.model.file import LABELS_KEY, PREPROCESS_KEY
 from vit_edge.spec import PATCH_FEATURES, PreprocessSpec
 
 

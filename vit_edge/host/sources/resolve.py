@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from vit_edge.errors import SourceError, UsageError
-from vit_edge.host.checkpoints.files import SUFFIXES
 from vit_edge.host.sources.archs import find_arch
+from vit_edge.host.sources.checkpoints.files import SUFFIXES
 from vit_edge.host.sources.huggingface import cached_folder, cached_timm_file, from_folder
 from vit_edge.host.sources.onnx_file import from_onnx
 from vit_edge.host.sources.own_code import PATTERN, from_callable

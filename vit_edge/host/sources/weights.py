@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from vit_edge.errors import SourceError
-from vit_edge.host.checkpoints import Layout, build, detect_layout, file_sha256, read_state_dict
 from vit_edge.host.sources.archs import config_of, find_arch
+from vit_edge.host.sources.checkpoints import Layout, build, detect_layout, file_sha256, read_state_dict
 from vit_edge.host.sources.huggingface import published_config
 from vit_edge.host.sources.labels import choose_labels
 from vit_edge.host.sources.preprocessing import to_processor, with_options

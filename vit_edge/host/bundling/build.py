@@ -1,0 +1,291 @@
+"""The main job: from a source and a folder of images to a bundle with its proof."""
+
+import dataclasses
+import json
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from vit_edge import __version__
+from vit_edge.bundle import (
+    Bundle,
+    FileEntry,
+    Manifest,
+    Role,
+    SourceRecord,
+    check_replaceable,
+    write_bundle,
+)
+from vit_edge.errors import UsageError
+from vit_edge.host.bundling.card import card
+from vit_edge.host.bundling.proof import (
+    GOLDEN_IMAGES,
+    BuildImages,
+    Gate,
+    choose_images,
+    golden_files,
+    latency_records,
+)
+from vit_edge.host.bundling.repair import Repair
+from vit_edge.host.bundling.select import Bench, Selected, SelectSettings, select
+from vit_edge.host.bundling.trial import FileWanted, Trials, on_disk
+from vit_edge.host.convert.export import export
+from vit_edge.host.convert.onnx_io import finish, to_bytes
+from vit_edge.host.convert.optimize import PORTABLE, CheckImages, natural_pixels, optimized
+from vit_edge.host.convert.parity import Parity
+from vit_edge.host.convert.pipeline import (
+    PORTABLE_TARGET,
+    check_target,
+    for_target,
+    image_size,
+    possible_form,
+    same_file,
+    settings_for,
+    stamp_of,
+)
+from vit_edge.host.embedder.bundled import BundledEmbedders, bundled_embedders
+from vit_edge.host.embedder.files import FloatEmbedder, float_embedder
+from vit_edge.host.quantize.narrow import narrowed_json
+from vit_edge.host.quantize.search import Search
+from vit_edge.host.quantize.types import Progress, QuantizeSettings
+from vit_edge.host.report.bundled import bundle_report, measure_selected
+from vit_edge.host.report.gather import Measured
+from vit_edge.host.rewrite.canonical import Canonical, canonicalise
+from vit_edge.host.sources import Source
+from vit_edge.runtime.device.machine import version_of
+from vit_edge.runtime.measure.benchmark import BenchSettings, bench
+from vit_edge.runtime.measure.timing import Rounds
+from vit_edge.runtime.model.file import ModelFile
+from vit_edge.runtime.session.session import Session, SessionSettings
+from vit_edge.spec import TargetSpec, Tolerance
+from vit_edge.targets import load_target
+
+FLOAT_MODEL = "onnx/model.onnx"
+QUANTIZED_MODEL = "onnx/model_quantized.onnx"
+
+_TOOLS = ("torch", "onnx", "onnx-ir", "onnxscript", "onnxruntime", "numpy", "pillow")
+
+
+@dataclasses.dataclass(frozen=True)
+class BuildSettings:
+    """What `build_bundle` is to make, and from which images."""
+
+    calibration: Path
+    data: Path | None = None  # None: every fourth calibration image is held out and checks without labels
+    class_ids: Path | None = None  # one id per class, where the folders of `data` are named so
+    targets: tuple[TargetSpec, ...] = ()  # the first is the one that the bundle runs by default
+    quantize: QuantizeSettings = dataclasses.field(default_factory=QuantizeSettings)
+    tolerance: Tolerance = dataclasses.field(default_factory=Tolerance)
+    allow_uncanonical: bool = False
+    embedder: bool = False  # whether the bundle gives embeddings, too
+    threads: int | None = None  # of the check and of the benchmark; None leaves it to onnxruntime
+    rounds: Rounds = dataclasses.field(default_factory=Rounds)
+    repair: Repair = Repair.AUTO
+    bench: Bench = bench  # times the models
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Converted:
+    """The float model, and the search for its INT8 forms."""
+
+    canonical: Canonical
+    float_model: ModelFile
+    search: Search
+    parity: Mapping[str, Parity]
+    embedder: FloatEmbedder | None
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Built:
+    """All that the bundle is about to hold."""
+
+    converted: _Converted
+    wanted: tuple[FileWanted, ...]  # portable INT8, then one per target with a form of its own
+    default: FileWanted  # of these, what is to run by default
+    selected: Selected
+    golden: Mapping[str, bytes]
+    providers: Mapping[str, float]
+    embedders: BundledEmbedders
+    measured: Measured  # for the report
+
+    @property
+    def models(self) -> dict[str, ModelFile]:
+        """The model files of the bundle by name, the float one first."""
+        outcome = self.selected.outcome
+        return {FLOAT_MODEL: self.converted.float_model, **(outcome.look.files if outcome.kept else {})}
+
+    @property
+    def runs(self) -> str:
+        """The file that runs by default."""
+        return self.default.name if self.selected.outcome.runs else FLOAT_MODEL
+
+
+def build_bundle(
+    source: Source, settings: BuildSettings, out: str | os.PathLike[str], progress: Progress | None = None
+) -> Bundle:
+    """Export, rewrite, quantize, check, time and write; the bundle is written whatever the verdict.
+
+    Args:
+        source: from `resolve`.
+        settings: images, targets and tolerance.
+        out: the bundle's folder; an existing bundle is replaced.
+        progress: told what is being done and how far it is.
+
+    Returns:
+        The bundle; its manifest's accuracy["verdict"] is what the images show.
+
+    Raises:
+        VitEdgeError: as in the steps; nothing is written then.
+    """
+    tell = progress or _silent
+    check_replaceable(Path(out))
+    for target in settings.targets:
+        check_target(target)
+    images = choose_images(
+        settings.calibration, settings.data, source.labels, settings.class_ids, settings.quantize.limits
+    )
+    with tempfile.TemporaryDirectory(prefix="vit-edge-") as folder:
+        built = _build(source, settings, images, Path(folder), tell)
+    roles = {FLOAT_MODEL: Role.FLOAT} | {each.name: each.role for each in built.wanted}
+    files = {name: (model.data, roles[name]) for name, model in built.models.items()}
+    files |= {name: (data, Role.GOLDEN) for name, data in built.golden.items()}
+    files |= built.embedders.files
+    files["config.json"] = _json_bytes(source.huggingface_config), Role.CONFIG
+    files["preprocessor_config.json"] = _json_bytes(source.preprocessor_config), Role.CONFIG
+    selected, found = built.selected, built.selected.outcome.look.quantization
+    manifest = Manifest(
+        files={name: FileEntry.of(data, role) for name, (data, role) in files.items()},
+        default_model=built.runs,
+        preprocess=source.preprocess,
+        source=SourceRecord(source.name, source.sha256),
+        tools=_tool_versions(),
+        quantization=found.recipe
+        | {"models": _forms(built), "pareto": list(selected.outcome.pareto), "repair": selected.repair}
+        | built.embedders.record,
+        layers=tuple(layer.to_json() for layer in for_target(found, built.default.target).layers),
+        accuracy=_accuracy(built, images),
+        latency=tuple(latency_records(list(built.models), selected.timed)),
+        providers=built.providers,
+    )
+    documents = {"README.md": card(manifest, source.labels_note, built.converted.canonical.description)}
+    documents |= bundle_report(built.measured, built.default.name, manifest, images.held_out, tell)
+    written = {name: (text.encode(), Role.DOCUMENT) for name, text in documents.items()}
+    entries = {name: FileEntry.of(data, role) for name, (data, role) in written.items()}
+    complete = dataclasses.replace(manifest, files={**manifest.files, **entries})
+    return write_bundle(out, {name: data for name, (data, _) in (files | written).items()}, complete)
+
+
+def _build(
+    source: Source, settings: BuildSettings, images: BuildImages, folder: Path, progress: Progress
+) -> _Built:
+    converted = _convert(source, settings, images, folder, progress)
+    wanted = _wanted(settings.targets)
+    default = _default(settings.targets, wanted)
+    gate = Gate(converted.float_model, images.check, settings.threads, progress)
+    trials = Trials(converted.canonical, source, wanted, gate, folder)
+    session = SessionSettings("cpu", threads=settings.threads)
+    timing = BenchSettings(session, rounds=settings.rounds)
+    select_settings = SelectSettings(settings.tolerance, timing, settings.repair, settings.bench)
+    selected = select(converted.search, trials, default, select_settings, progress)
+    quantization = selected.outcome.look.quantization if selected.outcome.kept else None
+    embedders = bundled_embedders(converted.embedder, converted.search, quantization, source, images.check)
+    measured = measure_selected(FLOAT_MODEL, converted.float_model, selected, timing, settings.bench)
+    built = _Built(converted, wanted, default, selected, {}, {}, embedders, measured)
+    pixels = natural_pixels(images.check.paths, source.preprocess, images.check.limits, GOLDEN_IMAGES)
+    features = {name: on_disk(folder / name, data) for name, (data, _) in embedders.files.items()}
+    return dataclasses.replace(
+        built,
+        golden=golden_files([built.models, features], pixels),
+        providers=dict(Session(built.models[built.runs], session).placement.shares),
+    )
+
+
+def _convert(
+    source: Source, settings: BuildSettings, images: BuildImages, folder: Path, progress: Progress
+) -> _Converted:
+    progress("export", 0, 1)
+    exported, to_torch = export(source)
+    progress("export", 1, 1)
+    canonical = canonicalise(exported, source.name, allow_uncanonical=settings.allow_uncanonical)
+    natural = natural_pixels(images.calibration, source.preprocess, settings.quantize.limits)
+    checked = CheckImages(image_size(canonical), source.preprocess, natural)
+    form = possible_form(canonical, PORTABLE)
+    plain, to_export = optimized(exported, canonical, form, checked)
+    float_model = on_disk(folder / FLOAT_MODEL, to_bytes(finish(plain, stamp_of(source)), FLOAT_MODEL))
+    embedder = float_embedder(exported, canonical, source) if settings.embedder else None
+    wanted = settings_for(settings.quantize, settings.targets)
+    search = Search(canonical, images.calibration, source.preprocess, wanted, progress)
+    parity = {"rewrite": to_export} if to_torch is None else {"export": to_torch, "rewrite": to_export}
+    if embedder is not None:
+        parity["embedder"] = embedder.parity
+    return _Converted(canonical, float_model, search, parity, embedder)
+
+
+def _wanted(targets: Sequence[TargetSpec]) -> tuple[FileWanted, ...]:
+    """The INT8 files to write: the portable one, and one for each target that asks for another form."""
+    portable = load_target(PORTABLE_TARGET)
+    own = [
+        FileWanted(f"onnx/model_{target.name}.onnx", Role.LOWERED, target)
+        for target in targets
+        if not same_file(target, portable)
+    ]
+    return FileWanted(QUANTIZED_MODEL, Role.QUANTIZED, portable), *own
+
+
+def _default(targets: Sequence[TargetSpec], wanted: Sequence[FileWanted]) -> FileWanted:
+    """That of the first target, or the portable one where that has none of its own."""
+    own = [each for each in wanted if targets and each.target.name == targets[0].name]
+    return own[0] if own else wanted[0]
+
+
+def _accuracy(built: _Built, images: BuildImages) -> dict[str, Any]:
+    """The figures of the file that is to run by default, the worst verdict of all, and the figures of each.
+
+    Those are of the quantization that was chosen, even where the float model is what runs.
+    """
+    outcome = built.selected.outcome
+    by_name = {name: comparison.report.to_json() for name, comparison in outcome.look.comparisons.items()}
+    return by_name[built.default.name] | {
+        "verdict": outcome.look.verdict.value,
+        "model": built.default.name,
+        "reference": FLOAT_MODEL,
+        "data": images.to_json(),
+        "tolerance": dataclasses.asdict(outcome.look.tolerance),
+        "models": by_name,
+        "parity": {step: dataclasses.asdict(parity) for step, parity in built.converted.parity.items()},
+    }
+
+
+def _forms(built: _Built) -> dict[str, dict[str, Any]]:
+    """Per INT8 file, what it was made for."""
+    found = built.selected.outcome.look.quantization
+    return {
+        each.name: {
+            "target": each.target.name,
+            "integer_attention": each.target.integer_attention,
+            "activations": each.target.activation_type.value,
+            "elsewhere": each.target.float_type.value,
+            "narrowed": narrowed_json(for_target(found, each.target)),
+            "verification": [entry.to_json() for entry in each.target.verification],
+        }
+        for each in built.wanted
+        if each.name in built.models
+    }
+
+
+def _tool_versions() -> dict[str, str]:
+    found = {tool: version_of(tool) or "not installed as a package" for tool in _TOOLS}
+    return {"vit-edge": __version__, **found}
+
+
+def _json_bytes(content: Mapping[str, Any]) -> bytes:
+    try:
+        return json.dumps(content, indent=2, allow_nan=False).encode()
+    except (ValueError, TypeError) as error:
+        raise UsageError(f"the source's configuration cannot be written as JSON ({error})") from None
+
+
+def _silent(what: str, done: int, total: int) -> None:
+    """No progress is wanted."""

@@ -1,0 +1,213 @@
+"""The images of a build, and what is measured on them: accuracy, latency, and answers to test a device by."""
+
+import dataclasses
+import hashlib
+import io
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from vit_edge.errors import DatasetError
+from vit_edge.golden import EXPECTED, OUTPUTS, GoldenCase, golden_bytes
+from vit_edge.host.convert.parity import EXPORT_TOLERANCE
+from vit_edge.host.quantize.types import Progress
+from vit_edge.runtime.evaluate.compare import Comparison, Logits, Subject, evaluate
+from vit_edge.runtime.evaluate.dataset import ImageSet, list_images, read_images
+from vit_edge.runtime.evaluate.labels import read_class_ids
+from vit_edge.runtime.image.limits import DEFAULT_LIMITS, DecodeLimits
+from vit_edge.runtime.measure.benchmark import BenchReport
+from vit_edge.runtime.model.file import ModelFile
+from vit_edge.runtime.session.session import Session, SessionSettings
+from vit_edge.spec import Tolerance, Verdict
+from vit_edge.verify import judge
+
+HELD_OUT_EVERY = 4  # without check images, every fourth calibration image becomes one
+GOLDEN_IMAGES = 3
+_LEAST_INT8_TOLERANCE = 1e-2  # share of the largest logit
+
+Pixels = npt.NDArray[np.uint8]
+
+
+@dataclasses.dataclass(frozen=True)
+class BuildImages:
+    """Which images calibrate, and which check; no image does both."""
+
+    calibration: tuple[Path, ...]
+    check: ImageSet
+    held_out: bool  # the check images were taken from the calibration folder
+    left_out: int  # calibration images that are check images, too, and so were not used
+
+    def to_json(self) -> dict[str, Any]:
+        """What the manifest says about the check images."""
+        return {
+            "name": self.check.name,
+            "images": len(self.check),
+            "labelled": self.check.targets is not None,
+            "held_out_of_calibration": self.held_out,
+            "calibration_images_left_out": self.left_out,
+        }
+
+
+def choose_images(
+    calibration: Path,
+    data: Path | None,
+    labels: Sequence[str],
+    class_ids: Path | None,
+    limits: DecodeLimits = DEFAULT_LIMITS,
+) -> BuildImages:
+    """Keep calibration and check apart.
+
+    Args:
+        calibration: folder of images, labels not needed.
+        data: folder that `read_images` reads, or None to hold out every fourth calibration image.
+        labels: the model's, in index order.
+        class_ids: file with one id per class, where the folders of `data` are named so.
+        limits: what all of them are decoded within.
+
+    Raises:
+        DatasetError: a folder that cannot be read, or none left to calibrate or to check with.
+    """
+    given = list_images(calibration, limits)
+    if data is None:
+        held = given.paths[HELD_OUT_EVERY - 1 :: HELD_OUT_EVERY]
+        if not held:
+            raise DatasetError(
+                f"{calibration} holds {len(given)} images, too few to hold out every fourth as a check: "
+                "give more of them, or a folder of check images"
+            )
+        chosen = tuple(path for path in given.paths if path not in set(held))
+        return BuildImages(chosen, ImageSet(given.name, held, None, limits), held_out=True, left_out=0)
+    ids = None if class_ids is None else read_class_ids(class_ids)
+    check = read_images(data, labels, ids, limits)
+    known = _contents(check.paths)
+    chosen = tuple(path for path in given.paths if not _contents([path]) <= known)
+    if not chosen:
+        raise DatasetError(
+            f"every image of {calibration} is also in {data}: calibrate on images that the check does not use"
+        )
+    return BuildImages(chosen, check, held_out=False, left_out=len(given) - len(chosen))
+
+
+class Gate:
+    """The check images and the float model's answers on them, against which every other model is judged.
+
+    Args:
+        reference: the float model.
+        images: labelled or not.
+        threads: of every model; None leaves it to onnxruntime.
+        progress: told how many images are done.
+    """
+
+    def __init__(
+        self, reference: ModelFile, images: ImageSet, threads: int | None, progress: Progress
+    ) -> None:
+        self.reference, self.images, self.progress = reference, images, progress
+        self.session = SessionSettings("cpu", threads=threads)
+        self.logits: Logits | None = None
+
+    def judge(self, models: Sequence[ModelFile], tolerance: Tolerance) -> list[Comparison]:
+        """Compare models with the float one, which runs once; each image is decoded once for all of them."""
+        known = self.logits is not None
+        subjects = [self._subject(model) for model in (*(() if known else (self.reference,)), *models)]
+        answers = evaluate(
+            subjects, self.images, progress=lambda done, total: self.progress("check", done, total)
+        )
+        if self.logits is None:
+            self.logits, *answers = answers
+        return [self._compared(self.logits, given, tolerance) for given in answers]
+
+    def can_pass(self, tolerance: Tolerance) -> bool:
+        """Whether these images are enough for a model to pass that answers just as the float one."""
+        if self.logits is None:
+            self.judge([], tolerance)
+        assert self.logits is not None  # noqa: S101  `judge` has set it
+        return self._compared(self.logits, self.logits, tolerance).report.verdict is Verdict.PASS
+
+    def _compared(self, reference: Logits, given: Logits, tolerance: Tolerance) -> Comparison:
+        names = self.reference.labels
+        report = judge(reference, given, self.images.targets, tolerance, names)
+        return Comparison(report, self.images, len(self.images), names, reference, given)
+
+    def _subject(self, model: ModelFile) -> Subject:
+        if model.preprocess is None:
+            raise DatasetError(f"{model.path} does not say how images are preprocessed; export it again")
+        return Subject(Session(model, self.session), model.preprocess)
+
+
+def latency_records(names: Sequence[str], report: BenchReport) -> list[dict[str, Any]]:
+    """The manifest's latency figures, models named by their paths in the bundle."""
+    return [
+        entry.to_json()
+        | {
+            "path": name,
+            "ratio_to_float": ratio.median,
+            "machine": report.machine.cpu,
+            "environment": report.machine.to_json(),
+        }
+        for name, entry, ratio in zip(names, report.models, report.ratios, strict=True)
+    ]
+
+
+def golden_files(families: Sequence[Mapping[str, ModelFile]], pixels: Pixels) -> dict[str, bytes]:
+    """Images, and what each model gives for them here.
+
+    A float model may differ elsewhere by float32 rounding. An INT8 model may differ by as much as it does
+    from the float model: a device on which it is further off than that computes something else.
+
+    Args:
+        families: models by their paths in the bundle, those of one family with the same outputs; the first of
+            each is the float one.
+        pixels: uint8 (N, H, W, 3).
+    """
+    files = {f"golden/{index}.png": _png(image) for index, image in enumerate(pixels)}
+    cases = [case for family in families for case in _golden_cases(family, list(files), pixels)]
+    return {**files, EXPECTED: golden_bytes(cases)}
+
+
+def _golden_cases(
+    family: Mapping[str, ModelFile], images: Sequence[str], pixels: Pixels
+) -> Iterator[GoldenCase]:
+    answers = {name: _one_by_one(model, pixels) for name, model in family.items()}
+    plain = next(iter(answers.values()), {})
+    for name, made in answers.items():
+        for output in (each for each in OUTPUTS if each in made):
+            values = made[output]
+            scale = max(1.0, float(np.abs(values).max()))
+            tolerance = EXPORT_TOLERANCE * scale
+            if made is not plain:
+                distance = float(np.abs(values - plain[output]).max())
+                tolerance = max(_LEAST_INT8_TOLERANCE * scale, distance)
+            for image, row in zip(images, values, strict=True):
+                yield GoldenCase(image, name, tuple(map(float, row)), tolerance, output)
+
+
+def _one_by_one(model: ModelFile, pixels: Pixels) -> dict[str, npt.NDArray[np.float32]]:
+    """Every output of every image, run alone as the self-test does it.
+
+    Within a batch, float32 roundings differ in the last bit, which an INT8 model may turn into another step.
+    """
+    session = Session(model, SessionSettings("cpu"))
+    made = [session.outputs(image[None]) for image in pixels]
+    return {name: np.concatenate([each[name] for each in made]) for name in made[0]}
+
+
+def _contents(paths: Sequence[Path]) -> set[str]:
+    hashes = set()
+    for path in paths:
+        try:
+            hashes.add(hashlib.sha256(path.read_bytes()).hexdigest())
+        except OSError as error:
+            raise DatasetError(
+                f"image {path} cannot be read ({error.strerror}); repair or remove it"
+            ) from None
+    return hashes
+
+
+def _png(pixels: Pixels) -> bytes:
+    stream = io.BytesIO()
+    Image.fromarray(pixels).save(stream, "PNG")
+    return stream.getvalue()

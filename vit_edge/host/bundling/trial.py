@@ -1,0 +1,62 @@
+"""From a quantization to the INT8 files of a bundle, and to what the gate says of them."""
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+
+from vit_edge.host.bundling.proof import Gate
+from vit_edge.host.bundling.repair import Look
+from vit_edge.host.convert.onnx_io import to_bytes
+from vit_edge.host.convert.pipeline import quantized
+from vit_edge.host.quantize.types import Quantization
+from vit_edge.host.rewrite.canonical import Canonical
+from vit_edge.host.sources import Source
+from vit_edge.manifest import Role
+from vit_edge.runtime.model.file import ModelFile, read_model
+from vit_edge.spec import TargetSpec, Tolerance
+
+
+@dataclasses.dataclass(frozen=True)
+class FileWanted:
+    """One INT8 file of the bundle."""
+
+    name: str  # path in the bundle
+    role: Role
+    target: TargetSpec
+
+
+class Trials:
+    """Writes the files of one quantization after another, each in a folder of its own, and judges them.
+
+    Args:
+        canonical: the model, folded by the search that made the quantizations.
+        source: what it came from.
+        wanted: the files of each quantization.
+        gate: the check images.
+        folder: for the files.
+    """
+
+    def __init__(
+        self, canonical: Canonical, source: Source, wanted: Sequence[FileWanted], gate: Gate, folder: Path
+    ) -> None:
+        self.canonical, self.source, self.wanted = canonical, source, wanted
+        self.gate, self.folder, self.count = gate, folder, 0
+
+    def look(self, name: str, quantization: Quantization, tolerance: Tolerance) -> Look:
+        """Write and judge one quantization."""
+        self.count += 1
+        folder = self.folder / str(self.count)
+        files = {each.name: self._written(folder, each, quantization) for each in self.wanted}
+        comparisons = self.gate.judge(list(files.values()), tolerance)
+        return Look(name, quantization, files, dict(zip(files, comparisons, strict=True)))
+
+    def _written(self, folder: Path, wanted: FileWanted, quantization: Quantization) -> ModelFile:
+        model = quantized(self.canonical, quantization, wanted.target, self.source)
+        return on_disk(folder / wanted.name, to_bytes(model, wanted.name))
+
+
+def on_disk(path: Path, data: bytes) -> ModelFile:
+    """A model file that was just made."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(data)
+    return read_model(path)

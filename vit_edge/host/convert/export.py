@@ -1,0 +1,144 @@
+"""From a resolved source to one ONNX file, with parity to torch checked every time."""
+
+import contextlib
+import io
+import logging
+import warnings
+from collections.abc import Iterator
+
+import numpy as np
+import onnx
+import torch
+from torch import nn
+
+from vit_edge.errors import SourceError, UsageError
+from vit_edge.host.convert.onnx_io import messages, read_onnx
+from vit_edge.host.convert.parity import (
+    EXPORT_TOLERANCE,
+    Floats,
+    Images,
+    Parity,
+    Run,
+    check_parity,
+    random_images,
+    runner,
+)
+from vit_edge.host.rewrite.prepare import OPSET
+from vit_edge.host.sources import Source
+from vit_edge.spec import LOGITS, InputForm
+
+INPUT = InputForm.PIXEL_VALUES.value
+
+_EXAMPLE_BATCH = 2  # torch.export specialises a dimension of 1, so a dynamic batch needs an example above it
+_MAX_BATCH = 1024
+
+
+def export(source: Source, batch: int | None = None) -> tuple[onnx.ModelProto, Parity | None]:
+    """The ONNX form of a source: `pixel_values` float32 (N, 3, H, W) to `logits` float32 (N, C).
+
+    A torch module is exported at opset 20 and compared with torch on random images; an ONNX source is read as
+    it is, only its input and output get these names.
+
+    Args:
+        source: from `resolve`.
+        batch: a fixed batch size, or None for a dynamic one; an ONNX source has its own.
+
+    Returns:
+        The model, and how far it lies from torch (None for an ONNX source, which is its own reference).
+
+    Raises:
+        UsageError: a batch for an ONNX source, or one below 1.
+        SourceError: torch cannot export the module.
+        ModelError: an ONNX source that cannot be read.
+        ParityError: the export differs from torch.
+    """
+    if batch is not None and not 1 <= batch <= _MAX_BATCH:
+        raise UsageError(f"batch must be 1 to {_MAX_BATCH}, got {batch}")
+    if source.module is None:
+        if batch is not None:
+            raise UsageError(
+                f"{source.name} is an ONNX file with a batch size of its own: leave batch out, "
+                "or set it with optimize"
+            )
+        return _named(read_onnx(str(source.onnx_path))), None
+    size = source.preprocess.height, source.preprocess.width
+    model = _exported(source.module, size, batch, source.name)
+    images = random_images(*size)
+    parity = check_parity(
+        torch_runner(source.module), runner(model, source.name), images, EXPORT_TOLERANCE, _step(source)
+    )
+    return model, parity
+
+
+def torch_runner(module: nn.Module) -> Run:
+    """Run a torch module on numpy images."""
+
+    def run(images: Images) -> Floats:
+        with torch.inference_mode():
+            logits: Floats = module(torch.from_numpy(images)).numpy()
+        return np.asarray(logits, np.float32)
+
+    return run
+
+
+def _step(source: Source) -> str:
+    return f"the export of {source.name} differs from torch"
+
+
+def _exported(module: nn.Module, size: tuple[int, int], batch: int | None, name: str) -> onnx.ModelProto:
+    example = torch.zeros(batch or _EXAMPLE_BATCH, 3, *size)
+    shapes = None if batch is not None else ({0: torch.export.Dim("batch")},)
+    try:
+        with _quiet(), torch.inference_mode():
+            program = torch.onnx.export(
+                module,
+                (example,),
+                input_names=[INPUT],
+                output_names=[LOGITS],
+                opset_version=OPSET,
+                dynamo=True,
+                dynamic_shapes=shapes,
+                external_data=False,
+                verbose=False,
+            )
+    except Exception as error:  # the exporter raises whatever the module's code leads to
+        line = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+        raise SourceError(f"torch cannot export {name}: {line}") from error
+    if program is None:
+        raise SourceError(f"torch gave no ONNX program for {name}: check its forward method")
+    model: onnx.ModelProto = program.model_proto
+    return model
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the exporter's log, warnings and printing to itself; they speak of its own inner workings."""
+    before = logging.root.manager.disable
+    logging.disable(logging.ERROR)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)
+
+
+def _named(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Give the image input and the first output the names that our tools expect."""
+    weights = {tensor.name for tensor in model.graph.initializer}
+    image = next(value.name for value in model.graph.input if value.name not in weights)
+    new_names = {image: INPUT, model.graph.output[0].name: LOGITS}
+    inside = list(messages(model.graph))
+    taken = {
+        name for node in inside if isinstance(node, onnx.NodeProto) for name in (*node.input, *node.output)
+    }
+    for old, new in list(new_names.items()):
+        if old != new and new in taken | weights:
+            new_names[new] = f"{new}.renamed"  # something inside bears the name
+    for message in inside:
+        if isinstance(message, onnx.ValueInfoProto | onnx.TensorProto):
+            message.name = new_names.get(message.name, message.name)
+        elif isinstance(message, onnx.NodeProto):
+            for names in (message.input, message.output):
+                names[:] = [new_names.get(name, name) for name in names]
+    return model

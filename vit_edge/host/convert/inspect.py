@@ -1,0 +1,89 @@
+"""Looks at an ONNX file and says what it is, and what the rewrite rules make of it."""
+
+import dataclasses
+import os
+from collections import Counter
+from pathlib import Path
+
+import onnx
+
+from vit_edge.errors import VitEdgeError
+from vit_edge.host.convert.onnx_io import Stamp, read_onnx, read_stamp
+from vit_edge.host.rewrite.canonical import canonicalise
+from vit_edge.host.rewrite.contract import Description
+from vit_edge.host.rewrite.rule import Outcome
+
+
+@dataclasses.dataclass(frozen=True)
+class Inspection:
+    """What an ONNX file is."""
+
+    producer: str
+    opsets: tuple[tuple[str, int], ...]  # (domain, version)
+    ir_version: int
+    inputs: tuple[str, ...]  # "name type [shape]"
+    outputs: tuple[str, ...]
+    stored_values: int  # numbers in the initializers: weights, and the few constants beside them
+    operators: tuple[tuple[str, int], ...]  # (operator, count), most frequent first
+    stamp: Stamp
+    description: Description | None  # of the canonical graph
+    refusal: str | None  # why it is none
+    outcomes: tuple[Outcome, ...]  # of the rewrite rules; none where the file could not be prepared
+
+
+def inspect_onnx(path: str | os.PathLike[str]) -> Inspection:
+    """Read an ONNX file and try to canonicalise it.
+
+    Raises:
+        ModelError: no ONNX file, or unusable metadata of ours.
+    """
+    model = read_onnx(path)
+    description, refusal, outcomes = _canonical(model, Path(path).name)
+    weights = {tensor.name for tensor in model.graph.initializer}
+    counts = Counter(_operator(node) for node in model.graph.node)
+    return Inspection(
+        producer=f"{model.producer_name} {model.producer_version}".strip() or "unknown",
+        opsets=tuple((opset.domain or "ai.onnx", opset.version) for opset in model.opset_import),
+        ir_version=model.ir_version,
+        inputs=tuple(_tensor(value) for value in model.graph.input if value.name not in weights),
+        outputs=tuple(_tensor(value) for value in model.graph.output),
+        stored_values=sum(_elements(tensor) for tensor in model.graph.initializer),
+        operators=tuple(sorted(counts.items(), key=lambda item: (-item[1], item[0]))),
+        stamp=read_stamp(model, str(path)),
+        description=description,
+        refusal=refusal,
+        outcomes=outcomes,
+    )
+
+
+def _canonical(
+    model: onnx.ModelProto, name: str
+) -> tuple[Description | None, str | None, tuple[Outcome, ...]]:
+    try:
+        canonical = canonicalise(model, name, allow_uncanonical=True)
+    except VitEdgeError as error:
+        return None, str(error), ()
+    return canonical.description, canonical.refusal, canonical.outcomes
+
+
+def _operator(node: onnx.NodeProto) -> str:
+    return f"{node.domain}::{node.op_type}" if node.domain else str(node.op_type)
+
+
+def _tensor(value: onnx.ValueInfoProto) -> str:
+    kind = value.type.tensor_type
+    dims = [
+        dim.dim_param or "?" if not dim.HasField("dim_value") else str(dim.dim_value)
+        for dim in kind.shape.dim
+    ]
+    types = onnx.TensorProto.DataType
+    known = kind.elem_type in types.values()  # the file is somebody else's
+    name = types.Name(kind.elem_type).lower() if known else f"type {kind.elem_type}"
+    return f"{value.name} {name} [{', '.join(dims)}]"
+
+
+def _elements(tensor: onnx.TensorProto) -> int:
+    count = 1
+    for size in tensor.dims:
+        count *= size
+    return count

@@ -1,0 +1,219 @@
+"""ONNX files in and out: what comes in is not trusted, what goes out carries no trace of a machine."""
+
+import contextlib
+import dataclasses
+import json
+import os
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+
+import onnx
+from google.protobuf.message import Message
+
+from vit_edge import fields
+from vit_edge.errors import ModelError
+from vit_edge.runtime.model.file import LABELS_KEY, PREPROCESS_KEY, SESSION_OPTIONS_KEY
+from vit_edge.spec import PreprocessSpec, session_options
+
+PRODUCER = "vit-edge"
+SOURCE_KEY = "vit_edge.source"  # JSON object, see Stamp.source
+
+_MAX_BYTES = 2**31 - 1  # protobuf's own limit
+_NOTES = (
+    "doc_string",
+    "metadata_props",
+)  # on any message: prose, stack traces, paths of the exporting machine
+
+
+@dataclasses.dataclass(frozen=True)
+class Stamp:
+    """What a model file says about itself in its metadata_props."""
+
+    labels: tuple[str, ...] | None = None  # one per class
+    preprocess: PreprocessSpec | None = None
+    session_options: tuple[tuple[str, str], ...] = ()  # spec.SESSION_OPTIONS entries
+    source: tuple[str, str] | None = None  # name and SHA-256 of the checkpoint
+
+    def to_metadata(self) -> dict[str, str]:
+        """The metadata_props that say this; what is unknown is left out."""
+        metadata = {}
+        if self.labels is not None:
+            metadata[LABELS_KEY] = json.dumps(list(self.labels), ensure_ascii=False)
+        if self.preprocess is not None:
+            metadata[PREPROCESS_KEY] = json.dumps(self.preprocess.to_json())
+        if self.session_options:
+            metadata[SESSION_OPTIONS_KEY] = json.dumps(dict(self.session_options))
+        if self.source is not None:
+            metadata[SOURCE_KEY] = json.dumps({"name": self.source[0], "sha256": self.source[1]})
+        return metadata
+
+
+def read_onnx(path: str | os.PathLike[str]) -> onnx.ModelProto:
+    """Read a self-contained ONNX file that may come from anybody.
+
+    Raises:
+        ModelError: missing, no regular file, empty, beyond 2 GiB, no ONNX model, or with weights elsewhere.
+    """
+    file = Path(path)
+    try:
+        if not file.is_file():
+            cause = "is no file" if file.exists() else "does not exist"
+            raise ModelError(f"{file} {cause}; give an ONNX file")
+        size = file.stat().st_size
+        if not 0 < size <= _MAX_BYTES:
+            cause = "is empty" if size == 0 else "is larger than 2 GiB, which ONNX cannot hold in one file"
+            raise ModelError(f"{file} {cause}; export the model again")
+        data = file.read_bytes()
+    except OSError as error:
+        raise ModelError(f"{file} cannot be read ({error.strerror})") from error
+    return parse_onnx(data, str(file))
+
+
+def parse_onnx(data: bytes, name: str) -> onnx.ModelProto:
+    """Parse a self-contained ONNX model.
+
+    Args:
+        data: the bytes of a file.
+        name: how errors call it.
+
+    Raises:
+        ModelError: no ONNX model, one without a graph, or one with weights in another file.
+    """
+    try:
+        model = onnx.load_model_from_string(data)
+    except Exception as error:  # protobuf's errors share no base with what its C side throws
+        raise ModelError(f"{name} is no ONNX model ({type(error).__name__}); export it again") from None
+    if not (model.graph.node and model.graph.input and model.graph.output):
+        raise ModelError(f"{name} is no ONNX model with inputs, outputs and nodes; export it again")
+    for tensor in _tensors(model):
+        if tensor.external_data or tensor.data_location == onnx.TensorProto.EXTERNAL:
+            raise ModelError(
+                f"{name} keeps {tensor.name or 'a constant'} in another file (external data); "
+                "save it as one file"
+            )
+    return model
+
+
+def read_stamp(model: onnx.ModelProto, name: str) -> Stamp:
+    """What a model says about itself; nothing where it is somebody else's.
+
+    Raises:
+        ModelError: metadata of ours that is malformed; the message names the key.
+    """
+    metadata = {entry.key: entry.value for entry in model.metadata_props}
+    stamp = Stamp()
+    for key, text in metadata.items():
+        try:
+            if key == LABELS_KEY:
+                labels = fields.strings(fields.parse_json(text, "the text"), "labels")
+                stamp = dataclasses.replace(stamp, labels=labels)
+            elif key == PREPROCESS_KEY:
+                spec = PreprocessSpec.from_json(fields.parse_json(text, "the text"))
+                stamp = dataclasses.replace(stamp, preprocess=spec)
+            elif key == SESSION_OPTIONS_KEY:
+                options = session_options(fields.parse_json(text, "the text"))
+                stamp = dataclasses.replace(stamp, session_options=options)
+            elif key == SOURCE_KEY:
+                stamp = dataclasses.replace(stamp, source=_source(text))
+        except ValueError as error:
+            raise ModelError(f"{name} has unusable {key} metadata ({error}); export it again") from None
+    return stamp
+
+
+def finish(model: onnx.ModelProto, stamp: Stamp) -> onnx.ModelProto:
+    """A copy fit to be handed out: stamped, without prose, stack traces, paths and unused opset domains."""
+    finished = onnx.ModelProto()
+    finished.CopyFrom(model)
+    _strip(finished)
+    finished.producer_name, finished.producer_version = PRODUCER, ""
+    used = {"" if domain == "ai.onnx" else domain for domain in _domains(finished)}
+    kept = [opset for opset in finished.opset_import if opset.domain in used]
+    del finished.opset_import[:]
+    finished.opset_import.extend(kept)
+    onnx.helper.set_model_props(finished, stamp.to_metadata())
+    return finished
+
+
+def to_bytes(model: onnx.ModelProto, name: str) -> bytes:
+    """The bytes of a model, checked by the onnx checker; the same model gives the same bytes.
+
+    Raises:
+        ModelError: beyond 2 GiB, or not valid ONNX.
+    """
+    try:
+        data: bytes = model.SerializeToString(deterministic=True)
+    except Exception as error:  # protobuf raises its own EncodeError or ValueError
+        raise ModelError(f"{name} is larger than 2 GiB, which ONNX cannot hold in one file") from error
+    try:
+        onnx.checker.check_model(data)
+    except onnx.checker.ValidationError as error:
+        raise ModelError(f"{name} is not valid ONNX ({str(error).splitlines()[0][:200]})") from error
+    return data
+
+
+def check_output(path: str | os.PathLike[str]) -> None:
+    """Refuse a path that cannot be written, before the work whose result it is to hold.
+
+    Raises:
+        ModelError: a folder, or a file in a folder that does not exist.
+    """
+    file = Path(path)
+    if file.is_dir():
+        raise ModelError(f"{file} is a folder; name the ONNX file to write")
+    if not file.parent.is_dir():
+        raise ModelError(f"{file} cannot be written, there is no folder {file.parent}; make it first")
+
+
+def save_onnx(model: onnx.ModelProto, path: str | os.PathLike[str]) -> int:
+    """Write one file, complete or not at all; returns its size in bytes.
+
+    Raises:
+        ModelError: the model cannot be one valid file, or the file cannot be written.
+    """
+    check_output(path)
+    file = Path(path)
+    data = to_bytes(model, str(file))
+    draft = file.with_name(f".{file.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        draft.write_bytes(data)
+        draft.replace(file)
+    except OSError as error:
+        raise ModelError(f"{file} cannot be written ({error.strerror})") from error
+    finally:
+        with contextlib.suppress(OSError):
+            draft.unlink(missing_ok=True)
+    return len(data)
+
+
+def _source(text: str) -> tuple[str, str]:
+    raw = fields.exact_keys(fields.parse_json(text, "the text"), frozenset({"name", "sha256"}), "source")
+    return fields.string(raw["name"], "name"), fields.sha256(raw["sha256"], "sha256")
+
+
+def messages(message: Message) -> Iterator[Message]:
+    """A protobuf message and every message inside it."""
+    yield message
+    for _, value in message.ListFields():
+        if isinstance(value, Message):
+            yield from messages(value)
+        elif not isinstance(value, str | bytes | int | float):
+            for item in value:
+                if not isinstance(item, Message):
+                    break  # a list of numbers or strings holds no message
+                yield from messages(item)
+
+
+def _tensors(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
+    return (message for message in messages(model) if isinstance(message, onnx.TensorProto))
+
+
+def _strip(model: onnx.ModelProto) -> None:
+    for message in list(messages(model)):
+        for note in _NOTES:
+            if note in message.DESCRIPTOR.fields_by_name:
+                message.ClearField(note)
+
+
+def _domains(model: onnx.ModelProto) -> set[str]:
+    return {message.domain for message in messages(model) if isinstance(message, onnx.NodeProto)}

@@ -1,0 +1,162 @@
+"""The canonical form of a model, written for a target, with parity to the graph it came from checked."""
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+
+from vit_edge.errors import DatasetError, ImageError, UsageError
+from vit_edge.host.convert.parity import (
+    HALF_TOLERANCE,
+    REWRITE_TOLERANCE,
+    Images,
+    Parity,
+    Run,
+    check_parity,
+    random_images,
+    runner,
+)
+from vit_edge.host.lower.embed import Normalisation
+from vit_edge.host.lower.model import LowerSettings, lower
+from vit_edge.host.rewrite.canonical import Canonical
+from vit_edge.runtime.image.limits import DEFAULT_LIMITS, DecodeLimits
+from vit_edge.runtime.image.preprocess import load_pixels, normalize, random_pixels
+from vit_edge.spec import ActivationType, Batch, FloatType, GraphStyle, InputForm, PreprocessSpec, TargetSpec
+
+NATURAL_IMAGES = 4  # of those given, on which parity is checked beside the random ones
+
+Pixels = npt.NDArray[np.uint8]
+
+
+@dataclasses.dataclass(frozen=True)
+class FileForm:
+    """The form of one model file.
+
+    Raises:
+        UsageError: a batch below 1.
+    """
+
+    batch: int | None = None  # None: dynamic
+    form: InputForm = InputForm.PIXEL_VALUES
+    activations: ActivationType = ActivationType.UINT8
+    symmetric: bool = False  # every activation range centred on zero
+    style: GraphStyle = GraphStyle.KERNELS
+    float_type: FloatType = FloatType.FLOAT32  # of what is not INT8
+
+    def __post_init__(self) -> None:
+        """Refuse a batch that no file can have."""
+        if self.batch is not None and not 1 <= self.batch <= 1024:
+            raise UsageError(f"batch must be 1 to 1024, got {self.batch}")
+
+    @classmethod
+    def of(cls, target: TargetSpec) -> "FileForm":
+        """What a target asks for; a fixed batch is one image."""
+        batch = 1 if target.batch is Batch.FIXED else None
+        return cls(
+            batch,
+            target.input_form,
+            target.activation_type,
+            target.symmetric_activations,
+            target.graph_style,
+            target.float_type,
+        )
+
+    def lowering(self, preprocess: PreprocessSpec | None) -> LowerSettings:
+        """The same, in the words of the lowering."""
+        return LowerSettings(
+            self.batch,
+            self.form,
+            normalisation_of(preprocess),
+            self.activations,
+            symmetric=self.symmetric,
+            style=self.style,
+            float_type=self.float_type,
+        )
+
+
+PORTABLE = FileForm()
+
+
+@dataclasses.dataclass(frozen=True)
+class CheckImages:
+    """What parity is checked on."""
+
+    size: tuple[int, int]  # pixels (height, width)
+    preprocess: PreprocessSpec | None = None  # needed for natural images and for the `pixels` form
+    natural: Pixels | None = None  # (N, H, W, 3)
+
+
+def normalisation_of(preprocess: PreprocessSpec | None) -> Normalisation | None:
+    """Mean and standard deviation as arrays; None where the preprocessing is unknown."""
+    if preprocess is None:
+        return None
+    return Normalisation(np.asarray(preprocess.mean, np.float32), np.asarray(preprocess.std, np.float32))
+
+
+def natural_pixels(
+    paths: Sequence[Path],
+    preprocess: PreprocessSpec,
+    limits: DecodeLimits = DEFAULT_LIMITS,
+    count: int = NATURAL_IMAGES,
+) -> Pixels:
+    """The first `count` images as the model sees them, uint8 (count, H, W, 3).
+
+    Raises:
+        DatasetError: an image cannot be decoded.
+    """
+    rows = []
+    for path in paths[:count]:
+        try:
+            rows.append(load_pixels(path, preprocess, limits))
+        except ImageError as error:
+            raise DatasetError(f"image {path} cannot be used: {error}; repair or remove it") from error
+    return np.stack(rows)
+
+
+def optimized(
+    original: onnx.ModelProto, canonical: Canonical, form: FileForm, images: CheckImages
+) -> tuple[onnx.ModelProto, Parity]:
+    """Write a canonical model in float32 and check that it still gives the logits of the original.
+
+    Args:
+        original: the graph that `canonical` was made from.
+        canonical: from `canonicalise`.
+        form: the form to write.
+        images: what to check on.
+
+    Raises:
+        UsageError: the `pixels` form of a model whose preprocessing is unknown.
+        ModelError: a form that a model which is not canonical cannot have.
+        ParityError: the logits differ.
+    """
+    if form.form is InputForm.PIXELS and images.preprocess is None:
+        raise UsageError(
+            f"{canonical.name} does not say how its images are normalised, which the pixels input needs: "
+            "pass mean, std, interpolation and crop_pct or resize_mode"
+        )
+    model = lower(canonical, form.lowering(images.preprocess))
+    reference = runner(original, canonical.name)
+    other = runner(model, f"the optimized {canonical.name}")
+    share = HALF_TOLERANCE if form.float_type is FloatType.FLOAT16 else REWRITE_TOLERANCE
+    parity = check_parity(*_comparable(reference, other, form, images), share, _step(canonical))
+    return model, parity
+
+
+def _comparable(reference: Run, other: Run, form: FileForm, images: CheckImages) -> tuple[Run, Run, Images]:
+    """Both forms as functions of the same images, and the images."""
+    spec = images.preprocess
+    if form.form is InputForm.PIXELS and spec is not None:
+        noise = random_pixels(2, images.size)
+        pixels = noise if images.natural is None else np.concatenate([noise, images.natural])
+        return (lambda given: reference(normalize(given, spec))), other, pixels
+    random = random_images(*images.size)
+    if images.natural is None or spec is None:
+        return reference, other, random
+    return reference, other, np.concatenate([random, normalize(images.natural, spec)])
+
+
+def _step(canonical: Canonical) -> str:
+    return f"the optimized {canonical.name} differs from the original"

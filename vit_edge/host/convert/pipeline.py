@@ -1,0 +1,276 @@
+"""What the commands `export`, `optimize` and `quantize` do: one model file in, one model file out."""
+
+import dataclasses
+import os
+from collections.abc import Container, Iterable, Sequence
+from pathlib import Path
+
+import onnx
+
+from vit_edge.errors import TargetError, UsageError
+from vit_edge.host.convert.export import export
+from vit_edge.host.convert.onnx_io import Stamp, check_output, finish, read_onnx, read_stamp, save_onnx
+from vit_edge.host.convert.optimize import PORTABLE, CheckImages, FileForm, natural_pixels, optimized
+from vit_edge.host.convert.parity import Parity
+from vit_edge.host.lower.model import LowerSettings, lower
+from vit_edge.host.lower.whole import lower_whole
+from vit_edge.host.plan import FLOAT
+from vit_edge.host.quantize.narrow import narrowed
+from vit_edge.host.quantize.plans import GELU
+from vit_edge.host.quantize.quantize import quantize
+from vit_edge.host.quantize.types import Form, Progress, Quantization, QuantizeSettings
+from vit_edge.host.rewrite.canonical import Canonical, canonicalise
+from vit_edge.host.sources import Source, SourceOptions, resolve
+from vit_edge.runtime.evaluate.dataset import list_images
+from vit_edge.runtime.image.limits import DEFAULT_LIMITS, DecodeLimits
+from vit_edge.spec import LOGITS, ActivationType, GraphStyle, InputForm, QuantizedOperators, TargetSpec
+from vit_edge.targets import load_target
+
+PORTABLE_TARGET = "cpu"
+
+# What a target says that leaves no trace in its file.
+_NOT_IN_FILES = frozenset(
+    {"name", "title", "description", "provider", "requires", "priority", "verification"}
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Written:
+    """A model file that was written, and what was checked on the way."""
+
+    path: Path
+    size: int  # bytes
+    parity: Parity | None = None  # to what it was made from; None where that is itself
+    canonical: Canonical | None = None
+    quantization: Quantization | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class OptimizeSettings:
+    """What `optimize_model` is to write."""
+
+    form: FileForm = PORTABLE
+    options: SourceOptions = dataclasses.field(default_factory=SourceOptions)
+    images: Path | None = None  # folder of natural images on which parity is checked as well
+    limits: DecodeLimits = DEFAULT_LIMITS  # what they are decoded within
+    allow_uncanonical: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class QuantizeFileSettings:
+    """What `quantize_model` is to write."""
+
+    calibration: Path
+    target: TargetSpec | None = None  # None: portable
+    quantize: QuantizeSettings = dataclasses.field(default_factory=QuantizeSettings)
+    allow_uncanonical: bool = False
+
+
+def export_model(source: Source, out: str | os.PathLike[str], batch: int | None = None) -> Written:
+    """Export a source as it is, with its labels and preprocessing in the file.
+
+    Raises:
+        VitEdgeError: as in `export` and `save_onnx`.
+    """
+    check_output(out)
+    model, parity = export(source, batch)
+    return Written(Path(out), save_onnx(finish(model, stamp_of(source)), out), parity)
+
+
+def optimize_model(
+    path: str | os.PathLike[str], out: str | os.PathLike[str], settings: OptimizeSettings
+) -> Written:
+    """Rewrite an ONNX classifier to the canonical ViT graph; labels and preprocessing stay in the file.
+
+    Raises:
+        ModelError: a file that cannot be read, or (ContractError) that is no canonical ViT.
+        ParityError: the rewritten graph gives other logits.
+        UsageError, DatasetError: settings that cannot be honoured.
+    """
+    check_output(out)
+    original = read_onnx(path)
+    stamp = _stamp_with(path, original, settings.options)
+    canonical = canonicalise(original, Path(path).name, allow_uncanonical=settings.allow_uncanonical)
+    natural = None
+    if settings.images is not None:
+        if stamp.preprocess is None:
+            raise UsageError(
+                f"{path} does not say how images are preprocessed: pass mean, std, interpolation and crop_pct"
+            )
+        natural = natural_pixels(
+            list_images(settings.images, settings.limits).paths, stamp.preprocess, settings.limits
+        )
+    checked = CheckImages(image_size(canonical), stamp.preprocess, natural)
+    model, parity = optimized(original, canonical, possible_form(canonical, settings.form), checked)
+    return Written(Path(out), save_onnx(finish(model, stamp), out), parity, canonical)
+
+
+def quantize_model(
+    source: Source,
+    out: str | os.PathLike[str],
+    settings: QuantizeFileSettings,
+    progress: Progress | None = None,
+) -> Written:
+    """Quantize an ONNX classifier (or any other source) to INT8 for one target.
+
+    Raises:
+        VitEdgeError: as in `export`, `canonicalise` and `quantize`.
+        TargetError: the target asks for what INT8 files of this version cannot be.
+    """
+    target = settings.target or load_target(PORTABLE_TARGET)
+    check_target(target)
+    if target.quantized_operators is QuantizedOperators.NONE:
+        raise TargetError(
+            f"target {target.name} computes everything in {target.float_type.value}, so there is nothing to "
+            "quantize: use `vit-edge build`, or `vit-edge optimize`"
+        )
+    check_output(out)
+    original, _ = export(source)
+    canonical = canonicalise(original, source.name, allow_uncanonical=settings.allow_uncanonical)
+    paths = list_images(settings.calibration, settings.quantize.limits).paths
+    wanted = settings_for(settings.quantize, [target])
+    quantization = quantize(canonical, paths, source.preprocess, wanted, progress)
+    model = quantized(canonical, quantization, target, source)
+    taken = for_target(quantization, target)
+    return Written(Path(out), save_onnx(model, out), None, canonical, taken)
+
+
+def quantized(
+    canonical: Canonical,
+    quantization: Quantization,
+    target: TargetSpec,
+    source: Source,
+    outputs: tuple[str, ...] = (LOGITS,),
+) -> onnx.ModelProto:
+    """The finished INT8 file for one target; `outputs` as in `LowerSettings`."""
+    plan = for_target(quantization, target).plan
+    form = possible_form(canonical, FileForm.of(target))
+    lowering = dataclasses.replace(form.lowering(source.preprocess), outputs=outputs)
+    if target.quantized_operators is QuantizedOperators.ALL:
+        return finish(
+            _whole(canonical, quantization, lowering, target), stamp_of(source, target.session_options)
+        )
+    model = lower(canonical, lowering, plan)
+    # the quantizer's options rely on uint8 first operands; with signed ones they would pick reference kernels
+    signed = target.activation_type is not ActivationType.UINT8 or target.graph_style is GraphStyle.COMPILER
+    own = {} if signed or plan is FLOAT else quantization.session_options
+    options = tuple(sorted({**own, **dict(target.session_options)}.items()))
+    return finish(model, stamp_of(source, options))
+
+
+def _whole(
+    canonical: Canonical, quantization: Quantization, lowering: LowerSettings, target: TargetSpec
+) -> onnx.ModelProto:
+    """The file with every operator in integers."""
+    if lowering.outputs != (LOGITS,):
+        raise TargetError(f"target {target.name} runs classifiers only: choose another for embeddings")
+    if quantization.whole is None:
+        raise ValueError(f"target {target.name} needs a quantization made with whole=True")
+    return lower_whole(canonical, lowering, quantization.whole, target.activation_type)
+
+
+def settings_for(settings: QuantizeSettings, targets: Iterable[TargetSpec]) -> QuantizeSettings:
+    """The settings with what the targets need a plan for."""
+    asked = tuple(targets)
+    whole = any(target.quantized_operators is QuantizedOperators.ALL for target in asked)
+    return dataclasses.replace(settings, saturating=any(target.saturating for target in asked), whole=whole)
+
+
+def for_target(quantization: Quantization, target: TargetSpec) -> Quantization:
+    """What of a quantization goes into a target's file: what the target computes in float stays float."""
+    if target.saturating:
+        quantization = narrowed(quantization)
+    plan, kind = quantization.plan, target.float_type.value
+    if target.quantized_operators is QuantizedOperators.NONE:
+        return _without(quantization, None, f"target {target.name} computes everything in {kind}")
+    if target.quantized_operators is QuantizedOperators.ALL:
+        return _all_integer(quantization, target)
+    if target.integer_attention:
+        return quantization
+    return _without(quantization, plan.attentions, f"target {target.name} computes attention in {kind}")
+
+
+def _without(quantization: Quantization, names: Container[str] | None, reason: str) -> Quantization:
+    """The quantization with these attentions, or with every layer, in float."""
+    layers = tuple(
+        dataclasses.replace(layer, form=Form.FLOAT, reason=reason)
+        if names is None or layer.name in names
+        else layer
+        for layer in quantization.layers
+    )
+    plan = FLOAT if names is None else dataclasses.replace(quantization.plan, attentions={})
+    return dataclasses.replace(quantization, plan=plan, layers=layers)
+
+
+def _all_integer(quantization: Quantization, target: TargetSpec) -> Quantization:
+    """The quantization with every layer in one static range, as nothing else is possible there."""
+    kind = target.activation_type.value
+    reason = f"target {target.name} computes every operator in integers, activations {kind}"
+    layers = tuple(
+        dataclasses.replace(layer, form=Form.STATIC, reason=reason, static_range="minimum and maximum")
+        for layer in quantization.layers
+        if layer.name != GELU
+    )
+    return dataclasses.replace(quantization, layers=layers)
+
+
+def same_file(target: TargetSpec, other: TargetSpec) -> bool:
+    """Whether two targets ask for the same file, whatever runs it."""
+    return _file_of(target) == _file_of(other)
+
+
+def _file_of(target: TargetSpec) -> dict[str, object]:
+    """Everything about a target that its file depends on."""
+    said = {field.name: getattr(target, field.name) for field in dataclasses.fields(target)}
+    return {key: value for key, value in said.items() if key not in _NOT_IN_FILES}
+
+
+def stamp_of(source: Source, session_options: Sequence[tuple[str, str]] = ()) -> Stamp:
+    """What a file made from this source says about itself."""
+    return Stamp(source.labels, source.preprocess, tuple(session_options), (source.name, source.sha256))
+
+
+def check_target(target: TargetSpec) -> None:
+    """Refuse a target that asks for a number format that is not written.
+
+    Raises:
+        TargetError: weights of fewer bits, one scale for all channels; where some operators stay float,
+            static activation ranges alone, or activations of 16 bits.
+    """
+    whole = target.quantized_operators is QuantizedOperators.ALL
+    asked: dict[str, tuple[object, tuple[object, ...]]] = {
+        "weight_bits": (target.weight_bits, (8,)),
+        "per_channel": (target.per_channel, (True,)),
+        "row_scales": (target.row_scales, (not whole,)),
+        "activation_type": (target.activation_type.value, ("uint8", "int8", *(("uint16",) if whole else ()))),
+    }
+    for key, (wanted, possible) in asked.items():
+        if wanted not in possible:
+            raise TargetError(
+                f"target {target.name} asks for {key} {wanted}, but only {' or '.join(map(str, possible))} "
+                "can be written: choose another target"
+            )
+
+
+def possible_form(canonical: Canonical, form: FileForm) -> FileForm:
+    """The form itself, or for a model that is not canonical the only one it can have."""
+    if canonical.description is not None:
+        return form
+    return dataclasses.replace(form, batch=1, form=InputForm.PIXEL_VALUES)
+
+
+def image_size(canonical: Canonical) -> tuple[int, int]:
+    """Height and width of the image input, in pixels."""
+    shape = canonical.model.graph.inputs[0].shape
+    _, _, height, width = shape.numpy() if shape is not None else (0, 0, 0, 0)
+    return int(height), int(width)
+
+
+def _stamp_with(path: str | os.PathLike[str], model: onnx.ModelProto, options: SourceOptions) -> Stamp:
+    """The file's own stamp, with what the options state in its place."""
+    stamp = read_stamp(model, str(path))
+    if options.labels is None and not options.changes_preprocessing:
+        return stamp
+    source = resolve(str(path), options)
+    labels = stamp.labels if source.labels_note else source.labels
+    return dataclasses.replace(stamp, labels=labels, preprocess=source.preprocess)

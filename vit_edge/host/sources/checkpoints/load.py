@@ -1,0 +1,132 @@
+"""Puts a checkpoint's tensors into `VisionTransformer`, refusing by name whatever does not fit."""
+
+import dataclasses
+from collections.abc import Iterable, Mapping
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from vit_edge.errors import SourceError
+from vit_edge.host.sources.checkpoints.layouts import KeyTable, detect_layout, key_table
+from vit_edge.host.vit import VisionTransformer, VitConfig
+
+# A Hugging Face pooler, which no classifier's logits read, is the only extra that is accepted.
+_TOLERATED = frozenset(
+    f"{stem}.pooler.dense.{kind}" for stem in ("vit", "deit") for kind in ("weight", "bias")
+)
+_SHOWN = 6  # keys that an error lists before it counts the rest
+
+
+def build(
+    state: Mapping[str, Tensor], config: VitConfig, where: str, image_size: tuple[int, int] | None = None
+) -> VisionTransformer:
+    """The model with the checkpoint's weights, in eval mode.
+
+    Args:
+        state: tensors under timm's, Hugging Face's or our own keys.
+        config: the architecture as the checkpoint was trained, its image size included.
+        where: the source's name for messages.
+        image_size: (height, width) to run at; another than the trained one resizes the positional embedding.
+
+    Raises:
+        SourceError: missing or unexpected keys or wrong shapes, by name, or an impossible image size.
+    """
+    layout = detect_layout(state, where)
+    table = key_table(layout, config)
+    _refuse_names(state, table, config, where)
+    model = _empty(config)
+    own = _convert(state, table, config, where)
+    _refuse_shapes(own, table, model, where)
+    model.load_state_dict(own, assign=True)
+    model.eval()
+    if image_size is None or image_size == config.image_size:
+        return model
+    return _at_size(model, image_size, where)
+
+
+def resize_position_embedding(
+    positions: Tensor, prefix_tokens: int, old_grid: tuple[int, int], new_grid: tuple[int, int]
+) -> Tensor:
+    """Resample a positional embedding to another grid of patches, as timm's `resample_abs_pos_embed` does.
+
+    Bicubic with antialiasing in float32; the positions of the prefix tokens are kept as they are.
+
+    Args:
+        positions: (1, prefix_tokens + old rows * old columns, dim).
+        prefix_tokens: tokens before the patches.
+        old_grid: patches (rows, columns).
+        new_grid: patches (rows, columns).
+
+    Returns:
+        float32 (1, prefix_tokens + new rows * new columns, dim).
+    """
+    prefix, patches = positions[:, :prefix_tokens].float(), positions[:, prefix_tokens:].float()
+    plane = patches.reshape(1, *old_grid, -1).permute(0, 3, 1, 2)
+    resized = F.interpolate(plane, size=new_grid, mode="bicubic", align_corners=False, antialias=True)
+    return torch.cat([prefix, resized.flatten(2).transpose(1, 2)], dim=1)
+
+
+def _at_size(model: VisionTransformer, image_size: tuple[int, int], where: str) -> VisionTransformer:
+    try:
+        config = dataclasses.replace(model.config, image_size=image_size)
+    except ValueError as error:
+        raise SourceError(f"{where} cannot run at another size: {error}") from None
+    state = model.state_dict()
+    state["pos_embed"] = resize_position_embedding(
+        state["pos_embed"], config.prefix_tokens, model.config.grid, config.grid
+    )
+    resized = _empty(config)
+    resized.load_state_dict(state, assign=True)
+    return resized.eval()
+
+
+def _empty(config: VitConfig) -> VisionTransformer:
+    # Without storage: initialising weights that are about to be replaced takes longer than reading the file.
+    with torch.device("meta"):
+        return VisionTransformer(config)
+
+
+def _convert(
+    state: Mapping[str, Tensor], table: KeyTable, config: VitConfig, where: str
+) -> dict[str, Tensor]:
+    own = {}
+    for name, keys in table.items():
+        parts = [state[key] for key in keys]
+        if any(part.shape != parts[0].shape for part in parts):
+            shapes = ", ".join(f"{key} {tuple(part.shape)}" for key, part in zip(keys, parts, strict=True))
+            raise SourceError(f"{where}: query, key and value differ in shape ({shapes})")
+        own[name] = torch.cat(parts).float()
+    patches = config.grid[0] * config.grid[1]
+    if own["pos_embed"].ndim == 3 and own["pos_embed"].shape[1] == patches:
+        # timm's `no_embed_class`: prefix tokens have no position, which is the same as adding zero to them.
+        own["pos_embed"] = F.pad(own["pos_embed"], (0, 0, config.prefix_tokens, 0))
+    return own
+
+
+def _refuse_names(state: Mapping[str, Tensor], table: KeyTable, config: VitConfig, where: str) -> None:
+    expected = {key for keys in table.values() for key in keys}
+    missing, unexpected = expected - set(state), set(state) - expected - _TOLERATED
+    if missing or unexpected:
+        found = [f"lacks {_listed(missing)}"] * bool(missing)
+        found += [f"has the unexpected {_listed(unexpected)}"] * bool(unexpected)
+        raise SourceError(
+            f"{where} is not the described ViT ({config.depth} layers, width {config.dim}): "
+            f"it {' and '.join(found)}"
+        )
+
+
+def _refuse_shapes(own: Mapping[str, Tensor], table: KeyTable, model: VisionTransformer, where: str) -> None:
+    for name, expected in model.state_dict().items():
+        if own[name].shape != expected.shape:
+            keys = ", ".join(table[name])
+            raise SourceError(
+                f"{where}: {keys} has shape {tuple(own[name].shape)} where {tuple(expected.shape)} is "
+                "expected: check the architecture and image size"
+            )
+
+
+def _listed(keys: Iterable[str]) -> str:
+    ordered = sorted(keys)
+    rest = f" and {len(ordered) - _SHOWN} more" if len(ordered) > _SHOWN else ""
+    return ", ".join(ordered[:_SHOWN]) + rest

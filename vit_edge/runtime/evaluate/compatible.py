@@ -1,0 +1,113 @@
+"""Whether two model files are forms of one model, and the labels of images theirs."""
+
+import numpy as np
+
+from vit_edge.errors import DatasetError, ModelError
+from vit_edge.runtime.evaluate.dataset import ImageSet
+from vit_edge.runtime.model.file import ModelFile
+from vit_edge.spec import PreprocessSpec
+from vit_edge.verify import find_renumbering
+from vit_edge.verify.arrays import Floats
+from vit_edge.verify.metrics import top_k_correct
+from vit_edge.verify.proportion import clopper_pearson
+
+_LEAST_JUDGED = 30  # images; on fewer a good model may look like a guess
+_MEND = "compare two forms of one model"
+
+
+def common_preprocess(model: ModelFile, other: ModelFile) -> PreprocessSpec:
+    """The model's own preprocessing, or else that of the other.
+
+    Raises:
+        ModelError: neither carries any, or the model cannot take what the other's makes.
+    """
+    spec = model.preprocess or other.preprocess
+    if spec is None:
+        raise ModelError(
+            f"neither {model.path} nor {other.path} carries its preprocessing; export the model with vit-edge"
+        )
+    if model.size not in (None, (spec.height, spec.width)):
+        raise ModelError(
+            f"{model.path} carries no preprocessing and takes {model.size} pixels, but that of {other.path} "
+            f"makes {(spec.height, spec.width)}; {_MEND}"
+        )
+    return spec
+
+
+def common_labels(float_model: ModelFile, quant_model: ModelFile) -> tuple[str, ...] | None:
+    """The labels of either model, None where neither carries any.
+
+    Raises:
+        ModelError: the models have different numbers of classes, or differ in their labels.
+    """
+    where = f"{float_model.path} and {quant_model.path}"
+    counts = [_class_count(model) for model in (float_model, quant_model)]
+    if None not in counts and counts[0] != counts[1]:
+        raise ModelError(f"{where} have {counts[0]} and {counts[1]} classes; {_MEND}")
+    first, second = float_model.labels, quant_model.labels
+    if first is None or second is None or first == second:
+        return first or second
+    index = next(i for i, (one, two) in enumerate(zip(first, second, strict=True)) if one != two)
+    how = (
+        "have the same labels in another order"
+        if sorted(first) == sorted(second)
+        else "differ in their labels"
+    )
+    raise ModelError(
+        f"{where} {how}, first in class {index} ({first[index]!r} and {second[index]!r}); {_MEND}"
+    )
+
+
+def check_order(
+    float_model: ModelFile, quant_model: ModelFile, float_logits: Floats, quant_logits: Floats
+) -> None:
+    """Refuse models whose classes are in another order by behaviour, whatever their labels say.
+
+    Args:
+        float_model: what gave `float_logits`.
+        quant_model: what gave `quant_logits`.
+        float_logits: (N, C) finite floating point.
+        quant_logits: (N, C) finite floating point, the same images.
+
+    Raises:
+        ModelError: a permutation of the classes explains why the models disagree.
+    """
+    found = find_renumbering(float_logits, quant_logits)
+    if found is None:
+        return
+    labels = float_model.labels or quant_model.labels
+
+    def called(index: int) -> str:
+        return f"class {index}" if labels is None else f"class {index} ({labels[index]!r})"
+
+    raise ModelError(
+        f"{called(found.quant_class)} of {quant_model.path} behaves as {called(found.float_class)} of "
+        f"{float_model.path}, so their classes are in different orders ({found.differing} of {found.images} "
+        f"predictions differ, {found.differing_after} once the classes are matched); {_MEND}"
+    )
+
+
+def check_better_than_guessing(model: ModelFile, images: ImageSet, logits: Floats) -> None:
+    """Refuse labels of another model, on which a quantized model could lose nothing: it would always pass.
+
+    Args:
+        model: the float model.
+        images: what it was run on.
+        logits: (N, C) finite floating point.
+
+    Raises:
+        DatasetError: the images are labelled, and the model is not demonstrably (at 95 %) better than chance.
+    """
+    if images.targets is None or len(images) < _LEAST_JUDGED:
+        return
+    right = int(np.count_nonzero(top_k_correct(logits, images.targets, 1)))
+    if clopper_pearson(right, len(images), 0.95)[0] <= 1.0 / logits.shape[1]:
+        raise DatasetError(
+            f"{model.path} is right on {right} of {len(images)} images of {images.name}, no better than "
+            f"guessing among {logits.shape[1]} classes; check the labels and the preprocessing, or compare "
+            "without labels"
+        )
+
+
+def _class_count(model: ModelFile) -> int | None:
+    return model.classes if model.labels is None else len(model.labels)

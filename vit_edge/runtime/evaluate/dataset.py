@@ -1,0 +1,214 @@
+"""Folders of images, labelled or not, as one ordered set of paths and class indices."""
+
+import csv
+import dataclasses
+import os
+import posixpath
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vit_edge.errors import DatasetError
+from vit_edge.runtime.evaluate.labels import LabelTable
+from vit_edge.runtime.image.limits import DEFAULT_LIMITS, DecodeLimits
+
+LABEL_FILE = "labels.csv"
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class ImageSet:
+    """Images in a fixed order, with their classes where known."""
+
+    name: str  # of the folder
+    paths: tuple[Path, ...]
+    targets: NDArray[np.int64] | None  # (N,) class indices, not writable
+    limits: DecodeLimits = DEFAULT_LIMITS  # what they are decoded within
+
+    def __post_init__(self) -> None:
+        """Hold the one thing that every reader relies on: a target per path."""
+        if self.targets is not None:
+            if self.targets.shape != (len(self.paths),):
+                raise DatasetError(
+                    f"{self.name} has {len(self.paths)} images and {self.targets.shape} labels"
+                )
+            own = self.targets.copy()
+            own.flags.writeable = False
+            object.__setattr__(self, "targets", own)
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def limited(self, limit: int, seed: int = 0) -> Self:
+        """At most `limit` of the images, spread evenly over the classes, or over the folder without labels.
+
+        Systematic sampling: the images are ordered by class, at random within a class, and every
+        (N / limit)-th is taken from a random start, so a class keeps its share to within one image.
+
+        Raises:
+            DatasetError: limit below 1.
+        """
+        if limit < 1:
+            raise DatasetError(f"cannot take {limit} images of {self.name}; take at least one")
+        if limit >= len(self):
+            return self
+        generator = np.random.default_rng(seed)
+        order = np.arange(len(self))
+        if self.targets is not None:
+            order = np.lexsort((generator.random(len(self)), self.targets))
+        positions = (np.arange(limit) + generator.random()) * (len(self) / limit)
+        chosen = np.sort(order[np.minimum(positions.astype(np.intp), len(self) - 1)])
+        return dataclasses.replace(
+            self,
+            paths=tuple(self.paths[index] for index in chosen),
+            targets=None if self.targets is None else self.targets[chosen],
+        )
+
+
+def read_images(
+    path: str | os.PathLike[str],
+    labels: Sequence[str] | None = None,
+    class_ids: Sequence[str] | None = None,
+    limits: DecodeLimits = DEFAULT_LIMITS,
+) -> ImageSet:
+    """Read a folder of images in whichever of three forms it has.
+
+    * with a `labels.csv` (columns `path` and `label`): the images listed there, in the order of their paths;
+      a label is one of the model's label names, a class id or a class index
+    * with images in sub-folders: each sub-folder is a class, matched to the model's by
+      `LabelTable.match_folders`
+    * with images and no sub-folders: unlabelled
+
+    Hidden files and folders, and sub-folders without images, are passed over.
+
+    Args:
+        path: the folder.
+        labels: the model's labels in index order, or None where it carries none.
+        class_ids: the classes' ids in index order (see `labels.read_class_ids`), where folders are named so.
+        limits: the formats that count as images, told by the ends of their names.
+
+    Raises:
+        DatasetError: no such folder, no image in it, or labels that cannot be matched.
+    """
+    folder = _existing_folder(path)
+    table = LabelTable(
+        None if labels is None else tuple(labels), None if class_ids is None else tuple(class_ids)
+    )
+    if (folder / LABEL_FILE).is_file():
+        return _read_label_file(folder, table, limits)
+    here = _images_in(folder, limits)
+    classes = {sub.name: found for sub in _sub_folders(folder) if (found := _images_below(sub, limits))}
+    if here and classes:
+        raise DatasetError(
+            f"{folder} holds both images ({here[0].name}) and folders of images ({next(iter(classes))}); "
+            "use one folder per class, or one folder without any, or add a labels.csv"
+        )
+    if not classes:
+        return _set_of(folder, limits, here)
+    indices = table.match_folders(classes, folder)
+    labelled = sorted((image, indices[name]) for name, found in classes.items() for image in found)
+    return _set_of(folder, limits, [image for image, _ in labelled], [target for _, target in labelled])
+
+
+def list_images(path: str | os.PathLike[str], limits: DecodeLimits = DEFAULT_LIMITS) -> ImageSet:
+    """Every image in a folder and its sub-folders, unlabelled: what calibration needs.
+
+    Raises:
+        DatasetError: no such folder, or no image in it.
+    """
+    folder = _existing_folder(path)
+    return _set_of(folder, limits, _images_below(folder, limits))
+
+
+def _existing_folder(path: str | os.PathLike[str]) -> Path:
+    folder = Path(path)
+    if not folder.is_dir():
+        cause = "is not a folder" if folder.exists() else "does not exist"
+        raise DatasetError(f"{folder} {cause}; give a folder of images")
+    return folder
+
+
+def _set_of(
+    folder: Path, limits: DecodeLimits, paths: Sequence[Path], targets: Sequence[int] | None = None
+) -> ImageSet:
+    if not paths:
+        known = " ".join(sorted(limits.suffixes))
+        raise DatasetError(
+            f"{folder} holds no image ({known}); give a folder of images, or allow their format "
+            "with --allow-format or DecodeLimits.formats"
+        )
+    array = None if targets is None else np.asarray(targets, dtype=np.int64)
+    return ImageSet(folder.resolve().name, tuple(paths), array, limits)
+
+
+def _is_image(name: str, limits: DecodeLimits) -> bool:
+    return not name.startswith(".") and posixpath.splitext(name)[1].lower() in limits.suffixes
+
+
+def _images_in(folder: Path, limits: DecodeLimits) -> list[Path]:
+    return sorted(entry for entry in folder.iterdir() if _is_image(entry.name, limits) and entry.is_file())
+
+
+def _sub_folders(folder: Path) -> list[Path]:
+    return sorted(entry for entry in folder.iterdir() if not entry.name.startswith(".") and entry.is_dir())
+
+
+def _images_below(folder: Path, limits: DecodeLimits) -> list[Path]:
+    found = []
+    for parent, folders, files in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        found += [Path(parent, name) for name in files if _is_image(name, limits)]
+    return sorted(found)
+
+
+def _read_label_file(folder: Path, table: LabelTable, limits: DecodeLimits) -> ImageSet:
+    source = folder / LABEL_FILE
+    try:
+        with source.open(newline="", encoding="utf-8-sig") as stream:
+            rows = csv.DictReader(stream, strict=True)
+            missing = sorted({"path", "label"} - set(rows.fieldnames or ()))
+            if missing:
+                raise DatasetError(
+                    f"{source} has no column {' or '.join(missing)}; its first line must be path,label"
+                )
+            targets = _listed_targets(rows, folder, table)
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DatasetError(f"cannot read {source}: {error}; give a UTF-8 file of path,label lines") from None
+    if not targets:
+        raise DatasetError(f"{source} lists no image; add path,label lines or remove the file")
+    ordered = sorted(targets)
+    paths = [folder / name for name in ordered]
+    return _set_of(folder, limits, paths, [targets[name] for name in ordered])
+
+
+def _listed_targets(rows: "csv.DictReader[str]", folder: Path, table: LabelTable) -> dict[str, int]:
+    index_of = table.cell_reader()
+    targets: dict[str, int] = {}
+    for row in rows:
+        where = f"line {rows.line_num} of {folder / LABEL_FILE}"
+        path, label = row["path"], row["label"]
+        if not path or not label:
+            raise DatasetError(f"{where} has no {'label' if path else 'path'}; write path,label")
+        relative = _listed_path(path, folder, where)
+        if relative in targets:
+            raise DatasetError(f"{where} lists {relative} a second time; list each image once")
+        index = index_of(label.strip())
+        if index is None:
+            known = f"0 to {table.classes - 1}" if table.classes else "0 or more"
+            raise DatasetError(
+                f"{where} has label {label!r}, which is neither the name of one of the model's classes "
+                f"nor an index ({known}); correct it"
+            )
+        targets[relative] = index
+    return targets
+
+
+def _listed_path(cell: str, folder: Path, where: str) -> str:
+    relative = posixpath.normpath(cell)
+    if Path(cell).is_absolute() or relative.split("/")[0] == "..":
+        raise DatasetError(f"{where} leads out of the folder: {cell!r}; use paths inside {folder}")
+    if "\0" in cell or not (folder / relative).is_file():
+        raise DatasetError(f"{where} lists {cell!r}, which is not a file in {folder}; correct the path")
+    return relative

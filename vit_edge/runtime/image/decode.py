@@ -1,0 +1,255 @@
+"""From anything that holds one image to an RGB Pillow image, within limits.
+
+Colours are those of Pillow's `convert("RGB")`, which is what transformers and torchvision pipelines do:
+alpha and palette transparency are dropped, not composited; greyscale is repeated; CMYK by Pillow's formula.
+Two things differ from a bare `convert`: the EXIF orientation is applied, and 16-bit greyscale is scaled to
+8 bits (its high byte, as Pillow does for 16-bit RGB) where `convert` would clip it to white.
+"""
+
+import io
+import os
+import stat
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+from PIL.JpegImagePlugin import JpegImageFile
+
+from vit_edge.errors import ImageError
+from vit_edge.runtime.device.lock import Lock
+from vit_edge.runtime.image.limits import DEFAULT_LIMITS, PILLOW_CEILING, DecodeLimits, named
+from vit_edge.runtime.image.reduced import TURNS, Box, Reduced, Turn
+
+Enough = Callable[[int, int], tuple[int, int]]
+_PATHS = (str, Path, os.PathLike)  # a Path is one, too, but the check of a class takes less time
+ImageSource = str | os.PathLike[str] | bytes | BinaryIO | Image.Image | np.ndarray
+
+_ORIENTATION_TAG = 0x0112
+
+# Two threads may be given one Pillow image, and its first load changes it.
+_given_lock = Lock()
+
+
+class _Quiet(Lock):
+    """Hides the warnings of a few calls in all threads, in a fifth of the time of `warnings.catch_warnings`.
+
+    What is ignored leaves no trace in a module's registry of warnings, so none has to be told of the change.
+    It is a lock, since the list of filters belongs to the process.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._hidden: Sequence[tuple[Any, ...]] | None = None  # what stands otherwise
+
+    def renew(self) -> None:
+        """Be free, and hide nothing any more."""
+        self._show()
+        super().renew()
+
+    def __enter__(self) -> None:
+        super().__enter__()
+        self._hidden = warnings.filters
+        warnings.filters = [("ignore", None, Warning, None, 0)]
+
+    def __exit__(self, *exception: object) -> None:
+        self._show()
+        super().__exit__(*exception)
+
+    def _show(self) -> None:
+        if self._hidden is not None:
+            warnings.filters, self._hidden = self._hidden, None
+
+
+_quiet = _Quiet()
+
+
+def decode(source: ImageSource, limits: DecodeLimits = DEFAULT_LIMITS) -> Image.Image:
+    """Decode one image to mode RGB, upright by its EXIF orientation; of an animation, the first frame.
+
+    Args:
+        source: a path, the bytes of a file, a binary file object (read from its position), a Pillow image, or
+            a uint8 array (H, W, 3) in RGB order.
+        limits: the formats that are taken, and bounds on pixels and on encoded bytes.
+
+    Returns:
+        An RGB image. A Pillow image that is RGB and upright already is returned as it is.
+
+    Raises:
+        ImageError: the source is missing, of another format, damaged, truncated or beyond the limits.
+    """
+    whole = decode_reduced(source, None, limits)
+    return whole.turned(whole.image)
+
+
+def decode_reduced(
+    source: ImageSource, enough: Enough | None, limits: DecodeLimits = DEFAULT_LIMITS
+) -> Reduced:
+    """As `decode`, but a JPEG file is decoded at 1/2, 1/4 or 1/8 of its resolution where that suffices.
+
+    The reduction happens in libjpeg's inverse cosine transform and saves most of the work of decoding. A
+    Pillow image is decoded in full even if it is a JPEG file that has only been opened: what the caller holds
+    stays as it is.
+
+    Args:
+        source: as in `decode`.
+        enough: from the upright picture's (width, height) to the pixels that must be left; None: all.
+        limits: as in `decode`; they apply to the whole picture.
+
+    Raises:
+        ImageError: as in `decode`.
+    """
+    name, image, orientation = _opened(source, limits)
+    size = image.size
+    if size[0] * size[1] > limits.max_pixels:
+        raise ImageError(
+            f"{name} has {size[0]} x {size[1]} pixels, more than the limit of {limits.max_pixels}; "
+            "make it smaller or raise DecodeLimits.max_pixels"
+        )
+    if 0 in size:
+        raise ImageError(f"{name} has no pixels ({size[0]} x {size[1]})")
+    try:
+        box = None
+        if orientation is not None and enough is not None:
+            box = _draft(image, enough, TURNS.get(orientation))
+        if image is source:
+            with _given_lock:
+                image.load()
+        else:
+            image.load()
+        rgb = _to_rgb(image)
+        if orientation is None:
+            orientation = _orientation(image)
+        return Reduced(rgb, box or (0, 0, *rgb.size), size, TURNS.get(orientation))
+    except ImageError as error:
+        raise ImageError(f"{name} {error}") from None
+    except Exception as error:  # decoders raise whatever the damage leads to
+        raise ImageError(f"{name} cannot be decoded, it is damaged or truncated ({error})") from error
+
+
+def source_name(source: ImageSource) -> str:
+    """What to call an image source in a message: its path where it has one."""
+    if isinstance(source, _PATHS):
+        return os.fspath(source)
+    if isinstance(source, bytes):
+        return f"an image of {len(source)} bytes"
+    if isinstance(source, Image.Image | np.ndarray):
+        return "the given image"
+    return str(getattr(source, "name", "the image stream"))
+
+
+def _opened(source: ImageSource, limits: DecodeLimits) -> tuple[str, Image.Image, int | None]:
+    """What to call the source, its image with the header read, and its orientation where known by now.
+
+    It is known of JPEG files of our own opening, which may be decoded at a fraction.
+    """
+    if isinstance(source, Image.Image):
+        return source_name(source), source, None
+    if isinstance(source, np.ndarray):
+        return "an image array", _from_array(source), None
+    name, data = _encoded(source, limits)
+    return name, *_open(data, name, limits)
+
+
+def _draft(image: Image.Image, enough: Enough, turn: Turn | None) -> Box | None:
+    """Set a JPEG file to be decoded at a fraction; the picture's box in what will be decoded."""
+    width, height = image.size
+    wanted = enough(height, width)[::-1] if turn is not None and turn.swaps else enough(width, height)
+    if width < 2 * wanted[0] or height < 2 * wanted[1]:
+        return None
+    drafted = image.draft(None, wanted)
+    return None if drafted is None else drafted[1]
+
+
+def _from_array(array: np.ndarray) -> Image.Image:
+    if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3 or array.size == 0:
+        raise ImageError(
+            f"an image array must be uint8 of shape (height, width, 3), got {array.dtype} {array.shape}"
+        )
+    return Image.fromarray(np.ascontiguousarray(array))
+
+
+def _encoded(source: str | os.PathLike[str] | bytes | BinaryIO, limits: DecodeLimits) -> tuple[str, bytes]:
+    name = source_name(source)
+    if isinstance(source, bytes):
+        data = source
+    elif isinstance(source, _PATHS):
+        data = _read_file(name, limits)
+    elif hasattr(source, "read"):
+        try:
+            data = source.read(limits.max_bytes + 1)
+        except (OSError, ValueError) as error:
+            raise ImageError(f"{name} cannot be read ({error})") from error
+        if not isinstance(data, bytes):
+            raise ImageError(f"{name} was opened as text; open it in binary mode")
+    else:
+        raise ImageError(
+            f"an image must be a path, bytes, file, Pillow image or array, got {type(source).__name__}"
+        )
+    if len(data) > limits.max_bytes:
+        raise ImageError(f"{name} is larger than the limit of {limits.max_bytes} bytes")
+    if not data:
+        raise ImageError(f"{name} is empty")
+    return name, data
+
+
+def _read_file(name: str, limits: DecodeLimits) -> bytes:
+    path = Path(name)
+    try:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):  # a pipe or device would block or never end
+            raise ImageError(f"{name} is no file; give the path of one image")
+        with path.open("rb") as file:
+            # Python sets aside as much memory as it is asked to read.
+            return file.read(min(status.st_size, limits.max_bytes) + 1)
+    except FileNotFoundError:
+        raise ImageError(f"{name} does not exist") from None
+    except (OSError, ValueError) as error:  # ValueError: a null byte in the path
+        reason = getattr(error, "strerror", None) or error
+        raise ImageError(f"{name!r} cannot be read ({reason})") from error
+
+
+def _open(data: bytes, name: str, limits: DecodeLimits) -> tuple[Image.Image, int | None]:
+    try:
+        with _quiet:  # our own pixel limit replaces the decompression bomb warning
+            image = Image.open(io.BytesIO(data), formats=limits.pillow_formats)
+            return image, _read_orientation(image) if isinstance(image, JpegImageFile) else None
+    except Image.DecompressionBombError:
+        raise ImageError(f"{name} has more than {PILLOW_CEILING} pixels; make it smaller") from None
+    except UnidentifiedImageError:
+        raise ImageError(
+            f"{name} is no {named(limits.formats)} image; convert it, or allow its format "
+            "with --allow-format or DecodeLimits.formats"
+        ) from None
+    except Exception as error:  # decoders raise whatever the damage leads to
+        raise ImageError(f"{name} has a damaged header ({error})") from error
+
+
+def _orientation(image: Image.Image) -> int:
+    with _quiet:
+        return _read_orientation(image)
+
+
+def _read_orientation(image: Image.Image) -> int:
+    """The EXIF orientation, 1 (upright) where there is none or the EXIF block is unreadable."""
+    try:
+        value = image.getexif().get(_ORIENTATION_TAG, 1)
+    except Exception:  # a broken EXIF block does not make the pixels wrong
+        return 1
+    return value if isinstance(value, int) else 1
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode == "RGB":
+        return image
+    if image.mode.startswith("I;16"):
+        high_byte = (np.asarray(image).astype(np.uint16) >> 8).astype(np.uint8)
+        return Image.fromarray(high_byte).convert("RGB")
+    if image.mode in ("I", "F"):
+        raise ImageError(f"has mode {image.mode}, whose range is unknown; scale it to 8 bits first")
+    if image.mode == "P" and isinstance(image.info.get("transparency"), bytes):
+        image = image.copy()
+        del image.info["transparency"]  # convert drops it too, but with a warning
+    return image.convert("RGB")

@@ -1,0 +1,178 @@
+"""From an image to labelled probabilities in one call."""
+
+import dataclasses
+import functools
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from vit_edge.bundle import Role
+from vit_edge.errors import ImageError, ModelError, UsageError
+from vit_edge.runtime.image.decode import ImageSource
+from vit_edge.runtime.image.limits import DEFAULT_LIMITS, DecodeLimits
+from vit_edge.runtime.image.preprocess import Decoding
+from vit_edge.runtime.model.file import read_model
+from vit_edge.runtime.predict.batching import in_batches
+from vit_edge.runtime.predict.image_model import ImageModel, OpenedWith
+
+# After a run of the model no cache holds numpy's code, so what counts is how much of it is called, not how
+# often: a dot product, which the check for finite values has just done, beats a sum, and for up to so many
+# classes looking for the largest again and again beats sorting.
+_FEW = 16
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Prediction:
+    """One class and how probable the model finds it."""
+
+    label: str
+    score: float  # softmax probability, 0 to 1
+    index: int  # position among the logits
+
+
+class Classifier(ImageModel):
+    """An image classifier from a bundle or an ONNX file.
+
+    Any number of threads may share one. Processes may not: one that is pickled, as `multiprocessing` does
+    where it spawns, loads the model again from its path, and after a fork the child must make its own.
+
+    Example:
+        >>> classify = Classifier("bundle/")        # doctest: +SKIP
+        >>> classify("cat.jpg")[0].label            # doctest: +SKIP
+        'tabby'
+
+    Args:
+        path: a bundle folder, or an ONNX file with labels and preprocessing in its metadata.
+        provider: `auto`, or the short name of an execution provider such as `openvino`.
+        threads: threads within one operator; `auto` measures once what is fastest on this machine, None
+            leaves it to onnxruntime.
+        decoding: how images much larger than the model's input are brought down to it: fast, within the
+            tolerance that `load_pixels` states, or exactly as in training. Up to five times the model's size
+            both are the same.
+        model: which classifier of a bundle: a role (`float`, `quantized`) or a path inside it
+            (`onnx/model.onnx`); by default the one that the bundle names.
+        limits: the formats that are taken for images (JPEG, PNG, WebP and BMP unless more are named) and how
+            large they may be.
+
+    Raises:
+        ModelError: the model cannot be read or loaded, is no classifier, or does not say how images are
+            preprocessed.
+        BundleError: the bundle is malformed (IntegrityError: a file is not the recorded one).
+        ProviderError: the requested provider is not the one that would run.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        provider: str = "auto",
+        threads: int | Literal["auto"] | None = None,
+        decoding: Decoding = Decoding.FAST,
+        model: Role | str | None = None,
+        limits: DecodeLimits = DEFAULT_LIMITS,
+    ) -> None:
+        file = read_model(path, model)
+        if file.features is not None:
+            raise ModelError(f"{file.path} is an embedder, not a classifier; open it with vit_edge.Embedder")
+        super().__init__(file, OpenedWith(Path(path), provider, threads, decoding, model, limits))
+        self._labels = file.labels
+
+    @property
+    def labels(self) -> tuple[str, ...] | None:
+        """One label per class, None where the model file has none; predictions then bear the class index."""
+        return self._labels
+
+    def __call__(self, source: ImageSource, top_k: int = 5) -> list[Prediction]:
+        """Classify one image.
+
+        Args:
+            source: a path, the bytes of a file, a file object, a Pillow image, or uint8 RGB (H, W, 3).
+            top_k: how many classes to give; no more than the model has.
+
+        Returns:
+            The most probable classes, most probable first.
+
+        Raises:
+            ImageError: the image cannot be decoded within the limits.
+        """
+        _require_positive(top_k, "top_k")
+        pixels = self._load(source)
+        return self._predictions(self._session.run(pixels[None])[0], top_k)
+
+    def batch(
+        self, sources: Iterable[ImageSource], batch_size: int = 8, top_k: int = 5
+    ) -> Iterator[list[Prediction] | ImageError]:
+        """Classify many images: the next are decoded by worker threads while the model runs.
+
+        Of the sources, which may be endless, no more than two batches are held at a time.
+
+        Scores may differ a little from those of single calls: within a batch the last bit of a float32 may
+        round differently, which a quantized model can turn into another integer.
+
+        Yields:
+            In the order of the sources, the predictions, or the ImageError of an image that is refused. What
+            the sources themselves raise is raised after the answers to all before it.
+
+        Raises:
+            UsageError: batch_size or top_k below 1; raised at the call, not at the first item.
+        """
+        _require_positive(top_k, "top_k")
+
+        def run(pixels: list[npt.NDArray[np.uint8]]) -> list[list[Prediction]]:
+            return [self._predictions(logits, top_k) for logits in self._session.run(np.stack(pixels))]
+
+        return in_batches(sources, self._load, run, batch_size)
+
+    def _predictions(self, logits: npt.NDArray[np.float32], top_k: int) -> list[Prediction]:
+        return [Prediction(self._label(index), score, index) for index, score in most_probable(logits, top_k)]
+
+    def _label(self, index: int) -> str:
+        if self._labels is None:
+            return str(index)
+        if index >= len(self._labels):
+            raise ModelError(
+                f"{self._session.model.path} has {len(self._labels)} labels but gives class {index}"
+            )
+        return self._labels[index]
+
+
+def most_probable(logits: npt.NDArray[np.float32], count: int) -> list[tuple[int, float]]:
+    """(index, probability) of the largest of C logits, largest first; of equal ones, the lower index first.
+
+    Args:
+        logits: (C,), finite.
+        count: how many; of more than C, all are given.
+
+    Returns:
+        Probabilities are the softmax of all logits, computed in float32.
+    """
+    count = min(count, len(logits))
+    first = int(logits.argmax())
+    with np.errstate(over="ignore"):  # a class may be masked by the lowest number there is
+        powers = logits - logits[first]
+    np.exp(powers, out=powers)
+    total = float(np.vdot(powers, _ones(len(powers))))
+    if count > _FEW:
+        order = np.argsort(-logits, kind="stable")[:count]
+        return list(zip(order.tolist(), (powers[order] / total).tolist(), strict=True))
+    left = logits.copy()
+    found = []
+    for _ in range(count):
+        index = int(left.argmax())
+        found.append((index, float(powers[index]) / total))
+        left[index] = -np.inf
+    return found
+
+
+@functools.lru_cache(maxsize=16)
+def _ones(count: int) -> npt.NDArray[np.float32]:
+    """What a dot product adds up numbers with."""
+    return np.ones(count, np.float32)
+
+
+def _require_positive(value: int, name: str) -> None:
+    if value < 1:
+        raise UsageError(f"{name} must be at least 1, got {value}")

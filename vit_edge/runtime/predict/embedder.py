@@ -1,0 +1,143 @@
+"""From an image to its embeddings in one call: the backbone under a detector, a segmenter or a search."""
+
+import dataclasses
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from vit_edge.bundle import Role, is_bundle, read_bundle
+from vit_edge.errors import BundleError, ImageError, ModelError
+from vit_edge.runtime.image.decode import ImageSource
+from vit_edge.runtime.image.limits import DEFAULT_LIMITS, DecodeLimits
+from vit_edge.runtime.image.preprocess import Decoding
+from vit_edge.runtime.model.file import Features, ModelFile, read_model
+from vit_edge.runtime.predict.batching import in_batches
+from vit_edge.runtime.predict.image_model import ImageModel, OpenedWith, preprocess_of
+from vit_edge.spec import CLS_EMBEDDING, PATCH_FEATURES, POOLED_EMBEDDING
+
+Floats = npt.NDArray[np.float32]
+Pixels = npt.NDArray[np.uint8]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Embedding:
+    """What the model makes of one image, before any classification; float32.
+
+    All three come from the last layer and behind the final LayerNormalization, where the model normalises its
+    tokens. A model that normalises the mean of its tokens (`fc_norm` of timm) gives patches as they leave the
+    last layer, and their normalised mean.
+    """
+
+    cls: Floats | None  # (D,), the class token; None where the model's head does not read one by itself
+    pooled: Floats  # (D,), the mean of the patch tokens
+    patches: Floats  # (rows, columns, D), one token per patch, from the top left
+
+
+class Embedder(ImageModel):
+    """An image embedder from a bundle or an ONNX file; threads and processes share it as a `Classifier`.
+
+    Example:
+        >>> embed = Embedder("bundle/")             # doctest: +SKIP
+        >>> embed("cat.jpg").patches.shape          # doctest: +SKIP
+        (14, 14, 192)
+
+    Args:
+        path: a bundle folder that was built with embedders, or an ONNX file of one.
+        provider: `auto`, or the short name of an execution provider such as `openvino`.
+        threads: threads within one operator; `auto` measures once what is fastest on this machine, None
+            leaves it to onnxruntime.
+        decoding: how images much larger than the model's input are brought down to it, as for `Classifier`.
+        model: which embedder of a bundle: a role (`embedder`, `embedder_float`) or a path inside it; by
+            default the one of the precision that the bundle classifies with.
+        limits: the formats of images that are taken and how large they may be, as for `Classifier`.
+
+    Raises:
+        ModelError: the model cannot be read or loaded, is no embedder, or does not say how images are
+            preprocessed.
+        BundleError: the bundle is malformed or has no embedder (IntegrityError: a file is not the recorded
+            one).
+        ProviderError: the requested provider is not the one that would run.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        provider: str = "auto",
+        threads: int | Literal["auto"] | None = None,
+        decoding: Decoding = Decoding.FAST,
+        model: Role | str | None = None,
+        limits: DecodeLimits = DEFAULT_LIMITS,
+    ) -> None:
+        file = _read(Path(path), model)
+        preprocess_of(file)  # what is neither is refused for this first
+        self._features = _features(file)
+        super().__init__(file, OpenedWith(Path(path), provider, threads, decoding, model, limits))
+
+    @property
+    def dim(self) -> int:
+        """D, the length of every embedding."""
+        return self._features.dim
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Patches (rows, columns)."""
+        return self._features.grid
+
+    @property
+    def has_cls(self) -> bool:
+        """Whether there is a CLS embedding."""
+        return self._features.has_cls
+
+    def __call__(self, source: ImageSource) -> Embedding:
+        """Embed one image.
+
+        Args:
+            source: a path, the bytes of a file, a file object, a Pillow image, or uint8 RGB (H, W, 3).
+
+        Raises:
+            ImageError: the image cannot be decoded within the limits.
+        """
+        return self._embeddings([self._load(source)])[0]
+
+    def batch(self, sources: Iterable[ImageSource], batch_size: int = 8) -> Iterator[Embedding | ImageError]:
+        """Embed many images: the next are decoded by worker threads while the model runs.
+
+        Of the sources, which may be endless, no more than two batches are held at a time.
+
+        Yields:
+            In the order of the sources, the embedding, or the ImageError of an image that is refused. What
+            the sources themselves raise is raised after the answers to all before it.
+
+        Raises:
+            UsageError: batch_size below 1; raised at the call, not at the first item.
+        """
+        return in_batches(sources, self._load, self._embeddings, batch_size)
+
+    def _embeddings(self, pixels: list[Pixels]) -> list[Embedding]:
+        """One per image of uint8 (H, W, 3)."""
+        made = self._session.outputs(np.stack(pixels))
+        # A view would keep the whole batch alive.
+        rows = [{name: values[row].copy() for name, values in made.items()} for row in range(len(pixels))]
+        return [Embedding(row.get(CLS_EMBEDDING), row[POOLED_EMBEDDING], row[PATCH_FEATURES]) for row in rows]
+
+
+def _read(path: Path, model: Role | str | None) -> ModelFile:
+    if model is None and path.is_dir() and is_bundle(path):
+        names = read_bundle(path).embedders()
+        if not names:
+            raise BundleError(f"{path} has no embedder; build it with --embedder")
+        model = names[0]
+    return read_model(path, model)
+
+
+def _features(file: ModelFile) -> Features:
+    if file.features is None:
+        raise ModelError(
+            f"{file.path} is a classifier, not an embedder; open it with vit_edge.Classifier, "
+            "or make an embedder with: vit-edge export SOURCE --embedder"
+        )
+    return file.features

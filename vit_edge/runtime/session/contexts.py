@@ -1,0 +1,114 @@
+"""Models that an execution provider has compiled for one device, kept in the user's cache folder.
+
+What is kept is onnxruntime's EPContext form in one piece: an ONNX file whose nodes hold the compiled graph.
+It belongs to one model, provider, device and set of options, and to the versions of onnxruntime and of the
+provider; where any of them is another, or the file is damaged, the model is compiled again.
+"""
+
+import dataclasses
+import hashlib
+import json
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import onnxruntime
+
+from vit_edge import fields
+from vit_edge.runtime.device.machine import version_of
+from vit_edge.runtime.device.user_cache import read_cached, write_cached
+
+_MOST_BYTES = 2**31  # what ONNX can hold in one file
+_FOLDER = "contexts"
+_HEAD = frozenset({"key", "sha256", "shares"})
+
+Shares = tuple[tuple[str, float], ...]  # (provider, share of graph nodes before compilation)
+
+
+@dataclasses.dataclass(frozen=True)
+class ContextKey:
+    """What a compiled model is good for."""
+
+    model: str  # SHA-256 of the file that was compiled
+    provider: str  # full name
+    device: str  # maker and kind, as the provider reports them
+    provider_options: tuple[tuple[str, str], ...]
+    session_options: tuple[tuple[str, str], ...]
+    package: str  # distribution that holds the provider, with its version
+    runtime: str = str(onnxruntime.__version__)
+
+    @property
+    def file(self) -> str:
+        """Where it is kept; one version replaces another."""
+        lasting = {**self.to_json(), "package": "", "runtime": ""}
+        digest = hashlib.sha256(json.dumps(lasting, sort_keys=True).encode()).hexdigest()
+        return f"{_FOLDER}/{digest[:32]}"
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON types."""
+        return dataclasses.asdict(self) | {
+            "provider_options": dict(self.provider_options),
+            "session_options": dict(self.session_options),
+        }
+
+
+@dataclasses.dataclass(frozen=True)
+class Context:
+    """A compiled model."""
+
+    data: bytes  # ONNX
+    shares: Shares  # of the model that it was made from
+
+
+def versioned(package: str) -> str:
+    """A distribution's name with its version, or alone where it is not installed as one."""
+    version = version_of(package)
+    return package if version is None else f"{package} {version}"
+
+
+def read_context(key: ContextKey) -> Context | None:
+    """What was kept for this key; None where nothing was, it is for other versions, or it is damaged."""
+    found = read_cached(key.file, _MOST_BYTES)
+    if found is None:
+        return None
+    head, _, data = found.partition(b"\n")
+    try:
+        said = fields.exact_keys(
+            fields.parse_json(head, "context"), frozenset({"key", "sha256", "shares"}), "context"
+        )
+        shares = tuple(
+            (name, fields.number(share, "share"))
+            for name, share in fields.mapping(said["shares"], "s").items()
+        )
+    except ValueError:
+        return None
+    intact = said["sha256"] == hashlib.sha256(data).hexdigest()
+    return Context(data, shares) if intact and said["key"] == key.to_json() else None
+
+
+def write_context(key: ContextKey, context: Context) -> bool:
+    """Keep a compiled model, whole or not at all; False where the folder cannot be written."""
+    head = {
+        "key": key.to_json(),
+        "sha256": hashlib.sha256(context.data).hexdigest(),
+        "shares": dict(context.shares),
+    }
+    return write_cached(key.file, json.dumps(head).encode() + b"\n" + context.data)
+
+
+@contextmanager
+def compiling() -> Iterator[tuple[Mapping[str, str], Callable[[], bytes | None]]]:
+    """Session config entries that make onnxruntime write the compiled model, and what reads it afterwards.
+
+    The reader gives None where the provider compiled nothing.
+    """
+    with tempfile.TemporaryDirectory(prefix="vit-edge-") as folder:
+        path = Path(folder) / "context.onnx"
+        entries = {
+            "ep.context_enable": "1",
+            "ep.context_embed_mode": "1",
+            "ep.context_file_path": str(path),
+        }
+        yield entries, lambda: path.read_bytes() if path.is_file() else None
