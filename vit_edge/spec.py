@@ -257,6 +257,16 @@ class Verification:
         return {"state": self.state.value, "where": self.where, "what": self.what}
 
 
+class Arithmetic(enum.Enum):
+    """How a device adds up integer products; a plan of INT8 weights is made for one of them."""
+
+    EXACT = "exact"  # every product in int32: weights may use all eight bits
+    SATURATING = (
+        "saturating"  # pairs of uint8 x int8 products in int16: reduced range where they could overflow
+    )
+    INTEGER = "integer"  # exact, and no operator is left in floating point
+
+
 @dataclasses.dataclass(frozen=True)
 class TargetSpec:
     """What a class of devices can do, and which form of the model suits it; read from one TOML file."""
@@ -270,7 +280,7 @@ class TargetSpec:
     weight_type: str  # "int8"
     weight_bits: int  # 8, 7 or 4, of every layer
     per_channel: bool  # one weight scale per output channel
-    saturating: bool  # adds pairs of uint8 x int8 products in int16, which 8-bit weights can overflow
+    saturating: bool  # may run where pairs of uint8 x int8 products are added in int16, which can overflow
     quantized_operators: QuantizedOperators
     row_scales: bool  # may a layer's activations have one scale per row (token), measured at run time
     float_type: FloatType
@@ -281,6 +291,13 @@ class TargetSpec:
     requires: Requirements
     priority: int  # among the targets that fit a machine the highest is taken; 0: only where it is named
     verification: tuple[Verification, ...]
+
+    @property
+    def arithmetic(self) -> Arithmetic:
+        """What its weights must be made for."""
+        if self.quantized_operators is QuantizedOperators.ALL:
+            return Arithmetic.INTEGER
+        return Arithmetic.SATURATING if self.saturating else Arithmetic.EXACT
 
     @property
     def integer_attention(self) -> bool:

@@ -44,7 +44,15 @@ from vit_edge.host.sources import Source, SourceOptions, resolve
 from vit_edge.runtime.image.preprocess import normalize
 from vit_edge.runtime.model.file import read_model
 from vit_edge.runtime.session.session import Session
-from vit_edge.spec import ActivationType, Batch, InputForm, Interpolation, QuantizedOperators, TargetSpec
+from vit_edge.spec import (
+    ActivationType,
+    Arithmetic,
+    Batch,
+    InputForm,
+    Interpolation,
+    QuantizedOperators,
+    TargetSpec,
+)
 from vit_edge.targets import load_target
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -209,8 +217,9 @@ def test_the_record_speaks_of_the_file_and_not_of_what_was_possible(integer: boo
     )
     plan = QuantPlan(attentions={"blocks.0.attention": attention})
     operators = QuantizedOperators.PRODUCTS if integer else QuantizedOperators.LINEAR
+    kind = Arithmetic.SATURATING
     target = dataclasses.replace(load_target("cpu"), quantized_operators=operators)
-    taken = for_target(Quantization(plan, decided, {}, {}), target)
+    taken = for_target(Quantization({kind: plan}, kind, decided, {}, {}), target)
     assert bool(taken.plan.attentions) is integer
     assert [layer.form for layer in taken.layers] == [Form.STATIC if integer else Form.FLOAT, Form.STATIC]
 

@@ -10,6 +10,7 @@ import onnxruntime
 import torch
 from PIL import Image
 
+from tests.arithmetic import exact_session
 from tests.host.vit_forms import Export, randomised, to_onnx
 from vit_edge.host.lower.embed import Normalisation
 from vit_edge.host.lower.model import LowerSettings
@@ -87,8 +88,8 @@ def session(model: onnx.ModelProto, optimised: Path | None = None) -> onnxruntim
 
 
 def run(model: onnx.ModelProto, given: npt.NDArray[np.generic]) -> Float32:
-    """The output of a model with one input."""
-    made = session(model)
+    """The output of a model with one input, in exact integer arithmetic whatever the CPU."""
+    made = exact_session(model.SerializeToString())
     result: Float32 = made.run(None, {made.get_inputs()[0].name: given})[0]
     return result
 

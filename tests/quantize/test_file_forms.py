@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-import onnxruntime
 import pytest
 
+from tests.arithmetic import exact_session
 from tests.quantize.forced import ROW_FIRST, STATIC_FIRST, Costs, quantized
 from tests.quantize.small_vit import PREPROCESS, Float32, written
 from vit_edge.host.convert.optimize import FileForm
@@ -40,7 +40,7 @@ def pixels_of(count: int) -> np.ndarray:
 
 
 def logits_of(model: onnx.ModelProto, pixels: np.ndarray) -> Float32:
-    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    session = exact_session(model.SerializeToString())
     name = model.graph.input[0].name
     feed = pixels if name == InputForm.PIXELS.value else normalize(pixels, PREPROCESS)
     logits: Float32 = session.run(None, {name: feed})[0]

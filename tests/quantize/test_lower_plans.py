@@ -6,7 +6,8 @@ import onnx
 import onnx_ir as ir
 import pytest
 
-from tests.quantize.small_vit import MEAN, NORMAL, STD, images, run, session
+from tests.arithmetic import exact_session
+from tests.quantize.small_vit import MEAN, NORMAL, STD, images, run
 from vit_edge.host.lower.attention import int8_core
 from vit_edge.host.lower.embed import Patches, int8_embed
 from vit_edge.host.lower.graph import GraphWriter
@@ -91,7 +92,8 @@ def test_attention(probability_scale: float | None, factor: float) -> None:
     plan = AttentionPlan(StaticRange(0.03, 120), 0.025, 0.027, probability_scale)
     w = GraphWriter()
     queries, keyed, valued = values = [given(letter, (2, 3, 13, 8)) for letter in "qkv"]
-    made = session(model(w, values, int8_core(w, queries, keyed, valued, plan, factor, "y"), 4))
+    attention = model(w, values, int8_core(w, queries, keyed, valued, plan, factor, "y"), 4)
+    made = exact_session(attention.SerializeToString())
     found = made.run(None, {"q": q, "k": k, "v": v})[0]
     keys = codes(k, 0.025, 0, -128, 127).transpose(0, 1, 3, 2)
     scores = codes(q, 0.03, 120, 0, 255) @ keys * (np.float32(0.03) * np.float64(np.float32(0.025))) * factor

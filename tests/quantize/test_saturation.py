@@ -15,7 +15,18 @@ from hypothesis import strategies as st
 from tests.quantize import integer_products
 from tests.quantize.activations import activation_of
 from vit_edge.host.plan import RowRange, StaticRange
-from vit_edge.host.quantize.saturation import CODE, LIMIT, LOWEST, code_box, pair_reach, saturating_product
+from vit_edge.host.quantize.saturation import (
+    CODE,
+    FEW_ROWS,
+    LIMIT,
+    LOWEST,
+    MARGIN,
+    box_corners,
+    outermost,
+    pair_reach,
+    saturating_product,
+    seen_corners,
+)
 
 EMULATOR = "qemu-x86_64"
 FEW = settings(max_examples=40, deadline=None, derandomize=True)
@@ -73,7 +84,7 @@ def test_the_reach_of_a_column_is_attained_and_never_passed(seed: int, inner: in
     rng = np.random.default_rng(seed)
     weights = rng.integers(-128, 128, (inner, columns)).astype(np.int8)
     low, high = np.sort(rng.integers(0, 256, (2, inner)), axis=0)
-    reach = pair_reach(weights, low, high)
+    reach = pair_reach(weights, box_corners(low, high))
     odd = (0, inner % 2)
     wide = np.pad(weights.astype(np.int64), (odd, (0, 0)))
     ends = np.pad(np.stack([low, high]), ((0, 0), odd))
@@ -90,23 +101,55 @@ def test_a_column_within_its_reach_is_computed_exactly(seed: int, inner: int) ->
     rng = np.random.default_rng(seed)
     weights = rng.integers(-128, 128, (inner, 20)).astype(np.int8)
     low, high = np.sort(rng.integers(0, 256, (2, inner)), axis=0)
-    safe = pair_reach(weights, low, high) <= LIMIT
+    safe = pair_reach(weights, box_corners(low, high)) < LIMIT + 1
     codes = rng.integers(low, high + 1, (30, inner)).astype(np.uint8)
     exact = codes.astype(np.int64) @ weights
     np.testing.assert_array_equal(saturating_product(codes, weights)[:, safe], exact[:, safe])
 
 
-def test_a_static_box_holds_what_calibration_saw_with_room_on_either_side() -> None:
-    rows = np.array([[-1.0, 0.0, 10.0], [1.0, 0.5, 300.0]], np.float32)
-    low, high = code_box(activation_of(rows), StaticRange(1.0, 100))
-    assert low.tolist() == [98, 99, 37]  # a quarter of each channel's range further down
-    assert high.tolist() == [102, 101, CODE]
+@FEW
+@given(st.integers(0, 10_000), st.integers(1, 300))
+def test_a_polygon_holds_all_points_and_little_more(seed: int, count: int) -> None:
+    rng = np.random.default_rng(seed)
+    points = rng.integers(0, 256, (count, 2)).astype(float)
+    weights = rng.integers(-127, 128, (2, 200))
+    reach, bound = (np.abs(some @ weights).max(axis=0) for some in (points, outermost(points)))
+    assert (bound >= reach - 1e-6).all()
+    spread = np.hypot(*(points.max(axis=0) - points.min(axis=0)))
+    assert (bound <= reach + 0.05 * spread * np.hypot(*weights) + 1e-6).all()
 
 
-def test_rows_with_a_scale_of_their_own_take_every_code() -> None:
-    low, high = code_box(activation_of(np.ones((2, 3), np.float32)), RowRange())
-    assert low.tolist() == [0, 0, 0]
-    assert high.tolist() == [CODE, CODE, CODE]
+@FEW
+@given(st.integers(0, 10_000), st.integers(2, 9))
+def test_a_column_within_reach_of_what_was_seen_is_exact_on_all_of_it(seed: int, inner: int) -> None:
+    rng = np.random.default_rng(seed)
+    rows = rng.normal(0, 40, (80, inner)).astype(np.float32)
+    weights = rng.integers(-127, 128, (inner, 30)).astype(np.int8)
+    for reach in (StaticRange(1.0, 128), RowRange()):
+        safe = pair_reach(weights, seen_corners(activation_of(rows), reach)) < LIMIT + 1
+        scaled = rows if isinstance(reach, StaticRange) else rows / np.abs(rows).max(axis=1)[:, None] * 127.5
+        codes = np.clip(np.rint(scaled) + 128, 0, CODE).astype(np.uint8)
+        made = saturating_product(codes, weights)
+        np.testing.assert_array_equal(made[:, safe], (codes.astype(np.int64) @ weights)[:, safe])
+
+
+@pytest.mark.parametrize("rows", [4, 100, 10_000])
+def test_the_margin_is_larger_where_fewer_rows_were_seen(rows: int) -> None:
+    values = np.tile(np.array([[-20.0, 0.0], [20.0, 300.0]], np.float32), (rows // 2, 1))
+    corners = seen_corners(activation_of(values), StaticRange(1.0, 100))[0]
+    moved = round(20 * (1 + MARGIN + FEW_ROWS / np.sqrt(rows)))
+    assert corners[:, 0].min() == pytest.approx(100 - moved, abs=1e-6)
+    assert corners[:, 0].max() == pytest.approx(100 + moved, abs=1e-6)
+    assert corners[:, 1].max() == pytest.approx(CODE, abs=1e-6)  # where codes end
+
+
+def test_neighbours_that_are_never_large_together_leave_each_other_room() -> None:
+    apart = np.array([[255.0, 0.0], [0.0, 255.0]], np.float32)
+    weights = np.full((2, 1), 127, np.int8)
+    alone = pair_reach(weights, seen_corners(activation_of(apart), StaticRange(1.0, 0)))
+    boxed = pair_reach(weights, box_corners(np.array([0, 0]), np.array([255, 255])))
+    assert alone == pytest.approx(255 * 127, rel=0.006)
+    assert boxed == 2 * 255 * 127
 
 
 @pytest.mark.skipif(

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-import onnxruntime
 import pytest
 
+from tests.arithmetic import exact_session
 from tests.quantize.forced import ROW_FIRST, STATIC_FIRST, Costs, quantized
 from tests.quantize.small_vit import PREPROCESS, Float32, written
 from vit_edge.host.convert.optimize import FileForm
@@ -21,8 +21,8 @@ def _activation_types(model: onnx.ModelProto) -> set[int]:
 
 
 def _logits(model: onnx.ModelProto, image: Float32) -> Float32:
-    """Without the session option that keeps signed activations signed: on x86 they are shifted to uint8."""
-    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    """Exactly; and without the option that keeps signed activations signed: on x86 they become uint8."""
+    session = exact_session(model.SerializeToString())
     logits: Float32 = session.run(None, {model.graph.input[0].name: image})[0]
     return logits
 

@@ -17,7 +17,7 @@ from vit_edge.host.quantize.observe import logits
 from vit_edge.host.quantize.search import Search
 from vit_edge.host.quantize.types import Preset, QuantizeSettings
 from vit_edge.host.rewrite.canonical import Canonical
-from vit_edge.spec import ActivationType, GraphStyle, InputForm
+from vit_edge.spec import ActivationType, Arithmetic, GraphStyle, InputForm
 
 FORM = LowerSettings(1, InputForm.PIXELS, NORMAL, style=GraphStyle.COMPILER)
 TYPES = (ActivationType.UINT8, ActivationType.INT8, ActivationType.UINT16)
@@ -28,7 +28,9 @@ ROUND_TRIP = ("QuantizeLinear", "DequantizeLinear")
 def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Canonical, WholePlan]:
     canonical = small()
     paths = written(tmp_path_factory.mktemp("calibration"), 24)
-    search = Search(canonical, paths, PREPROCESS, QuantizeSettings(Preset.STATIC, whole=True))
+    search = Search(
+        canonical, paths, PREPROCESS, QuantizeSettings(Preset.STATIC, arithmetics=(Arithmetic.INTEGER,))
+    )
     assert search.whole is not None
     return canonical, search.whole
 

@@ -13,7 +13,7 @@ from vit_edge.host.quantize.probe import decibels
 from vit_edge.host.quantize.types import Form, Goal, LayerDecision, Quantization
 from vit_edge.runtime.evaluate.compare import Comparison
 from vit_edge.runtime.evaluate.dataset import ImageSet
-from vit_edge.spec import Tolerance
+from vit_edge.spec import Arithmetic, Tolerance
 from vit_edge.verify import judge
 
 ONE_POINT = Tolerance()
@@ -31,7 +31,9 @@ def comparison(lost: int, n: int, tolerance: Tolerance = ONE_POINT, *, labelled:
 
 def quantization(forms: dict[str, Form], probe_db: float, goal: Goal | None) -> Quantization:
     layers = tuple(LayerDecision(name, form, None, "synthetic") for name, form in forms.items())
-    return Quantization(FLOAT, layers, {"probe_db": probe_db}, {}, goal)
+    return Quantization(
+        {Arithmetic.SATURATING: FLOAT}, Arithmetic.SATURATING, layers, {"probe_db": probe_db}, {}, goal
+    )
 
 
 def look(

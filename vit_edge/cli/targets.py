@@ -143,7 +143,7 @@ def _integer_type(target: TargetSpec) -> str:
 
 def _scales(target: TargetSpec) -> str:
     scales = "one scale per output channel" if target.per_channel else "one scale per layer"
-    return f"{scales}, 7 bits where 8 could saturate" if target.saturating else scales
+    return f"{scales}, reduced range where 8 bits could saturate" if target.saturating else scales
 
 
 def _evidence(where: str | None, what: str) -> str:

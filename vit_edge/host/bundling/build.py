@@ -47,9 +47,8 @@ from vit_edge.host.convert.pipeline import (
 )
 from vit_edge.host.embedder.bundled import BundledEmbedders, bundled_embedders
 from vit_edge.host.embedder.files import FloatEmbedder, float_embedder
-from vit_edge.host.quantize.narrow import narrowed_json
 from vit_edge.host.quantize.search import Search
-from vit_edge.host.quantize.types import Progress, QuantizeSettings
+from vit_edge.host.quantize.types import Progress, Quantization, QuantizeSettings
 from vit_edge.host.report.bundled import bundle_report, measure_selected
 from vit_edge.host.report.gather import Measured
 from vit_edge.host.rewrite.canonical import Canonical, canonicalise
@@ -59,7 +58,7 @@ from vit_edge.runtime.measure.benchmark import BenchSettings, bench
 from vit_edge.runtime.measure.timing import Rounds
 from vit_edge.runtime.model.file import ModelFile
 from vit_edge.runtime.session.session import Session, SessionSettings
-from vit_edge.spec import TargetSpec, Tolerance
+from vit_edge.spec import Arithmetic, QuantizedOperators, TargetSpec, Tolerance
 from vit_edge.targets import load_target
 
 FLOAT_MODEL = "onnx/model.onnx"
@@ -215,7 +214,7 @@ def _convert(
     plain, to_export = optimized(exported, canonical, form, checked)
     float_model = on_disk(folder / FLOAT_MODEL, to_bytes(finish(plain, stamp_of(source)), FLOAT_MODEL))
     embedder = float_embedder(exported, canonical, source) if settings.embedder else None
-    wanted = settings_for(settings.quantize, settings.targets)
+    wanted = settings_for(settings.quantize, [load_target(PORTABLE_TARGET), *settings.targets])
     search = Search(canonical, images.calibration, source.preprocess, wanted, progress)
     parity = {"rewrite": to_export} if to_torch is None else {"export": to_torch, "rewrite": to_export}
     if embedder is not None:
@@ -267,11 +266,23 @@ def _forms(built: _Built) -> dict[str, dict[str, Any]]:
             "integer_attention": each.target.integer_attention,
             "activations": each.target.activation_type.value,
             "elsewhere": each.target.float_type.value,
-            "narrowed": narrowed_json(for_target(found, each.target)),
+            "narrowed": _reduced(found, each.target),
             "verification": [entry.to_json() for entry in each.target.verification],
         }
         for each in built.wanted
         if each.name in built.models
+    }
+
+
+def _reduced(found: Quantization, target: TargetSpec) -> dict[str, dict[str, int]] | None:
+    """Which operands of a target's file have fewer steps; None where all have eight bits."""
+    if (
+        target.arithmetic is not Arithmetic.SATURATING
+        or target.quantized_operators is QuantizedOperators.NONE
+    ):
+        return None
+    return {
+        each.name: {"columns": each.columns, "of": each.of, "steps": each.steps} for each in found.reduced
     }
 
 

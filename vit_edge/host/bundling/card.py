@@ -193,7 +193,7 @@ def _quantization(manifest: Manifest) -> str:
     for name, made in models.items():
         note = f"; {made['activations']} activations"
         if made["narrowed"]:
-            note += f"; {len(made['narrowed'])} operands with 7 bits where 8 could saturate"
+            note += f"; {len(made['narrowed'])} operands with a reduced range where 8 bits could saturate"
         lines.append(f"- `{name}`: for target {made['target']}{note}")
     forms = Counter(layer["form"] for layer in manifest.layers)
     counts = ", ".join(f"{count} {form}" for form, count in sorted(forms.items()))

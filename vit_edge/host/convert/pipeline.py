@@ -15,15 +15,23 @@ from vit_edge.host.convert.parity import Parity
 from vit_edge.host.lower.model import LowerSettings, lower
 from vit_edge.host.lower.whole import lower_whole
 from vit_edge.host.plan import FLOAT
-from vit_edge.host.quantize.narrow import narrowed
 from vit_edge.host.quantize.plans import GELU
 from vit_edge.host.quantize.quantize import quantize
+from vit_edge.host.quantize.reduced_range import with_notes
 from vit_edge.host.quantize.types import Form, Progress, Quantization, QuantizeSettings
 from vit_edge.host.rewrite.canonical import Canonical, canonicalise
 from vit_edge.host.sources import Source, SourceOptions, resolve
 from vit_edge.runtime.evaluate.dataset import list_images
 from vit_edge.runtime.image.limits import DEFAULT_LIMITS, DecodeLimits
-from vit_edge.spec import LOGITS, ActivationType, GraphStyle, InputForm, QuantizedOperators, TargetSpec
+from vit_edge.spec import (
+    LOGITS,
+    ActivationType,
+    Arithmetic,
+    GraphStyle,
+    InputForm,
+    QuantizedOperators,
+    TargetSpec,
+)
 from vit_edge.targets import load_target
 
 PORTABLE_TARGET = "cpu"
@@ -165,29 +173,30 @@ def _whole(
     if lowering.outputs != (LOGITS,):
         raise TargetError(f"target {target.name} runs classifiers only: choose another for embeddings")
     if quantization.whole is None:
-        raise ValueError(f"target {target.name} needs a quantization made with whole=True")
+        raise ValueError(f"target {target.name} needs a quantization made for integer arithmetic")
     return lower_whole(canonical, lowering, quantization.whole, target.activation_type)
 
 
 def settings_for(settings: QuantizeSettings, targets: Iterable[TargetSpec]) -> QuantizeSettings:
     """The settings with what the targets need a plan for."""
-    asked = tuple(targets)
-    whole = any(target.quantized_operators is QuantizedOperators.ALL for target in asked)
-    return dataclasses.replace(settings, saturating=any(target.saturating for target in asked), whole=whole)
+    integer = [target for target in targets if target.quantized_operators is not QuantizedOperators.NONE]
+    arithmetics = dict.fromkeys(target.arithmetic for target in integer)
+    return dataclasses.replace(settings, arithmetics=tuple(arithmetics) or settings.arithmetics)
 
 
 def for_target(quantization: Quantization, target: TargetSpec) -> Quantization:
     """What of a quantization goes into a target's file: what the target computes in float stays float."""
-    if target.saturating:
-        quantization = narrowed(quantization)
-    plan, kind = quantization.plan, target.float_type.value
+    kind = target.float_type.value
     if target.quantized_operators is QuantizedOperators.NONE:
         return _without(quantization, None, f"target {target.name} computes everything in {kind}")
     if target.quantized_operators is QuantizedOperators.ALL:
         return _all_integer(quantization, target)
+    taken = dataclasses.replace(quantization, arithmetic=target.arithmetic)
+    if taken.arithmetic is Arithmetic.SATURATING:
+        taken = dataclasses.replace(taken, layers=with_notes(taken.layers, taken.reduced))
     if target.integer_attention:
-        return quantization
-    return _without(quantization, plan.attentions, f"target {target.name} computes attention in {kind}")
+        return taken
+    return _without(taken, taken.plan.attentions, f"target {target.name} computes attention in {kind}")
 
 
 def _without(quantization: Quantization, names: Container[str] | None, reason: str) -> Quantization:
@@ -199,7 +208,7 @@ def _without(quantization: Quantization, names: Container[str] | None, reason: s
         for layer in quantization.layers
     )
     plan = FLOAT if names is None else dataclasses.replace(quantization.plan, attentions={})
-    return dataclasses.replace(quantization, plan=plan, layers=layers)
+    return quantization.with_plan(plan, layers)
 
 
 def _all_integer(quantization: Quantization, target: TargetSpec) -> Quantization:

@@ -16,14 +16,14 @@ from vit_edge.host.lower.model import lower
 from vit_edge.host.plan import FLOAT, QuantPlan
 from vit_edge.host.quantize.cache import Reader, calibrate
 from vit_edge.host.quantize.choose import Choice, Option, allowed, choose
-from vit_edge.host.quantize.narrow import narrowed_plans
 from vit_edge.host.quantize.observe import Float32, Observer, load
 from vit_edge.host.quantize.plans import GELU, LayerPlans, plan_layers
 from vit_edge.host.quantize.probe import decibels
+from vit_edge.host.quantize.reduced_range import reduced_plans
 from vit_edge.host.quantize.search import Search
 from vit_edge.host.quantize.types import Form, Goal, LayerDecision, Quantization
 from vit_edge.host.rewrite.composites import ATTENTION, LINEAR, composites
-from vit_edge.spec import PreprocessSpec
+from vit_edge.spec import Arithmetic, PreprocessSpec
 
 STATIC_ONLY = Goal(target_db=0.0, row_scales=False)  # of a classifier for which nothing was chosen
 
@@ -54,7 +54,7 @@ def quantize_embedder(
         block = _LastBlock(features, search, preprocess)
         plan, decisions = block.added_to(plan, quantization)
         layers += decisions
-    return dataclasses.replace(quantization, plan=plan, layers=layers)
+    return quantization.with_plan(plan, layers)
 
 
 class FeatureProbe:
@@ -100,7 +100,7 @@ class _LastBlock:
         self, plan: QuantPlan, quantization: Quantization
     ) -> tuple[QuantPlan, tuple[LayerDecision, ...]]:
         """The plan of the blocks before with this one's, and what was decided about it."""
-        plans = self.plans(narrow=quantization.narrowed is not None)
+        plans = self.plans(quantization.arithmetic)
         goal = quantization.goal or STATIC_ONLY
         probe = FeatureProbe(self.features, self.search)
         before = int(self.features.last_block.removeprefix("blocks."))
@@ -113,8 +113,8 @@ class _LastBlock:
         )
         return whole, decisions
 
-    def plans(self, *, narrow: bool) -> LayerPlans:
-        """Every form of every layer, calibrated on all tokens; narrow for CPUs that add pairs in int16."""
+    def plans(self, arithmetic: Arithmetic) -> LayerPlans:
+        """Every form of every layer, calibrated on all tokens."""
         operands = [f"{name}.{letter}" for name in self.attentions for letter in "qkvp"]
         observer = Observer(self.features.canonical, self.search.lowering, [*self.linears, *operands])
         read, tell = Reader(self.preprocess), self.search.step
@@ -122,7 +122,10 @@ class _LastBlock:
             observer, self.search.images, read, self.search.settings.cache, tell("calibrate the embedder")
         )
         plans = plan_layers(self.graph, self.linears, self.attentions, seen, None, tell("round its weights"))
-        return narrowed_plans(plans, self.graph, seen, None) if narrow else plans
+        if arithmetic is not Arithmetic.SATURATING:
+            return plans
+        reaches = self.search.attention_reaches(self.features.canonical, plans)
+        return reduced_plans(plans, self.graph, seen, reaches, None)
 
     def choices(self, plans: LayerPlans, probe: FeatureProbe) -> list[Choice]:
         """Every form of every layer with the damage that it does alone, and its cost."""

@@ -25,7 +25,7 @@ def correct_biases(
     images: Sequence[Pixels],
     progress: Callable[[int, int], None],
 ) -> QuantPlan:
-    """The plan with corrected biases.
+    """The plan with corrected biases; the plan itself where no linear layer is quantized.
 
     Args:
         canonical: the folded float model.
@@ -35,6 +35,8 @@ def correct_biases(
         progress: called after each block with (done, count).
     """
     groups = _blocks(plan)
+    if not groups:  # every linear layer is float, and no bias is off
+        return plan
     wanted = _means(canonical, settings, FLOAT, list(plan.linears), images)
     for done, names in enumerate(groups, 1):
         found = _means(canonical, settings, plan, names, images)

@@ -18,11 +18,15 @@ from vit_edge.host.plan import Int8, RowRange, StaticRange
 from vit_edge.host.quantize.observe import Activation
 
 Int32 = npt.NDArray[np.int32]
+Int64 = npt.NDArray[np.int64]
+Float64 = npt.NDArray[np.float64]
 UInt8 = npt.NDArray[np.uint8]
 
 LOWEST, LIMIT = -32768, 32767  # int16
 CODE = 255  # the largest uint8 code
-MARGIN = 0.25  # of a channel's range, on either side: other images reach further than those of calibration
+MARGIN = 0.15  # of the distance from the zero point: other images reach further than those of calibration
+FEW_ROWS = 1.5  # over the square root of the number of rows seen: added to the margin
+DIRECTIONS = 32  # in which the outermost of many code pairs are looked for
 
 
 def saturating_product(codes: UInt8, weight: Int8) -> Int32:
@@ -48,39 +52,72 @@ def saturating_product(codes: UInt8, weight: Int8) -> Int32:
     return exact.astype(np.int32)
 
 
-def pair_reach(weight: Int8, low: Array, high: Array) -> Array:
+def pair_reach(weight: Int8, corners: Array) -> Float64:
     """The largest magnitude that a sum of two neighbouring products can have.
 
     Args:
         weight: int8 (inner, columns).
-        low: (inner,) smallest code of each element of the first operand.
-        high: (inner,) largest code.
+        corners: (pairs, corners, 2) code pairs of the first operand, between which all others lie; of an odd
+            inner dimension the last pair's second code is of no account.
 
     Returns:
-        int64 (columns,); a column with no more than LIMIT cannot saturate.
+        float64 (columns,); a column below LIMIT + 1 cannot saturate.
     """
-    even = len(weight) + len(weight) % 2
-    wide = np.zeros((even, weight.shape[1]), np.int64)
+    wide = np.zeros((2 * len(corners), weight.shape[1]))
     wide[: len(weight)] = weight
-    at_low, at_high = (_padded(codes, even)[:, None] * wide for codes in (low, high))
-    top, bottom = np.maximum(at_low, at_high), np.minimum(at_low, at_high)
-    pairs = (even // 2, 2, weight.shape[1])
-    reach: Array = np.maximum(top.reshape(pairs).sum(axis=1), -bottom.reshape(pairs).sum(axis=1)).max(axis=0)
+    reach = np.zeros(weight.shape[1])
+    for pair, ends in zip(wide.reshape(len(corners), 2, -1), corners, strict=True):
+        np.maximum(reach, np.abs(ends @ pair).max(axis=0), out=reach)
     return reach
 
 
-def code_box(activation: Activation, reach: StaticRange | RowRange) -> tuple[Array, Array]:
-    """The smallest and largest uint8 code of each channel: (channels,) each.
+def box_corners(low: Array, high: Array) -> Int64:
+    """(pairs, 4, 2) of first operands whose codes (inner,) lie anywhere between `low` and `high`."""
+    even = len(low) + len(low) % 2
+    first, second = np.stack([_padded(low, even), _padded(high, even)]).reshape(2, -1, 2).transpose(2, 1, 0)
+    ends = [np.stack([first[:, i], second[:, j]], axis=1) for i in range(2) for j in range(2)]
+    return np.stack(ends, axis=1)
 
-    With one static range the channels keep their sizes, and most stay far from the ends of the codes; the box
-    is what calibration saw and a margin. A range per row stretches every row over all codes.
+
+def seen_corners(activation: Activation, reach: StaticRange | RowRange) -> Array:
+    """(pairs, DIRECTIONS, 2) around the codes that the sampled rows take, and a margin.
+
+    Neighbours are looked at together: both at their ends at once are rarer than either, and a box around them
+    would cost the weights a part of a bit. The sample holds the CLS token and the most extreme token of every
+    image. Each code is moved away from the zero point by a margin, for other images reach further, the more
+    so the fewer rows were seen, and cut off where codes end.
     """
-    if isinstance(reach, RowRange):
-        return np.zeros(len(activation.low), np.int64), np.full(len(activation.low), CODE, np.int64)
-    room = MARGIN * (activation.high - activation.low)
-    low = np.floor((activation.low - room) / reach.scale) + reach.zero_point
-    high = np.ceil((activation.high + room) / reach.scale) + reach.zero_point
-    return np.clip(low, 0, CODE).astype(np.int64), np.clip(high, 0, CODE).astype(np.int64)
+    codes, zero_point = _codes(activation.sample.astype(np.float64), reach)
+    margin = MARGIN + FEW_ROWS / np.sqrt(len(codes))
+    moved = np.clip(np.rint(zero_point + (codes - zero_point) * (1 + margin)), 0, CODE)
+    even = moved.shape[1] + moved.shape[1] % 2
+    wide = np.pad(moved, ((0, 0), (0, even - moved.shape[1])))
+    return outermost(wide.reshape(len(wide), -1, 2).transpose(1, 0, 2))
+
+
+def outermost(points: Array) -> Array:
+    """The corners (..., DIRECTIONS, 2) of a polygon around points (..., n, 2).
+
+    Its sides touch the points from DIRECTIONS evenly spread directions, so it holds all of them. It reaches
+    beyond a round cloud by half a percent, and beyond any points by tan(pi / DIRECTIONS) / 2 of their spread.
+    """
+    angles = np.arange(DIRECTIONS) * (2 * np.pi / DIRECTIONS)
+    x, y = np.cos(angles), np.sin(angles)
+    side = (points @ np.stack([x, y])).max(axis=-2)  # distance of each side from the origin
+    after, turn = np.roll(side, -1, axis=-1), np.sin(2 * np.pi / DIRECTIONS)
+    corners = (side * np.roll(y, -1) - after * y) / turn, (after * x - side * np.roll(x, -1)) / turn
+    return np.stack(corners, axis=-1)
+
+
+def _codes(values: Array, reach: StaticRange | RowRange) -> tuple[Array, int]:
+    """Values (rows, channels) in steps of their codes, not rounded, and the zero point."""
+    if isinstance(reach, StaticRange):
+        return values / reach.scale + reach.zero_point, reach.zero_point
+    magnitude = values if reach.one_sided else np.abs(values)
+    largest = np.maximum(magnitude.max(axis=1, keepdims=True), reach.floor)
+    step = (1.0 + reach.low) / CODE
+    zero_point = round(reach.low / step)
+    return values / largest / step + zero_point, zero_point
 
 
 def _same_sign_sum(pair: Int32) -> Int32:
@@ -89,5 +126,5 @@ def _same_sign_sum(pair: Int32) -> Int32:
     return total
 
 
-def _padded(codes: Array, size: int) -> Array:
+def _padded(codes: Array, size: int) -> Int64:
     return np.pad(codes.astype(np.int64), (0, size - len(codes)))

@@ -12,15 +12,16 @@ import onnx_ir as ir
 from vit_edge.errors import ModelError
 from vit_edge.host.lower.model import lower
 from vit_edge.host.plan import QuantPlan, WholePlan
+from vit_edge.host.quantize.attention_reach import AttentionReach, attention_reaches
 from vit_edge.host.quantize.balance import balance
 from vit_edge.host.quantize.cache import Reader, calibrate
 from vit_edge.host.quantize.choose import Choice, Option, Upgrade, allowed, cheapest, choose, upgrades
 from vit_edge.host.quantize.correct import correct_biases
 from vit_edge.host.quantize.cost import Costs, gelu_costs
-from vit_edge.host.quantize.narrow import narrowed_plans, with_biases
 from vit_edge.host.quantize.observe import SESSION_OPTIONS, observer_of
 from vit_edge.host.quantize.plans import GELU, LayerPlans, plan_layers
 from vit_edge.host.quantize.probe import Probe, decibels
+from vit_edge.host.quantize.reduced_range import reduced_operands, reduced_plans
 from vit_edge.host.quantize.types import (
     Form,
     Goal,
@@ -34,7 +35,7 @@ from vit_edge.host.quantize.whole import whole_plan
 from vit_edge.host.rewrite.canonical import Canonical
 from vit_edge.host.rewrite.composites import ATTENTION, LINEAR, composites, is_op
 from vit_edge.host.rewrite.values import static_shape
-from vit_edge.spec import PreprocessSpec
+from vit_edge.spec import Arithmetic, PreprocessSpec
 
 # On ViT-Tiny 20 dB goes with 97.5 % agreement with the float model, 24 dB with 98.5 %, and 27 dB with 99 %.
 GOALS = {
@@ -92,11 +93,32 @@ class Search:
         self.correction_pixels = [read(path) for path in corrected]
         self.folds = balance(graph, seen)
         normal = self.lowering.normalisation
-        self.plans: LayerPlans = plan_layers(
-            graph, self.linears, self.attentions, seen, normal, self.step("round weights")
-        )
-        self.narrow = narrowed_plans(self.plans, graph, seen, normal) if settings.saturating else None
-        self.whole = self.whole_plan() if settings.whole else None
+        exact = plan_layers(graph, self.linears, self.attentions, seen, normal, self.step("round weights"))
+        self.by_arithmetic: dict[Arithmetic, LayerPlans] = {
+            kind: exact for kind in settings.arithmetics if kind is not Arithmetic.INTEGER
+        }
+        if Arithmetic.SATURATING in settings.arithmetics:
+            reaches = self.attention_reaches(canonical, exact)
+            safe = reduced_plans(exact, graph, seen, reaches, normal)
+            self.by_arithmetic[Arithmetic.SATURATING] = safe
+        self.exact = exact
+        self.whole = self.whole_plan() if Arithmetic.INTEGER in settings.arithmetics else None
+
+    @property
+    def arithmetic(self) -> Arithmetic:
+        """That for which the forms of the layers are chosen."""
+        return next(iter(self.by_arithmetic), Arithmetic.EXACT)
+
+    @property
+    def plans(self) -> LayerPlans:
+        """Of that arithmetic."""
+        return self.by_arithmetic.get(self.arithmetic, self.exact)
+
+    def attention_reaches(self, canonical: Canonical, plans: LayerPlans) -> dict[str, AttentionReach]:
+        """How large the pair sums of a model's attentions get on the probe images."""
+        static = {name: forms[Form.STATIC] for name, forms in plans.attentions.items()}
+        tell = self.step("measure pair sums")
+        return attention_reaches(canonical, self.lowering, static, self.probe.images, tell)
 
     def first(self) -> Quantization:
         """What the preset asks for."""
@@ -202,26 +224,39 @@ class Search:
         self, forms: Mapping[str, Form], decisions: Sequence[LayerDecision], goal: Goal | None
     ) -> Quantization:
         """The plan with its biases corrected, where that helps on images that the correction does not see."""
-        plan = self.plans.chosen(forms)
+        plain = {kind: plans.chosen(forms) for kind, plans in self.by_arithmetic.items()}
+        plain = plain or {self.arithmetic: self.exact.chosen(forms)}
+        corrected = {kind: self.corrected(plan) for kind, plan in plain.items()}
+        kept, damage = corrected[self.arithmetic]
+        recipe = self.recipe(goal) | {
+            "bias_correction": kept is not plain[self.arithmetic],
+            "probe_db": round(decibels(damage), 2),
+        }
+        safe = plain.get(Arithmetic.SATURATING)
+        return Quantization(
+            {kind: plan for kind, (plan, _) in corrected.items()},
+            self.arithmetic,
+            tuple(decisions),
+            recipe,
+            dict(SESSION_OPTIONS),
+            goal,
+            () if safe is None else reduced_operands(self.exact.chosen(forms), safe),
+            self.whole,
+        )
+
+    def corrected(self, plan: QuantPlan) -> tuple[QuantPlan, float]:
+        """A plan with corrected biases, or itself where the probe prefers it; and its damage."""
         better = correct_biases(
             self.canonical, self.lowering, plan, self.correction_pixels, self.step("correct biases")
         )
         before, after = self.probe.damage(plan), self.probe.damage(better)
-        recipe = self.recipe(goal) | {
-            "bias_correction": after < before,
-            "probe_db": round(decibels(min(before, after)), 2),
-        }
-        taken = better if after < before else plan
-        narrow = None if self.narrow is None else with_biases(self.narrow.chosen(forms), taken)
-        return Quantization(
-            taken, tuple(decisions), recipe, dict(SESSION_OPTIONS), goal, narrow, whole=self.whole
-        )
+        return (better, after) if after < before else (plan, before)
 
     def whole_plan(self) -> WholePlan:
         """For devices without floating point, where there is nothing to choose."""
         pixels = [*self.correction_pixels, *self.probe.images]
         return whole_plan(
-            self.canonical, self.lowering, self.plans, pixels, self.step("observe every tensor")
+            self.canonical, self.lowering, self.exact, pixels, self.step("observe every tensor")
         )
 
     def recipe(self, goal: Goal | None) -> dict[str, object]:

@@ -2,12 +2,13 @@
 
 import dataclasses
 import enum
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from vit_edge.host.plan import QuantPlan, WholePlan
 from vit_edge.runtime.image.limits import DEFAULT_LIMITS, DecodeLimits
+from vit_edge.spec import Arithmetic
 
 Progress = Callable[[str, int, int], None]  # (what is being done, steps done, steps in all)
 
@@ -42,12 +43,13 @@ class QuantizeSettings:
     preset: Preset = Preset.BALANCED
     images: int = 128  # calibration images used at most, evenly spread over those given
     cache: Path | None = None  # folder in which calibrations are kept: interrupted passes go on, others reuse
-    saturating: bool = False  # also a plan for CPUs that add pairs of products in int16
-    whole: bool = False  # also a plan for devices that compute every operator in integers
+    arithmetics: tuple[Arithmetic, ...] = (Arithmetic.SATURATING,)  # plans are made for; forms for the first
     limits: DecodeLimits = DEFAULT_LIMITS  # what the images are decoded within
 
     def __post_init__(self) -> None:
-        """Refuse a calibration without images."""
+        """Refuse a calibration without images, and one for nothing."""
+        if not self.arithmetics:
+            raise ValueError("quantization needs at least one arithmetic to make a plan for")
         if self.images < 1:
             raise ValueError(f"calibration needs at least 1 image, got {self.images}")
 
@@ -82,7 +84,7 @@ class LayerDecision:
 
 
 @dataclasses.dataclass(frozen=True)
-class Narrowed:
+class Reduced:
     """One operand that could have saturated with eight bits."""
 
     name: str  # of the layer; of an attention with .keys or .values
@@ -95,11 +97,20 @@ class Narrowed:
 class Quantization:
     """A finished quantization: ready to be lowered and recorded."""
 
-    plan: QuantPlan
+    plans: Mapping[Arithmetic, QuantPlan]  # of the same forms
+    arithmetic: Arithmetic  # whose plan is meant
     layers: tuple[LayerDecision, ...]
     recipe: dict[str, Any]  # plain JSON: preset, images used, methods; goes into the manifest
     session_options: dict[str, str]  # onnxruntime config entries that the INT8 file runs best with
     goal: Goal | None = None  # what the forms were chosen for; None where nothing was chosen
-    narrow: QuantPlan | None = None  # another for CPUs that add pairs of products in int16, if asked for
-    narrowed: tuple[Narrowed, ...] | None = None  # where that is the plan: what it has fewer steps in
+    reduced: tuple[Reduced, ...] = ()  # what the plan for saturating arithmetic has fewer steps in
     whole: WholePlan | None = None  # for devices that compute every operator in integers, if asked for
+
+    @property
+    def plan(self) -> QuantPlan:
+        """For the arithmetic that is meant."""
+        return self.plans[self.arithmetic]
+
+    def with_plan(self, plan: QuantPlan, layers: tuple[LayerDecision, ...]) -> "Quantization":
+        """The same with another plan for the arithmetic that is meant, and no other."""
+        return dataclasses.replace(self, plans={self.arithmetic: plan}, layers=layers)
