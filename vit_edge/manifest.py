@@ -123,6 +123,11 @@ class Manifest:
         )
 
 
+def lowered_name(target: str) -> str:
+    """Path in a bundle of the model that was made for a target by this name."""
+    return f"onnx/model_{target}.onnx"
+
+
 def _check_version(raw: Mapping[str, Any]) -> None:
     version = raw.get("format_version")
     if isinstance(version, int) and version > FORMAT_VERSION:

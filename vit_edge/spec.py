@@ -135,6 +135,7 @@ class Batch(enum.Enum):
 # Everything else (paths of libraries, caches, profiles) stays with the program that runs the model.
 SESSION_OPTIONS: Mapping[str, tuple[str, ...]] = {
     "session.qdqisint8allowed": ("0", "1"),
+    "session.x64quantprecision": ("0", "1"),
     "session.disable_quant_qdq": ("0", "1"),
     "session.enable_quant_qdq_cleanup": ("0", "1"),
     "session.set_denormal_as_zero": ("0", "1"),

@@ -13,7 +13,6 @@ from vit_edge.host.bundling.repair import (
     Standing,
     Try,
     corrected,
-    needs_repair,
     repaired,
 )
 from vit_edge.host.quantize.types import Form, Goal, Quantization
@@ -58,7 +57,8 @@ def test_repair_starts_where_a_model_fails_or_seems_to(
 ) -> None:
     seen = comparison(lost, n, labelled=labelled)
     assert Standing.of(seen.report) is standing
-    assert needs_repair(Look("a", look("a", 0).quantization, {}, {"a": seen})) is wanting
+    found = Look("a", look("a", 0).quantization, {}, {"a": seen, "b": comparison(0, 1000)})
+    assert found.failing == ({"a"} if wanting else set())
 
 
 @pytest.mark.parametrize(

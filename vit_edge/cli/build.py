@@ -1,7 +1,7 @@
 """`build`: the main job."""
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +10,12 @@ from vit_edge.cli.arguments import Commands, settings_from
 from vit_edge.cli.console import check_json, progress, table, write_json
 from vit_edge.cli.figures import percent
 from vit_edge.cli.measure import status_of
-from vit_edge.cli.targets import target_named
-from vit_edge.manifest import Manifest
-from vit_edge.spec import Tolerance
+from vit_edge.cli.targets import AUTO, target_named
+from vit_edge.manifest import Manifest, lowered_name
+from vit_edge.spec import Tolerance, Verdict
+
+ELSEWHERE = " *"  # marks a latency
+_WORST_FIRST = (Verdict.FAIL, Verdict.UNDECIDED, Verdict.PASS)
 
 
 def add(commands: Commands) -> None:
@@ -40,7 +43,8 @@ def add(commands: Commands) -> None:
         default=[],
         metavar="NAME",
         dest="targets",
-        help="one of `vit-edge targets`, a .toml file, or auto; may be repeated, the bundle runs the first",
+        help="one of `vit-edge targets`, a .toml file, or auto, the default: what fits this machine best; "
+        "may be repeated, the bundle runs the first that is good enough",
     )
     parser.add_argument(
         "--embedder",
@@ -66,7 +70,7 @@ def run(args: argparse.Namespace) -> int:
     """`vit-edge build`."""
     check_json(args.json)
     tolerance = settings_from(args, Tolerance)
-    targets = {target.name: target for target in map(target_named, args.targets)}
+    targets = {target.name: target for target in map(target_named, args.targets or [AUTO])}
     from vit_edge.host.bundling.build import BuildSettings, build_bundle
     from vit_edge.host.bundling.repair import Repair
     from vit_edge.host.quantize.types import Preset, QuantizeSettings
@@ -91,8 +95,10 @@ def run(args: argparse.Namespace) -> int:
     print(choice(bundle.manifest))
     if REPORT not in bundle.manifest.files:
         print(f"note: {REPORT} is left out: what draws its charts is missing; pip install 'vit-edge[report]'")
+    for line in judged_apart(bundle.manifest):
+        print(line)
     print(f"{bundle.path}: {_verdict(bundle.manifest.accuracy or {})}")
-    return status_of((bundle.manifest.accuracy or {})["verdict"])
+    return status_of(_worst(bundle.manifest, targets if args.targets else ()))
 
 
 def summary(manifest: Manifest) -> str:
@@ -111,10 +117,13 @@ def summary(manifest: Manifest) -> str:
                 "-" if report is None else percent(report["agreement"]),
                 f"{record['size_mb']:.2f} MB",
                 f"{record['median_ms']:.2f} ms",
-                f"{record['ratio_to_float']:.2f}",
+                f"{record['ratio_to_float']:.2f}{'' if record['timed_on_its_device'] else ELSEWHERE}",
             ]
         )
-    return table(rows)
+    text = table(rows)
+    if any(not record["timed_on_its_device"] for record in manifest.latency):
+        text += f"\n{ELSEWHERE.strip()} timed on this machine, which is not of the kind that the file is for"
+    return text
 
 
 def choice(manifest: Manifest) -> str:
@@ -129,6 +138,31 @@ def choice(manifest: Manifest) -> str:
         rows += [_seen(row) for row in recipe["pareto"]]
         lines += [table(rows), f"after the first look: {100 * looked['confidence_repaired']:g} % confidence"]
     return "\n".join(lines)
+
+
+def judged_apart(manifest: Manifest) -> list[str]:
+    """What became of the INT8 files other than the one that the verdict is about, a line each."""
+    files = (manifest.quantization or {})["repair"]["files"]
+    about = (manifest.accuracy or {})["model"]
+    return [
+        f"{name}: {each['verdict']}, {_kept(each)}: {each['reason']}"
+        for name, each in files.items()
+        if name != about
+    ]
+
+
+def _worst(manifest: Manifest, targets: Iterable[str]) -> str:
+    """The worst verdict of what runs by default and the files of the targets that were named."""
+    files = (manifest.quantization or {})["repair"]["files"]
+    named = [files[name]["verdict"] for target in targets if (name := lowered_name(target)) in files]
+    seen = {(manifest.accuracy or {})["verdict"], *named}
+    return next(verdict.value for verdict in _WORST_FIRST if verdict.value in seen)
+
+
+def _kept(record: Mapping[str, Any]) -> str:
+    if record["kept"] is None:
+        return "left out"
+    return "good enough to run" if record["good_enough"] else "kept"
 
 
 def _seen(row: Mapping[str, Any]) -> list[str]:

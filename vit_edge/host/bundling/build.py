@@ -53,6 +53,7 @@ from vit_edge.host.report.bundled import bundle_report, measure_selected
 from vit_edge.host.report.gather import Measured
 from vit_edge.host.rewrite.canonical import Canonical, canonicalise
 from vit_edge.host.sources import Source
+from vit_edge.manifest import lowered_name
 from vit_edge.runtime.device.machine import version_of
 from vit_edge.runtime.measure.benchmark import BenchSettings, bench
 from vit_edge.runtime.measure.timing import Rounds
@@ -102,7 +103,6 @@ class _Built:
 
     converted: _Converted
     wanted: tuple[FileWanted, ...]  # portable INT8, then one per target with a form of its own
-    default: FileWanted  # of these, what is to run by default
     selected: Selected
     golden: Mapping[str, bytes]
     providers: Mapping[str, float]
@@ -112,13 +112,17 @@ class _Built:
     @property
     def models(self) -> dict[str, ModelFile]:
         """The model files of the bundle by name, the float one first."""
-        outcome = self.selected.outcome
-        return {FLOAT_MODEL: self.converted.float_model, **(outcome.look.files if outcome.kept else {})}
+        return {FLOAT_MODEL: self.converted.float_model, **self.selected.files}
+
+    @property
+    def judged(self) -> FileWanted:
+        """The INT8 file that figures speak of."""
+        return next(each for each in self.wanted if each.name == self.selected.judged)
 
     @property
     def runs(self) -> str:
         """The file that runs by default."""
-        return self.default.name if self.selected.outcome.runs else FLOAT_MODEL
+        return self.selected.runs or FLOAT_MODEL
 
 
 def build_bundle(
@@ -154,6 +158,7 @@ def build_bundle(
     files["config.json"] = _json_bytes(source.huggingface_config), Role.CONFIG
     files["preprocessor_config.json"] = _json_bytes(source.preprocessor_config), Role.CONFIG
     selected, found = built.selected, built.selected.outcome.look.quantization
+    elsewhere = {name for name, each in selected.outcomes.items() if not each.timed_here}
     manifest = Manifest(
         files={name: FileEntry.of(data, role) for name, (data, role) in files.items()},
         default_model=built.runs,
@@ -163,13 +168,13 @@ def build_bundle(
         quantization=found.recipe
         | {"models": _forms(built), "pareto": list(selected.outcome.pareto), "repair": selected.repair}
         | built.embedders.record,
-        layers=tuple(layer.to_json() for layer in for_target(found, built.default.target).layers),
+        layers=tuple(layer.to_json() for layer in for_target(found, built.judged.target).layers),
         accuracy=_accuracy(built, images),
-        latency=tuple(latency_records(list(built.models), selected.timed)),
+        latency=tuple(latency_records(list(built.models), selected.timed, elsewhere)),
         providers=built.providers,
     )
     documents = {"README.md": card(manifest, source.labels_note, built.converted.canonical.description)}
-    documents |= bundle_report(built.measured, built.default.name, manifest, images.held_out, tell)
+    documents |= bundle_report(built.measured, built.judged.name, manifest, images.held_out, tell)
     written = {name: (text.encode(), Role.DOCUMENT) for name, text in documents.items()}
     entries = {name: FileEntry.of(data, role) for name, (data, role) in written.items()}
     complete = dataclasses.replace(manifest, files={**manifest.files, **entries})
@@ -181,17 +186,18 @@ def _build(
 ) -> _Built:
     converted = _convert(source, settings, images, folder, progress)
     wanted = _wanted(settings.targets)
-    default = _default(settings.targets, wanted)
+    preferred = _preferred(settings.targets, wanted)
     gate = Gate(converted.float_model, images.check, settings.threads, progress)
     trials = Trials(converted.canonical, source, wanted, gate, folder)
     session = SessionSettings("cpu", threads=settings.threads)
     timing = BenchSettings(session, rounds=settings.rounds)
     select_settings = SelectSettings(settings.tolerance, timing, settings.repair, settings.bench)
-    selected = select(converted.search, trials, default, select_settings, progress)
-    quantization = selected.outcome.look.quantization if selected.outcome.kept else None
+    selected = select(converted.search, trials, preferred, select_settings, progress)
+    portable = selected.outcomes[QUANTIZED_MODEL]
+    quantization = portable.look.quantization if portable.kept else None
     embedders = bundled_embedders(converted.embedder, converted.search, quantization, source, images.check)
     measured = measure_selected(FLOAT_MODEL, converted.float_model, selected, timing, settings.bench)
-    built = _Built(converted, wanted, default, selected, {}, {}, embedders, measured)
+    built = _Built(converted, wanted, selected, {}, {}, embedders, measured)
     pixels = natural_pixels(images.check.paths, source.preprocess, images.check.limits, GOLDEN_IMAGES)
     features = {name: on_disk(folder / name, data) for name, (data, _) in embedders.files.items()}
     return dataclasses.replace(
@@ -226,32 +232,31 @@ def _wanted(targets: Sequence[TargetSpec]) -> tuple[FileWanted, ...]:
     """The INT8 files to write: the portable one, and one for each target that asks for another form."""
     portable = load_target(PORTABLE_TARGET)
     own = [
-        FileWanted(f"onnx/model_{target.name}.onnx", Role.LOWERED, target)
+        FileWanted(lowered_name(target.name), Role.LOWERED, target)
         for target in targets
         if not same_file(target, portable)
     ]
     return FileWanted(QUANTIZED_MODEL, Role.QUANTIZED, portable), *own
 
 
-def _default(targets: Sequence[TargetSpec], wanted: Sequence[FileWanted]) -> FileWanted:
+def _preferred(targets: Sequence[TargetSpec], wanted: Sequence[FileWanted]) -> FileWanted:
     """That of the first target, or the portable one where that has none of its own."""
     own = [each for each in wanted if targets and each.target.name == targets[0].name]
     return own[0] if own else wanted[0]
 
 
 def _accuracy(built: _Built, images: BuildImages) -> dict[str, Any]:
-    """The figures of the file that is to run by default, the worst verdict of all, and the figures of each.
+    """The figures of the file that runs by default, and those of each file.
 
-    Those are of the quantization that was chosen, even where the float model is what runs.
+    Where the float model is what runs, those of the preferred file as it was judged best.
     """
-    outcome = built.selected.outcome
-    by_name = {name: comparison.report.to_json() for name, comparison in outcome.look.comparisons.items()}
-    return by_name[built.default.name] | {
-        "verdict": outcome.look.verdict.value,
-        "model": built.default.name,
+    outcomes = built.selected.outcomes
+    by_name = {name: each.look.comparisons[name].report.to_json() for name, each in outcomes.items()}
+    return by_name[built.judged.name] | {
+        "model": built.judged.name,
         "reference": FLOAT_MODEL,
         "data": images.to_json(),
-        "tolerance": dataclasses.asdict(outcome.look.tolerance),
+        "tolerance": dataclasses.asdict(built.selected.outcome.look.tolerance),
         "models": by_name,
         "parity": {step: dataclasses.asdict(parity) for step, parity in built.converted.parity.items()},
     }
@@ -259,14 +264,14 @@ def _accuracy(built: _Built, images: BuildImages) -> dict[str, Any]:
 
 def _forms(built: _Built) -> dict[str, dict[str, Any]]:
     """Per INT8 file, what it was made for."""
-    found = built.selected.outcome.look.quantization
+    outcomes = built.selected.outcomes
     return {
         each.name: {
             "target": each.target.name,
             "integer_attention": each.target.integer_attention,
             "activations": each.target.activation_type.value,
             "elsewhere": each.target.float_type.value,
-            "narrowed": _reduced(found, each.target),
+            "narrowed": _reduced(outcomes[each.name].look.quantization, each.target),
             "verification": [entry.to_json() for entry in each.target.verification],
         }
         for each in built.wanted

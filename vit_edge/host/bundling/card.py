@@ -125,11 +125,13 @@ def _latency(records: Sequence[Mapping[str, Any]]) -> str:
             f"{record['median_ms']:.2f} ms",
             f"{record['min_ms']:.2f} ms",
             f"{record['p95_ms']:.2f} ms",
-            f"{record['ratio_to_float']:.2f}",
+            f"{record['ratio_to_float']:.2f}{'' if record['timed_on_its_device'] else ' *'}",
             "-" if memory is None else f"{memory:.0f} MB",
             f"{record['size_mb']:.2f} MB",
         ]
         lines.append(f"| {' | '.join(cells)} |")
+    if any(not record["timed_on_its_device"] for record in records):
+        lines.append("\n\\* timed on a machine of another kind than the file is for.")
     return "\n".join(lines) + "\n"
 
 
@@ -138,6 +140,10 @@ def _choice(manifest: Manifest) -> str:
     recipe = manifest.quantization or {}
     looked = recipe["repair"]
     lines = [f"`{manifest.default_model}` runs by default: {looked['reason']}."]
+    for name, each in looked["files"].items():
+        if name != (manifest.accuracy or {})["model"]:
+            fate = "left out" if each["kept"] is None else "kept"
+            lines.append(f"`{name}` is judged by itself ({each['verdict']}, {fate}): {each['reason']}.")
     if looked["kept"] is None:
         lines.append("The closest quantization is not in this folder; the figures above are its.")
     if looked["integer_graph"] is not None:

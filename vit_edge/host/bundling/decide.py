@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from vit_edge.host.bundling.fusion import Fusion
@@ -16,43 +16,48 @@ FLOAT_NAME = "float32"
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Outcome:
-    """The quantization that was chosen, and what becomes of it."""
+    """The quantization that was chosen for one file, and what becomes of it."""
 
     look: Look
-    kept: bool  # its files are in the bundle
-    runs: bool  # one of them is what runs by default; if not, the float model is
+    kept: bool  # the file is in the bundle
+    runs: bool  # it is good enough to run; if not, the float model is to be preferred to it
     reason: str
     pareto: tuple[dict[str, Any], ...]  # one row per model that was seen, the float one first
+    timed_here: bool = True  # whether the times are those of a device that the file is for
 
 
 @dataclasses.dataclass(frozen=True)
 class Timed:
-    """The file of each look that stands for it, timed against float."""
+    """The file of each look, timed against float."""
 
     timings: Timings  # the float model, then the looks
     sizes: Sequence[float]  # 10^6 bytes, in the same order
     counts: bool  # whether these are the times of the device that the bundle is for
 
 
-def decide(looks: Sequence[Look], default: str, timed: Timed, mode: Repair) -> Outcome:
-    """Choose among the looks and the float model.
+def decide(looks: Sequence[Look], file: str, timed: Timed, mode: Repair) -> Outcome:
+    """Choose for one file among the looks and the float model.
 
     Args:
-        looks: at least one.
-        default: path in the bundle of the file that would run by default.
-        timed: the float model and that file of each look.
+        looks: at least one; each holds the file.
+        file: its path in the bundle.
+        timed: the float model and the file of each look.
         mode: with NEVER the first look is kept and runs, whatever the gate and the clock say.
     """
+    reports = [look.comparisons[file].report for look in looks]
     candidates = [
         Candidate(FLOAT_NAME, Standing.PASS, 0.0),
-        *(Candidate(look.name, look.standing, drop_at_most(look)) for look in looks),
+        *(
+            Candidate(look.name, Standing.of(report), drop_at_most(report))
+            for look, report in zip(looks, reports, strict=True)
+        ),
     ]
     if mode is Repair.NEVER:
         choice = Choice(1, True, "what the preset makes, kept as it is")
     else:
         choice = choose(candidates, timed.timings, time_counts=timed.counts)
-    rows = [_float_row(looks[0].comparisons[default].report)]
-    rows += [_row(look, default) for look in looks]
+    rows = [_float_row(reports[0])]
+    rows += [_row(look, file) for look in looks]
     shipped = choice.integer if choice.runs else 0
     for i, row in enumerate(rows):
         row["latency_ratio"] = round(timed.timings.ratio(i), 4)
@@ -61,29 +66,34 @@ def decide(looks: Sequence[Look], default: str, timed: Timed, mode: Repair) -> O
         row["reason"] = (
             choice.reason if i == shipped else reason_against(i, choice, candidates, timed.timings)
         )
-    look = looks[choice.integer - 1]
-    kept = choice.runs or look.standing <= Standing.PLAUSIBLE
-    return Outcome(look, kept, choice.runs, choice.reason, tuple(rows))
+    kept = choice.runs or candidates[choice.integer].standing <= Standing.PLAUSIBLE
+    return Outcome(looks[choice.integer - 1], kept, choice.runs, choice.reason, tuple(rows), timed.counts)
 
 
-def drop_at_most(look: Look) -> float:
-    """The upper end of the 95 % interval of what is lost, of its worst file."""
-    uppers = [(report.drop_ci95 or report.evidence.disagreement_ci95)[1] for report in look.reports]
-    return max(0.0, *uppers)
+def drop_at_most(report: GateReport) -> float:
+    """The upper end of the 95 % interval of what is lost."""
+    return max(0.0, (report.drop_ci95 or report.evidence.disagreement_ci95)[1])
 
 
 def record(
-    looks: Sequence[Look], outcome: Outcome, mode: Repair, tolerance: Tolerance, fusion: Fusion | None
+    looks: Sequence[Look],
+    outcomes: Mapping[str, Outcome],
+    judged: str,
+    mode: Repair,
+    tolerance: Tolerance,
+    fusion: Fusion | None,
 ) -> dict[str, Any]:
     """What the manifest says about looking, in plain JSON types.
 
     Args:
         looks: all of them.
-        outcome: the decision.
+        outcomes: the decision about each file.
+        judged: the file that figures speak of.
         mode: whether repair was allowed.
         tolerance: what was asked for.
         fusion: why integers do not pay, where they do not.
     """
+    outcome = outcomes[judged]
     return {
         "mode": mode.value,
         "looks": len(looks),
@@ -94,6 +104,18 @@ def record(
         "kept": outcome.look.name if outcome.kept else None,
         "reason": outcome.reason,
         "integer_graph": None if fusion is None else fusion.to_json(),
+        "files": {name: _about(name, each) for name, each in outcomes.items()},
+    }
+
+
+def _about(name: str, outcome: Outcome) -> dict[str, Any]:
+    """What became of one file."""
+    return {
+        "verdict": outcome.look.comparisons[name].report.verdict.value,
+        "kept": outcome.look.name if outcome.kept else None,
+        "good_enough": outcome.runs,
+        "reason": outcome.reason,
+        "timed_on_its_device": outcome.timed_here,
     }
 
 
@@ -104,20 +126,20 @@ def _float_row(report: GateReport) -> dict[str, Any]:
     return {"name": FLOAT_NAME, **nothing, "top1": report.top1_float, "agreement": 100.0, **zeros}
 
 
-def _row(look: Look, default: str) -> dict[str, Any]:
-    """The verdict and the largest loss are those of the worst file, the figures those of the default one."""
-    found, report = look.quantization, look.comparisons[default].report
+def _row(look: Look, file: str) -> dict[str, Any]:
+    """Of one file of a look."""
+    found, report = look.quantization, look.comparisons[file].report
     raw = report.to_json()
     return {
         "name": look.name,
         "target_db": None if found.goal is None else found.goal.target_db,
         "probe_db": found.recipe["probe_db"],
         "forms": dict(Counter(layer.form.value for layer in found.layers)),
-        "verdict": look.verdict.value,
+        "verdict": report.verdict.value,
         "confidence": look.tolerance.confidence,
         "top1": raw["top1_quant"],
         "agreement": raw["agreement"],
         "top1_drop": raw["drop"],
-        "drop_at_most": drop_at_most(look),
+        "drop_at_most": drop_at_most(report),
         "sqnr_db": raw["logit_sqnr_db"],
     }

@@ -3,7 +3,7 @@
 import dataclasses
 import hashlib
 import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -138,13 +138,22 @@ class Gate:
         return Subject(Session(model, self.session), model.preprocess)
 
 
-def latency_records(names: Sequence[str], report: BenchReport) -> list[dict[str, Any]]:
-    """The manifest's latency figures, models named by their paths in the bundle."""
+def latency_records(
+    names: Sequence[str], report: BenchReport, elsewhere: Collection[str] = ()
+) -> list[dict[str, Any]]:
+    """The manifest's latency figures, models named by their paths in the bundle.
+
+    Args:
+        names: of the models in the report.
+        report: from the benchmark.
+        elsewhere: of these, the ones for devices of another kind than this machine.
+    """
     return [
         entry.to_json()
         | {
             "path": name,
             "ratio_to_float": ratio.median,
+            "timed_on_its_device": name not in elsewhere,
             "machine": report.machine.cpu,
             "environment": report.machine.to_json(),
         }

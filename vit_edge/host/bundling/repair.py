@@ -83,6 +83,15 @@ class Look:
         return VERDICTS[self.standing]
 
     @property
+    def failing(self) -> frozenset[str]:
+        """The files that fail, or seem to, and so are to be repaired."""
+        return frozenset(
+            name
+            for name, comparison in self.comparisons.items()
+            if Standing.of(comparison.report) >= Standing.DOUBTFUL
+        )
+
+    @property
     def tolerance(self) -> Tolerance:
         """What it was judged by."""
         return self.reports[0].evidence.tolerance
@@ -119,11 +128,6 @@ def estimate(report: GateReport) -> float:
 def corrected(tolerance: Tolerance) -> Tolerance:
     """What a repaired model is judged by: see the module's docstring."""
     return dataclasses.replace(tolerance, confidence=1.0 - (1.0 - tolerance.confidence) / REPAIRED_LOOKS)
-
-
-def needs_repair(look: Look) -> bool:
-    """Whether it fails, or seems to."""
-    return look.standing >= Standing.DOUBTFUL
 
 
 def repaired(search: Searching, first: Look, try_: Try, wanted: Standing) -> list[Look]:

@@ -1,13 +1,13 @@
 """From a search to the quantization that is shipped: judged, repaired where it fails, timed, chosen."""
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from vit_edge.host.bundling.decide import Outcome, Timed, decide, record
 from vit_edge.host.bundling.fusion import fusion_of
 from vit_edge.host.bundling.pareto import Timings
-from vit_edge.host.bundling.repair import Look, Repair, Standing, corrected, needs_repair, repaired
+from vit_edge.host.bundling.repair import Look, Repair, Standing, corrected, repaired
 from vit_edge.host.bundling.trial import FileWanted, Trials
 from vit_edge.host.quantize.search import Search
 from vit_edge.host.quantize.types import Progress, Quantization
@@ -34,20 +34,34 @@ class SelectSettings:
 class Selected:
     """What the bundle holds, and why."""
 
-    outcome: Outcome
+    outcomes: Mapping[str, Outcome]  # of every file that was wanted, each judged by itself
+    judged: str  # the file that figures speak of: the one that runs by default, else the preferred one
+    runs: str | None  # the file that runs by default; None: the float model
     timed: BenchReport  # of the files in the bundle, the float one first
     repair: dict[str, Any]  # plain JSON, for the manifest
 
+    @property
+    def outcome(self) -> Outcome:
+        """Of the file that figures speak of."""
+        return self.outcomes[self.judged]
+
+    @property
+    def files(self) -> dict[str, ModelFile]:
+        """The INT8 files that the bundle holds."""
+        return {name: each.look.files[name] for name, each in self.outcomes.items() if each.kept}
+
 
 def select(
-    search: Search, trials: Trials, default: FileWanted, settings: SelectSettings, progress: Progress
+    search: Search, trials: Trials, preferred: FileWanted, settings: SelectSettings, progress: Progress
 ) -> Selected:
-    """Judge what the preset makes, repair it where it fails, and choose among all that was seen, and float.
+    """Judge what the preset makes, repair it where it fails, and choose for every file among all seen.
+
+    A file that fails drags no other along: each has the quantization that suits it, a verdict and a reason.
 
     Args:
         search: of the model that `trials` writes.
         trials: writes and judges.
-        default: the file that is to run by default, one of those that `trials` writes.
+        preferred: the file that is to run by default if it is good enough; else another that is, else float.
         settings: what is good enough.
         progress: told what is being done.
     """
@@ -57,33 +71,48 @@ def select(
     progress("benchmark", 0, 1)
     timed = settings.bench([trials.gate.reference, *files], settings.timing)
     progress("benchmark", 1, 1)
-    # on another machine than the device's, only the portable file runs as it is meant to
-    counts = _runs_here(default.target)
-    stands = [
-        0,
-        *(1 + columns.index((look.name, (default if counts else trials.wanted[0]).name)) for look in looks),
-    ]
-    sizes = [timed.models[column].size_mb for column in stands]
-    outcome = decide(
-        looks, default.name, Timed(Timings(timed.times[:, stands]), sizes, counts), settings.repair
-    )
+    outcomes = {
+        each.name: _outcome(
+            each, [look for look in looks if each.name in look.files], columns, timed, settings
+        )
+        for each in trials.wanted
+    }
+    order = [preferred.name, *(each.name for each in trials.wanted if each is not preferred)]
+    runs = next((name for name in order if outcomes[name].runs), None)
+    judged = runs or preferred.name
+    outcome = outcomes[judged]
     fusion = None
     if outcome.kept and not outcome.runs:
-        fusion = fusion_of(outcome.look.files[default.name], settings.timing.session)
-    held = [0, *(1 + i for i, (look, _) in enumerate(columns) if outcome.kept and look == outcome.look.name)]
-    looked = record(looks, outcome, settings.repair, settings.tolerance, fusion)
-    return Selected(outcome, _only(timed, held), looked)
+        fusion = fusion_of(outcome.look.files[judged], settings.timing.session)
+    held = [1 + columns.index((each.look.name, name)) for name, each in outcomes.items() if each.kept]
+    looked = record(looks, outcomes, judged, settings.repair, settings.tolerance, fusion)
+    return Selected(outcomes, judged, runs, _only(timed, [0, *held]), looked)
+
+
+def _outcome(
+    wanted: FileWanted,
+    looks: Sequence[Look],
+    columns: Sequence[tuple[str, str]],
+    timed: BenchReport,
+    settings: SelectSettings,
+) -> Outcome:
+    """The decision about one file, among the looks that it was judged at."""
+    places = [0, *(1 + columns.index((look.name, wanted.name)) for look in looks)]
+    sizes = [timed.models[place].size_mb for place in places]
+    timings = Timed(Timings(timed.times[:, places]), sizes, runs_here(wanted.target))
+    return decide(looks, wanted.name, timings, settings.repair)
 
 
 def _looks(search: Search, trials: Trials, settings: SelectSettings, progress: Progress) -> list[Look]:
     first = trials.look(search.settings.preset.value, search.first(), settings.tolerance)
-    if settings.repair is Repair.NEVER or not needs_repair(first):
+    failing = first.failing
+    if settings.repair is Repair.NEVER or not failing:
         return [first]
     strict = corrected(settings.tolerance)
 
     def look(name: str, quantization: Quantization) -> Look:
         progress(f"repair: {name}", 0, 1)
-        seen = trials.look(name, quantization, strict)
+        seen = trials.look(name, quantization, strict, failing)
         progress(f"repair: {name}, {seen.verdict.value}", 1, 1)
         return seen
 
@@ -91,7 +120,7 @@ def _looks(search: Search, trials: Trials, settings: SelectSettings, progress: P
     return repaired(search, first, look, wanted)
 
 
-def _runs_here(target: TargetSpec) -> bool:
+def runs_here(target: TargetSpec) -> bool:
     """Whether latencies taken on this machine's CPU are those of a device of this class."""
     return target.provider.name == CPU and fit_of(target, this_machine()).available
 

@@ -1,7 +1,7 @@
 """From a quantization to the INT8 files of a bundle, and to what the gate says of them."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from vit_edge.host.bundling.proof import Gate
@@ -42,11 +42,18 @@ class Trials:
         self.canonical, self.source, self.wanted = canonical, source, wanted
         self.gate, self.folder, self.count = gate, folder, 0
 
-    def look(self, name: str, quantization: Quantization, tolerance: Tolerance) -> Look:
-        """Write and judge one quantization."""
+    def look(
+        self,
+        name: str,
+        quantization: Quantization,
+        tolerance: Tolerance,
+        wanted: Collection[str] | None = None,
+    ) -> Look:
+        """Write and judge one quantization: all its files, or those with the names that are wanted."""
         self.count += 1
         folder = self.folder / str(self.count)
-        files = {each.name: self._written(folder, each, quantization) for each in self.wanted}
+        chosen = [each for each in self.wanted if wanted is None or each.name in wanted]
+        files = {each.name: self._written(folder, each, quantization) for each in chosen}
         comparisons = self.gate.judge(list(files.values()), tolerance)
         return Look(name, quantization, files, dict(zip(files, comparisons, strict=True)))
 

@@ -15,6 +15,7 @@ from vit_edge.host.convert.parity import Parity
 from vit_edge.host.lower.model import LowerSettings, lower
 from vit_edge.host.lower.whole import lower_whole
 from vit_edge.host.plan import FLOAT
+from vit_edge.host.quantize.observe import EIGHT_BITS
 from vit_edge.host.quantize.plans import GELU
 from vit_edge.host.quantize.quantize import quantize
 from vit_edge.host.quantize.reduced_range import with_notes
@@ -155,13 +156,14 @@ def quantized(
     form = possible_form(canonical, FileForm.of(target))
     lowering = dataclasses.replace(form.lowering(source.preprocess), outputs=outputs)
     if target.quantized_operators is QuantizedOperators.ALL:
-        return finish(
-            _whole(canonical, quantization, lowering, target), stamp_of(source, target.session_options)
-        )
+        options = tuple(sorted({**EIGHT_BITS, **dict(target.session_options)}.items()))
+        return finish(_whole(canonical, quantization, lowering, target), stamp_of(source, options))
     model = lower(canonical, lowering, plan)
     # the quantizer's options rely on uint8 first operands; with signed ones they would pick reference kernels
     signed = target.activation_type is not ActivationType.UINT8 or target.graph_style is GraphStyle.COMPILER
-    own = {} if signed or plan is FLOAT else quantization.session_options
+    own = {} if signed or plan is FLOAT else dict(quantization.session_options)
+    if plan is not FLOAT and target.arithmetic is Arithmetic.EXACT:
+        own |= EIGHT_BITS  # so that a CPU without VNNI is slower, and not wrong
     options = tuple(sorted({**own, **dict(target.session_options)}.items()))
     return finish(model, stamp_of(source, options))
 

@@ -209,8 +209,9 @@ def load(model: bytes) -> onnxruntime.InferenceSession:
 
 # Safe because every first operand of our integer products is uint8; lets signed keys and values stay signed.
 SESSION_OPTIONS = {"session.qdqisint8allowed": "1"}
-# Asks onnxruntime for products of uint8 with uint8: slower, and exact on CPUs without VNNI as well.
-EXACT_OPTIONS = {"session.x64quantprecision": "1", "session.qdqisint8allowed": "0"}
+# Asks onnxruntime for products of uint8 with uint8 where others could saturate: slower, exact on every CPU.
+EIGHT_BITS = {"session.x64quantprecision": "1"}
+EXACT_OPTIONS = {**EIGHT_BITS, "session.qdqisint8allowed": "0"}  # operands that are no constants, too
 
 
 def logits(model: bytes, images: Sequence[Pixels]) -> Float32:

@@ -15,7 +15,7 @@ REPORT = "report.html"
 def measure_selected(
     name: str, float_model: ModelFile, selected: Selected, timing: BenchSettings, time: Bench
 ) -> Measured:
-    """The float model and the INT8 files of the quantization that was judged best, kept or not.
+    """The float model and every INT8 file as it was judged best, kept or not.
 
     Args:
         name: of the float model in the bundle.
@@ -24,10 +24,11 @@ def measure_selected(
         timing: how to time what has not been timed.
         time: does it.
     """
-    look = selected.outcome.look
-    files = {name: float_model, **look.files}
-    timed = selected.timed if selected.outcome.kept else time(list(files.values()), timing)
-    comparisons = tuple(look.comparisons.values())
+    looks = {file: each.look for file, each in selected.outcomes.items()}
+    files = {name: float_model, **{file: look.files[file] for file, look in looks.items()}}
+    kept = all(each.kept for each in selected.outcomes.values())
+    timed = selected.timed if kept else time(list(files.values()), timing)
+    comparisons = tuple(look.comparisons[file] for file, look in looks.items())
     return Measured(tuple(files), tuple(files.values()), comparisons, timed, timing.session)
 
 

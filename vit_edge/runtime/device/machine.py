@@ -11,6 +11,7 @@ from typing import Any
 import onnxruntime
 
 # Instruction sets that decide which integer kernel onnxruntime runs
+_VNNI = frozenset({"avx512_vnni", "avx_vnni"})  # integer products are added in int32
 RELEVANT_FLAGS = (
     "avx2",
     "avx512f",
@@ -74,6 +75,11 @@ def shared_flags(text: str) -> frozenset[str]:
 def cpu_flags() -> frozenset[str]:
     """Every CPU flag of this machine; empty where the system does not tell, as outside Linux."""
     return shared_flags(_text("/proc/cpuinfo"))
+
+
+def may_saturate() -> bool:
+    """Whether this CPU may add pairs of uint8 x int8 products in int16: x86-64 not known to have VNNI."""
+    return platform.machine().lower() in ("x86_64", "amd64") and not _VNNI & cpu_flags()
 
 
 def version_of(distribution: str) -> str | None:

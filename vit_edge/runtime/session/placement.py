@@ -9,6 +9,7 @@ from typing import Literal
 import onnxruntime
 
 from vit_edge.errors import ModelError, ProviderError, UsageError
+from vit_edge.runtime.device.machine import may_saturate
 from vit_edge.runtime.model.file import ModelFile
 from vit_edge.runtime.session.contexts import (
     Context,
@@ -35,6 +36,7 @@ from vit_edge.runtime.session.wheels import with_clash
 from vit_edge.spec import ProviderSpec, session_options
 
 MOST_THREADS = 1024
+_EXACT, _SIGNED = "session.x64quantprecision", "session.qdqisint8allowed"
 _LOG_ERRORS = 3  # onnxruntime's severity; its warnings are about its own optimisations
 
 
@@ -245,6 +247,8 @@ def _session_options(model: ModelFile, settings: SessionSettings) -> onnxruntime
         "session.load_model_format": "ONNX",  # what the header was read as, whatever else the bytes look like
         **dict(model.session_options),
     }
+    if entries.get(_EXACT) == "1" and may_saturate():  # exact kernels take unsigned operands only
+        entries[_SIGNED] = "0"
     if settings.spinning is not None:
         entries["session.intra_op.allow_spinning"] = str(int(settings.spinning))
     for key, value in (entries | dict(settings.options)).items():
