@@ -579,10 +579,9 @@ def test_a_silent_onnx_file_takes_its_preprocessing_from_options(shape: list[Any
     ("shape", "classes", "metadata", "message"),
     [
         (["batch", 3, 32, 32], 3, {}, "pass mean, std, interpolation, crop_pct or resize_mode"),
-        (["batch", 3, "h", "w"], 3, {}, "no fixed height and width"),
+        (["batch", 3, "h", "w"], 3, {}, "leaves height and width of its images open: say with --image-size"),
         (["batch", 3072], 3, {}, "one input of rank 4"),
         (["batch", 1, 32, 32], 3, {}, "no axis of 3 colour channels"),
-        (["batch", 3, 32, 32], "classes", {"vit_edge.preprocess": "full"}, "is not .N, classes. logits"),
         (
             ["batch", 3, 32, 32],
             3,
@@ -612,7 +611,7 @@ def test_an_onnx_file_that_is_no_described_classifier_is_refused(
 @pytest.mark.parametrize("content", [b"", b"not onnx", bytes(range(256))])
 def test_a_file_that_is_not_onnx_is_refused(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "m.onnx").write_bytes(content)
-    with pytest.raises(SourceError, match=r"m\.onnx is not an ONNX file"):
+    with pytest.raises(SourceError, match=r"m\.onnx is (no ONNX model|empty)"):
         resolve(str(tmp_path / "m.onnx"), SourceOptions())
 
 
@@ -623,7 +622,9 @@ def test_an_onnx_file_with_external_data_is_refused(tmp_path: Path) -> None:
     tensor.data_location = TensorProto.EXTERNAL
     tensor.external_data.add(key="location", value="../weights.bin")
     file.write_bytes(model.SerializeToString())
-    with pytest.raises(SourceError, match="keeps weight in another file"):
+    with pytest.raises(
+        SourceError, match=r"keeps weight in '\.\./weights\.bin', which is no file of its own folder"
+    ):
         resolve(str(file), SourceOptions(**ALONE))
 
 

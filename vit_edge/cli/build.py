@@ -86,8 +86,8 @@ def run(args: argparse.Namespace) -> int:
         repair=Repair(args.repair),
     )
     source = resolve(args.source, settings_from(args, SourceOptions))
-    if source.labels_note:
-        print(f"note: {source.labels_note}")
+    for note in source.notes:
+        print(f"note: {note}")
     with progress() as tell:
         bundle = build_bundle(source, settings, args.out, tell)
     write_json(args.json, bundle.manifest.to_json())

@@ -73,10 +73,11 @@ def run_export(args: argparse.Namespace) -> int:
         _print_outputs(made.outputs, {})
         return _done(made.written.path, made.written.size)
     written = export_model(source, args.out, args.batch)
-    if source.labels_note:
-        print(f"note: {source.labels_note}")
+    for note in source.notes:
+        print(f"note: {note}")
     if written.parity is not None:
-        print(f"same as torch: {written.parity}")
+        reference = "torch" if source.onnx_path is None else "the file"
+        print(f"same as {reference}: {written.parity}")
     return _done(written.path, written.size)
 
 
@@ -123,6 +124,8 @@ def run_quantize(args: argparse.Namespace) -> int:
     source = resolve(args.source, settings_from(args, SourceOptions))
     if source.onnx_path is not None and Path(args.out).resolve() == source.onnx_path.resolve():
         raise UsageError(f"{args.out} is the model to quantize: name another file to write")
+    for note in source.notes:
+        print(f"note: {note}")
     with progress() as tell:
         if args.embedder:
             from vit_edge.host.embedder.files import quantize_embedder_file

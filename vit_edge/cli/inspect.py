@@ -103,8 +103,7 @@ def _source(args: argparse.Namespace) -> None:
         ("labels", _shortened(source.labels)),
         ("preprocessing", _recipe(source.preprocess)),
     ]
-    if source.labels_note:
-        rows.append(("note", source.labels_note))
+    rows += [("note", note) for note in source.notes]
     if source.config is not None:
         config = source.config
         rows.append(

@@ -11,10 +11,13 @@ import onnx
 import torch
 from torch import nn
 
-from vit_edge.errors import SourceError, UsageError
+from vit_edge.errors import ModelError, SourceError, UsageError
+from vit_edge.host.convert.normal import has_halves, image_input, is_normal, normal_form
 from vit_edge.host.convert.onnx_io import messages, read_onnx
 from vit_edge.host.convert.parity import (
     EXPORT_TOLERANCE,
+    HALF_TOLERANCE,
+    RANDOM_IMAGES,
     Floats,
     Images,
     Parity,
@@ -25,6 +28,7 @@ from vit_edge.host.convert.parity import (
 )
 from vit_edge.host.rewrite.prepare import OPSET
 from vit_edge.host.sources import Source
+from vit_edge.runtime.image.preprocess import random_pixels
 from vit_edge.spec import LOGITS, InputForm
 
 INPUT = InputForm.PIXEL_VALUES.value
@@ -37,14 +41,15 @@ def export(source: Source, batch: int | None = None) -> tuple[onnx.ModelProto, P
     """The ONNX form of a source: `pixel_values` float32 (N, 3, H, W) to `logits` float32 (N, C).
 
     A torch module is exported at opset 20 and compared with torch on random images; an ONNX source is read as
-    it is, only its input and output get these names.
+    it is, only its input and output get these names and this form. Where that changes more than names, it is
+    compared with the file.
 
     Args:
         source: from `resolve`.
         batch: a fixed batch size, or None for a dynamic one; an ONNX source has its own.
 
     Returns:
-        The model, and how far it lies from torch (None for an ONNX source, which is its own reference).
+        The model, and how far it lies from torch, or from the ONNX file (None where that is as it was).
 
     Raises:
         UsageError: a batch for an ONNX source, or one below 1.
@@ -60,7 +65,7 @@ def export(source: Source, batch: int | None = None) -> tuple[onnx.ModelProto, P
                 f"{source.name} is an ONNX file with a batch size of its own: leave batch out, "
                 "or set it with optimize"
             )
-        return _named(read_onnx(str(source.onnx_path))), None
+        return _read(source)
     size = source.preprocess.height, source.preprocess.width
     model = _exported(source.module, size, batch, source.name)
     images = random_images(*size)
@@ -68,6 +73,39 @@ def export(source: Source, batch: int | None = None) -> tuple[onnx.ModelProto, P
         torch_runner(source.module), runner(model, source.name), images, EXPORT_TOLERANCE, _step(source)
     )
     return model, parity
+
+
+def _read(source: Source) -> tuple[onnx.ModelProto, Parity | None]:
+    """An ONNX source in normal form."""
+    original, size = read_onnx(str(source.onnx_path)), (source.preprocess.height, source.preprocess.width)
+    model, changed = normal_form(original, source.name, size), not is_normal(original, source.name)
+    return _named(model), _parity_to_file(original, model, source) if changed else None
+
+
+def _parity_to_file(original: onnx.ModelProto, model: onnx.ModelProto, source: Source) -> Parity | None:
+    """How far the normal form lies from the file; None where onnxruntime cannot run the file's numbers."""
+    size, name = (source.preprocess.height, source.preprocess.width), source.name
+    image = image_input(original, name)
+    kind = np.dtype(onnx.helper.tensor_dtype_to_np_dtype(image.kind))
+    axes = (0, 2, 3, 1) if image.channels_last else (0, 1, 2, 3)
+    try:
+        reference = runner(original, name)
+    except ModelError:
+        if image.kind in (onnx.TensorProto.FLOAT, onnx.TensorProto.UINT8) and not has_halves(original):
+            raise
+        return None
+    images = random_images(*size) if kind.kind != "u" else _random_bytes(*size)
+    return check_parity(
+        lambda some: reference(np.ascontiguousarray(some.astype(kind).transpose(axes))),
+        runner(model, name),
+        images.astype(kind).astype(np.float32),
+        HALF_TOLERANCE if has_halves(original) else EXPORT_TOLERANCE,
+        f"{name} brought to pixel_values differs from the file",
+    )
+
+
+def _random_bytes(height: int, width: int) -> Images:
+    return random_pixels(RANDOM_IMAGES, (height, width)).transpose(0, 3, 1, 2)
 
 
 def torch_runner(module: nn.Module) -> Run:

@@ -8,6 +8,7 @@ from pathlib import Path
 import onnx
 
 from vit_edge.errors import VitEdgeError
+from vit_edge.host.convert.normal import normal_form
 from vit_edge.host.convert.onnx_io import Stamp, read_onnx, read_stamp
 from vit_edge.host.rewrite.canonical import canonicalise
 from vit_edge.host.rewrite.contract import Description
@@ -38,7 +39,8 @@ def inspect_onnx(path: str | os.PathLike[str]) -> Inspection:
         ModelError: no ONNX file, or unusable metadata of ours.
     """
     model = read_onnx(path)
-    description, refusal, outcomes = _canonical(model, Path(path).name)
+    stamp = read_stamp(model, str(path))
+    description, refusal, outcomes = _canonical(model, Path(path).name, stamp)
     weights = {tensor.name for tensor in model.graph.initializer}
     counts = Counter(_operator(node) for node in model.graph.node)
     return Inspection(
@@ -49,7 +51,7 @@ def inspect_onnx(path: str | os.PathLike[str]) -> Inspection:
         outputs=tuple(_tensor(value) for value in model.graph.output),
         stored_values=sum(_elements(tensor) for tensor in model.graph.initializer),
         operators=tuple(sorted(counts.items(), key=lambda item: (-item[1], item[0]))),
-        stamp=read_stamp(model, str(path)),
+        stamp=stamp,
         description=description,
         refusal=refusal,
         outcomes=outcomes,
@@ -57,10 +59,12 @@ def inspect_onnx(path: str | os.PathLike[str]) -> Inspection:
 
 
 def _canonical(
-    model: onnx.ModelProto, name: str
+    model: onnx.ModelProto, name: str, stamp: Stamp
 ) -> tuple[Description | None, str | None, tuple[Outcome, ...]]:
+    spec = stamp.preprocess
     try:
-        canonical = canonicalise(model, name, allow_uncanonical=True)
+        normal = normal_form(model, name, None if spec is None else (spec.height, spec.width))
+        canonical = canonicalise(normal, name, allow_uncanonical=True)
     except VitEdgeError as error:
         return None, str(error), ()
     return canonical.description, canonical.refusal, canonical.outcomes

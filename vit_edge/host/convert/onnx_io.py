@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import hashlib
 import json
 import os
 import secrets
@@ -13,6 +14,8 @@ from google.protobuf.message import Message
 
 from vit_edge import fields
 from vit_edge.errors import ModelError
+from vit_edge.host.convert.external import take_in
+from vit_edge.host.hashes import combined_sha256
 from vit_edge.runtime.model.file import LABELS_KEY, PREPROCESS_KEY, SESSION_OPTIONS_KEY
 from vit_edge.spec import PreprocessSpec, session_options
 
@@ -50,12 +53,32 @@ class Stamp:
 
 
 def read_onnx(path: str | os.PathLike[str]) -> onnx.ModelProto:
-    """Read a self-contained ONNX file that may come from anybody.
+    """Read an ONNX file that may come from anybody, with what it keeps in files beside it.
 
     Raises:
-        ModelError: missing, no regular file, empty, beyond 2 GiB, no ONNX model, or with weights elsewhere.
+        ModelError: as in `read_hashed`.
+    """
+    return read_hashed(path)[0]
+
+
+def read_hashed(path: str | os.PathLike[str]) -> tuple[onnx.ModelProto, str]:
+    """Read an ONNX file that may come from anybody, with its external data taken in.
+
+    Returns:
+        The model, and the SHA-256 of all its files (`combined_sha256`).
+
+    Raises:
+        ModelError: missing, no regular file, empty, beyond 2 GiB, no ONNX model, or external data that is not
+            beside the file.
     """
     file = Path(path)
+    data = _bytes_of(file)
+    model = _parsed(data, str(file))
+    digests = take_in(_tensors(model), file)
+    return model, combined_sha256({file.name: hashlib.sha256(data).hexdigest(), **digests})
+
+
+def _bytes_of(file: Path) -> bytes:
     try:
         if not file.is_file():
             cause = "is no file" if file.exists() else "does not exist"
@@ -64,10 +87,9 @@ def read_onnx(path: str | os.PathLike[str]) -> onnx.ModelProto:
         if not 0 < size <= _MAX_BYTES:
             cause = "is empty" if size == 0 else "is larger than 2 GiB, which ONNX cannot hold in one file"
             raise ModelError(f"{file} {cause}; export the model again")
-        data = file.read_bytes()
+        return file.read_bytes()
     except OSError as error:
         raise ModelError(f"{file} cannot be read ({error.strerror})") from error
-    return parse_onnx(data, str(file))
 
 
 def parse_onnx(data: bytes, name: str) -> onnx.ModelProto:
@@ -80,18 +102,23 @@ def parse_onnx(data: bytes, name: str) -> onnx.ModelProto:
     Raises:
         ModelError: no ONNX model, one without a graph, or one with weights in another file.
     """
-    try:
-        model = onnx.load_model_from_string(data)
-    except Exception as error:  # protobuf's errors share no base with what its C side throws
-        raise ModelError(f"{name} is no ONNX model ({type(error).__name__}); export it again") from None
-    if not (model.graph.node and model.graph.input and model.graph.output):
-        raise ModelError(f"{name} is no ONNX model with inputs, outputs and nodes; export it again")
+    model = _parsed(data, name)
     for tensor in _tensors(model):
         if tensor.external_data or tensor.data_location == onnx.TensorProto.EXTERNAL:
             raise ModelError(
                 f"{name} keeps {tensor.name or 'a constant'} in another file (external data); "
                 "save it as one file"
             )
+    return model
+
+
+def _parsed(data: bytes, name: str) -> onnx.ModelProto:
+    try:
+        model = onnx.load_model_from_string(data)
+    except Exception as error:  # protobuf's errors share no base with what its C side throws
+        raise ModelError(f"{name} is no ONNX model ({type(error).__name__}); export it again") from None
+    if not (model.graph.node and model.graph.input and model.graph.output):
+        raise ModelError(f"{name} is no ONNX model with inputs, outputs and nodes; export it again")
     return model
 
 

@@ -9,6 +9,7 @@ import onnx
 
 from vit_edge.errors import TargetError, UsageError
 from vit_edge.host.convert.export import export
+from vit_edge.host.convert.normal import normal_form
 from vit_edge.host.convert.onnx_io import Stamp, check_output, finish, read_onnx, read_stamp, save_onnx
 from vit_edge.host.convert.optimize import PORTABLE, CheckImages, FileForm, natural_pixels, optimized
 from vit_edge.host.convert.parity import Parity
@@ -99,6 +100,9 @@ def optimize_model(
     check_output(out)
     original = read_onnx(path)
     stamp = _stamp_with(path, original, settings.options)
+    spec = stamp.preprocess
+    size = settings.options.image_size or (None if spec is None else (spec.height, spec.width))
+    original = normal_form(original, Path(path).name, size)
     canonical = canonicalise(original, Path(path).name, allow_uncanonical=settings.allow_uncanonical)
     natural = None
     if settings.images is not None:

@@ -76,6 +76,11 @@ class _Walk:
             self.fail("found no attention")
         embed = embeds[0]
         embed.name = "embed"
+        if embed.inputs[0] is not self.graph.inputs[0]:
+            made = _kind(embed.inputs[0].producer() if embed.inputs[0] is not None else None)
+            self.fail(
+                f"the patches are cut from what {made} makes of the image{self.declined('FoldNormalisation')}"
+            )
         stream = self.after_embedding(embed)
         for i, attention in enumerate(attentions):
             self.where = f"block {i}"

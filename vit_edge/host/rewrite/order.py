@@ -7,6 +7,7 @@ from vit_edge.host.rewrite.rules.flatten_stream import FlattenStream
 from vit_edge.host.rewrite.rules.fold_attention_scale import FoldAttentionScale
 from vit_edge.host.rewrite.rules.fold_linear_scale import FoldLinearScale
 from vit_edge.host.rewrite.rules.fold_norm_affine import FoldNormAffine
+from vit_edge.host.rewrite.rules.fold_normalisation import FoldNormalisation
 from vit_edge.host.rewrite.rules.fold_padded_prefix import FoldPaddedPrefix
 from vit_edge.host.rewrite.rules.fold_positions import FoldPositions
 from vit_edge.host.rewrite.rules.fold_prefix import FoldPrefix
@@ -40,6 +41,7 @@ RAISE: tuple[type[Rule], ...] = (
     CollapseLayout,
     MergeBias,
     FoldLinearScale,
+    FoldNormalisation,
     FoldPrefix,
     FoldPaddedPrefix,
     FoldPositions,

@@ -4,6 +4,8 @@ Specialising to one image is what makes the batch arithmetic that exporters writ
 away; lowering gives the batch dimension back.
 """
 
+import re
+
 import onnx
 import onnx_ir as ir
 from onnx import version_converter
@@ -18,6 +20,8 @@ from vit_edge.host.rewrite.values import static_shape
 OPSET = 20
 IR_VERSION = 10
 
+_QUANTIZED = re.compile(r"Quantize|Integer|^QLinear|NBits|^QGemm|^QAttention|QMoE|Bnb4")
+
 
 def prepare(model: onnx.ModelProto, name: str) -> ir.Model:
     """A copy of `model` at opset 20, specialised to one image, constants folded and shapes inferred.
@@ -29,6 +33,7 @@ def prepare(model: onnx.ModelProto, name: str) -> ir.Model:
     Raises:
         ModelError: not one image input of a fixed size, a custom domain, or an opset that is not convertible.
     """
+    refuse_quantized(model, name)
     prepared = ir.from_proto(_at_opset(model, name))
     InlinePass()(prepared)
     _check_inputs(prepared, name)
@@ -41,6 +46,20 @@ def prepare(model: onnx.ModelProto, name: str) -> ir.Model:
             f"{name}: the shape behind {unknown[0]} depends on the data; export it for a fixed image size"
         )
     return prepared
+
+
+def refuse_quantized(model: onnx.ModelProto, name: str) -> None:
+    """Refuse a model whose numbers are integers already.
+
+    Raises:
+        ModelError: it is quantized.
+    """
+    kinds = [node.op_type for node in model.graph.node if _QUANTIZED.search(node.op_type)]
+    if kinds:
+        raise ModelError(
+            f"{name} is quantized already ({kinds.count(kinds[0])} {kinds[0]} among its operators): "
+            "pass the float model that it was made from"
+        )
 
 
 def _at_opset(model: onnx.ModelProto, name: str) -> onnx.ModelProto:

@@ -1,13 +1,23 @@
 """Somebody's ONNX file, with labels and preprocessing from its own metadata or from options."""
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
 
-from vit_edge.errors import SourceError
-from vit_edge.host.sources.checkpoints import file_sha256
+from vit_edge.errors import ModelError, SourceError
+from vit_edge.host.convert.normal import (
+    ImageInput,
+    image_input,
+    normal_form,
+    normalisation_inside,
+    takes_raw_pixels,
+)
+from vit_edge.host.convert.onnx_io import read_hashed
+from vit_edge.host.convert.parity import runner
 from vit_edge.host.sources.labels import choose_labels, label_maps
 from vit_edge.host.sources.preprocessing import to_processor, with_options
 from vit_edge.host.sources.types import Source, SourceKind, SourceOptions
@@ -15,27 +25,48 @@ from vit_edge.runtime.model.file import LABELS_KEY, PREPROCESS_KEY
 from vit_edge.spec import PATCH_FEATURES, PreprocessSpec
 
 
-def from_onnx(file: Path, options: SourceOptions) -> Source:
+@dataclasses.dataclass(frozen=True)
+class Beside:
+    """What a folder says about the ONNX file in it."""
+
+    name: str
+    labels: tuple[str, ...] | None = None
+    preprocess: PreprocessSpec | None = None
+    size: tuple[int, int] | None = None  # pixels (height, width), where the file leaves them open
+    decided: tuple[str, ...] = ()
+    preprocessor_config: dict[str, Any] | None = None
+
+
+def from_onnx(file: Path, options: SourceOptions, beside: Beside | None = None) -> Source:
     """Read the interface of an ONNX image classifier; its graph is left to the loader that uses it.
 
+    Args:
+        file: with external data, if any, in files beside it.
+        options: what the user states.
+        beside: what is said elsewhere; the file's own metadata wins over it.
+
     Raises:
-        SourceError: not an ONNX file, external data, an interface that is no image classifier's, or nothing
-            that states the preprocessing.
+        SourceError: not an ONNX file, an interface that is no image classifier's, a quantized model, or
+            nothing that states the preprocessing.
     """
-    model = _load(file)
-    metadata = {entry.key: entry.value for entry in model.metadata_props}
-    stated = _preprocess(metadata, file)
-    size = _image_size(model, stated, file)
-    if options.image_size is not None and options.image_size != size:
-        raise SourceError(
-            f"{file} is fixed to {size[0]}x{size[1]} pixels: export it again at the size you want"
-        )
+    beside = beside or Beside(file.stem)
+    try:
+        model, digest = read_hashed(file)
+        _refuse_embedder(model, file)
+        metadata = {entry.key: entry.value for entry in model.metadata_props}
+        stated = _preprocess(metadata, file) or beside.preprocess
+        size = _image_size(model, stated, beside, options, file)
+        normal = normal_form(model, str(file), size)
+        options, decided = _with_inside(normal, image_input(model, str(file)), stated, options, str(file))
+    except ModelError as error:
+        raise SourceError(str(error)) from error
     preprocess = with_options(stated, options, size, str(file))
-    stated_labels = _labels(metadata, file)
-    classes = _classes(model, len(stated_labels) if stated_labels else None, file)
+    stated_labels = _labels(metadata, file) or beside.labels
+    classes = _classes(normal, len(stated_labels) if stated_labels else None, file)
     labels, note = choose_labels(options.labels, stated_labels, classes, str(file))
+    processor = None if options.changes_preprocessing else beside.preprocessor_config
     return Source(
-        name=file.stem,
+        name=beside.name,
         kind=SourceKind.ONNX,
         module=None,
         onnx_path=file,
@@ -43,64 +74,87 @@ def from_onnx(file: Path, options: SourceOptions) -> Source:
         labels=labels,
         labels_note=note,
         preprocess=preprocess,
-        sha256=file_sha256(file),
+        sha256=digest,
         huggingface_config={"model_type": "vit", "image_size": list(size), **label_maps(labels)},
-        preprocessor_config=to_processor(preprocess),
+        preprocessor_config=processor or to_processor(preprocess),
+        decided=(*beside.decided, *decided),
     )
 
 
-def _load(file: Path) -> onnx.ModelProto:
-    try:
-        model = onnx.load(file, load_external_data=False)
-    # protobuf raises DecodeError, but also others on bytes that resemble a message.
-    except Exception as error:
-        raise SourceError(f"{file} is not an ONNX file ({type(error).__name__}): export it again") from None
-    if not model.graph.input or not model.graph.output or not model.graph.node:
-        raise SourceError(f"{file} is not an ONNX file with inputs, outputs and nodes: export it again")
+def _refuse_embedder(model: onnx.ModelProto, file: Path) -> None:
     if PATCH_FEATURES in {output.name for output in model.graph.output}:
         raise SourceError(f"{file} is an embedder: pass the classifier that it was made from")
-    for tensor in model.graph.initializer:
-        if tensor.data_location == onnx.TensorProto.EXTERNAL:
-            raise SourceError(
-                f"{file} keeps {tensor.name} in another file: save it as one file without external data"
-            )
-    return model
 
 
-def _dimensions(value: onnx.ValueInfoProto) -> list[int | None]:
-    shape = value.type.tensor_type.shape
-    return [dim.dim_value if dim.HasField("dim_value") else None for dim in shape.dim]
-
-
-def _image_size(model: onnx.ModelProto, stated: PreprocessSpec | None, file: Path) -> tuple[int, int]:
-    initialised = {tensor.name for tensor in model.graph.initializer}
-    images = [value for value in model.graph.input if value.name not in initialised]
-    dimensions = _dimensions(images[0]) if len(images) == 1 else []
-    if len(dimensions) != 4:
+def _image_size(
+    model: onnx.ModelProto, stated: PreprocessSpec | None, beside: Beside, options: SourceOptions, file: Path
+) -> tuple[int, int]:
+    """Pixels (height, width): the file's own, or where it leaves them open what is stated elsewhere."""
+    image = image_input(model, str(file))
+    known = image.fixed or options.image_size or beside.size
+    if known is None and stated is not None:
+        known = stated.height, stated.width
+    if known is None:
         raise SourceError(
-            f"{file} must have one input of rank 4, a batch of images: pass an image classifier"
+            f"{file} leaves height and width of its images open: say with --image-size what it was trained at"
         )
-    channels_first = dimensions[1] == 3
-    height, width = dimensions[2:] if channels_first else dimensions[1:3]
-    if not channels_first and dimensions[3] != 3:
-        raise SourceError(f"{file}: input {images[0].name} {dimensions} has no axis of 3 colour channels")
-    if height is None or width is None:
-        if stated is None:
+    if options.image_size is not None and options.image_size != known:
+        raise SourceError(
+            f"{file} is fixed to {known[0]}x{known[1]} pixels: export it again at the size you want"
+        )
+    return known
+
+
+def _with_inside(
+    model: onnx.ModelProto,
+    written: ImageInput,
+    stated: PreprocessSpec | None,
+    options: SourceOptions,
+    where: str,
+) -> tuple[SourceOptions, tuple[str, ...]]:
+    """The options with the pixels that a graph with its own normalisation takes, and a note on them."""
+    if stated is not None:
+        return options, ()
+    inside = normalisation_inside(model, where)
+    raw = written.kind == onnx.TensorProto.UINT8 or (inside is not None and takes_raw_pixels(inside))
+    if inside is None and not raw:
+        return options, ()
+    if inside is not None and not raw and takes_raw_pixels(inside) is None:
+        if options.mean is None or options.std is None:
             raise SourceError(
-                f"{file}: input {images[0].name} has no fixed height and width: export it at a fixed size"
+                f"{where} scales its pixels by {np.abs(inside.scale).mean():.3g} itself, which tells neither "
+                "0 to 255 nor 0 to 1 as their range: state with --mean and --std what it takes"
             )
-        return stated.height, stated.width
-    return height, width
+        return options, ()
+    mean, std = (0.0, 0.0, 0.0), (1 / 255,) * 3 if raw else (1.0,) * 3
+    takes = "0 to 255" if raw else "0 to 1"
+    asked = (options.mean or mean, options.std or std)
+    if not np.allclose(asked, (mean, std), rtol=1e-3):
+        raise SourceError(
+            f"{where} takes pixels of {takes} and normalises them itself: leave --mean and --std out"
+        )
+    note = f"the graph takes pixels of {takes} and normalises them itself, so nothing else does"
+    return dataclasses.replace(options, mean=mean, std=(std[0], std[1], std[2])), (note,)
 
 
 def _classes(model: onnx.ModelProto, stated: int | None, file: Path) -> int:
-    dimensions = _dimensions(model.graph.output[0])
-    if len(dimensions) != 2 or (dimensions[1] is None and stated is None):
+    value = model.graph.output[0]
+    shape = value.type.tensor_type.shape
+    dimensions = [dim.dim_value if dim.HasField("dim_value") else None for dim in shape.dim]
+    if len(dimensions) != 2:
         raise SourceError(
-            f"{file}: output {model.graph.output[0].name} {dimensions} is not (N, classes) logits: "
-            "pass a classifier"
+            f"{file}: output {value.name} {dimensions} is not (N, classes) logits: pass a classifier"
         )
-    return dimensions[1] or stated or 0
+    if dimensions[1] is not None:
+        return int(dimensions[1])
+    if stated is not None:
+        return stated
+    size = image_input(model, str(file)).fixed or (0, 0)
+    try:
+        made = runner(model, str(file))(np.zeros((1, 3, *size), np.float32))
+    except ModelError as error:
+        raise SourceError(str(error)) from error
+    return int(made.shape[1])
 
 
 def _preprocess(metadata: dict[str, str], file: Path) -> PreprocessSpec | None:

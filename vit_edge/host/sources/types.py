@@ -82,3 +82,9 @@ class Source:
     sha256: str  # of the weights file; for own code, of its state dict as safetensors
     huggingface_config: dict[str, Any]  # for a bundle's config.json
     preprocessor_config: dict[str, Any]  # for a bundle's preprocessor_config.json
+    decided: tuple[str, ...] = ()  # what the source leaves open and was settled here, a sentence each
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """All that was assumed, labels included."""
+        return (*([self.labels_note] if self.labels_note else []), *self.decided)
