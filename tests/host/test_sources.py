@@ -150,7 +150,8 @@ def test_a_pickled_folder_is_read_too(tmp_path: Path) -> None:
         ("config.json", {"image_size": [32]}, "image_size must be a size"),
         ("config.json", {"layer_norm_eps": "small"}, "layer_norm_eps must be a number"),
         ("config.json", {"id2label": {"0": "a", "2": "b", "3": "c"}}, "must count from 0 to 2"),
-        ("config.json", {"id2label": ["a", "b", "c"]}, "id2label must be an object"),
+        ("config.json", {"id2label": ["a", "b"]}, "names 2 classes but its head has 3"),
+        ("config.json", {"id2label": "abc"}, "id2label must be an object"),
         ("config.json", {"id2label": {"0": "a"}}, "names 1 classes but its head has 3"),
         ("preprocessor_config.json", {"image_processor_type": "SegformerImageProcessor"}, "is not known"),
         (
@@ -202,11 +203,23 @@ def test_a_missing_part_is_named(file: str, message: str, tmp_path: Path) -> Non
         resolve(str(tmp_path), SourceOptions())
 
 
-def test_sharded_weights_are_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("index", "message"),
+    [
+        ({}, "weight_map must be an object"),
+        ({"weight_map": {"a": 3}}, "weight_map must be an object"),
+        ({"weight_map": {"a": "absent.safetensors"}}, "names absent.safetensors, which is not there"),
+        ({"weight_map": {"a": "../secret.safetensors"}}, "is no file of its own folder"),
+        ({"weight_map": {"a": "/etc/passwd"}}, "is no file of its own folder"),
+    ],
+)
+def test_an_index_of_shards_that_cannot_be_followed_is_refused(
+    index: dict[str, Any], message: str, tmp_path: Path
+) -> None:
     save_huggingface(tmp_path)
-    (tmp_path / "model.safetensors").rename(tmp_path / "model-00001-of-00002.safetensors")
-    write(tmp_path / "model.safetensors.index.json", {})
-    with pytest.raises(SourceError, match="in shards"):
+    (tmp_path / "model.safetensors").unlink()
+    write(tmp_path / "model.safetensors.index.json", index)
+    with pytest.raises(SourceError, match=message):
         resolve(str(tmp_path), SourceOptions())
 
 
@@ -463,7 +476,7 @@ def test_an_architecture_has_the_published_number_of_parameters(name: str, milli
 @pytest.mark.parametrize(
     ("text", "options", "error", "message"),
     [
-        ("w.safetensors", SourceOptions(), UsageError, "name their architecture with arch"),
+        ("w.safetensors", SourceOptions(), SourceError, "pass mean, std, interpolation, crop_pct"),
         (
             "w.safetensors",
             SourceOptions(arch="vit_tinny_patch16_224"),
@@ -503,12 +516,6 @@ def test_a_backbone_without_head_is_refused(tmp_path: Path) -> None:
     save_file(state, tmp_path / "w.safetensors")
     with pytest.raises(SourceError, match=r"lacks head\.weight, so it is a backbone"):
         resolve(str(tmp_path / "w.safetensors"), SourceOptions(arch="vit_tiny_patch16_224"))
-
-
-def test_a_huggingface_file_without_its_folder_is_refused(tmp_path: Path) -> None:
-    save_huggingface(tmp_path)
-    with pytest.raises(SourceError, match="pass its folder"):
-        resolve(str(tmp_path / "model.safetensors"), SourceOptions(arch="vit_tiny_patch16_224"))
 
 
 # --- a Hugging Face id
@@ -691,7 +698,7 @@ def test_an_own_vision_transformer_brings_its_size(own_code: Callable[[str], str
     ("function", "changes", "error", "message"),
     [
         ("vit", {"trust_code": False}, UsageError, "set trust_code"),
-        ("other", {"image_size": None}, SourceError, "pass image_size"),
+        ("other", {"image_size": None}, SourceError, "pass --image-size"),
         ("other", {"mean": None, "std": None}, SourceError, "pass mean, std"),
         ("other", {"image_size": (64, 64)}, SourceError, "cannot classify images of 64x64 pixels"),
         ("number", {}, SourceError, "returned a int: it must return a torch.nn.Module"),

@@ -101,6 +101,9 @@ def add_source(parser: Parser) -> None:
         "--crop-pct", type=finite, metavar="SHARE", help="share of the resized image that is kept"
     )
     group.add_argument("--resize-mode", type=ResizeMode, choices=list(ResizeMode), metavar=_names(ResizeMode))
+    group.add_argument(
+        "--weights", metavar="NAME", help="which set of a checkpoint that holds several, such as model_ema"
+    )
     group.add_argument("--allow-pickle", action="store_true", help="run the code inside a .pth file")
     group.add_argument("--trust-code", action="store_true", help="import the module of module:callable")
 

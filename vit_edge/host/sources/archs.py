@@ -47,7 +47,7 @@ class Arch:
         )
 
 
-_WIDTHS = {"tiny": (192, 12, 3), "small": (384, 12, 6), "base": (768, 12, 12), "large": (1024, 24, 16)}
+WIDTHS = {"tiny": (192, 12, 3), "small": (384, 12, 6), "base": (768, 12, 12), "large": (1024, 24, 16)}
 _VIT_SHAPES = (  # width name, patch, image size
     ("tiny", 16, 224),
     ("tiny", 16, 384),
@@ -73,13 +73,13 @@ def _crop_pct(size: int) -> float:
 
 def _archs() -> dict[str, Arch]:
     archs = {
-        f"vit_{name}_patch{patch}_{size}": Arch(*_WIDTHS[name], patch, size, crop_pct=_crop_pct(size))
+        f"vit_{name}_patch{patch}_{size}": Arch(*WIDTHS[name], patch, size, crop_pct=_crop_pct(size))
         for name, patch, size in _VIT_SHAPES
     }
     for name, size in _DEIT_SHAPES:
         for infix, distilled in (("", False), ("_distilled", True)):
             archs[f"deit_{name}{infix}_patch16_{size}"] = Arch(
-                *_WIDTHS[name], 16, size, distilled, _crop_pct(size), imagenet_statistics=True
+                *WIDTHS[name], 16, size, distilled, _crop_pct(size), imagenet_statistics=True
             )
     return archs
 

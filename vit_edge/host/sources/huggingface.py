@@ -8,7 +8,8 @@ from typing import Any
 from torch import Tensor
 
 from vit_edge.errors import SourceError
-from vit_edge.host.sources.checkpoints import build, file_sha256, read_state_dict
+from vit_edge.host.sources.checkpoints import build, files_sha256, read_weights
+from vit_edge.host.sources.checkpoints.shards import weight_files
 from vit_edge.host.sources.jsonfile import flag, integer, number, read_object, sides
 from vit_edge.host.sources.labels import choose_labels, from_id2label, label_maps
 from vit_edge.host.sources.preprocessing import from_processor, to_processor, with_options
@@ -28,20 +29,29 @@ _ACTIVATIONS = {
     "relu": Activation.RELU,
 }
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
-_TIMM_FILE = "model.safetensors"
 
 
-def from_folder(folder: Path, name: str, options: SourceOptions) -> Source:
+def from_folder(
+    folder: Path, name: str, options: SourceOptions, files: tuple[Path, ...] | None = None
+) -> Source:
     """Read a folder that `save_pretrained` wrote for a ViT or DeiT image classifier.
+
+    Args:
+        folder: with config.json.
+        name: of the source, without any path.
+        options: what the user states.
+        files: the weights, where they are not those that the folder is known for.
 
     Raises:
         SourceError: a missing, malformed or unsupported part; the message names the file and key.
     """
     raw = read_object(folder / "config.json")
-    weights = _weights(folder)
-    state = read_state_dict(weights, options.allow_pickle)
+    files = files or weight_files(folder)
+    if not files:
+        raise SourceError(f"{folder} has no model.safetensors: pass a folder that save_pretrained wrote")
+    state = read_weights(files, options.allow_pickle, options.weights)
     trained = vit_config(raw, state, str(folder / "config.json"))
-    model = build(state, trained, str(weights), options.image_size)
+    model = build(state, trained, str(files[0]), options.image_size)
     named = raw.get("id2label")
     stated = None if named is None else from_id2label(named, str(folder / "config.json"))
     labels, note = choose_labels(options.labels, stated, trained.num_classes, str(folder))
@@ -60,7 +70,7 @@ def from_folder(folder: Path, name: str, options: SourceOptions) -> Source:
         labels=labels,
         labels_note=note,
         preprocess=preprocess,
-        sha256=file_sha256(weights),
+        sha256=files_sha256(files),
         huggingface_config=_published(raw, labels, model.config),
         preprocessor_config=processor,
     )
@@ -141,23 +151,6 @@ def cached_folder(hub_id: str) -> Path:
     # Whatever goes wrong there, a missing cache, a broken link, a bad id, means the same here.
     except Exception:
         raise SourceError(f"{hub_id} is no local path and not in the Hugging Face cache: {mend}") from None
-
-
-def cached_timm_file(name: str) -> Path:
-    """The weights of `timm/NAME` in the Hugging Face cache; SourceError if they are not there."""
-    return cached_folder(f"timm/{name}") / _TIMM_FILE
-
-
-def _weights(folder: Path) -> Path:
-    for name in (_TIMM_FILE, "pytorch_model.bin"):
-        if (folder / name).is_file():
-            return folder / name
-    sharded = sorted(path.name for path in folder.glob("*.index.json"))
-    if sharded:
-        raise SourceError(
-            f"{folder} holds its weights in shards ({sharded[0]}): save them as one safetensors file"
-        )
-    raise SourceError(f"{folder} has no model.safetensors: pass a folder that save_pretrained wrote")
 
 
 def _distillation(raw: Mapping[str, Any], state: Mapping[str, Tensor], where: str) -> Distillation:

@@ -53,7 +53,9 @@ def read_labels(path: Path) -> tuple[str, ...]:
 
 
 def from_id2label(value: object, where: str) -> tuple[str, ...]:
-    """Names in index order from {"0": name, "1": name, ...}; SourceError if it is not that."""
+    """Names in index order from {"0": name, "1": name, ...} or a list; SourceError if it is neither."""
+    if isinstance(value, list) and value:
+        value = dict(enumerate(value))
     if not isinstance(value, Mapping) or not all(isinstance(name, str) and name for name in value.values()):
         raise SourceError(f"{where}: id2label must be an object from class index to name, got {value!r:.80}")
     by_index = {str(key): name for key, name in value.items()}

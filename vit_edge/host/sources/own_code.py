@@ -36,29 +36,70 @@ def from_callable(text: str, options: SourceOptions) -> Source:
             f"{text} runs the code of that module: set trust_code if it is yours or you trust its author"
         )
     module = _call(text)
-    size = options.image_size
-    if size is None and isinstance(module, VisionTransformer):
-        size = module.config.image_size
+    return from_module(module, text, SourceKind.CALLABLE, _state_sha256(module), options)
+
+
+def from_module(
+    module: nn.Module, text: str, kind: SourceKind, sha256: str, options: SourceOptions
+) -> Source:
+    """A module as it is, however it came here.
+
+    Args:
+        module: from images to logits, or to an object with `logits` as transformers' models give it.
+        text: the source as the user named it.
+        kind: where the module came from.
+        sha256: of its weights.
+        options: what the user states.
+
+    Raises:
+        SourceError: no image classifier, or the options do not state the preprocessing.
+    """
+    size = options.image_size or _own_size(module)
+    module = _Logits(module.eval().cpu().float()).eval()
+    if isinstance(module.model, VisionTransformer):
+        module = module.model
     if size is None:
-        raise SourceError(f"{text} does not say what size its images have: pass image_size")
+        raise SourceError(f"{text} does not say what size its images have: pass --image-size")
     preprocess = with_options(None, options, size, text)
     classes = _classes(module, size, text)
     labels, note = choose_labels(options.labels, None, classes, text)
     config = module.config if isinstance(module, VisionTransformer) else None
     hf_config: dict[str, Any] = {"model_type": "vit", "image_size": list(size), **label_maps(labels)}
     return Source(
-        name=text.partition(":")[2],
-        kind=SourceKind.CALLABLE,
+        name=Path(text).stem if kind is SourceKind.CHECKPOINT else text.partition(":")[2],
+        kind=kind,
         module=module,
         onnx_path=None,
         config=config,
         labels=labels,
         labels_note=note,
         preprocess=preprocess,
-        sha256=_state_sha256(module),
+        sha256=sha256,
         huggingface_config=published_config(config, labels) if config else hf_config,
         preprocessor_config=to_processor(preprocess),
     )
+
+
+class _Logits(nn.Module):
+    """A classifier that may give its logits in an object."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, pixel_values: torch.Tensor) -> object:
+        """Logits (N, C) of pixel_values (N, 3, H, W)."""
+        made = self.model(pixel_values)
+        return made if isinstance(made, torch.Tensor) else getattr(made, "logits", made)
+
+
+def _own_size(module: nn.Module) -> tuple[int, int] | None:
+    """Pixels (height, width) that a VisionTransformer or a model of transformers was made for."""
+    size = getattr(getattr(module, "config", None), "image_size", None)
+    if isinstance(size, int):
+        return size, size
+    pair = isinstance(size, tuple | list) and len(size) == 2 and all(isinstance(side, int) for side in size)
+    return (size[0], size[1]) if pair and size is not None else None
 
 
 def _call(text: str) -> nn.Module:
@@ -72,7 +113,7 @@ def _call(text: str) -> nn.Module:
             raise SourceError(f"{text} failed with {type(error).__name__}: {error}") from error
     if not isinstance(made, nn.Module):
         raise SourceError(f"{text} returned a {type(made).__name__}: it must return a torch.nn.Module")
-    return made.eval().cpu().float()
+    return made
 
 
 @contextmanager

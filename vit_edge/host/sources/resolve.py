@@ -5,14 +5,15 @@ from pathlib import Path
 from vit_edge.errors import SourceError, UsageError
 from vit_edge.host.sources.archs import find_arch
 from vit_edge.host.sources.checkpoints.files import SUFFIXES
-from vit_edge.host.sources.huggingface import cached_folder, cached_timm_file, from_folder
+from vit_edge.host.sources.folders import open_folder
+from vit_edge.host.sources.huggingface import cached_folder
 from vit_edge.host.sources.onnx_file import from_onnx
 from vit_edge.host.sources.own_code import PATTERN, from_callable
 from vit_edge.host.sources.types import Source, SourceOptions
 from vit_edge.host.sources.weights import from_weights
 
 _FORMS = (
-    "a Hugging Face folder or id, timm:NAME@FILE, a .safetensors or .pth file with an arch, an ONNX file, "
+    "a Hugging Face folder or id, timm:NAME@FILE, a .safetensors, .pth or .ckpt file, an ONNX file, "
     "or module:callable"
 )
 
@@ -20,9 +21,10 @@ _FORMS = (
 def resolve(text: str, options: SourceOptions) -> Source:
     """Find, read and check the model that `text` names.
 
-    `text` is a Hugging Face folder; a Hugging Face id that is in the local cache; `timm:NAME@FILE`, or
-    `timm:NAME` from the cache; a `.safetensors`, `.pth`, `.pt` or `.bin` file with `options.arch`; a `.onnx`
-    file; or `module:callable`. A path that exists always wins, and the network is never used.
+    `text` is a folder as Hugging Face, timm, PEFT or optimum writes it; an id of such a folder that is in the
+    local cache; `timm:NAME@FILE`, or `timm:NAME` from the cache; a `.safetensors`, `.pth`, `.pt`, `.bin`,
+    `.ckpt` or `.tar` file; a `.onnx` file; or `module:callable`. A path that exists always wins, and the
+    network is never used.
 
     Raises:
         SourceError: nothing there, or no ViT classifier that can be read; one sentence names the cause.
@@ -34,25 +36,23 @@ def resolve(text: str, options: SourceOptions) -> Source:
         return _timm(text.removeprefix("timm:"), options)
     path = Path(text)
     if path.suffix in SUFFIXES and not path.is_dir():
-        if options.arch is None:
-            raise UsageError(f"{text} holds weights alone: name their architecture with arch")
         return from_weights(path, options.arch, options)
     if options.arch is not None:
         raise UsageError(
-            f"arch {options.arch!r} only goes with a weights file, but the source is {text}: leave it out"
+            f"--arch {options.arch!r} only goes with a weights file, but the source is {text}: leave it out"
         )
     if path.exists() or path.suffix == ".onnx":
         return _from_path(path, options)
     if PATTERN.fullmatch(text):
         return from_callable(text, options)
     if text.count("/") == 1 and not text.startswith(("/", ".")):
-        return from_folder(cached_folder(text), text.partition("/")[2], options)
+        return open_folder(cached_folder(text), text.partition("/")[2], options)
     raise SourceError(f"{text} does not exist: pass {_FORMS}")
 
 
 def _from_path(path: Path, options: SourceOptions) -> Source:
     if path.is_dir():
-        return from_folder(path, path.resolve().name, options)
+        return open_folder(path, path.resolve().name, options)
     if not path.exists():
         raise SourceError(f"{path} is no file: check the path")
     if path.suffix == ".onnx":
@@ -63,8 +63,13 @@ def _from_path(path: Path, options: SourceOptions) -> Source:
 def _timm(text: str, options: SourceOptions) -> Source:
     name, at, file = text.partition("@")
     if options.arch is not None:
-        raise UsageError(f"arch {options.arch!r} and timm:{name} both name an architecture: leave arch out")
+        raise UsageError(f"--arch {options.arch!r} and timm:{name} both name an architecture: leave arch out")
     find_arch(name)
     if at and not file:
         raise UsageError(f"timm:{text} names no file behind the @: write timm:{name}@FILE or timm:{name}")
-    return from_weights(Path(file) if file else cached_timm_file(name), name, options)
+    if file:
+        return from_weights(Path(file), name, options)
+    folder = cached_folder(f"timm/{name}")
+    if (folder / "config.json").is_file():
+        return open_folder(folder, name, options)
+    return from_weights(folder / "model.safetensors", name, options)

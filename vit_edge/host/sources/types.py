@@ -43,6 +43,7 @@ class SourceOptions:
     crop_pct: float | None = None  # share of the resized image's side that the crop keeps
     resize_mode: ResizeMode | None = None
     labels: Path | None = None  # one name per line, or a JSON list, or a JSON object from index to name
+    weights: str | None = None  # which set of a checkpoint that holds several, such as model_ema
     allow_pickle: bool = False  # run the code inside a .pth file
     trust_code: bool = False  # import the module of module:callable
 

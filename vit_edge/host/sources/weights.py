@@ -1,35 +1,59 @@
-"""Bare weights (`.safetensors`, `.pth` ...) whose architecture the user names."""
+"""Bare weights (`.safetensors`, `.pth` ...), for a named architecture or the one that their shapes show."""
 
+import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
 
 from vit_edge.errors import SourceError
-from vit_edge.host.sources.archs import config_of, find_arch
-from vit_edge.host.sources.checkpoints import Layout, build, detect_layout, file_sha256, read_state_dict
-from vit_edge.host.sources.huggingface import published_config
+from vit_edge.host.sources.archs import Arch, find_arch
+from vit_edge.host.sources.checkpoints import Layout, build, detect_layout, file_sha256
+from vit_edge.host.sources.checkpoints.containers import chosen_state
+from vit_edge.host.sources.checkpoints.files import as_float32, pickled_module, read_checkpoint
+from vit_edge.host.sources.huggingface import from_folder, published_config
+from vit_edge.host.sources.infer import at_trained_size, described, infer_arch
 from vit_edge.host.sources.labels import choose_labels
+from vit_edge.host.sources.own_code import from_module
 from vit_edge.host.sources.preprocessing import to_processor, with_options
 from vit_edge.host.sources.types import Source, SourceKind, SourceOptions
+from vit_edge.host.vit import VitConfig
 
 
-def from_weights(file: Path, arch_name: str, options: SourceOptions) -> Source:
-    """Read weights under timm's keys (also our own) for a named architecture.
+def from_weights(file: Path, arch_name: str | None, options: SourceOptions) -> Source:
+    """Read a file of weights, or with `allow_pickle` of a whole pickled module.
+
+    Args:
+        file: under timm's keys (also our own) or Hugging Face's.
+        arch_name: the architecture, which also says how images are preprocessed; None: the one that the
+            shapes show, and the options say how images are preprocessed.
+        options: what the user states.
 
     Raises:
         SourceError: a file that cannot be read or does not hold this architecture.
         UsageError: an unknown architecture.
     """
-    arch = find_arch(arch_name)
-    state = read_state_dict(file, options.allow_pickle)
-    if detect_layout(state, str(file)) is not Layout.TIMM:
+    arch = None if arch_name is None else find_arch(arch_name)
+    loaded = read_checkpoint(file, options.allow_pickle)
+    module = pickled_module(loaded, options.weights, str(file))
+    if module is not None:
+        return from_module(module, str(file), SourceKind.CHECKPOINT, file_sha256(file), options)
+    if not isinstance(loaded, Mapping):
         raise SourceError(
-            f"{file} has Hugging Face's keys: pass its folder, with config.json, instead of the file"
+            f"{file} holds a {type(loaded).__name__}, not a state dict: save model.state_dict() instead"
         )
-    model = build(state, config_of(arch, state, str(file)), str(file), options.image_size)
+    state = as_float32(chosen_state(loaded, str(file), options.weights), (file,))
+    layout = detect_layout(state, str(file))
+    if layout is not Layout.TIMM and arch is None and (file.parent / "config.json").is_file():
+        return from_folder(file.parent, file.stem, options, (file,))
+    found = arch or infer_arch(state, layout, str(file))
+    config = described(found, state, layout, str(file))
+    trained = at_trained_size(config, state, options.image_size, str(file))
+    model = build(state, trained, str(file), options.image_size)
     config = model.config
     labels, note = choose_labels(options.labels, None, config.num_classes, str(file))
-    preprocess = with_options(arch.preprocess(), options, config.image_size, str(file))
+    stated = None if arch is None else dataclasses.replace(arch, size=trained.image_size[0]).preprocess()
+    preprocess = with_options(stated, options, config.image_size, str(file))
     return Source(
-        name=arch_name,
+        name=arch_name or file.stem,
         kind=SourceKind.CHECKPOINT,
         module=model,
         onnx_path=None,
@@ -40,4 +64,20 @@ def from_weights(file: Path, arch_name: str, options: SourceOptions) -> Source:
         sha256=file_sha256(file),
         huggingface_config=published_config(config, labels),
         preprocessor_config=to_processor(preprocess),
+        decided=_decided(arch_name, found, trained),
     )
+
+
+def _decided(arch_name: str | None, found: Arch, trained: VitConfig) -> tuple[str, ...]:
+    """What was read off the shapes."""
+    notes = []
+    if arch_name is None:
+        notes.append(
+            f"the architecture was read off the weights' shapes: {trained.depth} layers of width "
+            f"{trained.dim}; {trained.heads} heads, exact GELU and an epsilon of {trained.layer_norm_eps:g} "
+            "are those of the published models of these shapes"
+        )
+    elif trained.image_size != (found.size, found.size):
+        height, width = trained.image_size
+        notes.append(f"the positions are those of {height}x{width} pixels, not of the size in {arch_name}")
+    return tuple(notes)

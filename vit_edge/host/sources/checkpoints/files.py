@@ -1,21 +1,38 @@
-"""Opens a checkpoint file safely: safetensors, or torch's zip with tensors only."""
+"""Opens checkpoint files safely: safetensors, or torch's zip with tensors only."""
 
+import argparse
 import hashlib
 import pickle
-from collections.abc import Mapping
+import zipfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import safetensors
 import torch
 from safetensors.torch import load_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from vit_edge.errors import SourceError
+from vit_edge.host.hashes import combined_sha256
+from vit_edge.host.sources.checkpoints.containers import chosen_state
 
-PICKLE_SUFFIXES = (".pth", ".pt", ".bin")
+PICKLE_SUFFIXES = (".pth", ".pt", ".bin", ".ckpt", ".tar")  # .tar: x.pth.tar, which is no archive
 SUFFIXES = (".safetensors", *PICKLE_SUFFIXES)
-_CONTAINERS = ("state_dict", "model", "state_dict_ema", "model_ema")
+
+# What training scripts put beside the weights and what runs no code when it is opened: their arguments, and
+# numbers of numpy such as the best accuracy.
+_NUMPY_SCALAR = np.float64(0).__reduce__()[0]
+_NUMPY_TYPES = [type(np.dtype(kind)) for kind in ("f2", "f4", "f8", "i4", "i8", "?")]
+_HARMLESS: list[Any] = [
+    argparse.Namespace,
+    np.dtype,
+    *_NUMPY_TYPES,
+    *((_NUMPY_SCALAR, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")),
+]
+# Whole-number buffers that say nothing about what a ViT computes.
+_COUNTERS = ("position_ids", "num_batches_tracked", "n_averaged")
 
 
 def file_sha256(path: Path) -> str:
@@ -24,32 +41,78 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def read_state_dict(path: Path, allow_pickle: bool = False) -> dict[str, Tensor]:
-    """Read the tensors of a `.safetensors`, `.pth`, `.pt` or `.bin` file as float32 on the CPU.
+def files_sha256(paths: Sequence[Path]) -> str:
+    """SHA-256 of one file, or of several as `combined_sha256` has it."""
+    return combined_sha256({path.name: file_sha256(path) for path in paths})
 
-    A training checkpoint that holds its weights under one of `state_dict`, `model`, `state_dict_ema` or
-    `model_ema` is opened there; the `module.` that DataParallel puts before every key is taken off.
+
+def read_state_dict(path: Path, allow_pickle: bool = False, weights: str | None = None) -> dict[str, Tensor]:
+    """Read the tensors of a checkpoint as float32 on the CPU; see `read_weights`."""
+    return read_weights((path,), allow_pickle, weights)
+
+
+def read_weights(
+    paths: Sequence[Path], allow_pickle: bool = False, weights: str | None = None
+) -> dict[str, Tensor]:
+    """Read the tensors of a checkpoint's file, or of all its shards, as float32 on the CPU.
+
+    A training checkpoint is opened where its weights are, and what wrappers put before every key is taken
+    off (`chosen_state`).
 
     Args:
-        path: the file.
-        allow_pickle: run whatever code a `.pth` file contains; only for files whose author is trusted.
+        paths: `.safetensors`, `.pth`, `.pt`, `.bin`, `.ckpt` or `.tar` files.
+        allow_pickle: run whatever code a pickle contains; only for files whose author is trusted.
+        weights: which set of weights is meant, where there are several.
 
     Raises:
         SourceError: no such file, not a checkpoint, damaged, something else than finite floating-point
-            tensors, or a pickle that needs `allow_pickle`.
+            tensors, several sets of weights, or a pickle that needs `allow_pickle`.
+    """
+    loaded: dict[str, Any] = {}
+    for path in paths:
+        part = read_checkpoint(path, allow_pickle)
+        if not isinstance(part, Mapping):
+            raise SourceError(
+                f"{path} holds a {type(part).__name__}, not a state dict: save model.state_dict() instead"
+            )
+        loaded.update(part)
+    return as_float32(chosen_state(loaded, str(paths[0]), weights), paths)
+
+
+def read_checkpoint(path: Path, allow_pickle: bool = False) -> object:
+    """What a checkpoint file holds: a mapping, or whatever was pickled.
+
+    Raises:
+        SourceError: as in `read_weights`, as far as the file itself is concerned.
     """
     if not path.is_file():
         raise SourceError(
             f"{path} is no file: pass a checkpoint with one of the suffixes {', '.join(SUFFIXES)}"
         )
     if path.suffix == ".safetensors":
-        loaded: object = _read_safetensors(path)
-    elif path.suffix in PICKLE_SUFFIXES:
-        loaded = _read_pickle(path, allow_pickle)
-    else:
-        raise SourceError(f"{path} is no checkpoint: its suffix must be one of {', '.join(SUFFIXES)}")
-    state = _unwrap(loaded, path)
-    return {key: _float32(key, value, path) for key, value in state.items()}
+        return _read_safetensors(path)
+    if path.suffix in PICKLE_SUFFIXES:
+        return _read_pickle(path, allow_pickle)
+    raise SourceError(f"{path} is no checkpoint: its suffix must be one of {', '.join(SUFFIXES)}")
+
+
+def as_float32(state: Mapping[str, object], paths: Sequence[Path]) -> dict[str, Tensor]:
+    """The tensors of a state dict as float32; counters are left out.
+
+    Raises:
+        SourceError: anything that is no finite floating-point tensor, or more numbers than the files hold.
+    """
+    where, room = paths[0], sum(path.stat().st_size for path in paths)
+    result = {}
+    for key, value in state.items():
+        if key.rpartition(".")[2] in _COUNTERS:
+            continue
+        if isinstance(value, Tensor):
+            room -= value.numel()  # each takes a byte at least, unless one stands for many
+        if room < 0:
+            raise SourceError(f"{where} claims more numbers than it has bytes: it is damaged or hostile")
+        result[key] = _float32(key, value, where)
+    return result
 
 
 def _read_safetensors(path: Path) -> dict[str, Tensor]:
@@ -62,20 +125,40 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
 
 
 def _read_pickle(path: Path, allow_pickle: bool) -> object:
+    _refuse_packed(path)
     try:
-        return torch.load(path, map_location="cpu", weights_only=not allow_pickle)
+        with torch.serialization.safe_globals(_HARMLESS):
+            return torch.load(path, map_location="cpu", weights_only=not allow_pickle)
     except pickle.UnpicklingError:
         if allow_pickle or not _starts_like_checkpoint(path):
             raise SourceError(f"{path} is no torch checkpoint, or a damaged one: fetch it again") from None
         raise SourceError(
             f"{path} holds Python objects beside tensors, which can run any code when opened: save its state "
-            "dict as safetensors, or set allow_pickle if you trust its author"
+            "dict as safetensors, or pass --allow-pickle if you trust its author"
+        ) from None
+    except ModuleNotFoundError as error:  # only where code may run
+        raise SourceError(
+            f"{path} holds objects of {error.name}, which is not installed: install it, or save the state "
+            "dict where it is"
         ) from None
     # A damaged file can make the unpickler raise nearly anything.
     except Exception as error:
         raise SourceError(
             f"{path} is no torch checkpoint, or a damaged one ({type(error).__name__}): fetch it again"
         ) from None
+
+
+def _refuse_packed(path: Path) -> None:
+    """A zip file of torch stores its parts as they are, so they are no larger than the file."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            parts = archive.infolist()
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):
+        return  # an older format, or damaged: torch says so
+    size = path.stat().st_size
+    packed = any(part.compress_type != zipfile.ZIP_STORED for part in parts)
+    if packed or sum(part.file_size for part in parts) > size:
+        raise SourceError(f"{path} is a compressed archive: unpack it and pass the checkpoint inside")
 
 
 def _starts_like_checkpoint(path: Path) -> bool:
@@ -90,27 +173,30 @@ def _starts_like_checkpoint(path: Path) -> bool:
     )  # zip, or pickle protocol 2 to 5
 
 
-def _unwrap(loaded: object, path: Path) -> Mapping[str, Any]:
-    if not isinstance(loaded, Mapping):
-        raise SourceError(
-            f"{path} holds a {type(loaded).__name__}, not a state dict: save model.state_dict() instead"
-        )
-    inner = [name for name in _CONTAINERS if isinstance(loaded.get(name), Mapping)]
-    if len(inner) > 1:
-        raise SourceError(f"{path} holds several sets of weights ({', '.join(inner)}): save the one you mean")
-    state: Mapping[Any, Any] = loaded[inner[0]] if inner else loaded
-    if not state or not all(isinstance(key, str) for key in state):
-        raise SourceError(f"{path} holds no named tensors: save model.state_dict() instead")
-    if all(key.startswith("module.") for key in state):
-        return {key.removeprefix("module."): value for key, value in state.items()}
-    return state
-
-
 def _float32(key: str, value: object, path: Path) -> Tensor:
-    if not isinstance(value, Tensor) or not value.is_floating_point():
+    usual = isinstance(value, Tensor) and value.layout is torch.strided and value.device.type == "cpu"
+    if not isinstance(value, Tensor) or not usual or not value.is_floating_point():
         kind = value.dtype if isinstance(value, Tensor) else type(value).__name__
         raise SourceError(f"{path}: {key} is {kind}, not a floating-point tensor: save the state dict alone")
     tensor = value.detach().float()
     if not torch.isfinite(tensor).all():
         raise SourceError(f"{path}: {key} contains NaN or infinity: the checkpoint is damaged or diverged")
     return tensor
+
+
+def pickled_module(loaded: object, weights: str | None, where: str) -> nn.Module | None:
+    """The module of a file that holds one whole, or None; `weights` as in `read_weights`.
+
+    Raises:
+        SourceError: several, and none of them was named.
+    """
+    if isinstance(loaded, nn.Module):
+        return loaded
+    found = {}
+    if isinstance(loaded, Mapping):
+        found = {str(key): value for key, value in loaded.items() if isinstance(value, nn.Module)}
+    if weights is not None:
+        return found.get(weights)
+    if len(found) > 1:
+        raise SourceError(f"{where} holds several models ({', '.join(found)}): name one with --weights")
+    return next(iter(found.values()), None)

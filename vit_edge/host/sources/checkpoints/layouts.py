@@ -49,6 +49,8 @@ def detect_layout(keys: Mapping[str, Tensor], where: str) -> Layout:
         if f"{stem}.embeddings.patch_embeddings.projection.weight" in keys:
             modern = f"{stem}.layers.0.attention.q_proj.weight" in keys
             return Layout.HUGGINGFACE_5 if modern else Layout.HUGGINGFACE
+    if "embeddings.patch_embeddings.projection.weight" in keys:
+        raise SourceError(f"{where} is a backbone without classifier: pass a classifier's checkpoint")
     shown = ", ".join(sorted(keys)[:4]) or "none"
     raise SourceError(
         f"{where} has neither Hugging Face's nor timm's keys of a ViT or DeiT (found {shown}, ...): "

@@ -1,6 +1,7 @@
 """Puts a checkpoint's tensors into `VisionTransformer`, refusing by name whatever does not fit."""
 
 import dataclasses
+import re
 from collections.abc import Iterable, Mapping
 
 import torch
@@ -11,9 +12,10 @@ from vit_edge.errors import SourceError
 from vit_edge.host.sources.checkpoints.layouts import KeyTable, detect_layout, key_table
 from vit_edge.host.vit import VisionTransformer, VitConfig
 
-# A Hugging Face pooler, which no classifier's logits read, is the only extra that is accepted.
-_TOLERATED = frozenset(
-    f"{stem}.pooler.dense.{kind}" for stem in ("vit", "deit") for kind in ("weight", "bias")
+# Left over from pretraining and read by no classifier's logits: a Hugging Face pooler, the token that stands
+# for masked patches, and a decoder.
+_TOLERATED = re.compile(
+    r"(?:vit|deit)\.pooler\.dense\.(?:weight|bias)|(?:(?:vit|deit)\.embeddings\.)?mask_token|decoder\w*(?:\..*)?"
 )
 _SHOWN = 6  # keys that an error lists before it counts the rest
 
@@ -106,7 +108,8 @@ def _convert(
 
 def _refuse_names(state: Mapping[str, Tensor], table: KeyTable, config: VitConfig, where: str) -> None:
     expected = {key for keys in table.values() for key in keys}
-    missing, unexpected = expected - set(state), set(state) - expected - _TOLERATED
+    missing = expected - set(state)
+    unexpected = {key for key in set(state) - expected if not _TOLERATED.fullmatch(key)}
     if missing or unexpected:
         found = [f"lacks {_listed(missing)}"] * bool(missing)
         found += [f"has the unexpected {_listed(unexpected)}"] * bool(unexpected)

@@ -1,0 +1,150 @@
+"""A folder as timm pushes it to the Hugging Face hub: config.json with architecture and pretrained_cfg.
+
+Source: timm.models._hub.save_config_for_hf and timm.data.resolve_data_config.
+"""
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from vit_edge.errors import SourceError
+from vit_edge.host.sources.archs import config_of, find_arch
+from vit_edge.host.sources.checkpoints import Layout, build, detect_layout, files_sha256, read_weights
+from vit_edge.host.sources.checkpoints.shards import weight_files
+from vit_edge.host.sources.huggingface import published_config
+from vit_edge.host.sources.infer import at_trained_size
+from vit_edge.host.sources.jsonfile import number, read_any
+from vit_edge.host.sources.labels import choose_labels
+from vit_edge.host.sources.preprocessing import to_processor, with_options
+from vit_edge.host.sources.types import Source, SourceKind, SourceOptions, Triple
+from vit_edge.host.vit import Pooling, VitConfig
+from vit_edge.spec import Interpolation, PreprocessSpec, ResizeMode
+
+# Arguments of a model that the weights show themselves, or that change nothing once it is trained.
+_HARMLESS = frozenset(
+    {
+        "img_size",
+        "num_classes",
+        "global_pool",
+        "class_token",
+        "dynamic_img_size",
+        "dynamic_img_pad",
+        "in_chans",
+    }
+    | {"strict_img_size", "drop_rate", "drop_path_rate", "attn_drop_rate", "proj_drop_rate", "pos_drop_rate"}
+    | {"reg_tokens", "no_embed_class", "fc_norm", "qkv_bias", "weight_init", "patch_drop_rate"}
+)
+_POOLS = {"token": Pooling.CLS, "avg": Pooling.MEAN}
+
+
+def from_timm_folder(folder: Path, raw: Mapping[str, Any], name: str, options: SourceOptions) -> Source:
+    """Read the folder; its data config says how images are preprocessed.
+
+    Args:
+        folder: with the weights.
+        raw: its config.json.
+        name: of the source.
+        options: what the user states.
+
+    Raises:
+        SourceError: an unknown architecture, malformed config, or weights that do not fit.
+        UsageError: an architecture that is not known.
+    """
+    where = str(folder / "config.json")
+    arch = find_arch(raw["architecture"])
+    files = weight_files(folder)
+    if not files:
+        raise SourceError(f"{folder} has no model.safetensors: fetch the whole folder")
+    state = read_weights(files, options.allow_pickle, options.weights)
+    if detect_layout(state, str(files[0])) is not Layout.TIMM:
+        raise SourceError(f"{files[0]} does not have timm's keys, which {where} speaks of: fetch it again")
+    config = _pooled(config_of(arch, state, str(files[0])), raw, where)
+    stated = data_config(raw.get("pretrained_cfg", raw), where)
+    size = options.image_size or (stated.height, stated.width)
+    model = build(state, at_trained_size(config, state, size, str(files[0])), str(files[0]), size)
+    labels, note = choose_labels(options.labels, _labels(folder, raw), config.num_classes, where)
+    preprocess = with_options(stated, options, size, where)
+    return Source(
+        name=name,
+        kind=SourceKind.CHECKPOINT,
+        module=model,
+        onnx_path=None,
+        config=model.config,
+        labels=labels,
+        labels_note=note,
+        preprocess=preprocess,
+        sha256=files_sha256(files),
+        huggingface_config=published_config(model.config, labels),
+        preprocessor_config=to_processor(preprocess),
+    )
+
+
+def data_config(raw: object, where: str) -> PreprocessSpec:
+    """The evaluation transform that a `pretrained_cfg` describes.
+
+    Raises:
+        SourceError: a malformed value, or a crop_mode or interpolation that is not known.
+    """
+    if not isinstance(raw, Mapping):
+        raise SourceError(f"{where}: pretrained_cfg must be an object: fetch it again")
+    shape = raw.get("input_size", [3, 224, 224])
+    if not isinstance(shape, list) or len(shape) != 3 or not all(type(side) is int for side in shape):
+        raise SourceError(f"{where}: input_size must be three integers, channels first, got {shape!r:.60}")
+    share, mode = number(raw, "crop_pct", where, 0.875), raw.get("crop_mode") or "center"
+    if not 0.05 <= share <= 1 or mode not in ("center", "squash"):
+        raise SourceError(f"{where}: crop_pct {share} with crop_mode {mode!r:.20} is not supported")
+    resize = math.floor(shape[1] / share), math.floor(shape[2] / share)
+    if mode == "center":
+        resize = (max(resize), max(resize))
+    try:
+        return PreprocessSpec(
+            height=shape[1],
+            width=shape[2],
+            resize_mode=ResizeMode.EXACT if mode == "squash" else ResizeMode.SHORT_SIDE,
+            resize=resize,
+            interpolation=Interpolation(raw.get("interpolation", "bilinear")),
+            mean=_triple(raw, "mean", where),
+            std=_triple(raw, "std", where),
+        )
+    except ValueError as error:
+        raise SourceError(f"{where}: {error}") from None
+
+
+def _pooled(config: VitConfig, raw: Mapping[str, Any], where: str) -> VitConfig:
+    """With the pooling that the config names, where it is one of those that are known."""
+    arguments = raw.get("model_args") or {}
+    unknown = sorted(set(arguments) - _HARMLESS) if isinstance(arguments, Mapping) else ["of another type"]
+    if unknown:
+        raise SourceError(
+            f"{where}: model_args {', '.join(map(str, unknown[:4]))} may change what the model computes: "
+            "pass the model itself as module:callable"
+        )
+    pool = raw.get("global_pool") or ("avg" if config.pooling is Pooling.MEAN else "token")
+    if pool not in _POOLS or (pool == "token" and config.pooling is not Pooling.CLS):
+        raise SourceError(
+            f"{where}: global_pool {pool!r:.20} with these weights is not supported: "
+            "pass the model itself as module:callable"
+        )
+    return dataclasses.replace(config, pooling=_POOLS[pool])
+
+
+def _labels(folder: Path, raw: Mapping[str, Any]) -> tuple[str, ...] | None:
+    names = raw.get("label_names")
+    if names is None and (folder / "labels.json").is_file():
+        names = read_any(folder / "labels.json")
+    if not isinstance(names, list) or not all(isinstance(each, str) and each for each in names) or not names:
+        return None
+    told = raw.get("label_descriptions")
+    if isinstance(told, Mapping) and all(isinstance(told.get(each), str) and told[each] for each in names):
+        return tuple(told[each] for each in names)
+    return tuple(names)
+
+
+def _triple(raw: Mapping[str, Any], key: str, where: str) -> Triple:
+    value = raw.get(key)
+    numbers = isinstance(value, list) and all(type(part) in (int, float) for part in value)
+    if numbers and isinstance(value, list) and len(value) == 3 and all(map(math.isfinite, value)):
+        return float(value[0]), float(value[1]), float(value[2])
+    raise SourceError(f"{where}: {key} must be three numbers, got {value!r:.60}")
