@@ -176,6 +176,38 @@ def renamed(image: str, output: str) -> onnx.ModelProto:
     return result
 
 
+def channels_last_model() -> onnx.ModelProto:
+    """The same model as a tool of another maker lays it out, and without metadata."""
+    nodes = [helper.make_node("Transpose", ["x"], ["pixel_values"], perm=[0, 3, 1, 2]), *body()]
+    result = model(value("x", TensorProto.FLOAT, ["batch", SIDE, SIDE, 3]), nodes=nodes, metadata={})
+    result.graph.output[0].name = result.graph.node[-1].output[0] = "Identity:0"
+    return result
+
+
+def uint8_channels_first_model() -> onnx.ModelProto:
+    """Takes the pixels themselves, channels first."""
+    head, constants = normalising_head()
+    head[1:2] = []
+    head[0].input[0], head[1].input[0] = "image", "as_float"
+    image = value("image", TensorProto.UINT8, ["batch", 3, SIDE, SIDE])
+    return model(image, nodes=head + body(), constants=weights() | constants)
+
+
+def two_outputs_model(shape: list[int | str]) -> onnx.ModelProto:
+    """Gives the patches' features or their mean, too; no output is named logits."""
+    result = renamed("image", "scores")
+    made = "active" if len(shape) == 3 else "flat"
+    result.graph.output.insert(0, value(made, TensorProto.FLOAT, ["batch", *shape]))
+    return result
+
+
+def two_inputs_model() -> onnx.ModelProto:
+    """Wants a second image."""
+    result = model(float_input("batch"))
+    result.graph.input.append(value("other", TensorProto.FLOAT, ["batch", 3, SIDE, SIDE]))
+    return result
+
+
 def fixtures() -> dict[str, onnx.ModelProto]:
     """File name -> model."""
     image = float_input("batch")
@@ -208,8 +240,12 @@ def fixtures() -> dict[str, onnx.ModelProto]:
         "bad_foreign.onnx": foreign_model(in_subgraph=False),
         "bad_foreign_subgraph.onnx": foreign_model(in_subgraph=True),
         "bad_unrunnable.onnx": unrunnable_model(),
-        "bad_input_name.onnx": renamed("image", "logits"),
-        "bad_output_name.onnx": renamed("pixel_values", "scores"),
+        "foreign_names.onnx": renamed("image", "scores"),
+        "foreign_channels_last.onnx": channels_last_model(),
+        "foreign_uint8_channels_first.onnx": uint8_channels_first_model(),
+        "foreign_two_outputs.onnx": two_outputs_model([6, 2, 2]),
+        "bad_two_outputs.onnx": two_outputs_model([6]),
+        "bad_two_inputs.onnx": two_inputs_model(),
         "bad_input_type.onnx": model(value("pixel_values", TensorProto.DOUBLE, ["batch", 3, SIDE, SIDE])),
         "bad_rank.onnx": model(value("pixel_values", TensorProto.FLOAT, [3, SIDE, SIDE])),
         "bad_channels.onnx": model(value("pixel_values", TensorProto.FLOAT, ["batch", 1, SIDE, SIDE])),

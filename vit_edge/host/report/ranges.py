@@ -17,10 +17,10 @@ import onnxruntime
 from vit_edge.errors import ModelError
 from vit_edge.host.quantize.histogram import BINS, Histogram
 from vit_edge.host.report.operands import Operand, QuantizedGraph, RangeKind, Weight
-from vit_edge.runtime.image.preprocess import normalize
 from vit_edge.runtime.model.file import ModelFile
 from vit_edge.runtime.session.providers import cause
-from vit_edge.spec import InputForm, PreprocessSpec
+from vit_edge.runtime.session.session import feed_of
+from vit_edge.spec import PreprocessSpec
 
 TENSORS_AT_ONCE = 16  # observed in one run: bounds the memory that a large model's activations take
 SHOWN_BINS = 64
@@ -112,12 +112,12 @@ def _observe_image(
     tallies: "Sequence[_Tally]",
 ) -> None:
     batch = np.repeat(image[None], model.batch or 1, axis=0)
-    feed = batch if model.form is InputForm.PIXELS else normalize(batch, spec)
+    feed = feed_of(model, batch, spec)
     for start in range(0, len(tallies), TENSORS_AT_ONCE):
         group = tallies[start : start + TENSORS_AT_ONCE]
         names = _tensors([tally.operand for tally in group])
         try:
-            found = dict(zip(names, session.run(names, {model.form.value: feed}), strict=True))
+            found = dict(zip(names, session.run(names, feed), strict=True))
         except Exception as error:  # onnxruntime's exceptions share no base
             raise ModelError(f"{model.path} fails while it is observed ({cause(error)})") from error
         for tally in group:

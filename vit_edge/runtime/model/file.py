@@ -2,7 +2,8 @@
 
 The contract of a model file: self-contained ONNX (no external data, no operator domain that stock
 onnxruntime lacks); one input, `pixel_values` float32 (N, 3, H, W) or `pixels` uint8 (N, H, W, 3). A
-classifier has an output `logits` float32 (N, C). An embedder has `pooled_embedding` float32 (N, D) and
+classifier has an output `logits` float32 (N, C); those of other makers may have other names and layouts, see
+`interface`. An embedder has `pooled_embedding` float32 (N, D) and
 `patch_features` float32 (N, rows, columns, D) instead and, where a class token stands for the whole image,
 `cls_embedding` float32 (N, D). Labels, preprocessing and session options travel in its metadata_props, as
 JSON under the keys below.
@@ -19,7 +20,16 @@ from typing import TypeVar
 from vit_edge import fields
 from vit_edge.bundle import EMBEDDER_ROLES, MODEL_ROLES, Role, is_bundle, read_bundle
 from vit_edge.errors import BundleError, ModelError
-from vit_edge.runtime.model.header import FLOAT, UINT8, OnnxHeader, TensorInfo, read_header
+from vit_edge.runtime.model.header import FLOAT, OnnxHeader, TensorInfo, read_header
+from vit_edge.runtime.model.interface import (
+    MAX_BATCH,
+    MAX_SIDE,
+    ImageInput,
+    check_range,
+    check_tensor,
+    image_input,
+    scores_output,
+)
 from vit_edge.spec import (
     CLS_EMBEDDING,
     LOGITS,
@@ -39,8 +49,6 @@ T = TypeVar("T")
 OPERATOR_DOMAINS = frozenset({"", "ai.onnx", "ai.onnx.ml", "com.microsoft"})
 
 _MAX_BYTES = 2**31 - 1  # protobuf's own limit
-_MAX_BATCH = 1024
-_MAX_SIDE = 4096  # pixels
 _MAX_CLASSES = 1_000_000
 _MAX_DIM = 65_536
 
@@ -70,6 +78,8 @@ class ModelFile:
     size: tuple[int, int] | None  # pixels (height, width); None where the file leaves it open
     classes: int | None  # None where the file leaves it open, and of an embedder
     features: Features | None = None  # of an embedder; None of a classifier
+    image: ImageInput | None = None  # what the file calls its input, and how it lays it out
+    scores: str = LOGITS  # what the file calls the output of a classifier
 
     @property
     def input_size(self) -> tuple[int, int] | None:
@@ -154,8 +164,8 @@ def _model_file(path: Path, data: bytes, preprocess: PreprocessSpec | None) -> M
         raise ModelError(f"{path} is no ONNX model: {error}") from None
     try:
         _check_self_contained(header)
-        form, batch, size = _check_input(header)
-        classes, features = _check_outputs(header)
+        image = image_input(header)
+        scores, classes, features = _check_outputs(header)
         model = ModelFile(
             path=path,
             data=data,
@@ -164,11 +174,13 @@ def _model_file(path: Path, data: bytes, preprocess: PreprocessSpec | None) -> M
             preprocess=_from_metadata(header, PREPROCESS_KEY, PreprocessSpec.from_json) or preprocess,
             session_options=_from_metadata(header, SESSION_OPTIONS_KEY, session_options) or (),
             metadata=header.metadata,
-            form=form,
-            batch=batch,
-            size=size,
+            form=image.form,
+            batch=image.batch,
+            size=image.size,
             classes=classes,
             features=features,
+            image=image,
+            scores=scores,
         )
         _check_agreement(model)
     except ValueError as error:
@@ -178,7 +190,10 @@ def _model_file(path: Path, data: bytes, preprocess: PreprocessSpec | None) -> M
 
 def _check_self_contained(header: OnnxHeader) -> None:
     if header.external_data:
-        raise ValueError("keeps weights in another file (external data); save it as one file")
+        raise ValueError(
+            "keeps weights in another file (external data), which is read where models are made, not where "
+            "they run; save it as one file (vit-edge export)"
+        )
     if any(operator == "EPContext" for _, operator in header.foreign_operators):
         raise ValueError(
             "holds a part that is compiled for one device (EPContext), which cannot be checked; "
@@ -193,81 +208,38 @@ def _check_self_contained(header: OnnxHeader) -> None:
         )
 
 
-def _check_input(header: OnnxHeader) -> tuple[InputForm, int | None, tuple[int, int] | None]:
-    names = [info.name for info in header.inputs]
-    forms = [form for form in InputForm if [form.value] == names]
-    if not forms:
-        raise ValueError(f"has the inputs {names[:8]}; it must have one, named pixel_values or pixels")
-    form, info = forms[0], header.inputs[0]
-    if form is InputForm.PIXEL_VALUES:
-        _check_tensor(info, FLOAT, "float32 (N, 3, height, width)", 4)
-        batch, channels, height, width = info.dims or ()
-    else:
-        _check_tensor(info, UINT8, "uint8 (N, height, width, 3)", 4)
-        batch, height, width, channels = info.dims or ()
-    if channels not in (3, None):
-        raise ValueError(f"takes images of {channels} channels; it must take 3 (RGB)")
-    _check_range(batch, _MAX_BATCH, "batch size")
-    _check_range(height, _MAX_SIDE, "image height")
-    _check_range(width, _MAX_SIDE, "image width")
-    return form, batch, None if height is None or width is None else (height, width)
-
-
-def _check_outputs(header: OnnxHeader) -> tuple[int | None, Features | None]:
-    """(number of classes, None) of a classifier, (None, features) of an embedder."""
-    names = [info.name for info in header.outputs]
-    outputs = {info.name: info for info in header.outputs}
-    if len(outputs) != len(names):
-        raise ValueError(f"has two outputs of one name among {names[:8]}; export it again")
-    if LOGITS in outputs:
-        return _check_logits(outputs[LOGITS]), None
-    if POOLED_EMBEDDING in outputs and PATCH_FEATURES in outputs:
-        return None, _check_features(outputs)
-    raise ValueError(
-        f"has the outputs {names[:8]}; one must be named {LOGITS}, or of an embedder two must be named "
-        f"{POOLED_EMBEDDING} and {PATCH_FEATURES}"
-    )
-
-
-def _check_logits(info: TensorInfo) -> int | None:
-    _check_tensor(info, FLOAT, "float32 (N, classes)", 2)
-    batch, classes = info.dims or ()
-    _check_range(batch, _MAX_BATCH, "batch size of logits")
-    _check_range(classes, _MAX_CLASSES, "number of classes")
-    return classes
+def _check_outputs(header: OnnxHeader) -> tuple[str, int | None, Features | None]:
+    """(output's name, number of classes, None) of a classifier, ("", None, features) of an embedder."""
+    scores = scores_output(header)
+    if scores is None:
+        return "", None, _check_features({info.name: info for info in header.outputs})
+    if scores.dims is None and scores.name != LOGITS:
+        return scores.name, None, None
+    check_tensor(scores, FLOAT, "float32 (N, classes)", 2)
+    batch, classes = scores.dims or ()
+    check_range(batch, MAX_BATCH, f"batch size of {scores.name}")
+    check_range(classes, _MAX_CLASSES, "number of classes")
+    return scores.name, classes, None
 
 
 def _check_features(outputs: Mapping[str, TensorInfo]) -> Features:
     grid_info = outputs[PATCH_FEATURES]
-    _check_tensor(grid_info, FLOAT, "float32 (N, rows, columns, dim)", 4)
+    check_tensor(grid_info, FLOAT, "float32 (N, rows, columns, dim)", 4)
     batch, rows, columns, dim = grid_info.dims or ()
     if rows is None or columns is None or dim is None:
         raise ValueError(f"leaves the shape of {PATCH_FEATURES} open; export it with a fixed image size")
-    _check_range(batch, _MAX_BATCH, f"batch size of {PATCH_FEATURES}")
+    check_range(batch, MAX_BATCH, f"batch size of {PATCH_FEATURES}")
     for count, what in ((rows, "patch rows"), (columns, "patch columns")):
-        _check_range(count, _MAX_SIDE, f"number of {what}")
-    _check_range(dim, _MAX_DIM, "embedding dimension")
+        check_range(count, MAX_SIDE, f"number of {what}")
+    check_range(dim, _MAX_DIM, "embedding dimension")
     for name in (CLS_EMBEDDING, POOLED_EMBEDDING):
         if name in outputs:
-            _check_tensor(outputs[name], FLOAT, f"float32 (N, {dim})", 2)
+            check_tensor(outputs[name], FLOAT, f"float32 (N, {dim})", 2)
             if (outputs[name].dims or ())[1] != dim:
                 raise ValueError(
                     f"has {name} of another dimension than {PATCH_FEATURES} ({dim}); export it again"
                 )
     return Features(dim, (rows, columns), CLS_EMBEDDING in outputs)
-
-
-def _check_tensor(info: TensorInfo, elem_type: int, expected: str, rank: int) -> None:
-    if info.elem_type != elem_type or info.dims is None or len(info.dims) != rank:
-        shape = "unknown" if info.dims is None else list(info.dims)
-        raise ValueError(
-            f"has {info.name} of ONNX type {info.elem_type} and shape {shape}; it must be {expected}"
-        )
-
-
-def _check_range(value: int | None, most: int, what: str) -> None:
-    if value is not None and not 1 <= value <= most:
-        raise ValueError(f"has {what} {value}; it must be from 1 to {most}")
 
 
 def _check_agreement(model: ModelFile) -> None:

@@ -19,7 +19,7 @@ from vit_edge.runtime.session.placement import (
     open_session,
 )
 from vit_edge.runtime.session.providers import AUTO, cause
-from vit_edge.spec import LOGITS, InputForm
+from vit_edge.spec import LOGITS, InputForm, PreprocessSpec
 
 __all__ = ["DEFAULT_SETTINGS", "MOST_THREADS", "Placement", "Session", "SessionSettings"]
 
@@ -39,8 +39,8 @@ class Session:
     def __init__(self, model: ModelFile, settings: SessionSettings = DEFAULT_SETTINGS) -> None:
         if model.form is InputForm.PIXEL_VALUES and model.preprocess is None:
             raise ModelError(
-                f"{model.path} takes normalised pixel_values but has no vit_edge.preprocess metadata; "
-                "export it with vit-edge or set ModelFile.preprocess"
+                f"{model.path} takes normalised pixels but does not say how (it has no vit_edge.preprocess "
+                "metadata); export it with vit-edge or set ModelFile.preprocess"
             )
         if settings.threads == AUTO:
             from vit_edge.runtime.measure.threads import (
@@ -50,7 +50,8 @@ class Session:
             settings = tuned(model, settings)
         self.model = model
         self.settings = settings  # with the number of threads that auto found
-        self._shapes, self._names, self._input = model.outputs, list(model.outputs), model.form.value
+        self._shapes = model.outputs
+        self._names = [model.scores if name == LOGITS else name for name in model.outputs]
         self._process = os.getpid()
         opened = open_session(model, settings)
         self._session, self.placement = opened.session, opened.placement
@@ -117,13 +118,8 @@ class Session:
         return Path(self._session.end_profiling())
 
     def _run_chunk(self, pixels: npt.NDArray[np.uint8]) -> dict[str, npt.NDArray[np.float32]]:
-        if self.model.form is InputForm.PIXELS:
-            feed: npt.NDArray[np.generic] = np.ascontiguousarray(pixels)
-        else:
-            assert self.model.preprocess is not None  # noqa: S101  the constructor has refused this
-            feed = normalize(pixels, self.model.preprocess)
         try:
-            made = self._session.run(self._names, {self._input: feed})
+            made = self._session.run(self._names, feed_of(self.model, pixels, self.model.preprocess))
         except Exception as error:  # onnxruntime's exceptions share no base
             raise ModelError(f"{self.model.path} fails in onnxruntime ({cause(error)})") from error
         named: dict[str, npt.NDArray[np.float32]] = dict(zip(self._shapes, made, strict=True))
@@ -138,6 +134,27 @@ class Session:
                     "check the export with vit-edge compare"
                 )
         return named
+
+
+def feed_of(
+    model: ModelFile, pixels: npt.NDArray[np.uint8], spec: PreprocessSpec | None
+) -> dict[str, npt.NDArray[np.generic]]:
+    """Pixels uint8 (N, H, W, 3) as a file takes them, under the name that it gives them.
+
+    Args:
+        model: from `read_model`.
+        pixels: resized and cropped.
+        spec: how they are normalised, where the file does not take them as they are.
+    """
+    feed: npt.NDArray[np.generic] = pixels
+    if model.form is InputForm.PIXEL_VALUES:
+        assert spec is not None  # noqa: S101  the constructor of Session has refused this
+        feed = normalize(pixels, spec)
+    if model.image is None:
+        return {model.form.value: np.ascontiguousarray(feed)}
+    if not model.image.usual:
+        feed = feed.transpose((0, 2, 3, 1) if model.image.channels_last else (0, 3, 1, 2))
+    return {model.image.name: np.ascontiguousarray(feed)}
 
 
 def _all_finite(values: npt.NDArray[np.float32]) -> bool:
