@@ -43,6 +43,10 @@ class ParityError(VitEdgeError, ArithmeticError):
     """Two forms of one model disagree beyond the tolerance."""
 
 
+class StepError(VitEdgeError, RuntimeError):
+    """A library failed inside a step of ours; the message names the step, what it said, and the mend."""
+
+
 class BundleError(VitEdgeError, ValueError):
     """A bundle with missing, malformed or unexpected parts."""
 

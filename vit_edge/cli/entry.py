@@ -11,6 +11,7 @@ from vit_edge.cli import build, classify, convert, embed, inspect, measure, self
 from vit_edge.cli.arguments import EXIT_STATUS, CommandParser, Parser
 from vit_edge.cli.console import one_line
 from vit_edge.errors import MissingExtraError, VitEdgeError
+from vit_edge.runtime.steps import origin_of, said
 
 USAGE_ERROR = 2
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it
@@ -77,6 +78,9 @@ def _sentence(error: Exception) -> str:
         return f"{error.filename}: {error.strerror}" if error.filename else str(error)
     if isinstance(error, argparse.ArgumentError):
         return str(error)
+    origin = origin_of(error)
+    if origin is not None:
+        return f"failed {origin} ({said(error)}); report it with the model, --debug shows where"
     return f"internal error, please report it ({type(error).__name__}: {error}); --debug shows where"
 
 

@@ -40,6 +40,7 @@ from vit_edge.host.convert.pipeline import (
     check_target,
     for_target,
     image_size,
+    mend_of,
     possible_form,
     same_file,
     settings_for,
@@ -59,6 +60,7 @@ from vit_edge.runtime.measure.benchmark import BenchSettings, bench
 from vit_edge.runtime.measure.timing import Rounds
 from vit_edge.runtime.model.file import ModelFile
 from vit_edge.runtime.session.session import Session, SessionSettings
+from vit_edge.runtime.steps import Doing, explained
 from vit_edge.spec import Arithmetic, QuantizedOperators, TargetSpec, Tolerance
 from vit_edge.targets import load_target
 
@@ -142,14 +144,15 @@ def build_bundle(
     Raises:
         VitEdgeError: as in the steps; nothing is written then.
     """
-    tell = progress or _silent
+    tell = Doing("read images", progress)
     check_replaceable(Path(out))
     for target in settings.targets:
         check_target(target)
     images = choose_images(
         settings.calibration, settings.data, source.labels, settings.class_ids, settings.quantize.limits
     )
-    with tempfile.TemporaryDirectory(prefix="vit-edge-") as folder:
+    guarded = explained(source.name, tell, mend_of(settings.quantize))
+    with tempfile.TemporaryDirectory(prefix="vit-edge-") as folder, guarded:
         built = _build(source, settings, images, Path(folder), tell)
     roles = {FLOAT_MODEL: Role.FLOAT} | {each.name: each.role for each in built.wanted}
     files = {name: (model.data, roles[name]) for name, model in built.models.items()}
@@ -301,7 +304,3 @@ def _json_bytes(content: Mapping[str, Any]) -> bytes:
         return json.dumps(content, indent=2, allow_nan=False).encode()
     except (ValueError, TypeError) as error:
         raise UsageError(f"the source's configuration cannot be written as JSON ({error})") from None
-
-
-def _silent(what: str, done: int, total: int) -> None:
-    """No progress is wanted."""

@@ -25,6 +25,7 @@ from vit_edge.host.rewrite.canonical import Canonical, canonicalise
 from vit_edge.host.sources import Source, SourceOptions, resolve
 from vit_edge.runtime.evaluate.dataset import list_images
 from vit_edge.runtime.image.limits import DEFAULT_LIMITS, DecodeLimits
+from vit_edge.runtime.steps import Doing, explained
 from vit_edge.spec import (
     LOGITS,
     ActivationType,
@@ -142,10 +143,18 @@ def quantize_model(
     canonical = canonicalise(original, source.name, allow_uncanonical=settings.allow_uncanonical)
     paths = list_images(settings.calibration, settings.quantize.limits).paths
     wanted = settings_for(settings.quantize, [target])
-    quantization = quantize(canonical, paths, source.preprocess, wanted, progress)
-    model = quantized(canonical, quantization, target, source)
+    doing = Doing("calibrate", progress)
+    with explained(source.name, doing, mend_of(settings.quantize)):
+        quantization = quantize(canonical, paths, source.preprocess, wanted, doing)
+        model = quantized(canonical, quantization, target, source)
     taken = for_target(quantization, target)
     return Written(Path(out), save_onnx(model, out), None, canonical, taken)
+
+
+def mend_of(settings: QuantizeSettings) -> str:
+    """What to do where a library failed while a model was quantized."""
+    kept = f"what calibration saw is kept in {settings.cache}; " if settings.cache is not None else ""
+    return f"{kept}try fewer threads or images if memory ran out, else report this model"
 
 
 def quantized(

@@ -20,6 +20,7 @@ from vit_edge.host.convert.pipeline import (
     check_target,
     for_target,
     image_size,
+    mend_of,
     quantized,
     settings_for,
     stamp_of,
@@ -35,6 +36,7 @@ from vit_edge.host.sources import Source
 from vit_edge.runtime.evaluate.dataset import list_images
 from vit_edge.runtime.model.file import read_model
 from vit_edge.runtime.session.session import Session, SessionSettings
+from vit_edge.runtime.steps import Doing, explained
 from vit_edge.spec import LOGITS, TargetSpec
 from vit_edge.targets import load_target
 from vit_edge.verify.fidelity import Fidelity, fidelity
@@ -170,8 +172,10 @@ def quantize_embedder_file(
     plain = float_embedder(original, canonical, source)
     paths = list_images(settings.calibration, settings.quantize.limits).paths
     wanted = settings_for(settings.quantize, [target])
-    search = Search(canonical, paths, source.preprocess, wanted, progress)
-    model, taken = int8_embedder(plain.features, search, search.first(), source, target)
-    close = embedding_fidelity(plain.model, model, search.probe.images)
+    doing = Doing("calibrate", progress)
+    with explained(source.name, doing, mend_of(settings.quantize)):
+        search = Search(canonical, paths, source.preprocess, wanted, doing)
+        model, taken = int8_embedder(plain.features, search, search.first(), source, target)
+        close = embedding_fidelity(plain.model, model, search.probe.images)
     written = Written(Path(out), save_onnx(model, out), None, canonical, taken)
     return WrittenEmbedder(written, read_model(out).outputs, close)

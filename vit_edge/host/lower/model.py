@@ -21,6 +21,7 @@ from vit_edge.host.rewrite.canonical import Canonical
 from vit_edge.host.rewrite.composites import ATTENTION, EMBED, LINEAR, MEAN, SELECT, is_composite, is_op
 from vit_edge.host.rewrite.prepare import IR_VERSION, OPSET
 from vit_edge.host.rewrite.values import constant_of, integer, integers, linear_parts, number, static_shape
+from vit_edge.runtime.steps import explained
 from vit_edge.spec import LOGITS, ActivationType, FloatType, GraphStyle, InputForm
 
 
@@ -48,7 +49,8 @@ def lower(
     Raises:
         ModelError: the model is not canonical and a batch other than 1 or the `pixels` form was asked for.
     """
-    return _Lowering(canonical, settings, plan, check=check).run()
+    with explained(canonical.name, "writing the graph", "please report this model"):
+        return _Lowering(canonical, settings, plan, check=check).run()
 
 
 def lower_taps(

@@ -13,10 +13,13 @@ from vit_edge.host.rewrite.contract import Description, describe
 from vit_edge.host.rewrite.order import STAGES
 from vit_edge.host.rewrite.prepare import prepare
 from vit_edge.host.rewrite.rule import Outcome, Rule, apply_rule, register_constants
+from vit_edge.runtime.steps import explained
 
 # A rule can make room for an earlier one, so each stage repeats until nothing fires. Three rounds are usual;
 # SinkSelect needs one per operator of the last block.
 MOST_ROUNDS = 40
+
+_EXPORT_AGAIN = "export it again, with another opset or exporter"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,7 +45,8 @@ def canonicalise(model: onnx.ModelProto, name: str, *, allow_uncanonical: bool =
         ModelError: the file is no image classifier of one fixed size.
         ContractError: the graph is not a canonical ViT; names the block and what was found.
     """
-    prepared = prepare(model, name)
+    with explained(name, "preparing the graph", _EXPORT_AGAIN):
+        prepared = prepare(model, name)
     outcomes = tuple(outcome for stage in STAGES for outcome in _until_stable(stage, prepared, name))
     register_constants(prepared.graph)
     try:
@@ -57,16 +61,18 @@ def canonicalise(model: onnx.ModelProto, name: str, *, allow_uncanonical: bool =
 def _until_stable(rules: tuple[type[Rule], ...], model: ir.Model, name: str) -> list[Outcome]:
     rounds: list[list[Outcome]] = []
     for _ in range(MOST_ROUNDS):
-        rounds.append([_applied(rule, model) for rule in rules])
-        fold_constants(model)
+        rounds.append([_applied(rule, model, name) for rule in rules])
+        with explained(name, "folding constants", _EXPORT_AGAIN):
+            fold_constants(model)
         if not any(outcome.fired for outcome in rounds[-1]):
             return [_sum(outcomes) for outcomes in zip(*rounds, strict=True)]
     busy = ", ".join(outcome.rule for outcome in rounds[-1] if outcome.fired)
     raise ModelError(f"{name}: the rewrite rules {busy} keep firing; please report this model")
 
 
-def _applied(rule: type[Rule], model: ir.Model) -> Outcome:
-    outcome = apply_rule(rule, model)
+def _applied(rule: type[Rule], model: ir.Model, name: str) -> Outcome:
+    with explained(name, f"the rewrite rule {rule.__name__}", "please report this model"):
+        outcome = apply_rule(rule, model)
     if outcome.fired:
         IdentityEliminationPass()(model)
         CommonSubexpressionEliminationPass()(model)
