@@ -6,7 +6,7 @@ keys and wrong types, and from then on it is only read.
 
 import dataclasses
 import enum
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from typing import Any, Self, TypeVar
 
 from vit_edge.fields import is_finite, shown
@@ -31,6 +31,15 @@ class ResizeMode(enum.Enum):
     NONE = "none"  # crop only
     SHORT_SIDE = "short_side"  # keep the aspect ratio, short side to resize[0]
     EXACT = "exact"  # to exactly (height, width), aspect ratio given up
+    COVER = "cover"  # keep the aspect ratio, as small as still covers (height, width)
+
+
+class CropRule(enum.Enum):
+    """Where a centre crop lies if the margin is odd, and where the image lies in a crop that is larger."""
+
+    TORCHVISION = "torchvision"  # half the margin, half to even; the smaller half of a padding comes first
+    TRANSFORMERS = "transformers"  # Pillow-backed: half the margin, down; the larger half comes first
+    TRANSFORMERS_FAST = "transformers_fast"  # torchvision-backed: half the margin, down; the smaller first
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,7 +47,8 @@ class PreprocessSpec:
     """The resolved, numeric recipe from a decoded RGB image to the model's input.
 
     Resize (on uint8), centre crop to (height, width), then `(pixel / 255 - mean) / std` per RGB channel.
-    A crop larger than the resized image pads with black, as Hugging Face and torchvision do.
+    A crop larger than the resized image pads with black, as Hugging Face and torchvision do. A written recipe
+    that names no crop rule means torchvision's, as it did before there was a choice.
     """
 
     height: int  # pixels, what the model sees
@@ -48,6 +58,7 @@ class PreprocessSpec:
     interpolation: Interpolation
     mean: tuple[float, float, float]  # RGB, of values in [0, 1]
     std: tuple[float, float, float]
+    crop: CropRule = CropRule.TORCHVISION
 
     def __post_init__(self) -> None:
         """Refuse sizes and statistics that no image can have."""
@@ -71,6 +82,7 @@ class PreprocessSpec:
             "interpolation": self.interpolation.value,
             "mean": list(self.mean),
             "std": list(self.std),
+            "crop": self.crop.value,
         }
 
     @classmethod
@@ -80,7 +92,7 @@ class PreprocessSpec:
         Raises:
             ValueError: an unknown or missing key, or a value of the wrong type; the message names the key.
         """
-        fields = _exact_keys(raw, cls, "preprocess")
+        fields = _exact_keys(raw, cls, "preprocess", optional={"crop"})
         return cls(
             height=_integer(fields["height"], "height"),
             width=_integer(fields["width"], "width"),
@@ -89,6 +101,7 @@ class PreprocessSpec:
             interpolation=_member(Interpolation, fields["interpolation"], "interpolation"),
             mean=_triple(fields["mean"], "mean"),
             std=_triple(fields["std"], "std"),
+            crop=_member(CropRule, fields.get("crop", CropRule.TORCHVISION.value), "crop"),
         )
 
 
@@ -329,11 +342,11 @@ class Tolerance:
             raise ValueError(f"confidence must lie between 0.5 and 1, got {self.confidence}")
 
 
-def _exact_keys(raw: object, cls: type, where: str) -> Mapping[str, Any]:
+def _exact_keys(raw: object, cls: type, where: str, optional: Set[str]) -> Mapping[str, Any]:
     if not isinstance(raw, Mapping):
         raise ValueError(f"{where} must be an object, got {type(raw).__name__}")
     expected = {field.name for field in dataclasses.fields(cls)}
-    unknown, missing = sorted(set(raw) - expected), sorted(expected - set(raw))
+    unknown, missing = sorted(set(raw) - expected), sorted(expected - optional - set(raw))
     if unknown or missing:
         raise ValueError(f"{where} has unknown keys {shown(unknown)} and lacks {shown(missing)}")
     return raw

@@ -92,6 +92,21 @@ def test_sixteen_bit_greyscale_is_scaled_and_not_clipped() -> None:
     np.testing.assert_array_equal(result[0, :, 0], [0, 0, 1, 128, 255])
 
 
+@pytest.mark.parametrize(("bits", "largest"), [(8, 255), (10, 700), (12, 4095), (14, 16383)])
+def test_narrower_data_kept_in_sixteen_bits_are_refused_and_not_shown_nearly_black(
+    bits: int, largest: int
+) -> None:
+    values = np.linspace(0, largest, 64).astype(np.uint16).reshape(8, 8)
+    with pytest.raises(ImageError, match=f"at most {largest}, so {bits}-bit data .*scale it to 8 bits first"):
+        decode(encoded(Image.fromarray(values), "PNG"))
+
+
+@pytest.mark.parametrize("largest", [0, 1 << 14, 65535])
+def test_sixteen_bits_whose_range_is_known_are_taken(largest: int) -> None:
+    values = np.full((4, 4), largest, np.uint16)
+    assert decode(encoded(Image.fromarray(values), "PNG")).getpixel((0, 0)) == (largest >> 8,) * 3
+
+
 @pytest.mark.parametrize("form", ["PNG", "WEBP"])
 def test_of_an_animation_the_first_frame_is_taken(form: str) -> None:
     frames = [Image.new("RGB", (6, 5), colour) for colour in ("red", "blue")]

@@ -1,6 +1,7 @@
 """Resize, crop and normalise are those of Pillow pipelines, bit for bit where they are on uint8."""
 
 import dataclasses
+import math
 
 import numpy as np
 import pytest
@@ -9,8 +10,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from vit_edge.errors import ImageError, UsageError
-from vit_edge.runtime.image.preprocess import load_pixels, normalize, resized_size, to_pixels
-from vit_edge.spec import Interpolation, PreprocessSpec, ResizeMode
+from vit_edge.runtime.image.preprocess import Decoding, load_pixels, normalize, resized_size, to_pixels
+from vit_edge.spec import CropRule, Interpolation, PreprocessSpec, ResizeMode
 
 SPEC = PreprocessSpec(
     height=16,
@@ -28,6 +29,16 @@ sides = st.integers(1, 90)
 def noise(width: int, height: int) -> Image.Image:
     values = np.random.default_rng(width * 1000 + height).integers(0, 256, (height, width, 3), np.uint8)
     return Image.fromarray(values)
+
+
+def transformers_center_crop(image: Image.Image, height: int, width: int, fast: bool) -> Image.Image:
+    """Written after transformers 5: `center_crop` of its torchvision- and of its Pillow-backed processors."""
+    left, top = max(width - image.width, 0), max(height - image.height, 0)
+    first = (left // 2, top // 2) if fast else (math.ceil(left / 2), math.ceil(top / 2))
+    canvas = Image.new("RGB", (max(width, image.width), max(height, image.height)))
+    canvas.paste(image, first)
+    corner = int((canvas.width - width) / 2.0), int((canvas.height - height) / 2.0)
+    return canvas.crop((*corner, corner[0] + width, corner[1] + height))
 
 
 def torchvision_center_crop(image: Image.Image, height: int, width: int) -> Image.Image:
@@ -80,6 +91,74 @@ def test_without_a_resize_only_the_crop_is_taken(
     image = noise(width, height)
     expected = np.asarray(torchvision_center_crop(image, crop_height, crop_width))
     np.testing.assert_array_equal(to_pixels(image, spec), expected)
+
+
+@given(sides, sides, st.integers(1, 48), st.integers(1, 48), st.booleans())
+def test_a_crop_by_transformers_rule_is_transformers(
+    width: int, height: int, crop_height: int, crop_width: int, fast: bool
+) -> None:
+    rule = CropRule.TRANSFORMERS_FAST if fast else CropRule.TRANSFORMERS
+    spec = dataclasses.replace(
+        SPEC, height=crop_height, width=crop_width, resize_mode=ResizeMode.NONE, crop=rule
+    )
+    image = noise(width, height)
+    expected = np.asarray(transformers_center_crop(image, crop_height, crop_width, fast))
+    np.testing.assert_array_equal(to_pixels(image, spec), expected)
+
+
+@pytest.mark.parametrize(
+    ("rule", "margin", "first"),
+    [
+        (CropRule.TORCHVISION, 1, 0),
+        (CropRule.TORCHVISION, 3, 2),
+        (CropRule.TORCHVISION, 5, 2),
+        (CropRule.TRANSFORMERS, 3, 1),
+        (CropRule.TRANSFORMERS_FAST, 3, 1),
+        (CropRule.TORCHVISION, -3, -1),
+        (CropRule.TRANSFORMERS, -3, -2),
+        (CropRule.TRANSFORMERS_FAST, -3, -1),
+    ],
+)
+def test_the_rules_part_at_odd_margins(rule: CropRule, margin: int, first: int) -> None:
+    spec = dataclasses.replace(SPEC, height=1, width=8, resize_mode=ResizeMode.NONE, crop=rule)
+    ramp = np.repeat(np.arange(1, 9 + margin, dtype=np.uint8).reshape(1, -1, 1), 3, axis=2)
+    seen = to_pixels(Image.fromarray(ramp), spec)[0, :, 0]
+    assert seen[max(-first, 0)] == max(first, 0) + 1
+    assert not seen[: max(-first, 0)].any()
+
+
+@given(sides, sides, st.integers(1, 40), st.integers(1, 40))
+def test_a_covering_resize_is_timms(width: int, height: int, new_height: int, new_width: int) -> None:
+    """Written after ResizeKeepRatio(longest=0) of timm/data/transforms.py."""
+    spec = dataclasses.replace(SPEC, resize_mode=ResizeMode.COVER, resize=(new_height, new_width))
+    ratio = min(height / new_height, width / new_width)
+    assert resized_size(width, height, spec) == (round(width / ratio), round(height / ratio))
+
+
+@pytest.mark.parametrize("rule", list(CropRule))
+def test_fast_decoding_keeps_the_place_of_the_crop(rule: CropRule) -> None:
+    """A picture of one white column: the crop of its reduction has it where the exact one has it."""
+    spec = dataclasses.replace(SPEC, resize=(21, 21), crop=rule)
+    values = np.zeros((21 * 8, 32 * 8, 3), np.uint8)
+    values[:, 16 * 8 : 17 * 8] = 255
+    exact, fast = (load_pixels(values, spec, decoding=each) for each in (Decoding.EXACT, Decoding.FAST))
+    assert exact[8, :, 0].argmax() == fast[8, :, 0].argmax()
+
+
+@pytest.mark.parametrize("rule", list(CropRule))
+def test_a_written_recipe_keeps_its_crop_rule(rule: CropRule) -> None:
+    spec = dataclasses.replace(SPEC, crop=rule)
+    assert PreprocessSpec.from_json(spec.to_json()) == spec
+
+
+def test_a_recipe_from_before_the_choice_means_torchvisions_rule() -> None:
+    old = {key: value for key, value in SPEC.to_json().items() if key != "crop"}
+    assert PreprocessSpec.from_json(old).crop is CropRule.TORCHVISION
+
+
+def test_an_unknown_crop_rule_is_refused_by_name() -> None:
+    with pytest.raises(ValueError, match="preprocess crop must be one of torchvision, transformers"):
+        PreprocessSpec.from_json({**SPEC.to_json(), "crop": "middle"})
 
 
 @pytest.mark.parametrize(

@@ -20,9 +20,9 @@ from vit_edge.errors import SourceError, UsageError
 from vit_edge.host.sources import ARCHS, SourceKind, SourceOptions, resolve
 from vit_edge.host.sources.archs import config_of
 from vit_edge.host.sources.checkpoints import file_sha256
-from vit_edge.host.sources.preprocessing import from_processor, to_processor
+from vit_edge.host.sources.preprocessing import from_processor, processor_notes, to_processor
 from vit_edge.host.vit import Distillation, Pooling, VisionTransformer
-from vit_edge.spec import Interpolation, PreprocessSpec, ResizeMode
+from vit_edge.spec import CropRule, Interpolation, PreprocessSpec, ResizeMode
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
 VIT_TINY = DATA / "vit_tiny_imagenet"
@@ -101,7 +101,7 @@ def test_a_huggingface_folder_is_read_whole(tmp_path: Path) -> None:
     assert source.labels == ("name 0", "name 1", "name 2")
     assert source.sha256 == file_sha256(tmp_path / "model.safetensors")
     assert source.preprocess == PreprocessSpec(
-        32, 32, ResizeMode.EXACT, (32, 32), Interpolation.BICUBIC, HALF, HALF
+        32, 32, ResizeMode.EXACT, (32, 32), Interpolation.BICUBIC, HALF, HALF, CropRule.TRANSFORMERS
     )
     assert source.module is not None
     images = torch.randn(2, 3, 32, 32)
@@ -167,6 +167,31 @@ def test_a_pickled_folder_is_read_too(tmp_path: Path) -> None:
         ("preprocessor_config.json", {"do_resize": "yes"}, "do_resize must be true or false"),
         ("preprocessor_config.json", {"rescale_factor": -1}, "rescale_factor must be positive"),
         ("preprocessor_config.json", {"do_pad": True}, "do_pad is not supported"),
+        ("preprocessor_config.json", {"do_center_crop": True}, "do_center_crop without a crop_size"),
+        ("preprocessor_config.json", {"size": None}, "size must be a size or a height and a width"),
+        ("preprocessor_config.json", {"resample": None}, "resample must be one of Pillow's integers"),
+        ("preprocessor_config.json", {"image_std": None}, "image_std must be three numbers"),
+        (
+            "preprocessor_config.json",
+            {"size": {"shortest_edge": 32, "longest_edge": 64}, "do_center_crop": True, "crop_size": 32},
+            "size must be a size or a height and a width",
+        ),
+        (
+            "preprocessor_config.json",
+            {"image_processor_type": "ConvNextImageProcessor", "size": {"height": 32, "width": 32}},
+            "size must be a shortest_edge",
+        ),
+        (
+            "preprocessor_config.json",
+            {"image_processor_type": "ConvNextImageProcessor", "size": 32, "crop_pct": 1.5},
+            "crop_pct must be above 0",
+        ),
+        (
+            "preprocessor_config.json",
+            {"image_processor_type": "ConvNextImageProcessor", "size": 32, "do_center_crop": True},
+            "besides a crop_pct is not supported",
+        ),
+        ("preprocessor_config.json", {"vit_edge_crop": "middle"}, "vit_edge_crop must be one of torchvision"),
     ],
 )
 def test_a_folder_that_says_something_else_is_refused_by_file_and_key(
@@ -291,16 +316,45 @@ def test_statistics_are_resolved_for_pixels_over_255(
     assert (pixel / 255 - spec.mean[0]) / spec.std[0] == pytest.approx(expected, abs=1e-9)
 
 
-@pytest.mark.parametrize("family", ["ViT", "DeiT"])
-def test_a_silent_file_means_what_transformers_means(family: str) -> None:
-    theirs = getattr(transformers, f"{family}ImageProcessorPil")()
-    spec = from_processor({"image_processor_type": f"{family}ImageProcessor"}, "file")
-    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (61, 83, 3), dtype=np.uint8))
-    expected = theirs(image, return_tensors="np")["pixel_values"][0]
-    resized = image.resize(spec.resize[::-1], Image.Resampling[spec.interpolation.name])
-    top, left = (spec.resize[0] - spec.height) // 2, (spec.resize[1] - spec.width) // 2
-    crop = np.asarray(resized)[top : top + spec.height, left : left + spec.width].astype(np.float64) / 255
-    np.testing.assert_allclose(((crop - spec.mean) / spec.std).transpose(2, 0, 1), expected, atol=1e-5)
+@pytest.mark.parametrize(
+    ("name", "rule"),
+    [
+        ("ViTImageProcessor", CropRule.TRANSFORMERS),
+        ("ViTImageProcessorPil", CropRule.TRANSFORMERS),
+        ("ViTFeatureExtractor", CropRule.TRANSFORMERS),
+        ("ViTImageProcessorFast", CropRule.TRANSFORMERS_FAST),
+    ],
+)
+def test_the_variant_of_the_processor_decides_the_crop_rule_and_is_noted(name: str, rule: CropRule) -> None:
+    raw = processor(image_processor_type=name, size=32)
+    assert from_processor(raw, "file").crop is rule
+    (note,) = processor_notes(raw, "file")
+    assert f"transformers 5 makes them with {name} and " in note
+    assert ("and torchvision;" if name.endswith("Fast") else "and Pillow;") in note
+
+
+@pytest.mark.parametrize(
+    ("model_type", "resize", "crop"), [("vit", (224, 224), 224), ("deit", (256, 256), 224)]
+)
+def test_a_file_that_names_no_processor_is_read_as_its_models(
+    model_type: str, resize: tuple[int, int], crop: int
+) -> None:
+    spec = from_processor({}, "file", model_type)
+    assert (spec.resize, spec.height) == (resize, crop)
+    assert "names no image processor" in processor_notes({}, "file", model_type)[0]
+
+
+def test_a_processor_that_does_not_resize_is_noted() -> None:
+    assert "do_resize false" in processor_notes(processor(do_resize=False, size=32), "file")[-1]
+
+
+def test_a_processor_inside_a_processor_config_wins_as_in_transformers(tmp_path: Path) -> None:
+    save_huggingface(tmp_path)
+    inner = processor(size={"shortest_edge": 40}, do_center_crop=True, crop_size=32)
+    write(tmp_path / "processor_config.json", {"image_processor": inner})
+    source = resolve(str(tmp_path), SourceOptions())
+    assert source.preprocess.resize_mode is ResizeMode.SHORT_SIDE
+    assert not any(str(tmp_path) in note for note in source.notes)
 
 
 @pytest.mark.parametrize(
@@ -310,6 +364,9 @@ def test_a_silent_file_means_what_transformers_means(family: str) -> None:
         PreprocessSpec(32, 24, ResizeMode.EXACT, (40, 30), Interpolation.BICUBIC, HALF, (0.2, 0.3, 0.4)),
         PreprocessSpec(224, 224, ResizeMode.SHORT_SIDE, (248, 248), Interpolation.LANCZOS, HALF, HALF),
         PreprocessSpec(32, 24, ResizeMode.NONE, (32, 24), Interpolation.NEAREST, HALF, HALF),
+        PreprocessSpec(
+            32, 24, ResizeMode.EXACT, (40, 30), Interpolation.BICUBIC, HALF, HALF, CropRule.TRANSFORMERS_FAST
+        ),
     ],
 )
 def test_a_written_processor_config_is_read_back_equal(spec: PreprocessSpec) -> None:
@@ -328,7 +385,9 @@ def test_a_written_processor_config_is_read_back_equal(spec: PreprocessSpec) -> 
         (SourceOptions(crop_pct=0.8, resize_mode=ResizeMode.EXACT), "resize_mode", ResizeMode.EXACT),
         (SourceOptions(resize_mode=ResizeMode.NONE), "resize", (32, 32)),
         (SourceOptions(image_size=(48, 64)), "resize", (48, 64)),
-        (SourceOptions(image_size=(48, 64), crop_pct=0.8), "resize", (80, 80)),
+        (SourceOptions(image_size=(48, 64), crop_pct=0.8), "resize", (60, 80)),
+        (SourceOptions(image_size=(48, 64), crop_pct=0.8), "resize_mode", ResizeMode.COVER),
+        (SourceOptions(crop_rule=CropRule.TORCHVISION), "crop", CropRule.TORCHVISION),
     ],
 )
 def test_an_option_overrides_what_the_folder_says(
@@ -337,7 +396,8 @@ def test_an_option_overrides_what_the_folder_says(
     save_huggingface(tmp_path)
     source = resolve(str(tmp_path), options)
     assert getattr(source.preprocess, field) == expected
-    assert from_processor(source.preprocessor_config, "written") == source.preprocess
+    if source.preprocess.resize_mode is not ResizeMode.COVER:  # which no processor of theirs has
+        assert from_processor(source.preprocessor_config, "written") == source.preprocess
 
 
 def test_another_image_size_scales_the_resize_and_the_positions(tmp_path: Path) -> None:

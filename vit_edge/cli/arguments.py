@@ -12,7 +12,7 @@ from vit_edge.runtime.image.limits import DEFAULT_FORMATS, DEFAULT_LIMITS, Decod
 from vit_edge.runtime.image.preprocess import Decoding
 from vit_edge.runtime.session.providers import AUTO
 from vit_edge.runtime.session.session import SessionSettings
-from vit_edge.spec import Interpolation, ResizeMode
+from vit_edge.spec import CropRule, Interpolation, ResizeMode
 
 EXIT_STATUS = "Exit status: 0 done or PASS, 1 FAIL, 2 usage or bad input, 3 UNDECIDED."
 
@@ -101,6 +101,13 @@ def add_source(parser: Parser) -> None:
         "--crop-pct", type=finite, metavar="SHARE", help="share of the resized image that is kept"
     )
     group.add_argument("--resize-mode", type=ResizeMode, choices=list(ResizeMode), metavar=_names(ResizeMode))
+    group.add_argument(
+        "--crop-rule",
+        type=CropRule,
+        choices=list(CropRule),
+        metavar=_names(CropRule),
+        help="who halves an odd margin of the centre crop (default: the source's library)",
+    )
     group.add_argument(
         "--weights", metavar="NAME", help="which set of a checkpoint that holds several, such as model_ema"
     )
@@ -285,5 +292,5 @@ def _image_format(text: str) -> ImageFormat:
         raise argparse.ArgumentTypeError(f"{text!r} is none of {known}") from None
 
 
-def _names(kind: type[Interpolation] | type[ResizeMode]) -> str:
+def _names(kind: type[Interpolation] | type[ResizeMode] | type[CropRule]) -> str:
     return "{" + ",".join(str(member.value) for member in kind) + "}"

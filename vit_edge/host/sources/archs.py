@@ -12,8 +12,9 @@ from collections.abc import Mapping
 from torch import Tensor
 
 from vit_edge.errors import SourceError, UsageError
+from vit_edge.host.sources.types import Triple
 from vit_edge.host.vit import Distillation, Pooling, VitConfig
-from vit_edge.spec import Interpolation, PreprocessSpec, ResizeMode
+from vit_edge.spec import CropRule, Interpolation, PreprocessSpec, ResizeMode
 
 HALF = (0.5, 0.5, 0.5)
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -33,18 +34,35 @@ class Arch:
     crop_pct: float = 0.9
     imagenet_statistics: bool = False  # DeiT; the others are normalised with 0.5
 
-    def preprocess(self) -> PreprocessSpec:
-        """Timm's evaluation transform: short side to floor(size / crop_pct), bicubic, centre crop."""
-        side = math.floor(self.size / self.crop_pct)
-        return PreprocessSpec(
-            height=self.size,
-            width=self.size,
-            resize_mode=ResizeMode.SHORT_SIDE,
-            resize=(side, side),
-            interpolation=Interpolation.BICUBIC,
-            mean=IMAGENET_MEAN if self.imagenet_statistics else HALF,
-            std=IMAGENET_STD if self.imagenet_statistics else HALF,
+    def preprocess(self, image_size: tuple[int, int] | None = None) -> PreprocessSpec:
+        """Timm's evaluation transform for an input of `image_size` (height, width), its own by default."""
+        return evaluation(
+            image_size or (self.size, self.size),
+            self.crop_pct,
+            Interpolation.BICUBIC,
+            IMAGENET_MEAN if self.imagenet_statistics else HALF,
+            IMAGENET_STD if self.imagenet_statistics else HALF,
         )
+
+
+def evaluation(
+    size: tuple[int, int], crop_pct: float, interpolation: Interpolation, mean: Triple, std: Triple
+) -> PreprocessSpec:
+    """The evaluation transform of timm/data/transforms_factory.py in its crop mode `center`.
+
+    The short side is resized to floor(size / crop_pct); for an input that is not square, the image is resized
+    until it covers the input enlarged by as much. Then the centre is cropped as torchvision does it.
+
+    Args:
+        size: pixels (height, width) that the model sees.
+        crop_pct: the share of the resized side that the crop keeps, above 0 and at most 1.
+        interpolation: of the resize.
+        mean: RGB, of values in [0, 1].
+        std: RGB, of values in [0, 1].
+    """
+    enlarged = math.floor(size[0] / crop_pct), math.floor(size[1] / crop_pct)
+    mode = ResizeMode.SHORT_SIDE if enlarged[0] == enlarged[1] else ResizeMode.COVER
+    return PreprocessSpec(*size, mode, enlarged, interpolation, mean, std, CropRule.TORCHVISION)
 
 
 WIDTHS = {"tiny": (192, 12, 3), "small": (384, 12, 6), "base": (768, 12, 12), "large": (1024, 24, 16)}

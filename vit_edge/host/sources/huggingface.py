@@ -12,7 +12,12 @@ from vit_edge.host.sources.checkpoints import build, files_sha256, read_weights
 from vit_edge.host.sources.checkpoints.shards import weight_files
 from vit_edge.host.sources.jsonfile import flag, integer, number, read_object, sides
 from vit_edge.host.sources.labels import choose_labels, from_id2label, label_maps
-from vit_edge.host.sources.preprocessing import from_processor, to_processor, with_options
+from vit_edge.host.sources.preprocessing import (
+    from_processor,
+    processor_notes,
+    to_processor,
+    with_options,
+)
 from vit_edge.host.sources.types import Source, SourceKind, SourceOptions
 from vit_edge.host.vit import Activation, Distillation, VitConfig
 
@@ -55,10 +60,11 @@ def from_folder(
     named = raw.get("id2label")
     stated = None if named is None else from_id2label(named, str(folder / "config.json"))
     labels, note = choose_labels(options.labels, stated, trained.num_classes, str(folder))
-    processor_file = folder / "preprocessor_config.json"
-    processor = read_object(processor_file) if processor_file.exists() else None
-    spec = None if processor is None else from_processor(processor, str(processor_file))
+    processor, stated_in = _processor(folder)
+    model_type = str(raw.get("model_type", "vit"))
+    spec = None if processor is None else from_processor(processor, stated_in, model_type)
     preprocess = with_options(spec, options, model.config.image_size, str(folder))
+    decided = () if processor is None else processor_notes(processor, Path(stated_in).name, model_type)
     if processor is None or options.changes_preprocessing:
         processor = to_processor(preprocess)
     return Source(
@@ -73,6 +79,7 @@ def from_folder(
         sha256=files_sha256(files),
         huggingface_config=_published(raw, labels, model.config),
         preprocessor_config=processor,
+        decided=decided,
     )
 
 
@@ -151,6 +158,16 @@ def cached_folder(hub_id: str) -> Path:
     # Whatever goes wrong there, a missing cache, a broken link, a bad id, means the same here.
     except Exception:
         raise SourceError(f"{hub_id} is no local path and not in the Hugging Face cache: {mend}") from None
+
+
+def _processor(folder: Path) -> tuple[dict[str, Any] | None, str]:
+    """The image processor's config where there is one, and where it stands; as transformers looks for it."""
+    whole = folder / "processor_config.json"
+    inner = read_object(whole).get("image_processor") if whole.exists() else None
+    if isinstance(inner, dict):
+        return inner, str(whole)
+    file = folder / "preprocessor_config.json"
+    return (read_object(file) if file.exists() else None), str(file)
 
 
 def _distillation(raw: Mapping[str, Any], state: Mapping[str, Tensor], where: str) -> Distillation:

@@ -9,7 +9,7 @@ from torch import nn
 
 from vit_edge.errors import UsageError
 from vit_edge.host.vit import VitConfig
-from vit_edge.spec import Interpolation, PreprocessSpec, ResizeMode
+from vit_edge.spec import CropRule, Interpolation, PreprocessSpec, ResizeMode
 
 Triple = tuple[float, float, float]
 
@@ -28,8 +28,8 @@ class SourceOptions:
     """What the user states beside the source; whatever is set wins over what the source says.
 
     `crop_pct` and `resize_mode` describe the geometry together: if either is given, the source's geometry is
-    dropped. The image is resized to floor(size / crop_pct), crop_pct being 1 if only the mode is given, by
-    its short side unless the mode says otherwise, and the centre is cropped.
+    dropped. The image is resized to floor(size / crop_pct), crop_pct being 1 if only the mode is given, so
+    that it just covers that unless the mode says otherwise, and the centre is cropped, as timm evaluates.
 
     Raises:
         UsageError: a value that cannot be honoured.
@@ -42,6 +42,7 @@ class SourceOptions:
     interpolation: Interpolation | None = None
     crop_pct: float | None = None  # share of the resized image's side that the crop keeps
     resize_mode: ResizeMode | None = None
+    crop_rule: CropRule | None = None  # how an odd margin is halved
     labels: Path | None = None  # one name per line, or a JSON list, or a JSON object from index to name
     weights: str | None = None  # which set of a checkpoint that holds several, such as model_ema
     allow_pickle: bool = False  # run the code inside a .pth file
@@ -61,8 +62,8 @@ class SourceOptions:
     @property
     def changes_preprocessing(self) -> bool:
         """Whether anything the source says about preprocessing is replaced."""
-        fields = (self.image_size, self.mean, self.std, self.interpolation, self.crop_pct, self.resize_mode)
-        return any(field is not None for field in fields)
+        geometry = (self.image_size, self.crop_pct, self.resize_mode, self.crop_rule)
+        return any(field is not None for field in (*geometry, self.mean, self.std, self.interpolation))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -2,8 +2,10 @@
 
 Colours are those of Pillow's `convert("RGB")`, which is what transformers and torchvision pipelines do:
 alpha and palette transparency are dropped, not composited; greyscale is repeated; CMYK by Pillow's formula.
-Two things differ from a bare `convert`: the EXIF orientation is applied, and 16-bit greyscale is scaled to
-8 bits (its high byte, as Pillow does for 16-bit RGB) where `convert` would clip it to white.
+Two things differ from a bare `convert`: the EXIF orientation is applied, as transformers' pipeline does, too,
+and 16-bit greyscale is scaled to 8 bits (its high byte, as Pillow does for 16-bit RGB) where `convert` clips
+whatever exceeds 255 to white. Files keep 12-bit and other narrower data in 16 bits as well, which would
+turn nearly black; a picture that uses less than a quarter of the range is refused, as its range is unknown.
 """
 
 import io
@@ -15,6 +17,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
+import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 from PIL.JpegImagePlugin import JpegImageFile
 
@@ -28,6 +31,7 @@ _PATHS = (str, Path, os.PathLike)  # a Path is one, too, but the check of a clas
 ImageSource = str | os.PathLike[str] | bytes | BinaryIO | Image.Image | np.ndarray
 
 _ORIENTATION_TAG = 0x0112
+_LEAST_LARGEST = 1 << 14  # of a picture in 16 bits of grey: data of 14 bits stay below
 
 # Two threads may be given one Pillow image, and its first load changes it.
 _given_lock = Lock()
@@ -245,11 +249,21 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode == "RGB":
         return image
     if image.mode.startswith("I;16"):
-        high_byte = (np.asarray(image).astype(np.uint16) >> 8).astype(np.uint8)
-        return Image.fromarray(high_byte).convert("RGB")
+        return _from_16_bits(np.asarray(image).astype(np.uint16))
     if image.mode in ("I", "F"):
         raise ImageError(f"has mode {image.mode}, whose range is unknown; scale it to 8 bits first")
     if image.mode == "P" and isinstance(image.info.get("transparency"), bytes):
         image = image.copy()
         del image.info["transparency"]  # convert drops it too, but with a warning
     return image.convert("RGB")
+
+
+def _from_16_bits(values: npt.NDArray[np.uint16]) -> Image.Image:
+    """The high bytes, where the values use 16 bits; black is black whatever the range."""
+    largest = int(values.max())
+    if 0 < largest < _LEAST_LARGEST:
+        raise ImageError(
+            f"holds 16-bit grey values of at most {largest}, so {largest.bit_length()}-bit data or a nearly "
+            "black picture: which, the file does not say; scale it to 8 bits first"
+        )
+    return Image.fromarray((values >> 8).astype(np.uint8)).convert("RGB")

@@ -2,6 +2,7 @@
 
 The steps are pure functions of a PreprocessSpec. Resizing runs on uint8 in Pillow, as in torchvision's
 transforms on Pillow images, timm's evaluation transform and the Pillow backend of Hugging Face processors.
+These round the place of a centre crop differently, so the recipe says whose rule holds.
 """
 
 import enum
@@ -16,7 +17,7 @@ from vit_edge.errors import ImageError, UsageError
 from vit_edge.runtime.image.decode import ImageSource, decode_reduced, source_name
 from vit_edge.runtime.image.limits import DEFAULT_LIMITS, DecodeLimits
 from vit_edge.runtime.image.reduced import Reduced
-from vit_edge.spec import Interpolation, PreprocessSpec, ResizeMode
+from vit_edge.spec import CropRule, Interpolation, PreprocessSpec, ResizeMode
 
 
 class Decoding(enum.Enum):
@@ -92,7 +93,7 @@ def to_pixels(image: Image.Image, spec: PreprocessSpec) -> npt.NDArray[np.uint8]
     size = _checked_size(image.size, spec)
     if size != image.size:
         image = image.resize(size, _filter(spec))
-    return _array(_cut(image, _offset(image.width, spec.width), _offset(image.height, spec.height), spec))
+    return _array(_cut(image, *_corner(image.size, spec), spec))
 
 
 def random_pixels(count: int, size: tuple[int, int], seed: int = 0) -> npt.NDArray[np.uint8]:
@@ -113,7 +114,7 @@ def _from_reduced(reduced: Reduced, spec: PreprocessSpec) -> npt.NDArray[np.uint
     """As `to_pixels`, but averaged over whole pixels first, and without what the crop would cut off."""
     width, height = reduced.upright_size
     resized = _checked_size((width, height), spec)
-    left, top = _offset(resized[0], spec.width), _offset(resized[1], spec.height)
+    left, top = _corner(resized, spec)
     first = max(left, 0), max(top, 0)
     last = min(left + spec.width, resized[0]), min(top + spec.height, resized[1])
     x, y = width / resized[0], height / resized[1]
@@ -205,19 +206,33 @@ def require_pixels(pixels: npt.NDArray[np.uint8]) -> None:
 
 
 def resized_size(width: int, height: int, spec: PreprocessSpec) -> tuple[int, int]:
-    """Size after the resize, in pixels (width, height); the long side is truncated as in torchvision."""
+    """Size after the resize, in pixels (width, height); the long side is truncated as in torchvision.
+
+    COVER rounds both sides half to even, as timm's ResizeKeepRatio does.
+    """
     if spec.resize_mode is ResizeMode.NONE:
         return width, height
     if spec.resize_mode is ResizeMode.EXACT:
         return spec.resize[1], spec.resize[0]
+    if spec.resize_mode is ResizeMode.COVER:
+        ratio = min(height / spec.resize[0], width / spec.resize[1])
+        return round(width / ratio), round(height / ratio)
     side = spec.resize[0]
     if width <= height:
         return side, int(side * height / width)
     return int(side * width / height), side
 
 
-def _offset(size: int, crop: int) -> int:
-    """Where a centre crop starts, negative where it pads; rounds half to even, as torchvision does."""
+def _corner(size: tuple[int, int], spec: PreprocessSpec) -> tuple[int, int]:
+    """Where the crop of an image of `size` (width, height) starts, from its left and top."""
+    return _offset(size[0], spec.width, spec.crop), _offset(size[1], spec.height, spec.crop)
+
+
+def _offset(size: int, crop: int, rule: CropRule) -> int:
+    """Where a centre crop starts along one side, negative where it pads."""
     if crop > size:
-        return -((crop - size) // 2)
-    return round((size - crop) / 2)
+        padding = crop - size
+        return -(padding - padding // 2 if rule is CropRule.TRANSFORMERS else padding // 2)
+    if rule is CropRule.TORCHVISION:
+        return round((size - crop) / 2)
+    return (size - crop) // 2
