@@ -13,8 +13,9 @@ files             object: relative path -> {"sha256", "size" in bytes, "role"}. 
                   Other files MAY lie in the folder; a reader MUST NOT use them.
 default_model     path of the model that runs unless another is asked for; its role is that of a classifier:
                   float, quantized or lowered. An embedder has the role embedder (INT8) or embedder_float.
-preprocess        the resolved recipe, `PreprocessSpec.to_json()`.
-source            {"name", "sha256"} of the checkpoint.
+preprocess        the resolved recipe, `PreprocessSpec.to_json()`. Its "crop" MAY be absent: "torchvision".
+source            {"name", "sha256", "notes"} of the checkpoint; notes, which MAY be absent, are sentences on
+                  what it leaves open and was decided where the bundle was built.
 tools             object: tool -> version.
 quantization      object: the recipe, or null for a float-only bundle. Its "pareto" lists every model that was
                   seen on the way, its "repair" says what was chosen of them and why.

@@ -53,6 +53,17 @@ class SourceRecord:
 
     name: str
     sha256: str
+    notes: tuple[str, ...] = ()  # what it leaves open and was decided where the bundle was built
+
+    @classmethod
+    def from_json(cls, raw: object) -> Self:
+        """Read what `dataclasses.asdict` made; ValueError names a key that is wrong."""
+        keys = fields.exact_keys(raw, frozenset({"name", "sha256"}), "source", frozenset({"notes"}))
+        return cls(
+            fields.string(keys["name"], "source name"),
+            fields.sha256(keys["sha256"], "source sha256"),
+            fields.strings(keys.get("notes", []), "source notes"),
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,7 +101,7 @@ class Manifest:
             for path, entry in sorted(self.files.items())
         }
         raw["preprocess"] = self.preprocess.to_json()
-        raw["source"] = dataclasses.asdict(self.source)
+        raw["source"] = dataclasses.asdict(self.source) | {"notes": list(self.source.notes)}
         raw["layers"], raw["latency"] = list(self.layers), list(self.latency)
         return raw
 
@@ -103,15 +114,12 @@ class Manifest:
         """
         _check_version(fields.mapping(raw, "the manifest"))
         keys = fields.exact_keys(raw, frozenset(f.name for f in dataclasses.fields(cls)), "the manifest")
-        source = fields.exact_keys(keys["source"], frozenset({"name", "sha256"}), "source")
         return cls(
             format_version=keys["format_version"],
             files={path: _entry(path, e) for path, e in fields.mapping(keys["files"], "files").items()},
             default_model=fields.string(keys["default_model"], "default_model"),
             preprocess=PreprocessSpec.from_json(keys["preprocess"]),
-            source=SourceRecord(
-                fields.string(source["name"], "source name"), fields.sha256(source["sha256"], "source sha256")
-            ),
+            source=SourceRecord.from_json(keys["source"]),
             tools=_each(keys["tools"], "tools", fields.string),
             quantization=None
             if keys["quantization"] is None

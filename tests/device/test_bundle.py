@@ -77,6 +77,16 @@ def manifest_of(files: dict[str, bytes], default_model: str = QUANTIZED) -> Mani
     )
 
 
+def test_what_was_assumed_of_the_source_is_read_back_and_may_be_absent() -> None:
+    noted = dataclasses.replace(
+        manifest_of({QUANTIZED: b""} | {FLOAT: b""}), source=SourceRecord("x", "0" * 64, ("a",))
+    )
+    raw = noted.to_json()
+    assert Manifest.from_json(raw).source.notes == ("a",)
+    raw["source"] = {"name": "x", "sha256": "0" * 64}  # as manifests from before had it
+    assert Manifest.from_json(raw).source.notes == ()
+
+
 @pytest.fixture
 def bundle(tmp_path: Path, files: dict[str, bytes]) -> Path:
     path = tmp_path / "bundle"
@@ -278,6 +288,16 @@ def put(key: str, value: object) -> Callable[[dict[str, Any]], object]:
         pytest.param(put("default_model", 3), "default_model", id="default is a number"),
         pytest.param(put("preprocess", {"height": 8}), "preprocess", id="preprocess cut"),
         pytest.param(put("source", {"name": "x", "sha256": "abc"}), "source sha256", id="short hash"),
+        pytest.param(
+            put("source", {"name": "x", "sha256": "0" * 64, "notes": "assumed"}),
+            "source notes must be a list",
+            id="notes as one text",
+        ),
+        pytest.param(
+            put("source", {"name": "x", "sha256": "0" * 64, "notes": [1]}),
+            "source notes",
+            id="note of a number",
+        ),
         pytest.param(put("source", {"name": "x", "sha256": "A" * 64}), "lower-case", id="upper-case hash"),
         pytest.param(put("tools", {"onnx": 1}), "tools 'onnx'", id="tool version as number"),
         pytest.param(put("layers", [{}]), "name of each item of layers", id="layer without a name"),

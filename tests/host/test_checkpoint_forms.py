@@ -432,11 +432,11 @@ def test_several_checkpoints_of_a_run_are_named_with_the_best(theirs: Any, tmp_p
         ({"pretrained_cfg": {"input_size": [3, 48]}}, "input_size must be three integers"),
         (
             {"pretrained_cfg": {"input_size": [3, 48, 48], "crop_mode": "border", "crop_pct": 0.9}},
-            "crop_mode 'border'",
+            "crop_mode 'border' is neither center nor squash",
         ),
         (
             {"pretrained_cfg": {"input_size": [3, 48, 48], "crop_pct": 0.9, "interpolation": "random"}},
-            "mean must be three numbers|'random' is not",
+            "'random' is none of nearest",
         ),
     ],
 )

@@ -161,7 +161,7 @@ def test_resized_positions_keep_the_prefix_and_a_linear_ramp() -> None:
     rows = torch.arange(8.0)
     plane = rows[:, None, None].expand(8, 8, 4)
     positions = torch.cat([torch.full((1, 2, 4), -5.0), plane.reshape(1, 64, 4)], dim=1)
-    resized = resize_position_embedding(positions, 2, (8, 8), (16, 12))
+    resized = resize_position_embedding(positions, 2, (8, 8), (16, 12), antialias=True)
     assert torch.equal(resized[:, :2], positions[:, :2])
     inner = resized[0, 2:].reshape(16, 12, 4)[4:12]
     expected = ((torch.arange(4.0, 12.0) + 0.5) / 2 - 0.5)[:, None, None].expand_as(inner)
@@ -172,15 +172,18 @@ def test_resized_positions_keep_the_prefix_and_a_linear_ramp() -> None:
 def test_resized_positions_follow_pillows_antialiased_bicubic_filter() -> None:
 
     plane = torch.randn(14, 14, generator=torch.Generator().manual_seed(3))
-    resized = resize_position_embedding(plane.reshape(1, -1, 1), 0, (14, 14), (7, 9)).reshape(7, 9)
+    resized = resize_position_embedding(plane.reshape(1, -1, 1), 0, (14, 14), (7, 9), antialias=True)
+    resized = resized.reshape(7, 9)
     expected = np.asarray(Image.fromarray(plane.numpy()).resize((9, 7), Image.Resampling.BICUBIC))
     # Pillow and torch use the same kernel (a = -0.5) and support; float32 on values of order 1.
     torch.testing.assert_close(resized, torch.from_numpy(expected.copy()), atol=1e-5, rtol=0)
 
 
-def test_positions_at_their_own_size_are_unchanged() -> None:
+@pytest.mark.parametrize("antialias", [True, False])
+def test_positions_at_their_own_size_are_unchanged(antialias: bool) -> None:
     positions = torch.randn(1, 17, 8)
-    torch.testing.assert_close(resize_position_embedding(positions, 1, (4, 4), (4, 4)), positions)
+    same = resize_position_embedding(positions, 1, (4, 4), (4, 4), antialias)
+    torch.testing.assert_close(same, positions)
 
 
 def test_another_image_size_is_classified_through_resized_positions() -> None:

@@ -18,9 +18,10 @@ from safetensors.torch import save_file
 
 from vit_edge.errors import SourceError, UsageError
 from vit_edge.host.sources import ARCHS, SourceKind, SourceOptions, resolve
-from vit_edge.host.sources.archs import config_of
+from vit_edge.host.sources.archs import IMAGENET_MEAN, IMAGENET_STD, config_of
 from vit_edge.host.sources.checkpoints import file_sha256
 from vit_edge.host.sources.preprocessing import from_processor, processor_notes, to_processor
+from vit_edge.host.sources.timm_data import prepared
 from vit_edge.host.vit import Distillation, Pooling, VisionTransformer
 from vit_edge.spec import CropRule, Interpolation, PreprocessSpec, ResizeMode
 
@@ -405,11 +406,47 @@ def test_another_image_size_scales_the_resize_and_the_positions(tmp_path: Path) 
     write(tmp_path / "preprocessor_config.json", processor(size=40, do_center_crop=True, crop_size=32))
     source = resolve(str(tmp_path), SourceOptions(image_size=(64, 64)))
     assert source.preprocess.resize == (80, 80)
+    assert any("scaled in proportion" in note for note in source.notes)
     assert source.config is not None
     assert source.config.image_size == (64, 64)
     assert source.huggingface_config["image_size"] == 64
     assert source.module is not None
     assert source.module(torch.zeros(1, 3, 64, 64)).shape == (1, 3)
+
+
+@pytest.mark.parametrize("size", [(16, 16), (48, 64), (80, 80)], ids=["smaller", "not square", "larger"])
+def test_a_huggingface_model_at_another_size_answers_as_transformers_does(
+    size: tuple[int, int], tmp_path: Path
+) -> None:
+    theirs = save_huggingface(tmp_path)
+    source = resolve(str(tmp_path), SourceOptions(image_size=size, resize_mode=ResizeMode.EXACT))
+    images = torch.randn(2, 3, *size, generator=torch.Generator().manual_seed(1))
+    expected = theirs(images, interpolate_pos_encoding=True).logits
+    assert source.module is not None
+    torch.testing.assert_close(source.module(images), expected, atol=1e-5, rtol=0)
+    assert any("resampled from 4 x 4 to" in note and "transformers" in note for note in source.notes)
+
+
+def test_a_distilled_huggingface_model_at_another_size_answers_as_transformers_does(tmp_path: Path) -> None:
+    torch.manual_seed(2)
+    config = transformers.DeiTConfig(
+        image_size=32,
+        patch_size=8,
+        hidden_size=32,
+        num_hidden_layers=1,
+        num_attention_heads=4,
+        intermediate_size=48,
+        num_labels=3,
+        initializer_range=0.2,
+    )
+    theirs = transformers.DeiTForImageClassificationWithTeacher(config).eval()
+    theirs.save_pretrained(tmp_path)
+    write(tmp_path / "preprocessor_config.json", processor(size=32))
+    source = resolve(str(tmp_path), SourceOptions(image_size=(24, 24)))
+    images = torch.randn(2, 3, 24, 24)
+    assert source.module is not None
+    expected = theirs(images, interpolate_pos_encoding=True).logits
+    torch.testing.assert_close(source.module(images), expected, atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize(
@@ -490,6 +527,121 @@ def test_named_weights_take_the_number_of_classes_from_their_head(form: str, tmp
     assert source.huggingface_config["architectures"] == ["ViTForImageClassification"]
 
 
+@pytest.mark.parametrize(
+    ("name", "mean", "std", "resize"),
+    [
+        ("vit_base_patch16_224", HALF, HALF, 248),
+        ("vit_base_patch16_224.augreg_in21k", HALF, HALF, 248),
+        ("vit_base_patch16_224.dino", IMAGENET_MEAN, IMAGENET_STD, 248),
+        ("vit_base_patch16_224.mae", IMAGENET_MEAN, IMAGENET_STD, 248),
+        (
+            "vit_base_patch16_224.bamboo",
+            (0.48145466, 0.4578275, 0.40821073),
+            (0.26862954, 0.26130258, 0.27577711),
+            224,
+        ),
+        ("vit_base_patch16_384.augreg_in1k", HALF, HALF, 384),
+        ("deit_small_patch16_224.fb_in1k", IMAGENET_MEAN, IMAGENET_STD, 248),
+    ],
+)
+def test_a_timm_tag_decides_the_statistics_and_the_crop(
+    name: str, mean: tuple[float, ...], std: tuple[float, ...], resize: int, tmp_path: Path
+) -> None:
+    size = ARCHS[name.partition(".")[0]].size
+    spec = prepared(name, tmp_path / "w.safetensors", (size, size), 1000).spec
+    assert (spec.mean, spec.std, spec.resize) == (mean, std, (resize, resize))
+    assert spec.crop is CropRule.TORCHVISION
+
+
+def test_a_name_without_a_tag_has_timms_default_and_a_note(tmp_path: Path) -> None:
+    found = prepared("vit_base_patch16_224", tmp_path / "w.safetensors", (224, 224), 1000)
+    (note,) = found.notes
+    assert "timm's default, augreg2_in21k_ft_in1k (others: augreg_in21k_ft_in1k" in note
+    assert prepared("vit_base_patch16_224.sam_in1k", tmp_path / "w.pth", (224, 224), 1000).notes == ()
+
+
+def test_a_head_that_is_not_the_tags_is_noted(tmp_path: Path) -> None:
+    save_file(tiny_state(classes=7), tmp_path / "w.safetensors")
+    source = resolve(f"timm:vit_tiny_patch16_224.augreg_in21k@{tmp_path / 'w.safetensors'}", SourceOptions())
+    assert any("a head of 7 classes is not that of" in note for note in source.notes)
+
+
+def test_an_unknown_timm_tag_is_refused_with_the_known_ones(tmp_path: Path) -> None:
+    save_file(tiny_state(), tmp_path / "w.safetensors")
+    with pytest.raises(UsageError, match=r"unknown timm tag 'mae' .* known are augreg_in21k_ft_in1k, "):
+        resolve(f"timm:vit_tiny_patch16_224.mae@{tmp_path / 'w.safetensors'}", SourceOptions())
+
+
+OWN_CONFIG = {
+    "input_size": [3, 224, 224],
+    "interpolation": "bilinear",
+    "crop_pct": 0.8,
+    "crop_mode": "center",
+    "mean": [0.1, 0.2, 0.3],
+    "std": [0.4, 0.5, 0.6],
+}
+
+
+@pytest.mark.parametrize(
+    ("changes", "mode", "resize"),
+    [
+        ({}, ResizeMode.SHORT_SIDE, 280),
+        ({"crop_mode": "squash"}, ResizeMode.EXACT, 280),
+        ({"crop_pct": None, "crop_mode": None}, ResizeMode.SHORT_SIDE, 256),
+    ],
+)
+def test_a_checkpoints_own_data_config_wins_over_the_tag(
+    changes: dict[str, Any], mode: ResizeMode, resize: int, tmp_path: Path
+) -> None:
+    save_file(tiny_state(), tmp_path / "w.safetensors")
+    config = {"architecture": "vit_tiny_patch16_224", "pretrained_cfg": {**OWN_CONFIG, **changes}}
+    write(tmp_path / "config.json", config)
+    # A tag that timm does not know is the trainer's own name for it.
+    source = resolve(f"timm:vit_tiny_patch16_224.mine@{tmp_path / 'w.safetensors'}", SourceOptions())
+    spec = source.preprocess
+    assert (spec.resize_mode, spec.resize) == (mode, (resize, resize))
+    assert (spec.mean, spec.std) == ((0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
+    assert spec.interpolation is Interpolation.BILINEAR
+    assert not any("timm tag" in note for note in source.notes)
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        (
+            {"architecture": "vit_small_patch16_224", "pretrained_cfg": OWN_CONFIG},
+            "is of vit_small_patch16_224",
+        ),
+        ({"pretrained_cfg": {**OWN_CONFIG, "crop_mode": "border"}}, "neither center nor squash"),
+        ({"pretrained_cfg": {**OWN_CONFIG, "crop_pct": 1.2}}, "crop_pct must be above 0"),
+        ({"pretrained_cfg": {**OWN_CONFIG, "interpolation": "random"}}, "'random' is none of nearest"),
+        ({"pretrained_cfg": {**OWN_CONFIG, "mean": 0.5}}, "mean must be three numbers"),
+        ({"pretrained_cfg": {**OWN_CONFIG, "std": [0, 1, 1]}}, "std must be positive"),
+    ],
+)
+def test_a_data_config_that_cannot_be_followed_is_refused(
+    config: dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    save_file(tiny_state(), tmp_path / "w.safetensors")
+    write(tmp_path / "config.json", config)
+    with pytest.raises(SourceError, match=message):
+        resolve(str(tmp_path / "w.safetensors"), SourceOptions(arch="vit_tiny_patch16_224"))
+
+
+@pytest.mark.parametrize("size", [(128, 128), (224, 160)], ids=["smaller", "not square"])
+def test_timm_weights_at_another_size_are_preprocessed_as_timm_would(
+    size: tuple[int, int], tmp_path: Path
+) -> None:
+    save_file(tiny_state(), tmp_path / "w.safetensors")
+    source = resolve(
+        str(tmp_path / "w.safetensors"), SourceOptions(arch="vit_tiny_patch16_224", image_size=size)
+    )
+    assert source.preprocess.resize == (math.floor(size[0] / 0.9), math.floor(size[1] / 0.9))
+    square = size[0] == size[1]
+    assert source.preprocess.resize_mode is (ResizeMode.SHORT_SIDE if square else ResizeMode.COVER)
+    assert any("as in timm (bicubic, antialiased)" in note for note in source.notes)
+
+
 def test_average_pooled_weights_are_recognised_by_their_norm(tmp_path: Path) -> None:
     save_file(tiny_state(averaged=True), tmp_path / "w.safetensors")
     config = resolve(str(tmp_path / "w.safetensors"), SourceOptions(arch="vit_tiny_patch16_224")).config
@@ -504,8 +656,9 @@ def test_every_architecture_has_sizes_that_fit() -> None:
         config = config_of(arch, state, name)
         assert name.endswith(f"_patch{arch.patch}_{arch.size}")
         assert config.distillation is (Distillation.HEAD if "distilled" in name else Distillation.NONE)
-        assert arch.preprocess().height == config.image_size[0] == arch.size
-        assert arch.preprocess().mean == ((0.485, 0.456, 0.406) if "deit" in name else HALF)
+        spec = prepared(name, Path(f"{name}.safetensors"), config.image_size, 10).spec
+        assert spec.height == config.image_size[0] == arch.size
+        assert spec.mean == (IMAGENET_MEAN if "deit" in name else HALF)
 
 
 # Published parameter counts in millions: Touvron et al. 2021, table 1, and Dosovitskiy et al. 2021, table 1.
@@ -601,9 +754,9 @@ def test_a_huggingface_id_is_found_in_the_local_cache(
 
 
 def test_timm_weights_are_found_in_the_local_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    snapshot = fake_cache(tmp_path, "timm/vit_tiny_patch16_224.augreg", monkeypatch)
+    snapshot = fake_cache(tmp_path, "timm/vit_tiny_patch16_224.augreg_in21k", monkeypatch)
     save_file(tiny_state(), snapshot / "model.safetensors")
-    assert resolve("timm:vit_tiny_patch16_224.augreg", SourceOptions()).kind is SourceKind.CHECKPOINT
+    assert resolve("timm:vit_tiny_patch16_224.augreg_in21k", SourceOptions()).kind is SourceKind.CHECKPOINT
 
 
 @pytest.mark.parametrize("text", ["someone/absent-vit", "timm:vit_tiny_patch16_224"])
@@ -706,6 +859,7 @@ def test_an_onnx_file_cannot_change_its_size(tmp_path: Path) -> None:
 OWN_CODE = """
 import torch
 from torch import nn
+from vit_edge.host.sources.timm_data import prepared
 from vit_edge.host.vit import VisionTransformer, VitConfig
 
 def vit():

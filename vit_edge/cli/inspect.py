@@ -43,6 +43,7 @@ def _bundle(path: Path) -> None:
     rows = [
         ("bundle", f"format {manifest.format_version}, every file has the recorded SHA-256"),
         ("source", f"{manifest.source.name} ({manifest.source.sha256})"),
+        *(("note", note) for note in manifest.source.notes),
         ("runs by default", manifest.default_model),
         ("preprocessing", _recipe(manifest.preprocess)),
         ("verdict", str(accuracy.get("verdict", "nothing was measured"))),

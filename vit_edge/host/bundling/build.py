@@ -166,7 +166,7 @@ def build_bundle(
         files={name: FileEntry.of(data, role) for name, (data, role) in files.items()},
         default_model=built.runs,
         preprocess=source.preprocess,
-        source=SourceRecord(source.name, source.sha256),
+        source=SourceRecord(source.name, source.sha256, source.notes),
         tools=_tool_versions(),
         quantization=found.recipe
         | {"models": _forms(built), "pareto": list(selected.outcome.pareto), "repair": selected.repair}
@@ -176,7 +176,7 @@ def build_bundle(
         latency=tuple(latency_records(list(built.models), selected.timed, elsewhere)),
         providers=built.providers,
     )
-    documents = {"README.md": card(manifest, source.labels_note, built.converted.canonical.description)}
+    documents = {"README.md": card(manifest, built.converted.canonical.description)}
     documents |= bundle_report(built.measured, built.judged.name, manifest, images.held_out, tell)
     written = {name: (text.encode(), Role.DOCUMENT) for name, text in documents.items()}
     entries = {name: FileEntry.of(data, role) for name, (data, role) in written.items()}

@@ -41,12 +41,11 @@ found.cls  # (D,), the class token; None where the classifier does not read one 
 """
 
 
-def card(manifest: Manifest, labels_note: str, description: Description | None) -> str:
+def card(manifest: Manifest, description: Description | None) -> str:
     """Markdown with a Hugging Face model card's front matter.
 
     Args:
         manifest: complete but for this file.
-        labels_note: empty, or why the labels are placeholders.
         description: the canonical graph's sizes, where it is one.
     """
     parts = [
@@ -56,7 +55,7 @@ def card(manifest: Manifest, labels_note: str, description: Description | None) 
         f"`{manifest.source.sha256}`. The licence of the weights and of their training data is that of "
         "the source.",
         "" if description is None else _sizes(description),
-        f"**Labels**: {labels_note}." if labels_note else "",
+        _assumed(manifest.source.notes),
         "## Accuracy",
         _accuracy(manifest.accuracy or {}),
         "## Speed and size",
@@ -79,6 +78,12 @@ def _sizes(description: Description) -> str:
         f"A Vision Transformer of {description.depth} layers, width {description.width}, "
         f"{description.heads} heads, patches of {patch} on {image} pixels, {description.classes} classes.\n"
     )
+
+
+def _assumed(notes: Sequence[str]) -> str:
+    if not notes:
+        return ""
+    return "\n".join(["**Decided without the source saying so**:\n", *(f"* {note}" for note in notes), ""])
 
 
 def _accuracy(accuracy: Mapping[str, Any]) -> str:
@@ -184,10 +189,11 @@ def _preprocessing(spec: PreprocessSpec) -> str:
         ResizeMode.NONE: "no resize",
         ResizeMode.SHORT_SIDE: f"short side to {spec.resize[0]} pixels ({spec.interpolation.value})",
         ResizeMode.EXACT: f"resize to {spec.resize[0]}x{spec.resize[1]} pixels ({spec.interpolation.value})",
+        ResizeMode.COVER: f"resize to cover {spec.resize[0]}x{spec.resize[1]} ({spec.interpolation.value})",
     }[spec.resize_mode]
     return (
-        f"RGB; {resize}; centre crop {spec.height}x{spec.width}; (pixel / 255 - mean) / std with "
-        f"mean {list(spec.mean)} and std {list(spec.std)}.\n"
+        f"RGB; {resize}; centre crop {spec.height}x{spec.width} as {spec.crop.value} rounds it; "
+        f"(pixel / 255 - mean) / std with mean {list(spec.mean)} and std {list(spec.std)}.\n"
     )
 
 

@@ -1,4 +1,4 @@
-"""The ViT and DeiT architectures that timm publishes plain weights for, with their evaluation preprocessing.
+"""The ViT and DeiT architectures that timm publishes plain weights for, and timm's evaluation transform.
 
 Source: the model definitions and `default_cfgs` of timm's vision_transformer.py and deit.py. What the weights
 themselves show (classes, class token, registers, bias, average pooling) is read from the weights.
@@ -31,18 +31,7 @@ class Arch:
     patch: int
     size: int  # pixels, square
     distilled: bool = False
-    crop_pct: float = 0.9
-    imagenet_statistics: bool = False  # DeiT; the others are normalised with 0.5
-
-    def preprocess(self, image_size: tuple[int, int] | None = None) -> PreprocessSpec:
-        """Timm's evaluation transform for an input of `image_size` (height, width), its own by default."""
-        return evaluation(
-            image_size or (self.size, self.size),
-            self.crop_pct,
-            Interpolation.BICUBIC,
-            IMAGENET_MEAN if self.imagenet_statistics else HALF,
-            IMAGENET_STD if self.imagenet_statistics else HALF,
-        )
+    crop_pct: float = 0.9  # of its evaluation transform
 
 
 def evaluation(
@@ -97,7 +86,7 @@ def _archs() -> dict[str, Arch]:
     for name, size in _DEIT_SHAPES:
         for infix, distilled in (("", False), ("_distilled", True)):
             archs[f"deit_{name}{infix}_patch16_{size}"] = Arch(
-                *WIDTHS[name], 16, size, distilled, _crop_pct(size), imagenet_statistics=True
+                *WIDTHS[name], 16, size, distilled, _crop_pct(size)
             )
     return archs
 

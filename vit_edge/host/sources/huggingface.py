@@ -8,13 +8,14 @@ from typing import Any
 from torch import Tensor
 
 from vit_edge.errors import SourceError
-from vit_edge.host.sources.checkpoints import build, files_sha256, read_weights
+from vit_edge.host.sources.checkpoints import build, files_sha256, read_weights, resize_notes
 from vit_edge.host.sources.checkpoints.shards import weight_files
 from vit_edge.host.sources.jsonfile import flag, integer, number, read_object, sides
 from vit_edge.host.sources.labels import choose_labels, from_id2label, label_maps
 from vit_edge.host.sources.preprocessing import (
     from_processor,
     processor_notes,
+    size_notes,
     to_processor,
     with_options,
 )
@@ -60,11 +61,12 @@ def from_folder(
     named = raw.get("id2label")
     stated = None if named is None else from_id2label(named, str(folder / "config.json"))
     labels, note = choose_labels(options.labels, stated, trained.num_classes, str(folder))
-    processor, stated_in = _processor(folder)
+    processor, stated_in = processor_of(folder)
     model_type = str(raw.get("model_type", "vit"))
     spec = None if processor is None else from_processor(processor, stated_in, model_type)
     preprocess = with_options(spec, options, model.config.image_size, str(folder))
-    decided = () if processor is None else processor_notes(processor, Path(stated_in).name, model_type)
+    noted = () if processor is None else processor_notes(processor, Path(stated_in).name, model_type)
+    resized = resize_notes(trained, model.config, "transformers (bicubic, not antialiased)")
     if processor is None or options.changes_preprocessing:
         processor = to_processor(preprocess)
     return Source(
@@ -79,7 +81,7 @@ def from_folder(
         sha256=files_sha256(files),
         huggingface_config=_published(raw, labels, model.config),
         preprocessor_config=processor,
-        decided=decided,
+        decided=(*noted, *size_notes(spec, preprocess, options), *resized),
     )
 
 
@@ -160,7 +162,7 @@ def cached_folder(hub_id: str) -> Path:
         raise SourceError(f"{hub_id} is no local path and not in the Hugging Face cache: {mend}") from None
 
 
-def _processor(folder: Path) -> tuple[dict[str, Any] | None, str]:
+def processor_of(folder: Path) -> tuple[dict[str, Any] | None, str]:
     """The image processor's config where there is one, and where it stands; as transformers looks for it."""
     whole = folder / "processor_config.json"
     inner = read_object(whole).get("image_processor") if whole.exists() else None

@@ -98,6 +98,16 @@ def with_options(
     )
 
 
+def size_notes(
+    stated: PreprocessSpec | None, used: PreprocessSpec, options: SourceOptions
+) -> tuple[str, ...]:
+    """A note where an option for the model's size alone made `with_options` scale the stated resize."""
+    geometry = options.crop_pct is not None or options.resize_mode is not None
+    if stated is None or geometry or (stated.height, stated.width) == (used.height, used.width):
+        return ()
+    return (f"the resize is scaled in proportion to the image size, to {used.resize[0]}x{used.resize[1]}",)
+
+
 def to_processor(spec: PreprocessSpec) -> dict[str, Any]:
     """A `preprocessor_config.json` for transformers and transformers.js that says what the spec says.
 

@@ -4,23 +4,29 @@ Source: timm.models._hub.save_config_for_hf and timm.data.resolve_data_config.
 """
 
 import dataclasses
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from vit_edge.errors import SourceError
 from vit_edge.host.sources.archs import config_of, find_arch
-from vit_edge.host.sources.checkpoints import Layout, build, detect_layout, files_sha256, read_weights
+from vit_edge.host.sources.checkpoints import (
+    Layout,
+    build,
+    detect_layout,
+    files_sha256,
+    read_weights,
+    resize_notes,
+)
 from vit_edge.host.sources.checkpoints.shards import weight_files
 from vit_edge.host.sources.huggingface import published_config
 from vit_edge.host.sources.infer import at_trained_size
-from vit_edge.host.sources.jsonfile import number, read_any
+from vit_edge.host.sources.jsonfile import read_any, sides
 from vit_edge.host.sources.labels import choose_labels
 from vit_edge.host.sources.preprocessing import to_processor, with_options
-from vit_edge.host.sources.types import Source, SourceKind, SourceOptions, Triple
+from vit_edge.host.sources.timm_data import from_pretrained_cfg
+from vit_edge.host.sources.types import Source, SourceKind, SourceOptions
 from vit_edge.host.vit import Pooling, VitConfig
-from vit_edge.spec import Interpolation, PreprocessSpec, ResizeMode
 
 # Arguments of a model that the weights show themselves, or that change nothing once it is trained.
 _HARMLESS = frozenset(
@@ -61,9 +67,13 @@ def from_timm_folder(folder: Path, raw: Mapping[str, Any], name: str, options: S
     if detect_layout(state, str(files[0])) is not Layout.TIMM:
         raise SourceError(f"{files[0]} does not have timm's keys, which {where} speaks of: fetch it again")
     config = _pooled(config_of(arch, state, str(files[0])), raw, where)
-    stated = data_config(raw.get("pretrained_cfg", raw), where)
-    size = options.image_size or (stated.height, stated.width)
-    model = build(state, at_trained_size(config, state, size, str(files[0])), str(files[0]), size)
+    own = raw.get("pretrained_cfg", raw)
+    if not isinstance(own, Mapping):
+        raise SourceError(f"{where}: pretrained_cfg must be an object: fetch it again")
+    size = options.image_size or _input_size(own, where)
+    stated = from_pretrained_cfg(own, where, size)
+    trained = at_trained_size(config, state, size, str(files[0]))
+    model = build(state, trained, str(files[0]), size)
     labels, note = choose_labels(options.labels, _labels(folder, raw), config.num_classes, where)
     preprocess = with_options(stated, options, size, where)
     return Source(
@@ -78,38 +88,16 @@ def from_timm_folder(folder: Path, raw: Mapping[str, Any], name: str, options: S
         sha256=files_sha256(files),
         huggingface_config=published_config(model.config, labels),
         preprocessor_config=to_processor(preprocess),
+        decided=resize_notes(trained, model.config, "timm (bicubic, antialiased)"),
     )
 
 
-def data_config(raw: object, where: str) -> PreprocessSpec:
-    """The evaluation transform that a `pretrained_cfg` describes.
-
-    Raises:
-        SourceError: a malformed value, or a crop_mode or interpolation that is not known.
-    """
-    if not isinstance(raw, Mapping):
-        raise SourceError(f"{where}: pretrained_cfg must be an object: fetch it again")
+def _input_size(raw: Mapping[str, Any], where: str) -> tuple[int, int]:
+    """Pixels (height, width) of a data config."""
     shape = raw.get("input_size", [3, 224, 224])
     if not isinstance(shape, list) or len(shape) != 3 or not all(type(side) is int for side in shape):
         raise SourceError(f"{where}: input_size must be three integers, channels first, got {shape!r:.60}")
-    share, mode = number(raw, "crop_pct", where, 0.875), raw.get("crop_mode") or "center"
-    if not 0.05 <= share <= 1 or mode not in ("center", "squash"):
-        raise SourceError(f"{where}: crop_pct {share} with crop_mode {mode!r:.20} is not supported")
-    resize = math.floor(shape[1] / share), math.floor(shape[2] / share)
-    if mode == "center":
-        resize = (max(resize), max(resize))
-    try:
-        return PreprocessSpec(
-            height=shape[1],
-            width=shape[2],
-            resize_mode=ResizeMode.EXACT if mode == "squash" else ResizeMode.SHORT_SIDE,
-            resize=resize,
-            interpolation=Interpolation(raw.get("interpolation", "bilinear")),
-            mean=_triple(raw, "mean", where),
-            std=_triple(raw, "std", where),
-        )
-    except ValueError as error:
-        raise SourceError(f"{where}: {error}") from None
+    return sides(shape[1:], "input_size", where)
 
 
 def _pooled(config: VitConfig, raw: Mapping[str, Any], where: str) -> VitConfig:
@@ -140,11 +128,3 @@ def _labels(folder: Path, raw: Mapping[str, Any]) -> tuple[str, ...] | None:
     if isinstance(told, Mapping) and all(isinstance(told.get(each), str) and told[each] for each in names):
         return tuple(told[each] for each in names)
     return tuple(names)
-
-
-def _triple(raw: Mapping[str, Any], key: str, where: str) -> Triple:
-    value = raw.get(key)
-    numbers = isinstance(value, list) and all(type(part) in (int, float) for part in value)
-    if numbers and isinstance(value, list) and len(value) == 3 and all(map(math.isfinite, value)):
-        return float(value[0]), float(value[1]), float(value[2])
-    raise SourceError(f"{where}: {key} must be three numbers, got {value!r:.60}")

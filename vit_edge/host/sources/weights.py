@@ -1,12 +1,11 @@
 """Bare weights (`.safetensors`, `.pth` ...), for a named architecture or the one that their shapes show."""
 
-import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 
 from vit_edge.errors import SourceError
 from vit_edge.host.sources.archs import Arch, find_arch
-from vit_edge.host.sources.checkpoints import Layout, build, detect_layout, file_sha256
+from vit_edge.host.sources.checkpoints import Layout, build, detect_layout, file_sha256, resize_notes
 from vit_edge.host.sources.checkpoints.containers import chosen_state
 from vit_edge.host.sources.checkpoints.files import as_float32, pickled_module, read_checkpoint
 from vit_edge.host.sources.huggingface import from_folder, published_config
@@ -14,8 +13,16 @@ from vit_edge.host.sources.infer import at_trained_size, described, infer_arch
 from vit_edge.host.sources.labels import choose_labels
 from vit_edge.host.sources.own_code import from_module
 from vit_edge.host.sources.preprocessing import to_processor, with_options
+from vit_edge.host.sources.timm_data import Prepared, prepared
 from vit_edge.host.sources.types import Source, SourceKind, SourceOptions
 from vit_edge.host.vit import VitConfig
+
+_TRANSFORMERS = "transformers (bicubic, not antialiased)"
+_LIBRARIES = {
+    Layout.TIMM: "timm (bicubic, antialiased)",
+    Layout.HUGGINGFACE: _TRANSFORMERS,
+    Layout.HUGGINGFACE_5: _TRANSFORMERS,
+}
 
 
 def from_weights(file: Path, arch_name: str | None, options: SourceOptions) -> Source:
@@ -29,7 +36,7 @@ def from_weights(file: Path, arch_name: str | None, options: SourceOptions) -> S
 
     Raises:
         SourceError: a file that cannot be read or does not hold this architecture.
-        UsageError: an unknown architecture.
+        UsageError: an unknown architecture or tag.
     """
     arch = None if arch_name is None else find_arch(arch_name)
     loaded = read_checkpoint(file, options.allow_pickle)
@@ -50,8 +57,9 @@ def from_weights(file: Path, arch_name: str | None, options: SourceOptions) -> S
     model = build(state, trained, str(file), options.image_size)
     config = model.config
     labels, note = choose_labels(options.labels, None, config.num_classes, str(file))
-    stated = None if arch is None else dataclasses.replace(arch, size=trained.image_size[0]).preprocess()
-    preprocess = with_options(stated, options, config.image_size, str(file))
+    known = _known(arch_name, file, config)
+    preprocess = with_options(None if known is None else known.spec, options, config.image_size, str(file))
+    notes = (*_decided(arch_name, found, trained), *(() if known is None else known.notes))
     return Source(
         name=arch_name or file.stem,
         kind=SourceKind.CHECKPOINT,
@@ -64,8 +72,13 @@ def from_weights(file: Path, arch_name: str | None, options: SourceOptions) -> S
         sha256=file_sha256(file),
         huggingface_config=published_config(config, labels),
         preprocessor_config=to_processor(preprocess),
-        decided=_decided(arch_name, found, trained),
+        decided=(*notes, *resize_notes(trained, config, _LIBRARIES[layout])),
     )
+
+
+def _known(arch_name: str | None, file: Path, config: VitConfig) -> Prepared | None:
+    """How timm preprocesses for a named architecture."""
+    return None if arch_name is None else prepared(arch_name, file, config.image_size, config.num_classes)
 
 
 def _decided(arch_name: str | None, found: Arch, trained: VitConfig) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ from vit_edge.host.sources.checkpoints.files import (
     read_weights,
 )
 from vit_edge.host.sources.checkpoints.layouts import Layout, detect_layout, to_huggingface
-from vit_edge.host.sources.checkpoints.load import build, resize_position_embedding
+from vit_edge.host.sources.checkpoints.load import build, resize_notes, resize_position_embedding
 
 __all__ = [
     "Layout",
@@ -17,6 +17,7 @@ __all__ = [
     "files_sha256",
     "read_state_dict",
     "read_weights",
+    "resize_notes",
     "resize_position_embedding",
     "to_huggingface",
 ]

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from vit_edge.errors import SourceError
-from vit_edge.host.sources.checkpoints.layouts import KeyTable, detect_layout, key_table
+from vit_edge.host.sources.checkpoints.layouts import KeyTable, Layout, detect_layout, key_table
 from vit_edge.host.vit import VisionTransformer, VitConfig
 
 # Left over from pretraining and read by no classifier's logits: a Hugging Face pooler, the token that stands
@@ -44,39 +44,56 @@ def build(
     model.eval()
     if image_size is None or image_size == config.image_size:
         return model
-    return _at_size(model, image_size, where)
+    return _at_size(model, image_size, antialias=layout is Layout.TIMM, where=where)
 
 
 def resize_position_embedding(
-    positions: Tensor, prefix_tokens: int, old_grid: tuple[int, int], new_grid: tuple[int, int]
+    positions: Tensor,
+    prefix_tokens: int,
+    old_grid: tuple[int, int],
+    new_grid: tuple[int, int],
+    antialias: bool,
 ) -> Tensor:
-    """Resample a positional embedding to another grid of patches, as timm's `resample_abs_pos_embed` does.
+    """Resample a positional embedding to another grid of patches, bicubic in float32.
 
-    Bicubic with antialiasing in float32; the positions of the prefix tokens are kept as they are.
+    With antialiasing it is timm's `resample_abs_pos_embed`, without it transformers'
+    `interpolate_pos_encoding`. The positions of the prefix tokens are kept as they are.
 
     Args:
         positions: (1, prefix_tokens + old rows * old columns, dim).
         prefix_tokens: tokens before the patches.
         old_grid: patches (rows, columns).
         new_grid: patches (rows, columns).
+        antialias: whether a smaller grid averages over what it leaves out; timm's bicubic kernel also has
+            another slope (a = -0.5 instead of -0.75) with it, so that a larger grid differs, too.
 
     Returns:
         float32 (1, prefix_tokens + new rows * new columns, dim).
     """
     prefix, patches = positions[:, :prefix_tokens].float(), positions[:, prefix_tokens:].float()
     plane = patches.reshape(1, *old_grid, -1).permute(0, 3, 1, 2)
-    resized = F.interpolate(plane, size=new_grid, mode="bicubic", align_corners=False, antialias=True)
+    resized = F.interpolate(plane, size=new_grid, mode="bicubic", align_corners=False, antialias=antialias)
     return torch.cat([prefix, resized.flatten(2).transpose(1, 2)], dim=1)
 
 
-def _at_size(model: VisionTransformer, image_size: tuple[int, int], where: str) -> VisionTransformer:
+def resize_notes(trained: VitConfig, used: VitConfig, library: str) -> tuple[str, ...]:
+    """A note where the positional embedding was resampled, for it is not the trained one any more."""
+    if trained.grid == used.grid:
+        return ()
+    before, after = (f"{rows} x {columns}" for rows, columns in (trained.grid, used.grid))
+    return (f"the position embedding is resampled from {before} to {after} patches as in {library}",)
+
+
+def _at_size(
+    model: VisionTransformer, image_size: tuple[int, int], antialias: bool, where: str
+) -> VisionTransformer:
     try:
         config = dataclasses.replace(model.config, image_size=image_size)
     except ValueError as error:
         raise SourceError(f"{where} cannot run at another size: {error}") from None
     state = model.state_dict()
     state["pos_embed"] = resize_position_embedding(
-        state["pos_embed"], config.prefix_tokens, model.config.grid, config.grid
+        state["pos_embed"], config.prefix_tokens, model.config.grid, config.grid, antialias
     )
     resized = _empty(config)
     resized.load_state_dict(state, assign=True)
