@@ -5,7 +5,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vit_edge.errors import DatasetError, ModelError
@@ -40,6 +40,7 @@ EVIDENCE_KEYS = [
     "significant_classes",
     "ece_float",
     "ece_quant",
+    "plan",
 ]
 
 
@@ -91,17 +92,18 @@ def test_the_verdict_on_labelled_images(
 )
 def test_the_verdict_on_unlabelled_images(n: int, lost: int, gained: int, verdict: Verdict) -> None:
     float_logits, quant_logits, _ = outcome(n, lost, gained)
-    report = judge(float_logits, quant_logits, None, Tolerance(1.0))
+    report = judge(float_logits, quant_logits, None, Tolerance(1.0, max_changed=1.0))
     assert report.verdict is verdict
     assert report.agreement == pytest.approx(100 * (n - lost - gained) / n)
     assert (report.top1_float, report.top5_quant, report.drop, report.drop_ci95) == (None,) * 4
     assert report.worst_classes == ()
 
 
+@settings(deadline=None, max_examples=20)
 @given(st.integers(0, 30), st.integers(0, 30), st.sampled_from([1.0, 3.0, 10.0]))
 def test_a_pass_without_labels_is_a_pass_with_them(lost: int, gained: int, max_drop: float) -> None:
     float_logits, quant_logits, labels = outcome(600, lost, gained)
-    blind = judge(float_logits, quant_logits, None, Tolerance(max_drop))
+    blind = judge(float_logits, quant_logits, None, Tolerance(max_drop, max_changed=max_drop))
     if blind.verdict is Verdict.PASS:
         assert judge(float_logits, quant_logits, labels, Tolerance(max_drop)).verdict is Verdict.PASS
 
@@ -119,7 +121,7 @@ def test_the_json_has_the_stable_keys_and_survives_a_strict_reader() -> None:
         raw = json.loads(text)
         assert list(raw) == KEYS
         assert list(raw["evidence"]) == EVIDENCE_KEYS
-        assert raw["evidence"]["tolerance"] == {"max_drop": 1.0, "confidence": 0.95}
+        assert raw["evidence"]["tolerance"] == {"max_drop": 1.0, "confidence": 0.95, "max_changed": 3.0}
 
 
 def test_the_json_is_what_it_would_be_read_back_as() -> None:
@@ -146,7 +148,7 @@ def test_the_evidence_holds_what_the_metrics_give() -> None:
     ("n", "lost", "gained", "verdict"),
     [
         (500, 0, 0, Verdict.PASS),
-        (400, 0, 0, Verdict.UNDECIDED),  # a fixed number of images would do with 381
+        (400, 0, 0, Verdict.UNDECIDED),  # a fixed number of images would do with fewer
         (60, 12, 0, Verdict.FAIL),
         (500, 8, 2, Verdict.UNDECIDED),
     ],

@@ -153,6 +153,13 @@ def add_tolerance(parser: Parser) -> None:
         help="tolerated drop in points of top-1 (default: 1)",
     )
     parser.add_argument(
+        "--max-changed",
+        type=finite,
+        default=3.0,
+        metavar="PCT",
+        help="without labels: tolerated percentage of images whose prediction changes (default: 3)",
+    )
+    parser.add_argument(
         "--confidence",
         type=finite,
         default=0.95,

@@ -179,9 +179,13 @@ def _seen(row: Mapping[str, Any]) -> list[str]:
 
 def _verdict(accuracy: Mapping[str, Any]) -> str:
     data = accuracy["data"]
-    kind = "labelled" if data["labelled"] else "unlabelled"
+    known = "labelled" if data["labelled"] else "unlabelled"
     origin = ", held out of the calibration images" if data["held_out_of_calibration"] else ""
-    text = f"{accuracy['verdict']} on {data['images']} {kind} images{origin}"
-    if accuracy["verdict"] == "UNDECIDED" and accuracy["images_needed"]:
-        text += f"; about {accuracy['images_needed']} more would decide"
+    text = f"{accuracy['verdict']} on {data['images']} {known} images{origin}"
+    if not data["labelled"]:
+        text += f": at most {accuracy['tolerance']['max_changed']:g} % of predictions may change"
+    plan = accuracy["evidence"]["plan"]
+    if accuracy["verdict"] == "UNDECIDED" and accuracy["images_needed"] and plan:
+        kind = "fresh images" if plan["kind"] == "fresh" else "more images"
+        text += f"; about {accuracy['images_needed']} {kind} would decide ({100 * plan['power']:g} % power)"
     return text

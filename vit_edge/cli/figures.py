@@ -15,9 +15,23 @@ def percent(value: float | None) -> str:
 
 
 def would_decide(report: GateReport) -> str:
-    """How many further images would, in words."""
-    needed = report.images_needed
-    return "no number of images like these" if needed is None else f"{needed} more"
+    """Which plan would, in words."""
+    plan = report.evidence.plan
+    if plan is None or plan.images is None:
+        return "not even a million images like these"
+    ways = []
+    if plan.fresh is not None:
+        ways.append((plan.fresh, f"{plan.fresh} fresh images, judged by themselves"))
+    if plan.together is not None:
+        ways.append((plan.together, f"{plan.together} more, judged together with these"))
+    return f"{', or '.join(way for _, way in sorted(ways))} ({100 * plan.power:g} % power)"
+
+
+def claim(report: GateReport) -> str:
+    """What the verdict is about."""
+    if report.drop is None:
+        return f"for at most {report.limit:g} % changed predictions"
+    return f"for at most {report.limit:g} points"
 
 
 def failure(report: GateReport) -> str:
@@ -28,7 +42,7 @@ def failure(report: GateReport) -> str:
         interval = report.evidence.disagreement_ci95
     sentence = (
         f"{report.verdict.value}: {what} {observed:.2f} points (95 % interval {interval[0]:.2f} to "
-        f"{interval[1]:.2f}) on {report.n} images, tolerated {report.evidence.tolerance.max_drop:g}"
+        f"{interval[1]:.2f}) on {report.n} images, tolerated {report.limit:g}"
     )
     if report.verdict is Verdict.UNDECIDED:
         sentence += f"; would decide: {would_decide(report)}"
@@ -39,8 +53,7 @@ def figures(comparison: Comparison) -> Rows:
     """What `vit-edge compare` prints, the verdict last."""
     report = comparison.report
     rows = [_images(comparison), *_accuracy(report), *_likeness(comparison), *_classes(report)]
-    tolerance = report.evidence.tolerance
-    rows.append(("verdict", f"{report.verdict.value} for at most {tolerance.max_drop:g} points"))
+    rows.append(("verdict", f"{report.verdict.value} {claim(report)}"))
     if report.verdict is Verdict.UNDECIDED:
         rows.append(("would decide", would_decide(report)))
     return rows

@@ -1,6 +1,7 @@
 """The gate: do these images show that the quantized model keeps the float model's accuracy?"""
 
 import dataclasses
+import enum
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -19,7 +20,8 @@ from vit_edge.verify.metrics import (
     same_prediction,
 )
 from vit_edge.verify.paired import mcnemar_exact, paired_counts
-from vit_edge.verify.verdict import FIXED, SEQUENTIAL, images_needed, images_needed_unlabelled, verdict_of
+from vit_edge.verify.plan import Plan, plan_drop, plan_share
+from vit_edge.verify.verdict import FIXED, SEQUENTIAL, verdict_of
 
 REPORTED_CONFIDENCE = 0.95  # of every interval that is shown; the verdict uses the tolerance's own
 WORST_CLASSES = 10
@@ -39,6 +41,7 @@ class Evidence:
     significant_classes: tuple[ClassDrop, ...] = ()  # worse by more than chance, see `class_drops`
     ece_float: float | None = None  # percent
     ece_quant: float | None = None
+    plan: Plan | None = None  # how many images would decide; None where they do already
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,15 +62,27 @@ class GateReport:
     agreement: float
     logit_sqnr_db: float  # infinite where all logits are identical
     verdict: Verdict
-    images_needed: int | None  # further images; 0 where decided, None where no number would decide
+    images_needed: int | None  # of `evidence.plan`; 0 where decided, None where a million would not do
     worst_classes: tuple[ClassDrop, ...]
     evidence: Evidence
+
+    @property
+    def limit(self) -> float:
+        """What is tolerated of `lost`."""
+        tolerance = self.evidence.tolerance
+        return tolerance.max_changed if self.drop is None else tolerance.max_drop
+
+    @property
+    def lost(self) -> float:
+        """Points of top-1 lost, or without labels the percentage of predictions that changed."""
+        return 100.0 - self.agreement if self.drop is None else self.drop
 
     def to_json(self) -> dict[str, Any]:
         """The stable keys of `vit-edge compare --json`, and after them `evidence`, the fields of `Evidence`.
 
         `logit_sqnr_db` is null where the logits are identical, as JSON has no infinity. `images_needed` is 0
-        after PASS and FAIL, and null where no number of images at the observed rates would decide.
+        after PASS and FAIL, and null where not even a million images would decide; `evidence.plan` says which
+        images it means.
         """
         return dataclasses.asdict(self, dict_factory=_plain) | {
             "logit_sqnr_db": self.logit_sqnr_db if math.isfinite(self.logit_sqnr_db) else None,
@@ -86,13 +101,14 @@ def judge(
 ) -> GateReport:
     """Compare two models' logits on the same images and say what the images can show.
 
-    With labels, the verdict is about the drop in top-1 accuracy: PASS if the upper end of its score interval
-    (Tango 1998) is at most `tolerance.max_drop`, FAIL if the lower end is above it, else UNDECIDED.
+    With labels, the verdict is about the drop in top-1 accuracy: PASS if the upper end of its interval (exact
+    unconditional, see `unconditional`) is at most `tolerance.max_drop`, FAIL if the lower end is above it,
+    else UNDECIDED.
 
     Without labels, it is about the share of images on which the two models' predictions differ (interval
-    after Clopper and Pearson). Accuracy cannot drop by more than that share, so a PASS also holds for the
-    drop. A FAIL refutes the claim that the models agree within the tolerance; it does not prove that accuracy
-    was lost, as some changed predictions may be changes for the better: only labels can tell.
+    after Clopper and Pearson), of which `tolerance.max_changed` percent are accepted. Accuracy cannot drop by
+    more than that share. A FAIL refutes the claim that so few predictions change; it does not prove that
+    accuracy was lost, as some changed predictions may be changes for the better: only labels can tell.
 
     Either claim is about the images that these are a random sample of. With `sequential` the intervals are
     confidence sequences (Waudby-Smith and Ramdas 2024) that allow for having stopped when they decided.
@@ -128,6 +144,9 @@ def _judge_agreement(
     method = SEQUENTIAL if sequential else FIXED
     same = same_prediction(float_logits, quant_logits)
     n, differing = same.size, int(np.count_nonzero(~same))
+    verdict = verdict_of(method.share_interval(differing, n, tolerance.confidence), tolerance.max_changed)
+    undecided = verdict is Verdict.UNDECIDED
+    plan = plan_share(differing, n, tolerance, sequential=sequential) if undecided else None
     return GateReport(
         n=n,
         top1_float=None,
@@ -138,14 +157,15 @@ def _judge_agreement(
         drop_ci95=None,
         agreement=_percent_true(same),
         logit_sqnr_db=logit_sqnr_db(float_logits, quant_logits),
-        verdict=verdict_of(method.share_interval(differing, n, tolerance.confidence), tolerance),
-        images_needed=images_needed_unlabelled(differing, n, tolerance, method),
+        verdict=verdict,
+        images_needed=0 if plan is None else plan.images,
         worst_classes=(),
         evidence=Evidence(
             tolerance=tolerance,
             sequential=sequential,
             disagreement_ci95=_percent(method.share_interval(differing, n, REPORTED_CONFIDENCE)),
             mean_kl=mean_kl_divergence(float_logits, quant_logits),
+            plan=plan,
         ),
     )
 
@@ -159,6 +179,11 @@ def _judge_accuracy(
     counts = paired_counts(float_ranks == 0, quant_ranks == 0)
     lost, gained = counts.only_float_right, counts.only_quant_right
     has_top5 = len(names) > 5
+    verdict = verdict_of(
+        method.drop_interval(lost, gained, counts.n, tolerance.confidence), tolerance.max_drop
+    )
+    undecided = verdict is Verdict.UNDECIDED
+    plan = plan_drop(lost, gained, counts.n, tolerance, sequential=sequential) if undecided else None
     drops = class_drops(float_ranks == 0, quant_ranks == 0, labels, names, sequential)
     return dataclasses.replace(
         blind,
@@ -168,8 +193,8 @@ def _judge_accuracy(
         top5_quant=_percent_true(quant_ranks < 5) if has_top5 else None,
         drop=100.0 * counts.drop,
         drop_ci95=_percent(method.drop_interval(lost, gained, counts.n, REPORTED_CONFIDENCE)),
-        verdict=verdict_of(method.drop_interval(lost, gained, counts.n, tolerance.confidence), tolerance),
-        images_needed=images_needed(counts, tolerance, method),
+        verdict=verdict,
+        images_needed=0 if plan is None else plan.images,
         worst_classes=drops[:WORST_CLASSES],
         evidence=dataclasses.replace(
             blind.evidence,
@@ -179,13 +204,20 @@ def _judge_accuracy(
             significant_classes=tuple(each for each in drops if each.significant),
             ece_float=expected_calibration_error(float_logits, labels),
             ece_quant=expected_calibration_error(quant_logits, labels),
+            plan=plan,
         ),
     )
 
 
 def _plain(items: list[tuple[str, Any]]) -> dict[str, Any]:
-    """An object of JSON, which has lists for tuples."""
-    return {key: list(value) if isinstance(value, tuple) else value for key, value in items}
+    """An object of JSON, which has lists for tuples and texts for enums."""
+    return {key: _as_json(value) for key, value in items}
+
+
+def _as_json(value: Any) -> Any:
+    if isinstance(value, enum.Enum):
+        return value.value
+    return list(value) if isinstance(value, tuple) else value
 
 
 def _percent(fractions: tuple[float, float]) -> tuple[float, float]:

@@ -11,9 +11,9 @@ from vit_edge.manifest import Manifest
 from vit_edge.spec import PreprocessSpec, ResizeMode
 
 _VERDICTS = {
-    "PASS": "the drop stays within the tolerance",
-    "FAIL": "the drop exceeds the tolerance",
-    "UNDECIDED": "the images are too few to tell whether the drop stays within the tolerance",
+    "PASS": "the {} stays within the tolerance",
+    "FAIL": "the {} exceeds the tolerance",
+    "UNDECIDED": "the images are too few to tell whether the {} stays within the tolerance",
 }
 _USE = """## Use
 On the device (`pip install vit-edge`; numpy, Pillow and onnxruntime, nothing else):
@@ -85,8 +85,12 @@ def _accuracy(accuracy: Mapping[str, Any]) -> str:
     data, tolerance = accuracy["data"], accuracy["tolerance"]
     kind = "labelled" if data["labelled"] else "unlabelled"
     origin = ", held out of the calibration folder" if data["held_out_of_calibration"] else ""
+    about = "drop" if data["labelled"] else "share of changed predictions"
+    limit = f"{tolerance['max_drop']:g} points"
+    if not data["labelled"]:
+        limit = f"{tolerance['max_changed']:g} % of images"
     lines = [
-        f"**{accuracy['verdict']}**: {_VERDICTS[accuracy['verdict']]} of {tolerance['max_drop']:g} points at "
+        f"**{accuracy['verdict']}**: {_VERDICTS[accuracy['verdict']].format(about)} of {limit} at "
         f"{100 * tolerance['confidence']:g} % confidence, on {data['images']} {kind} images "
         f"(`{data['name']}`{origin}). The reference is `{accuracy['reference']}`.\n",
         "| model | verdict | top-1 float | top-1 INT8 | drop (95 % interval) | agreement | logit SQNR |",
