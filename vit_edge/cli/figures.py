@@ -1,5 +1,8 @@
 """A comparison in words: the rows that are printed, and the sentence that a failed check bears."""
 
+from collections.abc import Sequence
+from pathlib import PurePath
+
 from vit_edge.runtime.evaluate.compare import Comparison
 from vit_edge.spec import Verdict
 from vit_edge.verify import GateReport
@@ -52,17 +55,66 @@ def failure(report: GateReport) -> str:
 def figures(comparison: Comparison) -> Rows:
     """What `vit-edge compare` prints, the verdict last."""
     report = comparison.report
-    rows = [_images(comparison), *_accuracy(report), *_likeness(comparison), *_classes(report)]
+    rows = [*_models(comparison), _images(comparison), *_copies(comparison), *_look(comparison)]
+    rows += [*_accuracy(report), *_likeness(comparison), *_classes(report)]
     rows.append(("verdict", f"{report.verdict.value} {claim(report)}"))
     if report.verdict is Verdict.UNDECIDED:
         rows.append(("would decide", would_decide(report)))
     return rows
 
 
+def _models(comparison: Comparison) -> Rows:
+    """Which file is judged against which."""
+    if comparison.models is None:
+        return []
+    names = ("float", "quantized")
+    return [(name, str(model.path)) for name, model in zip(names, comparison.models, strict=True)]
+
+
+def _copies(comparison: Comparison) -> Rows:
+    """Nothing where every image is one of its own."""
+    copies, rows = comparison.copies, []
+    if copies is None:
+        return []
+    if copies.left_out:
+        text = f"{copies.left_out} images repeat another one and are not counted ({_group(copies.groups)})"
+        if copies.contradicting:
+            text += f"; {copies.contradicting} of them bear another label"
+        rows.append(("copies", text))
+    if copies.similar:
+        images = sum(map(len, copies.similar))
+        how = "said to be independent" if copies.apart else "each scene counts as one image"
+        text = f"{images} images show {len(copies.similar)} scenes ({_group(copies.similar)}); {how}"
+        rows.append(("scenes", text if copies.apart else f"{copies.scenes} independent: {text}"))
+    return rows
+
+
+def _group(groups: Sequence[Sequence[str]]) -> str:
+    """The largest one, as an example."""
+    largest = max(groups, key=len)
+    names = ", ".join(PurePath(name).name for name in largest[:_WORST])
+    return f"such as {names}{', ...' if len(largest) > _WORST else ''}"
+
+
+def _look(comparison: Comparison) -> Rows:
+    """Nothing at a first look, or at images that nobody has looked at."""
+    place = comparison.place
+    if place is None or not place.again:
+        return []
+    text = (
+        f"number {place.number} at these models, {place.known} of the images seen before: intervals hold for "
+        "any number of looks (confidence sequence)"
+    )
+    if place.left_out:
+        confidence = 100 * comparison.report.evidence.tolerance.confidence
+        text += f"; images of earlier looks are left out, so the verdict needs {confidence:.4g} % confidence"
+    return [("look", text)]
+
+
 def _images(comparison: Comparison) -> tuple[str, str]:
     report = comparison.report
     known = "unlabelled" if report.drop is None else "labelled"
-    if not report.evidence.sequential:
+    if comparison.available == report.n or not comparison.stopped:
         return "images", f"{report.n} ({known})"
     return "images", f"{report.n} of {comparison.available} ({known}), in random order until decided"
 

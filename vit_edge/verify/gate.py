@@ -7,11 +7,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from vit_edge.errors import ModelError
 from vit_edge.spec import Tolerance, Verdict
 from vit_edge.verify.arrays import Booleans, Floats, Integers, check_pair
 from vit_edge.verify.classes import ClassDrop, class_drops
+from vit_edge.verify.copies import Scenes
 from vit_edge.verify.metrics import (
     expected_calibration_error,
     label_ranks,
@@ -19,7 +21,7 @@ from vit_edge.verify.metrics import (
     mean_kl_divergence,
     same_prediction,
 )
-from vit_edge.verify.paired import mcnemar_exact, paired_counts
+from vit_edge.verify.paired import mcnemar_exact
 from vit_edge.verify.plan import Plan, plan_drop, plan_share
 from vit_edge.verify.verdict import FIXED, SEQUENTIAL, verdict_of
 
@@ -42,6 +44,7 @@ class Evidence:
     ece_float: float | None = None  # percent
     ece_quant: float | None = None
     plan: Plan | None = None  # how many images would decide; None where they do already
+    scenes: int | None = None  # that count as one image each; None where every image is one of its own
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,6 +101,7 @@ def judge(
     class_names: Sequence[str] | None = None,
     *,
     sequential: bool = False,
+    scenes: Scenes | None = None,
 ) -> GateReport:
     """Compare two models' logits on the same images and say what the images can show.
 
@@ -119,7 +123,10 @@ def judge(
         labels: (N,) integer class indices, or None.
         tolerance: the drop accepted and the two-sided confidence asked for.
         class_names: C names in index order, for the report; indices stand in where None.
-        sequential: the images came in random order and their number was not fixed beforehand.
+        sequential: the images came in random order and their number was not fixed beforehand, or some of them
+            were looked at before.
+        scenes: which images belong together, see `copies`; shares, drop and intervals then count each scene
+            as one image. None where all are independent.
 
     Raises:
         DatasetError: no image, or labels that do not fit.
@@ -131,31 +138,47 @@ def judge(
         raise ModelError(
             f"the model has {classes} logits per image but {len(class_names)} class names; give one name each"
         )
-    blind = _judge_agreement(float_logits, quant_logits, tolerance, sequential)
+    weigh = _Weigh(None if scenes is None else scenes.weights)
+    blind = _judge_agreement(float_logits, quant_logits, tolerance, sequential, weigh)
     if labels is None:
         return blind
     names = class_names or [str(index) for index in range(classes)]
-    return _judge_accuracy(blind, float_logits, quant_logits, labels, names)
+    return _judge_accuracy(blind, float_logits, quant_logits, labels, names, weigh)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Weigh:
+    """Counts images, or scenes by parts."""
+
+    weights: NDArray[np.float64] | None  # (N,); None: one each
+
+    def count(self, chosen: Booleans) -> float:
+        """How many there are of those that are chosen."""
+        return float(np.count_nonzero(chosen) if self.weights is None else self.weights[chosen].sum())
+
+    def percent(self, chosen: Booleans) -> float:
+        """Their share."""
+        return 100.0 * self.count(chosen) / self.count(np.ones_like(chosen))
 
 
 def _judge_agreement(
-    float_logits: Floats, quant_logits: Floats, tolerance: Tolerance, sequential: bool
+    float_logits: Floats, quant_logits: Floats, tolerance: Tolerance, sequential: bool, weigh: _Weigh
 ) -> GateReport:
     method = SEQUENTIAL if sequential else FIXED
     same = same_prediction(float_logits, quant_logits)
-    n, differing = same.size, int(np.count_nonzero(~same))
+    n, differing = weigh.count(np.ones_like(same)), weigh.count(~same)
     verdict = verdict_of(method.share_interval(differing, n, tolerance.confidence), tolerance.max_changed)
     undecided = verdict is Verdict.UNDECIDED
     plan = plan_share(differing, n, tolerance, sequential=sequential) if undecided else None
     return GateReport(
-        n=n,
+        n=same.size,
         top1_float=None,
         top1_quant=None,
         top5_float=None,
         top5_quant=None,
         drop=None,
         drop_ci95=None,
-        agreement=_percent_true(same),
+        agreement=weigh.percent(same),
         logit_sqnr_db=logit_sqnr_db(float_logits, quant_logits),
         verdict=verdict,
         images_needed=0 if plan is None else plan.images,
@@ -166,40 +189,45 @@ def _judge_agreement(
             disagreement_ci95=_percent(method.share_interval(differing, n, REPORTED_CONFIDENCE)),
             mean_kl=mean_kl_divergence(float_logits, quant_logits),
             plan=plan,
+            scenes=None if weigh.weights is None else round(n),
         ),
     )
 
 
 def _judge_accuracy(
-    blind: GateReport, float_logits: Floats, quant_logits: Floats, labels: Integers, names: Sequence[str]
+    blind: GateReport,
+    float_logits: Floats,
+    quant_logits: Floats,
+    labels: Integers,
+    names: Sequence[str],
+    weigh: _Weigh,
 ) -> GateReport:
     tolerance, sequential = blind.evidence.tolerance, blind.evidence.sequential
     method = SEQUENTIAL if sequential else FIXED
     float_ranks, quant_ranks = label_ranks(float_logits, labels), label_ranks(quant_logits, labels)
-    counts = paired_counts(float_ranks == 0, quant_ranks == 0)
-    lost, gained = counts.only_float_right, counts.only_quant_right
+    float_right, quant_right = float_ranks == 0, quant_ranks == 0
+    only_float, only_quant = float_right & ~quant_right, ~float_right & quant_right
+    lost, gained, n = (weigh.count(each) for each in (only_float, only_quant, np.ones_like(only_float)))
     has_top5 = len(names) > 5
-    verdict = verdict_of(
-        method.drop_interval(lost, gained, counts.n, tolerance.confidence), tolerance.max_drop
-    )
+    verdict = verdict_of(method.drop_interval(lost, gained, n, tolerance.confidence), tolerance.max_drop)
     undecided = verdict is Verdict.UNDECIDED
-    plan = plan_drop(lost, gained, counts.n, tolerance, sequential=sequential) if undecided else None
-    drops = class_drops(float_ranks == 0, quant_ranks == 0, labels, names, sequential)
+    plan = plan_drop(lost, gained, n, tolerance, sequential=sequential) if undecided else None
+    drops = class_drops(float_right, quant_right, labels, names, sequential, weigh.weights)
     return dataclasses.replace(
         blind,
-        top1_float=_percent_true(float_ranks < 1),
-        top1_quant=_percent_true(quant_ranks < 1),
-        top5_float=_percent_true(float_ranks < 5) if has_top5 else None,
-        top5_quant=_percent_true(quant_ranks < 5) if has_top5 else None,
-        drop=100.0 * counts.drop,
-        drop_ci95=_percent(method.drop_interval(lost, gained, counts.n, REPORTED_CONFIDENCE)),
+        top1_float=weigh.percent(float_right),
+        top1_quant=weigh.percent(quant_right),
+        top5_float=weigh.percent(float_ranks < 5) if has_top5 else None,
+        top5_quant=weigh.percent(quant_ranks < 5) if has_top5 else None,
+        drop=100.0 * (lost - gained) / n,
+        drop_ci95=_percent(method.drop_interval(lost, gained, n, REPORTED_CONFIDENCE)),
         verdict=verdict,
         images_needed=0 if plan is None else plan.images,
         worst_classes=drops[:WORST_CLASSES],
         evidence=dataclasses.replace(
             blind.evidence,
-            only_float_right=lost,
-            only_quant_right=gained,
+            only_float_right=int(np.count_nonzero(only_float)),
+            only_quant_right=int(np.count_nonzero(only_quant)),
             mcnemar_p=None if sequential else mcnemar_exact(lost, gained),
             significant_classes=tuple(each for each in drops if each.significant),
             ece_float=expected_calibration_error(float_logits, labels),
@@ -222,7 +250,3 @@ def _as_json(value: Any) -> Any:
 
 def _percent(fractions: tuple[float, float]) -> tuple[float, float]:
     return 100.0 * fractions[0], 100.0 * fractions[1]
-
-
-def _percent_true(outcomes: Booleans) -> float:
-    return 100.0 * int(np.count_nonzero(outcomes)) / outcomes.size

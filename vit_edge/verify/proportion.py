@@ -1,6 +1,5 @@
 """Exact binomial statistics from the standard library alone: the device install has no scipy."""
 
-import functools
 import math
 from collections.abc import Callable
 
@@ -98,9 +97,11 @@ def log_gamma(x: NDArray[np.float64]) -> NDArray[np.float64]:
     # Gamma(x) = Gamma(x + k) / (x (x + 1) ... (x + k - 1))
     product = np.prod([np.where(small, x + k, 1.0) for k in range(_SHIFT)], axis=0)
     large = np.where(small, x + _SHIFT, x)
-    series = functools.reduce(lambda total, term: total / large**2 + term, reversed(_STIRLING), 0.0) / large
-    logs: NDArray[np.float64] = (large - 0.5) * np.log(large) - large + 0.5 * math.log(2.0 * math.pi) + series
-    return logs - np.log(product)
+    series = np.zeros_like(large)
+    for term in reversed(_STIRLING):
+        series = series / large**2 + term
+    logs: NDArray[np.float64] = (large - 0.5) * np.log(large) - large + series / large - np.log(product)
+    return logs + 0.5 * math.log(2.0 * math.pi)
 
 
 def clopper_pearson(successes: float, trials: float, confidence: float) -> tuple[float, float]:

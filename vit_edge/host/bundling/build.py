@@ -198,6 +198,7 @@ def _build(
     embedders = bundled_embedders(converted.embedder, converted.search, quantization, source, images.check)
     measured = measure_selected(FLOAT_MODEL, converted.float_model, selected, timing, settings.bench)
     built = _Built(converted, wanted, selected, {}, {}, embedders, measured)
+    gate.remember([model for name, model in built.models.items() if name != FLOAT_MODEL])
     pixels = natural_pixels(images.check.paths, source.preprocess, images.check.limits, GOLDEN_IMAGES)
     features = {name: on_disk(folder / name, data) for name, (data, _) in embedders.files.items()}
     return dataclasses.replace(

@@ -1,10 +1,13 @@
 """Whether two model files are forms of one model, and the labels of images theirs."""
 
+from pathlib import Path
+
 import numpy as np
 
-from vit_edge.errors import DatasetError, ModelError
+from vit_edge.bundle import Role, is_bundle, read_bundle
+from vit_edge.errors import BundleError, DatasetError, ModelError
 from vit_edge.runtime.evaluate.dataset import ImageSet
-from vit_edge.runtime.model.file import ModelFile
+from vit_edge.runtime.model.file import ModelFile, read_model
 from vit_edge.spec import PreprocessSpec
 from vit_edge.verify import find_renumbering
 from vit_edge.verify.arrays import Floats
@@ -13,6 +16,30 @@ from vit_edge.verify.proportion import clopper_pearson
 
 _LEAST_JUDGED = 30  # images; on fewer a good model may look like a guess
 _MEND = "compare two forms of one model"
+
+
+def read_quantized(path: Path) -> ModelFile:
+    """Read the model to be judged; of a bundle its INT8 one, whatever runs by default.
+
+    Where a lowered model runs by default, it is that one, else the portable one, else the only lowered one.
+
+    Raises:
+        BundleError: the bundle holds the float model alone, or several lowered ones of which none is named.
+        ModelError: as `read_model` does.
+    """
+    if not (path.is_dir() and is_bundle(path)):
+        return read_model(path)
+    bundle = read_bundle(path)
+    default = bundle.manifest.default_model
+    reduced = [name for role in (Role.QUANTIZED, Role.LOWERED) for name in bundle.with_role(role)]
+    if default in reduced:
+        return read_model(path, default)
+    if not reduced:
+        raise BundleError(
+            f"{path} holds no INT8 model, so there is nothing to compare with its float one; build it again "
+            "with another tolerance, or name a model file"
+        )
+    return read_model(path, reduced[0])
 
 
 def common_preprocess(model: ModelFile, other: ModelFile) -> PreprocessSpec:
