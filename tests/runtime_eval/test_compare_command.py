@@ -58,7 +58,9 @@ def test_all_that_was_measured_is_printed(toy_model: ToyModel, many: Path, capsy
 def test_without_labels_nothing_is_said_of_accuracy(toy_model: ToyModel, many: Path, capsys: Output) -> None:
     assert main(command(toy_model, unlabelled(many), GREEN_BLIND)) == 1
     rows = printed(capsys)
-    assert set(rows) == {"float", "quantized", "images", "agreement", "logit SQNR", "divergence", "verdict"}
+    assert set(rows) == {
+        *("float", "quantized", "images", "agreement", "logit SQNR", "divergence", "expected drop", "verdict")
+    }
     assert rows["images"].strip() == "300 (unlabelled)"
 
 
@@ -133,6 +135,46 @@ def test_a_model_is_not_compared_with_itself_unless_that_is_stated(
     assert main(words) == 2
     assert "are the same model, which is no comparison" in capsys.readouterr().err
     assert main([*words, "--self"]) == 3
+
+
+def test_an_accuracy_that_is_expected_and_not_reached_names_the_model(
+    toy_model: ToyModel, many: Path, tmp_path: Path, capsys: Output
+) -> None:
+    models = [str(toy_model("float.onnx", GREEN_BLIND).path), str(toy_model("quant.onnx").path)]
+    words = ["compare", *models, "--data", str(many), "--expect-top1"]
+    error = refusal([*words, "95"], tmp_path, capsys)
+    assert "float.onnx is right on 66.7 % of 300 images" in error
+    assert "suspect its weights, labels or preprocessing, not the quantization" in error
+    assert main([*words, "65"]) == 0
+    assert main([*words, "101"]) == 2
+
+
+def test_an_accuracy_cannot_be_expected_of_unlabelled_images(
+    toy_model: ToyModel, many: Path, tmp_path: Path, capsys: Output
+) -> None:
+    words = command(toy_model, unlabelled(many), SAME, "--expect-top1", "90")
+    assert "has no labels, so --expect-top1 cannot be checked" in refusal(words, tmp_path, capsys)
+
+
+def test_a_model_no_better_than_the_commonest_class_is_suspect(
+    toy_model: ToyModel, many: Path, capsys: Output
+) -> None:
+    for path in [*sorted((many / "green").iterdir())[:20], *sorted((many / "blue").iterdir())[:90]]:
+        path.unlink()
+    models = [str(toy_model("float.onnx", GREEN_BLIND).path), str(toy_model("quant.onnx").path)]
+    main(["compare", *models, "--data", str(many)])
+    assert "hardly more than always answering the commonest class (52.6 %)" in printed(capsys)["note"]
+
+
+def test_unequal_classes_are_named_as_the_mix_the_verdict_speaks_of(
+    toy_model: ToyModel, many: Path, capsys: Output
+) -> None:
+    for path in sorted((many / "green").iterdir())[:80]:
+        path.unlink()
+    main(command(toy_model, many, GREEN_BLIND))
+    row = printed(capsys)["mix"]
+    assert "3 classes of 20 to 100 images" in row
+    assert "with every class weighed alike the drop is 33.33 points" in row
 
 
 def test_copies_are_counted_once_and_shown(

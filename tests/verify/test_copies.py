@@ -36,10 +36,13 @@ def thumbnails(pictures: NDArray[np.uint8]) -> NDArray[np.uint8]:
 def changed(pictures: NDArray[np.uint8], how: str) -> NDArray[np.uint8]:
     if how == "noise":
         noise = np.random.default_rng(1).normal(0, 6, pictures.shape)
-        return np.clip(pictures + noise, 0, 255).astype(np.uint8)
+        noisy: NDArray[np.uint8] = np.clip(pictures + noise, 0, 255).astype(np.uint8)
+        return noisy
     if how == "brighter":
-        return np.clip(pictures * 1.1 + 4, 0, 255).astype(np.uint8)
-    return np.roll(pictures, 1, axis=2)  # moved by a pixel
+        brighter: NDArray[np.uint8] = np.clip(pictures * 1.1 + 4, 0, 255).astype(np.uint8)
+        return brighter
+    moved: NDArray[np.uint8] = np.roll(pictures, 1, axis=2)
+    return moved
 
 
 def logits_of(count: int, classes: int = 10, seed: int = 0) -> NDArray[np.float32]:

@@ -41,6 +41,10 @@ EVIDENCE_KEYS = [
     "ece_float",
     "ece_quant",
     "plan",
+    "scenes",
+    "expected",
+    "mix",
+    "contradicted",
 ]
 
 
@@ -122,6 +126,34 @@ def test_the_json_has_the_stable_keys_and_survives_a_strict_reader() -> None:
         assert list(raw) == KEYS
         assert list(raw["evidence"]) == EVIDENCE_KEYS
         assert raw["evidence"]["tolerance"] == {"max_drop": 1.0, "confidence": 0.95, "max_changed": 3.0}
+
+
+def test_few_costly_changes_without_labels_are_no_pass() -> None:
+    """Twenty of a thousand answers change, each from certainty to certainty: two points, one tolerated."""
+    float_logits, quant_logits, _ = outcome(1000, 20, 0)
+    report = judge(20 * float_logits, 20 * quant_logits, None, Tolerance(1.0, max_changed=4.0))
+    assert report.evidence.expected is not None
+    assert report.evidence.expected.verdict is Verdict.FAIL
+    assert (report.verdict, report.images_needed, report.plausible) == (Verdict.UNDECIDED, None, False)
+    cheap = judge(0.01 * float_logits, 0.01 * quant_logits, None, Tolerance(1.0, max_changed=4.0))
+    assert (cheap.verdict, cheap.plausible) == (Verdict.PASS, True)
+
+
+def test_the_float_models_probabilities_never_overrule_labels() -> None:
+    """The float model is sure of everything, and half of what changes changes for the better."""
+    float_logits, quant_logits, labels = outcome(2000, 20, 20)
+    report = judge(20 * float_logits, 20 * quant_logits, labels, Tolerance(1.0))
+    assert report.verdict is judge(float_logits, quant_logits, labels, Tolerance(1.0)).verdict is Verdict.PASS
+
+
+def test_classes_of_unequal_size_are_a_mix_of_which_the_verdict_speaks() -> None:
+    labels = np.array([0] * 90 + [1] * 10)
+    quant = np.array([0] * 90 + [0] * 5 + [1] * 5)
+    report = judge(one_hot(labels), one_hot(quant), labels, Tolerance())
+    mix = report.evidence.mix
+    assert mix is not None
+    assert (mix.classes, mix.fewest, mix.most, mix.even) == (2, 10, 90, False)
+    assert [report.drop, mix.balanced_drop] == pytest.approx([5.0, 25.0])
 
 
 def test_the_json_is_what_it_would_be_read_back_as() -> None:

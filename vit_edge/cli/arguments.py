@@ -168,6 +168,17 @@ def add_tolerance(parser: Parser) -> None:
     )
 
 
+def add_expected(parser: Parser) -> None:
+    """What the float model must reach."""
+    parser.add_argument(
+        "--expect-top1",
+        type=finite,
+        metavar="PCT",
+        help="top-1 that the float model is known to reach: an error that names the model, not the "
+        "quantization, where it is lower",
+    )
+
+
 def add_class_ids(parser: Parser) -> None:
     """How folders that are named by id become classes."""
     parser.add_argument(

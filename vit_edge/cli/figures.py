@@ -6,6 +6,7 @@ from pathlib import PurePath
 from vit_edge.runtime.evaluate.compare import Comparison
 from vit_edge.spec import Verdict
 from vit_edge.verify import GateReport
+from vit_edge.verify.expected import ExpectedDrop
 
 Rows = list[tuple[str, str]]
 
@@ -19,7 +20,11 @@ def percent(value: float | None) -> str:
 
 def would_decide(report: GateReport) -> str:
     """Which plan would, in words."""
-    plan = report.evidence.plan
+    plan, expected = report.evidence.plan, report.evidence.expected
+    if plan is None and expected is not None and expected.verdict is Verdict.FAIL:
+        return (
+            "labels: few predictions change, but by the float model's own probabilities those cost too much"
+        )
     if plan is None or plan.images is None:
         return "not even a million images like these"
     ways = []
@@ -56,7 +61,8 @@ def figures(comparison: Comparison) -> Rows:
     """What `vit-edge compare` prints, the verdict last."""
     report = comparison.report
     rows = [*_models(comparison), _images(comparison), *_copies(comparison), *_look(comparison)]
-    rows += [*_accuracy(report), *_likeness(comparison), *_classes(report)]
+    rows += [("note", note) for note in comparison.notes]
+    rows += [*_accuracy(report), *_likeness(comparison), *_expected(report), *_classes(report)]
     rows.append(("verdict", f"{report.verdict.value} {claim(report)}"))
     if report.verdict is Verdict.UNDECIDED:
         rows.append(("would decide", would_decide(report)))
@@ -156,6 +162,47 @@ def _likeness(comparison: Comparison) -> Rows:
     ]
 
 
+def _expected(report: GateReport) -> Rows:
+    """What the float model's own probabilities say, and whether labels bear it out."""
+    expected = report.evidence.expected
+    if expected is None:
+        return []
+    text = f"{expected.drop:.2f} points by the float model's own probabilities"
+    if expected.ci95 is not None:
+        text += f" (95 % interval {expected.ci95[0]:.2f} to {expected.ci95[1]:.2f})"
+    rows = [("expected drop", f"{text}, {assumption(expected, report.evidence.tolerance.max_drop)}")]
+    tested = expected.calibration
+    if tested is not None:
+        text = (
+            f"temperature {expected.temperature:.2f}; on {tested.images} images that could flip the answer is "
+            f"right {tested.found:.1f} points more often than its rival, claimed {tested.claimed:.1f} "
+            f"(p = {tested.p_value:.2g})"
+        )
+        rows.append(("assumption", text))
+    if report.evidence.contradicted:
+        rows.append(
+            ("contradiction", "the labels contradict the expected drop; the verdict is that of the labels")
+        )
+    return rows
+
+
+def assumption(expected: ExpectedDrop, limit: float) -> str:
+    """The verdict under the assumption, and how wrong that may be."""
+    told = "if they are right" if expected.fitted else "if they are right (no labels have tested them)"
+    if expected.verdict is None:
+        return told
+    words = f"{expected.verdict.value} for at most {limit:g} points {told}"
+    if expected.verdict is Verdict.PASS and expected.factor is None:
+        return f"{words}: nothing changed, and with this noise nothing can"
+    if expected.factor is None:
+        return words
+    if expected.verdict is Verdict.PASS:
+        return f"{words}: unless the changed images cost more than {expected.factor:.1f} times what it claims"
+    return (
+        f"{words}: unless it is overconfident on the changed images by more than {expected.factor:.1f} times"
+    )
+
+
 def _classes(report: GateReport) -> Rows:
     """Nothing without labels, or where no class lost."""
     rows = []
@@ -164,6 +211,13 @@ def _classes(report: GateReport) -> Rows:
             f"{each.label} ({each.drop:.0f} points of {each.n})" for each in report.worst_classes[:_WORST]
         ]
         rows.append(("worst classes", ", ".join(named)))
+    mix = report.evidence.mix
+    if mix is not None and not mix.even:
+        text = (
+            f"{mix.classes} classes of {mix.fewest} to {mix.most} images: the verdict speaks of this mix; "
+            f"with every class weighed alike the drop is {mix.balanced_drop:.2f} points"
+        )
+        rows.append(("mix", text))
     if report.evidence.significant_classes:
         named = [f"{each.label} (p = {each.p_adjusted:.2g})" for each in report.evidence.significant_classes]
         more = f" and {len(named) - _WORST} more" if len(named) > _WORST else ""

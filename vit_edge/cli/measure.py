@@ -13,7 +13,7 @@ from vit_edge.cli.figures import figures
 from vit_edge.cli.junit import junit_xml
 from vit_edge.errors import UsageError
 from vit_edge.runtime.evaluate.compare import CompareSettings, compare
-from vit_edge.runtime.evaluate.compatible import read_quantized
+from vit_edge.runtime.evaluate.compatible import read_quantized, stated_top1
 from vit_edge.runtime.evaluate.dataset import read_images
 from vit_edge.runtime.evaluate.labels import read_class_ids
 from vit_edge.runtime.evaluate.looks import earlier_looks, remember
@@ -55,6 +55,7 @@ def add(commands: Commands) -> None:
         help="allow a model to be compared with itself, which proves the set-up and nothing about INT8",
     )
     gate.add_argument("--seed", type=int, default=0, metavar="N", help="of that order (default: 0)")
+    arguments.add_expected(gate)
     arguments.add_session(gate)
     arguments.add_json(gate, "the figures")
     gate.add_argument(
@@ -101,7 +102,13 @@ def run_compare(args: argparse.Namespace) -> int:
             "the INT8 model as the second one, or state --self"
         )
     earlier = earlier_looks((reference.sha256, quantized.sha256), args.json)
-    settings = settings_from(args, CompareSettings, session=session_settings(args), earlier=earlier)
+    settings = settings_from(
+        args,
+        CompareSettings,
+        session=session_settings(args),
+        earlier=earlier,
+        stated_top1=stated_top1(args.float),
+    )
     class_ids = None if args.class_ids is None else read_class_ids(args.class_ids)
     images = read_images(args.data, reference.labels or quantized.labels, class_ids, args.limits)
     if args.limit is not None:

@@ -27,6 +27,41 @@ class ClassDrop:
         return self.p_adjusted is not None and self.p_adjusted <= SIGNIFICANCE
 
 
+@dataclasses.dataclass(frozen=True)
+class Mix:
+    """How the images are spread over the classes that have any; an accuracy speaks of this mix."""
+
+    classes: int  # that have images
+    fewest: int  # images of one class
+    most: int
+    balanced_drop: float  # points of top-1, every class weighed alike
+
+    @property
+    def even(self) -> bool:
+        """Whether no class weighs more than another, but for a rounding of one image."""
+        return self.most - self.fewest <= 1
+
+
+def class_mix(float_right: Booleans, quant_right: Booleans, labels: Integers) -> Mix:
+    """The sizes of the classes, and the drop as the mean over classes.
+
+    Args:
+        float_right: (N,) bool, the float model's prediction was right.
+        quant_right: (N,) bool.
+        labels: (N,) integer class indices.
+    """
+    images = np.bincount(labels)
+    lost = np.bincount(labels, float_right.astype(np.float64) - quant_right)
+    seen = images > 0
+    sizes = images[seen]
+    return Mix(
+        classes=int(seen.sum()),
+        fewest=int(sizes.min()),
+        most=int(sizes.max()),
+        balanced_drop=100.0 * float((lost[seen] / sizes).mean()),
+    )
+
+
 def class_drops(
     float_right: Booleans,
     quant_right: Booleans,

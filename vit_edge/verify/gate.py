@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from vit_edge.errors import ModelError
 from vit_edge.spec import Tolerance, Verdict
 from vit_edge.verify.arrays import Booleans, Floats, Integers, check_pair
-from vit_edge.verify.classes import ClassDrop, class_drops
+from vit_edge.verify.classes import ClassDrop, Mix, class_drops, class_mix
 from vit_edge.verify.copies import Scenes
+from vit_edge.verify.expected import ExpectedDrop, expected_drop
 from vit_edge.verify.metrics import (
     expected_calibration_error,
     label_ranks,
@@ -45,6 +46,9 @@ class Evidence:
     ece_quant: float | None = None
     plan: Plan | None = None  # how many images would decide; None where they do already
     scenes: int | None = None  # that count as one image each; None where every image is one of its own
+    expected: ExpectedDrop | None = None  # by the float model's own probabilities
+    mix: Mix | None = None  # of the classes' images; None without labels
+    contradicted: bool = False  # labels contradict the expected drop: their intervals share nothing
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,6 +84,13 @@ class GateReport:
         """Points of top-1 lost, or without labels the percentage of predictions that changed."""
         return 100.0 - self.agreement if self.drop is None else self.drop
 
+    @property
+    def plausible(self) -> bool:
+        """Whether the estimates, uncertain as they are, lie within what is tolerated."""
+        expected, tolerance = self.evidence.expected, self.evidence.tolerance
+        costly = self.drop is None and expected is not None and expected.drop > tolerance.max_drop
+        return self.lost <= self.limit and not costly
+
     def to_json(self) -> dict[str, Any]:
         """The stable keys of `vit-edge compare --json`, and after them `evidence`, the fields of `Evidence`.
 
@@ -112,7 +123,8 @@ def judge(
     Without labels, it is about the share of images on which the two models' predictions differ (interval
     after Clopper and Pearson), of which `tolerance.max_changed` percent are accepted. Accuracy cannot drop by
     more than that share. A FAIL refutes the claim that so few predictions change; it does not prove that
-    accuracy was lost, as some changed predictions may be changes for the better: only labels can tell.
+    accuracy was lost, as some changed predictions may be changes for the better: only labels can tell. A PASS
+    is withheld where the float model's own probabilities refute the tolerated drop (see `expected`).
 
     Either claim is about the images that these are a random sample of. With `sequential` the intervals are
     confidence sequences (Waudby-Smith and Ramdas 2024) that allow for having stopped when they decided.
@@ -140,10 +152,28 @@ def judge(
         )
     weigh = _Weigh(None if scenes is None else scenes.weights)
     blind = _judge_agreement(float_logits, quant_logits, tolerance, sequential, weigh)
-    if labels is None:
-        return blind
-    names = class_names or [str(index) for index in range(classes)]
-    return _judge_accuracy(blind, float_logits, quant_logits, labels, names, weigh)
+    if labels is not None:
+        names = class_names or [str(index) for index in range(classes)]
+        blind = _judge_accuracy(blind, float_logits, quant_logits, labels, names, weigh)
+    expected = expected_drop(
+        float_logits, quant_logits, labels, tolerance, weigh.weights, sequential=sequential
+    )
+    return _beside(blind, expected)
+
+
+def _beside(report: GateReport, expected: ExpectedDrop) -> GateReport:
+    """The report with what the float model's probabilities say, which never overrules labels."""
+    evidence = dataclasses.replace(report.evidence, expected=expected)
+    if report.drop_ci95 is None:
+        if report.verdict is Verdict.PASS and expected.verdict is Verdict.FAIL:
+            return dataclasses.replace(
+                report, verdict=Verdict.UNDECIDED, images_needed=None, evidence=evidence
+            )
+        return dataclasses.replace(report, evidence=evidence)
+    if expected.ci95 is not None:
+        apart = expected.ci95[0] > report.drop_ci95[1] or expected.ci95[1] < report.drop_ci95[0]
+        evidence = dataclasses.replace(evidence, contradicted=apart)
+    return dataclasses.replace(report, evidence=evidence)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -232,6 +262,7 @@ def _judge_accuracy(
             significant_classes=tuple(each for each in drops if each.significant),
             ece_float=expected_calibration_error(float_logits, labels),
             ece_quant=expected_calibration_error(quant_logits, labels),
+            mix=class_mix(float_right, quant_right, labels),
             plan=plan,
         ),
     )

@@ -110,7 +110,26 @@ def _accuracy(accuracy: Mapping[str, Any]) -> str:
             "identical" if ratio is None else f"{ratio:.1f} dB",
         ]
         lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, *_expected(accuracy)]) + "\n"
+
+
+def _expected(accuracy: Mapping[str, Any]) -> list[str]:
+    """What the float model's probabilities say, and what speaks against the float model itself."""
+    lines = [f"\n**Note**: {note}." for note in accuracy["notes"]]
+    expected = accuracy["evidence"]["expected"]
+    if expected["ci95"] is not None:
+        low, high = expected["ci95"]
+        tested = expected["calibration"]
+        how = (
+            "which no labels have tested"
+            if tested is None
+            else f"tested on labels (p = {tested['p_value']:.2g})"
+        )
+        lines.append(
+            f"\nExpected drop of `{accuracy['model']}` if the float model's own probabilities are right, "
+            f"{how}: {expected['drop']:.2f} points ({low:.2f} to {high:.2f})."
+        )
+    return lines
 
 
 def _latency(records: Sequence[Mapping[str, Any]]) -> str:

@@ -16,6 +16,7 @@ from vit_edge.golden import EXPECTED, OUTPUTS, GoldenCase, golden_bytes
 from vit_edge.host.convert.parity import EXPORT_TOLERANCE
 from vit_edge.host.quantize.types import Progress
 from vit_edge.runtime.evaluate.compare import Comparison, Logits, Subject, evaluate
+from vit_edge.runtime.evaluate.compatible import accuracy_notes, check_expected
 from vit_edge.runtime.evaluate.dataset import ImageSet, list_images, read_images
 from vit_edge.runtime.evaluate.labels import read_class_ids
 from vit_edge.runtime.evaluate.looks import earlier_looks, remember
@@ -113,6 +114,7 @@ class Gate:
         self.logits: Logits | None = None
         self.kept: Distinct | None = None  # the images without copies, which `images` then holds
         self.looked: Looked = frozenset()
+        self.notes: tuple[str, ...] = ()  # on the float model itself
 
     def judge(self, models: Sequence[ModelFile], tolerance: Tolerance) -> list[Comparison]:
         """Compare models with the float one, which runs once; each image is decoded once for all of them."""
@@ -131,6 +133,19 @@ class Gate:
             self.images = self.images.chosen(self.kept.rows)
             self.logits, *answers = (each[self.kept.rows] for each in answers)
         return [self._compared(self.logits, given, tolerance) for given in answers]
+
+    def check_float(self, expected: float | None, stated: float | None) -> None:
+        """Run the float model, and see whether it is what it is said to be; see `check_expected`.
+
+        Raises:
+            DatasetError: an accuracy is expected, and the images are not labelled.
+            ModelError: it is lower.
+        """
+        if self.logits is None:
+            self.judge([], Tolerance())
+        assert self.logits is not None  # noqa: S101  `judge` has set it
+        check_expected(self.reference, self.images, self.logits, expected)
+        self.notes = accuracy_notes(self.images, self.logits, stated)
 
     def remember(self, models: Sequence[ModelFile]) -> None:
         """Record that these were looked at, so that a later comparison allows for it."""
@@ -152,7 +167,7 @@ class Gate:
         report = judge(reference, given, self.images.targets, tolerance, names, scenes=scenes)
         copies, images = self.kept.copies, self.images
         available = len(images) + copies.left_out
-        return Comparison(report, images, available, names, reference, given, copies)
+        return Comparison(report, images, available, names, reference, given, copies, notes=self.notes)
 
     def _subject(self, model: ModelFile) -> Subject:
         if model.preprocess is None:

@@ -47,7 +47,7 @@ class Standing(enum.IntEnum):
         """Of one model."""
         if report.verdict is not Verdict.UNDECIDED:
             return cls.PASS if report.verdict is Verdict.PASS else cls.FAIL
-        return cls.PLAUSIBLE if report.lost <= report.limit else cls.DOUBTFUL
+        return cls.PLAUSIBLE if report.plausible else cls.DOUBTFUL
 
 
 VERDICTS = {

@@ -121,6 +121,20 @@ def _evidence(facts: Facts) -> Html:
     if evidence.ece_float is not None:
         both = f"{percent(evidence.ece_float)} float, {percent(evidence.ece_quant)} INT8"
         rows.append(("calibration error (ECE)", both))
+    expected = evidence.expected
+    if expected is not None and expected.ci95 is not None:
+        reach = f"{expected.ci95[0]:.2f} to {expected.ci95[1]:.2f}"
+        text = f"{expected.drop:.2f} points (95 % interval {reach}), if float's probabilities are right"
+        tested = expected.calibration
+        text += "" if tested is None else f"; calibration on near ties p = {tested.p_value:.2g}"
+        rows.append(("expected drop", text + ("; the labels contradict it" if evidence.contradicted else "")))
+    if evidence.scenes is not None:
+        rows.append(("independent scenes", f"{evidence.scenes}, each counted as one image"))
+    if evidence.mix is not None and not evidence.mix.even:
+        sizes = f"{evidence.mix.fewest} to {evidence.mix.most} images"
+        rows.append(
+            ("class sizes", f"{sizes}; all classes weighed alike: {evidence.mix.balanced_drop:.2f} points")
+        )
     if evidence.sequential:
         rows.append(("stopping", "looked on until decided; the intervals allow for that"))
     parts = [el("div", el("dt", term), el("dd", text)) for term, text in rows]

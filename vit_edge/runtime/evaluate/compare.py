@@ -10,7 +10,9 @@ from numpy.typing import NDArray
 
 from vit_edge.errors import DatasetError, ImageError, ModelError, UsageError
 from vit_edge.runtime.evaluate.compatible import (
+    accuracy_notes,
     check_better_than_guessing,
+    check_expected,
     check_order,
     common_labels,
     common_preprocess,
@@ -73,6 +75,7 @@ class Comparison:
     history: tuple[Looked, ...] = ()  # looks at these models, this one the last or as it was before
     stopped: bool = False  # images came in random order until they decided
     models: tuple[ModelFile, ModelFile] | None = None  # float and quantized
+    notes: tuple[str, ...] = ()  # on the float model itself
 
     @property
     def pair(self) -> tuple[str, str]:
@@ -96,6 +99,7 @@ class Comparison:
             "flips": [self._flip_json(flip) for flip in self.flips],
             "copies": None if self.copies is None else self.copies.to_json(),
             "look": None if self.place is None else dataclasses.asdict(self.place),
+            "notes": list(self.notes),
             "history": looks_json(self.pair, self.history),
             "models": None if self.models is None else [_named(model) for model in self.models],
         }
@@ -129,11 +133,15 @@ class CompareSettings:
     seed: int = 0  # of that order
     independent: bool = False  # the images are independent of one another, however alike: group none
     earlier: tuple[Looked, ...] = ()  # looks at this pair of models, the oldest first
+    expect_top1: float | None = None  # percent that the float model must reach
+    stated_top1: float | None = None  # percent that its card or manifest states
 
     def __post_init__(self) -> None:
         """Refuse what no random generator takes."""
         if self.seed < 0:
             raise UsageError(f"seed must be 0 or more, got {self.seed}")
+        if self.expect_top1 is not None and not 0 < self.expect_top1 <= 100:
+            raise UsageError(f"expect_top1 must be above 0 and at most 100 percent, got {self.expect_top1}")
 
 
 def evaluate(
@@ -230,6 +238,7 @@ def compare(
     float_logits, quant_logits = (each[rows] for each in logits)
     seen = seen.chosen(rows)
     check_better_than_guessing(float_model, seen, float_logits)
+    check_expected(float_model, seen, float_logits, settings.expect_top1)
     check_order(float_model, quant_model, float_logits, quant_logits)
     looked = frozenset(viewer.views().digests)
     place = place or place_look(settings.earlier, looked)
@@ -255,6 +264,7 @@ def compare(
         history,
         settings.sequential,
         (float_model, quant_model),
+        accuracy_notes(seen, float_logits, settings.stated_top1),
     )
 
 
