@@ -174,8 +174,8 @@ def _expected(report: GateReport) -> Rows:
     tested = expected.calibration
     if tested is not None:
         text = (
-            f"temperature {expected.temperature:.2f}; on {tested.images} images that could flip the answer is "
-            f"right {tested.found:.1f} points more often than its rival, claimed {tested.claimed:.1f} "
+            f"temperature {expected.temperature:.2f}; on {tested.images} images that could flip the answer "
+            f"is right {tested.found:.1f} points more often than its rival, claimed {tested.claimed:.1f} "
             f"(p = {tested.p_value:.2g})"
         )
         rows.append(("assumption", text))
