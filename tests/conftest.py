@@ -1,6 +1,7 @@
 """What every test may use; needs no more than the base install, pytest and hypothesis."""
 
 import os
+import secrets
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,12 @@ def pytest_report_header() -> str:
     providers = ", ".join(onnxruntime.get_available_providers())
     versions = f"numpy {np.__version__}, pillow {PIL.__version__}, onnxruntime {onnxruntime.__version__}"
     return f"{versions} ({providers})"
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test reads or leaves anything in the user's cache."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.getbasetemp() / "cache" / secrets.token_hex(4)))
 
 
 @pytest.fixture(scope="session")

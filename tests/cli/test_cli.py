@@ -104,10 +104,19 @@ def test_compare_reads_the_formats_that_are_allowed(
 ) -> None:
     for name in ("a.tif", "b.TIFF", "c.png"):
         Image.fromarray(np.roll(photo, len(name), axis=0)).save(tmp_path / name)
-    words = ["compare", str(TINY), str(TINY), "--data", str(tmp_path), "--json", str(tmp_path / "out.json")]
+    words = [
+        "compare",
+        str(TINY),
+        str(TINY),
+        "--self",
+        "--data",
+        str(tmp_path),
+        "--json",
+        str(tmp_path / "out.json"),
+    ]
     for more, count in (([], 1), (["--allow-format", "tiff"], 3)):
         assert main([*words, *more]) in (0, 3), capsys.readouterr().err
-        assert json.loads((tmp_path / "out.json").read_text())["n"] == count
+        assert json.loads((tmp_path / "out.json").read_text())["evidence"]["images_available"] == count
 
 
 def test_classify_prints_json(image: str, capsys: Output) -> None:
@@ -136,7 +145,7 @@ def test_a_bad_image_is_reported_and_the_others_are_classified(
 
 def test_compare_writes_exactly_the_stable_keys(images: Path, tmp_path: Path, capsys: Output) -> None:
     report = tmp_path / "report.json"
-    status = main(["compare", str(TINY), str(TINY), "--data", str(images), "--json", str(report)])
+    status = main(["compare", str(TINY), str(TINY), "--self", "--data", str(images), "--json", str(report)])
     figures = json.loads(report.read_text())
     assert list(figures) == COMPARE_KEYS
     assert (figures["n"], figures["agreement"], figures["logit_sqnr_db"]) == (12, 100.0, None)
@@ -157,7 +166,7 @@ def test_compare_writes_exactly_the_stable_keys(images: Path, tmp_path: Path, ca
 def test_the_exit_status_is_the_verdict(
     images: Path, capsys: Output, options: list[str], status: int, verdict: str
 ) -> None:
-    assert main(["compare", str(TINY), str(TINY), "--data", str(images), *options]) == status
+    assert main(["compare", str(TINY), str(TINY), "--self", "--data", str(images), *options]) == status
     assert (
         f"verdict        {verdict}".split()
         == capsys.readouterr().out.split("\n")[-3 if status else -2].split()[:2]
@@ -275,21 +284,45 @@ REFUSALS = [
         ["compare", "{tiny}"],
         "the following arguments are required: QUANT, --data; see vit-edge compare --help",
     ),
-    (["compare", "{tiny}", "{tiny}", "--data", "{images}", "--max-drop", "zero"], "'zero' is not a number"),
-    (["compare", "{tiny}", "{tiny}", "--data", "{images}", "--max-drop", "nan"], "'nan' is not a number"),
-    (["compare", "{tiny}", "{tiny}", "--data", "{images}", "--max-drop", "0"], "max_drop must be above 0"),
     (
-        ["compare", "{tiny}", "{tiny}", "--data", "{images}", "--confidence", "1"],
+        ["compare", "{tiny}", "{tiny}", "--self", "--data", "{images}", "--max-drop", "zero"],
+        "'zero' is not a number",
+    ),
+    (
+        ["compare", "{tiny}", "{tiny}", "--self", "--data", "{images}", "--max-drop", "nan"],
+        "'nan' is not a number",
+    ),
+    (
+        ["compare", "{tiny}", "{tiny}", "--self", "--data", "{images}", "--max-drop", "0"],
+        "max_drop must be above 0",
+    ),
+    (
+        ["compare", "{tiny}", "{tiny}", "--self", "--data", "{images}", "--confidence", "1"],
         "confidence must lie between",
     ),
-    (["compare", "{tiny}", "{tiny}", "--data", "absent"], "absent does not exist"),
+    (["compare", "{tiny}", "{tiny}", "--self", "--data", "absent"], "absent does not exist"),
     (["compare", "{tiny}", "absent.onnx", "--data", "{images}"], "absent.onnx does not exist"),
-    (["compare", "{tiny}", "{tiny}", "--data", "{images}", "--limit", "0"], "cannot take 0 images"),
-    (["compare", "{tiny}", "{tiny}", "--data", "{images}", "--batch", "0"], "batch_size must be at least 1"),
-    (["compare", "{tiny}", "{tiny}", "--data", "{images}", "--threads", "0"], "threads must be from 1"),
-    (["compare", "{tiny}", "{tiny}", "--data", "{images}", "--provider", "tpu"], "'tpu' is not installed"),
-    (["compare", "{tiny}", "{tiny}", "--data", "{images}", "--class-ids", "absent"], "class id file absent"),
-    (["compare", "{tiny}", "{tiny}", "--data", "{images}", "--json", "no/such/f"], "--json no/such/f cannot"),
+    (["compare", "{tiny}", "{tiny}", "--self", "--data", "{images}", "--limit", "0"], "cannot take 0 images"),
+    (
+        ["compare", "{tiny}", "{tiny}", "--self", "--data", "{images}", "--batch", "0"],
+        "batch_size must be at least 1",
+    ),
+    (
+        ["compare", "{tiny}", "{tiny}", "--self", "--data", "{images}", "--threads", "0"],
+        "threads must be from 1",
+    ),
+    (
+        ["compare", "{tiny}", "{tiny}", "--self", "--data", "{images}", "--provider", "tpu"],
+        "'tpu' is not installed",
+    ),
+    (
+        ["compare", "{tiny}", "{tiny}", "--self", "--data", "{images}", "--class-ids", "absent"],
+        "class id file absent",
+    ),
+    (
+        ["compare", "{tiny}", "{tiny}", "--self", "--data", "{images}", "--json", "no/such/f"],
+        "--json no/such/f cannot",
+    ),
     (["compare", "{images}", "{tiny}", "--data", "{images}"], "without vit_edge.json"),
     (["bench"], "the following arguments are required: MODEL"),
     (["bench", "absent.onnx"], "absent.onnx does not exist"),
@@ -427,7 +460,7 @@ def test_without_the_host_packages_the_device_commands_work(images: Path) -> Non
     tiny, folder = "tests/data/dynamic.onnx", str(images)
     commands = [
         ["classify", tiny, str(images / "ant" / "0.png")],
-        ["compare", tiny, tiny, "--data", folder],
+        ["compare", tiny, tiny, "--self", "--data", folder],
         ["bench", tiny, "--rounds", "1", "--seconds", "0"],
         ["targets"],
     ]

@@ -17,7 +17,7 @@ from vit_edge.host.bundling.repair import (
 )
 from vit_edge.host.quantize.types import Form, Goal, Quantization
 from vit_edge.spec import Tolerance, Verdict
-from vit_edge.verify.verdict import FIXED, verdict_of
+from vit_edge.verify.paired import score_interval
 
 DAMAGES = [0.08, 0.04, 0.02, 0.01, 0.005, 0.002, 0.001, 0.0005]  # 8.0 dB together
 
@@ -55,7 +55,7 @@ def repaired_to(least_db: float, search: SyntheticSearch) -> list[Look]:
 def test_repair_starts_where_a_model_fails_or_seems_to(
     lost: int, n: int, standing: Standing, wanting: bool, labelled: bool
 ) -> None:
-    seen = comparison(lost, n, labelled=labelled)
+    seen = comparison(lost, n, Tolerance(max_changed=1.0), labelled=labelled)
     assert Standing.of(seen.report) is standing
     found = Look("a", look("a", 0).quantization, {}, {"a": seen, "b": comparison(0, 1000)})
     assert found.failing == ({"a"} if wanting else set())
@@ -87,8 +87,8 @@ def test_a_build_that_looks_as_often_as_it_may_still_passes_wrongly_no_more_ofte
     for _ in range(runs):
         for tolerance in (first, *[corrected(first)] * REPAIRED_LOOKS):
             lost, gained = rng.multinomial(n, [drop + 0.01, 0.01, 0.98 - drop])[:2]
-            interval = FIXED.drop_interval(lost, gained, n, tolerance.confidence)
-            if verdict_of(interval, tolerance) is Verdict.PASS:
+            # the score interval errs no less than the exact one, and takes a thousandth of the time
+            if score_interval(lost, gained, n, tolerance.confidence)[1] <= drop:
                 wrong += 1
                 break
     stated = 1 - first.confidence

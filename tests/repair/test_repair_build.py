@@ -146,7 +146,7 @@ def test_repaired_models_are_judged_more_strictly_and_that_is_on_record(repaired
     accuracy, record, seen = parts(repaired)
     strict = pytest.approx(1 - 0.05 / REPAIRED_LOOKS)
     assert (record["confidence_first"], record["confidence_repaired"]) == (0.95, strict)
-    assert accuracy["tolerance"] == {"max_drop": 7.0, "confidence": strict}
+    assert accuracy["tolerance"] == {"max_drop": 7.0, "confidence": strict, "max_changed": 3.0}
     assert [row["confidence"] for row in seen] == [None, 0.95, *[strict] * (len(seen) - 2)]
 
 

@@ -19,6 +19,7 @@ from vit_edge.host.report.inside import ranges
 from vit_edge.host.report.page import JSON_ID, render
 from vit_edge.spec import Verdict
 from vit_edge.verify.classes import ClassDrop
+from vit_edge.verify.plan import Plan
 
 VOID = {"meta", "link", "img", "br", "hr", "path", "use"}
 NASTY = "</script><script>alert(1)</script><img src=x onerror=alert(1)> $x_1$ \u202e\0"
@@ -153,12 +154,13 @@ def test_hostile_names_and_labels_stay_text(document: Document) -> None:
     [
         (Verdict.PASS, "Shown at 95 % confidence: quantization costs at most 2 points of top-1"),
         (Verdict.FAIL, "Refuted at 95 % confidence: quantization costs at most 2 points"),
-        (Verdict.UNDECIDED, "About 70 more images like these would decide"),
+        (Verdict.UNDECIDED, "About 70 more images, in a set of their own, would decide (80 % power)"),
     ],
 )
 def test_the_verdict_is_said_in_words(verdict: Verdict, words: str) -> None:
     whole = facts()
-    gate = dataclasses.replace(whole.gate, verdict=verdict, images_needed=70)
+    evidence = dataclasses.replace(whole.gate.evidence, plan=Plan(0.8, together=200, fresh=70))
+    gate = dataclasses.replace(whole.gate, verdict=verdict, images_needed=70, evidence=evidence)
     sentence = verdict_sentence(dataclasses.replace(whole, gate=gate))
     assert words in sentence
     assert f"On 200 labelled images it costs {gate.drop:.2f} points" in sentence
@@ -168,7 +170,7 @@ def test_where_no_number_of_images_would_decide_it_says_so() -> None:
     whole = facts()
     gate = dataclasses.replace(whole.gate, verdict=Verdict.UNDECIDED, images_needed=None)
     sentence = verdict_sentence(dataclasses.replace(whole, gate=gate))
-    assert sentence.endswith("no number of images like these would decide.")
+    assert sentence.endswith("that not even a million images would decide.")
 
 
 def test_the_verdict_heads_the_page(page: str) -> None:
@@ -212,7 +214,7 @@ def test_losses_of_classes_are_called_chance_only_where_that_was_tested(
 
 def test_without_labels_answers_are_compared_and_accuracy_is_not_claimed() -> None:
     page = text_of(render(bare(facts(labelled=False))))
-    assert "quantization changes the answer on at most 2 % of images" in page
+    assert "quantization changes the answer on at most 3 % of images" in page
     assert "On 200 images without labels" in page
     assert "Top-1 accuracy" not in page
     assert "truth:" not in page

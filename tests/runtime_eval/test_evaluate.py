@@ -263,14 +263,15 @@ def test_a_sequential_comparison_stops_once_decided(
         toy_model("float.onnx"),
         toy_model("quant.onnx", weights),
         images,
-        Tolerance(max_drop),
+        Tolerance(max_drop, max_changed=max_drop),
         CompareSettings(sequential=True),
     ).report
     assert report.verdict is verdict
     assert LEAST_SEQUENTIAL <= report.n <= most
     if verdict is Verdict.UNDECIDED:
         assert report.n == 300
-        assert report.images_needed == 498 - 300
+        assert report.evidence.plan is not None
+        assert report.images_needed == report.evidence.plan.together
 
 
 def test_the_random_order_is_that_of_the_seed(many_images: ImageSet, toy_model: ToyModel) -> None:

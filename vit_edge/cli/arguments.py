@@ -163,11 +163,29 @@ def add_tolerance(parser: Parser) -> None:
         help="tolerated drop in points of top-1 (default: 1)",
     )
     parser.add_argument(
+        "--max-changed",
+        type=finite,
+        default=3.0,
+        metavar="PCT",
+        help="without labels: tolerated percentage of images whose prediction changes (default: 3)",
+    )
+    parser.add_argument(
         "--confidence",
         type=finite,
         default=0.95,
         metavar="C",
         help="two-sided confidence (default: %(default)s)",
+    )
+
+
+def add_expected(parser: Parser) -> None:
+    """What the float model must reach."""
+    parser.add_argument(
+        "--expect-top1",
+        type=finite,
+        metavar="PCT",
+        help="top-1 that the float model is known to reach: an error that names the model, not the "
+        "quantization, where it is lower",
     )
 
 

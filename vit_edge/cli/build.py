@@ -52,6 +52,7 @@ def add(commands: Commands) -> None:
         help="the bundle gives embeddings, too: onnx/embedder.onnx and its INT8 form",
     )
     arguments.add_tolerance(parser)
+    arguments.add_expected(parser)
     parser.add_argument(
         "--repair",
         choices=("auto", "never"),
@@ -73,6 +74,7 @@ def run(args: argparse.Namespace) -> int:
     targets = {target.name: target for target in map(target_named, args.targets or [AUTO])}
     from vit_edge.host.bundling.build import BuildSettings, build_bundle
     from vit_edge.host.bundling.repair import Repair
+    from vit_edge.host.bundling.stated import stated_accuracy
     from vit_edge.host.quantize.types import Preset, QuantizeSettings
     from vit_edge.host.report.bundled import REPORT
     from vit_edge.host.sources import SourceOptions, resolve
@@ -84,6 +86,7 @@ def run(args: argparse.Namespace) -> int:
         quantize=settings_from(args, QuantizeSettings, preset=Preset(args.preset)),
         tolerance=tolerance,
         repair=Repair(args.repair),
+        stated_top1=stated_accuracy(args.source),
     )
     source = resolve(args.source, settings_from(args, SourceOptions))
     for note in source.notes:
@@ -97,6 +100,8 @@ def run(args: argparse.Namespace) -> int:
         print(f"note: {REPORT} is left out: what draws its charts is missing; pip install 'vit-edge[report]'")
     for line in judged_apart(bundle.manifest):
         print(line)
+    for note in (bundle.manifest.accuracy or {}).get("notes", ()):
+        print(f"note: {note}")
     print(f"{bundle.path}: {_verdict(bundle.manifest.accuracy or {})}")
     return status_of(_worst(bundle.manifest, targets if args.targets else ()))
 
@@ -179,9 +184,19 @@ def _seen(row: Mapping[str, Any]) -> list[str]:
 
 def _verdict(accuracy: Mapping[str, Any]) -> str:
     data = accuracy["data"]
-    kind = "labelled" if data["labelled"] else "unlabelled"
+    known = "labelled" if data["labelled"] else "unlabelled"
     origin = ", held out of the calibration images" if data["held_out_of_calibration"] else ""
-    text = f"{accuracy['verdict']} on {data['images']} {kind} images{origin}"
-    if accuracy["verdict"] == "UNDECIDED" and accuracy["images_needed"]:
-        text += f"; about {accuracy['images_needed']} more would decide"
+    text = f"{accuracy['verdict']} on {data['images']} {known} images{origin}"
+    if not data["labelled"]:
+        text += f": at most {accuracy['tolerance']['max_changed']:g} % of predictions may change"
+    plan, expected = accuracy["evidence"]["plan"], accuracy["evidence"]["expected"]
+    if not data["labelled"] and expected["ci95"] is not None:
+        low, high = expected["ci95"]
+        text += (
+            f"; expected drop by the float model's own probabilities {expected['drop']:.2f} points "
+            f"({low:.2f} to {high:.2f})"
+        )
+    if accuracy["verdict"] == "UNDECIDED" and accuracy["images_needed"] and plan:
+        kind = "fresh images" if plan["kind"] == "fresh" else "more images"
+        text += f"; about {accuracy['images_needed']} {kind} would decide ({100 * plan['power']:g} % power)"
     return text

@@ -1,8 +1,12 @@
 """A comparison in words: the rows that are printed, and the sentence that a failed check bears."""
 
+from collections.abc import Sequence
+from pathlib import PurePath
+
 from vit_edge.runtime.evaluate.compare import Comparison
 from vit_edge.spec import Verdict
 from vit_edge.verify import GateReport
+from vit_edge.verify.expected import ExpectedDrop
 
 Rows = list[tuple[str, str]]
 
@@ -15,9 +19,27 @@ def percent(value: float | None) -> str:
 
 
 def would_decide(report: GateReport) -> str:
-    """How many further images would, in words."""
-    needed = report.images_needed
-    return "no number of images like these" if needed is None else f"{needed} more"
+    """Which plan would, in words."""
+    plan, expected = report.evidence.plan, report.evidence.expected
+    if plan is None and expected is not None and expected.verdict is Verdict.FAIL:
+        return (
+            "labels: few predictions change, but by the float model's own probabilities those cost too much"
+        )
+    if plan is None or plan.images is None:
+        return "not even a million images like these"
+    ways = []
+    if plan.fresh is not None:
+        ways.append((plan.fresh, f"{plan.fresh} fresh images, judged by themselves"))
+    if plan.together is not None:
+        ways.append((plan.together, f"{plan.together} more, judged together with these"))
+    return f"{', or '.join(way for _, way in sorted(ways))} ({100 * plan.power:g} % power)"
+
+
+def claim(report: GateReport) -> str:
+    """What the verdict is about."""
+    if report.drop is None:
+        return f"for at most {report.limit:g} % changed predictions"
+    return f"for at most {report.limit:g} points"
 
 
 def failure(report: GateReport) -> str:
@@ -28,7 +50,7 @@ def failure(report: GateReport) -> str:
         interval = report.evidence.disagreement_ci95
     sentence = (
         f"{report.verdict.value}: {what} {observed:.2f} points (95 % interval {interval[0]:.2f} to "
-        f"{interval[1]:.2f}) on {report.n} images, tolerated {report.evidence.tolerance.max_drop:g}"
+        f"{interval[1]:.2f}) on {report.n} images, tolerated {report.limit:g}"
     )
     if report.verdict is Verdict.UNDECIDED:
         sentence += f"; would decide: {would_decide(report)}"
@@ -38,18 +60,67 @@ def failure(report: GateReport) -> str:
 def figures(comparison: Comparison) -> Rows:
     """What `vit-edge compare` prints, the verdict last."""
     report = comparison.report
-    rows = [_images(comparison), *_accuracy(report), *_likeness(comparison), *_classes(report)]
-    tolerance = report.evidence.tolerance
-    rows.append(("verdict", f"{report.verdict.value} for at most {tolerance.max_drop:g} points"))
+    rows = [*_models(comparison), _images(comparison), *_copies(comparison), *_look(comparison)]
+    rows += [("note", note) for note in comparison.notes]
+    rows += [*_accuracy(report), *_likeness(comparison), *_expected(report), *_classes(report)]
+    rows.append(("verdict", f"{report.verdict.value} {claim(report)}"))
     if report.verdict is Verdict.UNDECIDED:
         rows.append(("would decide", would_decide(report)))
     return rows
 
 
+def _models(comparison: Comparison) -> Rows:
+    """Which file is judged against which."""
+    if comparison.models is None:
+        return []
+    names = ("float", "quantized")
+    return [(name, str(model.path)) for name, model in zip(names, comparison.models, strict=True)]
+
+
+def _copies(comparison: Comparison) -> Rows:
+    """Nothing where every image is one of its own."""
+    copies, rows = comparison.copies, []
+    if copies is None:
+        return []
+    if copies.left_out:
+        text = f"{copies.left_out} images repeat another one and are not counted ({_group(copies.groups)})"
+        if copies.contradicting:
+            text += f"; {copies.contradicting} of them bear another label"
+        rows.append(("copies", text))
+    if copies.similar:
+        images = sum(map(len, copies.similar))
+        how = "said to be independent" if copies.apart else "each scene counts as one image"
+        text = f"{images} images show {len(copies.similar)} scenes ({_group(copies.similar)}); {how}"
+        rows.append(("scenes", text if copies.apart else f"{copies.scenes} independent: {text}"))
+    return rows
+
+
+def _group(groups: Sequence[Sequence[str]]) -> str:
+    """The largest one, as an example."""
+    largest = max(groups, key=len)
+    names = ", ".join(PurePath(name).name for name in largest[:_WORST])
+    return f"such as {names}{', ...' if len(largest) > _WORST else ''}"
+
+
+def _look(comparison: Comparison) -> Rows:
+    """Nothing at a first look, or at images that nobody has looked at."""
+    place = comparison.place
+    if place is None or not place.again:
+        return []
+    text = (
+        f"number {place.number} at these models, {place.known} of the images seen before: intervals hold for "
+        "any number of looks (confidence sequence)"
+    )
+    if place.left_out:
+        confidence = 100 * comparison.report.evidence.tolerance.confidence
+        text += f"; images of earlier looks are left out, so the verdict needs {confidence:.4g} % confidence"
+    return [("look", text)]
+
+
 def _images(comparison: Comparison) -> tuple[str, str]:
     report = comparison.report
     known = "unlabelled" if report.drop is None else "labelled"
-    if not report.evidence.sequential:
+    if comparison.available == report.n or not comparison.stopped:
         return "images", f"{report.n} ({known})"
     return "images", f"{report.n} of {comparison.available} ({known}), in random order until decided"
 
@@ -91,6 +162,47 @@ def _likeness(comparison: Comparison) -> Rows:
     ]
 
 
+def _expected(report: GateReport) -> Rows:
+    """What the float model's own probabilities say, and whether labels bear it out."""
+    expected = report.evidence.expected
+    if expected is None:
+        return []
+    text = f"{expected.drop:.2f} points by the float model's own probabilities"
+    if expected.ci95 is not None:
+        text += f" (95 % interval {expected.ci95[0]:.2f} to {expected.ci95[1]:.2f})"
+    rows = [("expected drop", f"{text}, {assumption(expected, report.evidence.tolerance.max_drop)}")]
+    tested = expected.calibration
+    if tested is not None:
+        text = (
+            f"temperature {expected.temperature:.2f}; on {tested.images} images that could flip the answer "
+            f"is right {tested.found:.1f} points more often than its rival, claimed {tested.claimed:.1f} "
+            f"(p = {tested.p_value:.2g})"
+        )
+        rows.append(("assumption", text))
+    if report.evidence.contradicted:
+        rows.append(
+            ("contradiction", "the labels contradict the expected drop; the verdict is that of the labels")
+        )
+    return rows
+
+
+def assumption(expected: ExpectedDrop, limit: float) -> str:
+    """The verdict under the assumption, and how wrong that may be."""
+    told = "if they are right" if expected.fitted else "if they are right (no labels have tested them)"
+    if expected.verdict is None:
+        return told
+    words = f"{expected.verdict.value} for at most {limit:g} points {told}"
+    if expected.verdict is Verdict.PASS and expected.factor is None:
+        return f"{words}: nothing changed, and with this noise nothing can"
+    if expected.factor is None:
+        return words
+    if expected.verdict is Verdict.PASS:
+        return f"{words}: unless the changed images cost more than {expected.factor:.1f} times what it claims"
+    return (
+        f"{words}: unless it is overconfident on the changed images by more than {expected.factor:.1f} times"
+    )
+
+
 def _classes(report: GateReport) -> Rows:
     """Nothing without labels, or where no class lost."""
     rows = []
@@ -99,6 +211,13 @@ def _classes(report: GateReport) -> Rows:
             f"{each.label} ({each.drop:.0f} points of {each.n})" for each in report.worst_classes[:_WORST]
         ]
         rows.append(("worst classes", ", ".join(named)))
+    mix = report.evidence.mix
+    if mix is not None and not mix.even:
+        text = (
+            f"{mix.classes} classes of {mix.fewest} to {mix.most} images: the verdict speaks of this mix; "
+            f"with every class weighed alike the drop is {mix.balanced_drop:.2f} points"
+        )
+        rows.append(("mix", text))
     if report.evidence.significant_classes:
         named = [f"{each.label} (p = {each.p_adjusted:.2g})" for each in report.evidence.significant_classes]
         more = f" and {len(named) - _WORST} more" if len(named) > _WORST else ""

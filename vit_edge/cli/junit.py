@@ -4,7 +4,7 @@ import xml.etree.ElementTree as ET
 from pathlib import Path
 
 from vit_edge.cli.console import one_line
-from vit_edge.cli.figures import failure
+from vit_edge.cli.figures import claim, failure
 from vit_edge.spec import Verdict
 from vit_edge.verify import GateReport
 
@@ -25,7 +25,7 @@ def junit_xml(report: GateReport, quant: Path, seconds: float) -> str:
     properties = ET.SubElement(suite, "properties")
     for name, value in _properties(report).items():
         ET.SubElement(properties, "property", {"name": name, "value": value})
-    title = f"{quant} within {report.evidence.tolerance.max_drop:g} points"
+    title = f"{quant} {claim(report)}"
     names = {"classname": "vit_edge.compare", "name": one_line(title)}
     case = ET.SubElement(suite, "testcase", names | time)
     if failed:

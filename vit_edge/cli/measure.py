@@ -1,6 +1,7 @@
 """`compare` and `bench`: what a quantized model costs and what it saves."""
 
 import argparse
+import sys
 import time
 from pathlib import Path
 
@@ -10,9 +11,12 @@ from vit_edge.cli.arguments import Commands, session_settings, settings_from
 from vit_edge.cli.console import check_file, check_json, pairs, progress, table, write_json, write_text
 from vit_edge.cli.figures import figures
 from vit_edge.cli.junit import junit_xml
+from vit_edge.errors import UsageError
 from vit_edge.runtime.evaluate.compare import CompareSettings, compare
+from vit_edge.runtime.evaluate.compatible import read_quantized, stated_top1
 from vit_edge.runtime.evaluate.dataset import read_images
 from vit_edge.runtime.evaluate.labels import read_class_ids
+from vit_edge.runtime.evaluate.looks import earlier_looks, remember
 from vit_edge.runtime.measure.benchmark import BenchReport, BenchSettings, bench
 from vit_edge.runtime.measure.timing import Rounds
 from vit_edge.runtime.model.file import read_model
@@ -25,9 +29,7 @@ def add(commands: Commands) -> None:
     """Declare both commands."""
     gate = commands.add_parser("compare", help="float against INT8 on images: PASS, FAIL or UNDECIDED")
     gate.add_argument("float", metavar="FLOAT", type=Path, help="ONNX file, or a bundle for its float model")
-    gate.add_argument(
-        "quant", metavar="QUANT", type=Path, help="ONNX file, or a bundle for its default model"
-    )
+    gate.add_argument("quant", metavar="QUANT", type=Path, help="ONNX file, or a bundle for its INT8 model")
     gate.add_argument("--data", type=Path, required=True, metavar="DIR", help="images, labelled or not")
     arguments.add_class_ids(gate)
     arguments.add_formats(gate)
@@ -41,7 +43,19 @@ def add(commands: Commands) -> None:
         action="store_true",
         help="take the images in random order and stop once they decide",
     )
+    gate.add_argument(
+        "--independent",
+        action="store_true",
+        help="the images are independent of one another, however alike: do not group similar ones",
+    )
+    gate.add_argument(
+        "--self",
+        action="store_true",
+        dest="same",
+        help="allow a model to be compared with itself, which proves the set-up and nothing about INT8",
+    )
     gate.add_argument("--seed", type=int, default=0, metavar="N", help="of that order (default: 0)")
+    arguments.add_expected(gate)
     arguments.add_session(gate)
     arguments.add_json(gate, "the figures")
     gate.add_argument(
@@ -80,9 +94,21 @@ def run_compare(args: argparse.Namespace) -> int:
 
         check_installed()
     tolerance = settings_from(args, Tolerance)
-    settings = settings_from(args, CompareSettings, session=session_settings(args))
     reference = read_model(args.float, Role.FLOAT if args.float.is_dir() else None)
-    quantized = read_model(args.quant)
+    quantized = read_quantized(args.quant)
+    if reference.sha256 == quantized.sha256 and not args.same:
+        raise UsageError(
+            f"{reference.path} and {quantized.path} are the same model, which is no comparison; name "
+            "the INT8 model as the second one, or state --self"
+        )
+    earlier = earlier_looks((reference.sha256, quantized.sha256), args.json)
+    settings = settings_from(
+        args,
+        CompareSettings,
+        session=session_settings(args),
+        earlier=earlier,
+        stated_top1=stated_top1(args.float),
+    )
     class_ids = None if args.class_ids is None else read_class_ids(args.class_ids)
     images = read_images(args.data, reference.labels or quantized.labels, class_ids, args.limits)
     if args.limit is not None:
@@ -97,6 +123,8 @@ def run_compare(args: argparse.Namespace) -> int:
             lambda done, total: tell("compare", done, total),
         )
     report = comparison.report
+    if not remember(comparison.pair, comparison.history):
+        print("note: this look cannot be remembered in the user's cache; keep --json FILE", file=sys.stderr)
     write_json(args.json, comparison.to_json())
     if args.junit is not None:
         write_text("--junit", args.junit, junit_xml(report, args.quant, time.perf_counter() - start))

@@ -27,8 +27,48 @@ class ClassDrop:
         return self.p_adjusted is not None and self.p_adjusted <= SIGNIFICANCE
 
 
+@dataclasses.dataclass(frozen=True)
+class Mix:
+    """How the images are spread over the classes that have any; an accuracy speaks of this mix."""
+
+    classes: int  # that have images
+    fewest: int  # images of one class
+    most: int
+    balanced_drop: float  # points of top-1, every class weighed alike
+
+    @property
+    def even(self) -> bool:
+        """Whether no class weighs more than another, but for a rounding of one image."""
+        return self.most - self.fewest <= 1
+
+
+def class_mix(float_right: Booleans, quant_right: Booleans, labels: Integers) -> Mix:
+    """The sizes of the classes, and the drop as the mean over classes.
+
+    Args:
+        float_right: (N,) bool, the float model's prediction was right.
+        quant_right: (N,) bool.
+        labels: (N,) integer class indices.
+    """
+    images = np.bincount(labels)
+    lost = np.bincount(labels, float_right.astype(np.float64) - quant_right)
+    seen = images > 0
+    sizes = images[seen]
+    return Mix(
+        classes=int(seen.sum()),
+        fewest=int(sizes.min()),
+        most=int(sizes.max()),
+        balanced_drop=100.0 * float((lost[seen] / sizes).mean()),
+    )
+
+
 def class_drops(
-    float_right: Booleans, quant_right: Booleans, labels: Integers, names: Sequence[str], sequential: bool
+    float_right: Booleans,
+    quant_right: Booleans,
+    labels: Integers,
+    names: Sequence[str],
+    sequential: bool,
+    weights: NDArray[np.float64] | None = None,
 ) -> tuple[ClassDrop, ...]:
     """Every class that lost accuracy, the largest drop first; of equal ones those with more images first.
 
@@ -43,15 +83,18 @@ def class_drops(
         labels: (N,) integer class indices.
         names: of the classes, in index order.
         sequential: the number of images was not fixed beforehand, for which the test would not hold.
+        weights: (N,) of each image, so that a scene counts as one; None for one each.
     """
-    images, lost, gained = (
-        np.bincount(labels[chosen], minlength=len(names))
+    weights = np.ones(len(labels)) if weights is None else weights
+    counted, lost, gained = (
+        np.bincount(labels[chosen], weights[chosen], len(names))
         for chosen in (np.ones_like(float_right), float_right & ~quant_right, ~float_right & quant_right)
     )
+    images = np.bincount(labels, minlength=len(names))
     seen = np.flatnonzero(images)
-    p = [mcnemar_one_sided(int(lost[index]), int(gained[index])) for index in seen]
+    p = [mcnemar_one_sided(float(lost[index]), float(gained[index])) for index in seen]
     adjusted = dict(zip(seen.tolist(), holm(np.asarray(p)).tolist(), strict=True))
-    drops = 100.0 * (lost - gained) / np.maximum(images, 1)
+    drops = 100.0 * (lost - gained) / np.where(images > 0, counted, 1.0)
     return tuple(
         ClassDrop(
             names[index], int(images[index]), float(drops[index]), None if sequential else adjusted[index]

@@ -113,7 +113,7 @@ def _restricted_gain(lost: float, gained: float, n: float, drop: float) -> float
     return (root - b) / (2.0 * a)
 
 
-def mcnemar_one_sided(lost: int, gained: int) -> float:
+def mcnemar_one_sided(lost: float, gained: float) -> float:
     """Exact McNemar test of "no accuracy was lost": the p-value.
 
     McNemar, Psychometrika 12 (1947) 153-157, with the exact tail of Binomial(lost + gained, 1/2) in place of
@@ -122,6 +122,6 @@ def mcnemar_one_sided(lost: int, gained: int) -> float:
     return beta_cdf(0.5, lost, gained + 1.0) if lost else 1.0
 
 
-def mcnemar_exact(lost: int, gained: int) -> float:
+def mcnemar_exact(lost: float, gained: float) -> float:
     """Two-sided exact McNemar test of "no difference in accuracy": twice the smaller tail, at most 1."""
     return min(1.0, 2.0 * min(mcnemar_one_sided(lost, gained), mcnemar_one_sided(gained, lost)))

@@ -3,6 +3,9 @@
 import math
 from collections.abc import Callable
 
+import numpy as np
+from numpy.typing import NDArray
+
 LARGEST_SAMPLE = 10**6  # beyond this many images a plan is no plan
 
 
@@ -45,6 +48,60 @@ def _beta_fraction(x: float, a: float, b: float) -> float:
         if abs(change - 1.0) < 1e-15:
             break
     return 1.0 / value
+
+
+def beta_cdf_of(
+    x: NDArray[np.float64], a: NDArray[np.float64], b: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """`beta_cdf` of arrays of one shape."""
+    flipped = x > (a + 1.0) / (a + b + 2.0)
+    near, first, second = np.where(flipped, 1.0 - x, x), np.where(flipped, b, a), np.where(flipped, a, b)
+    safe = np.clip(near, 1e-300, 1.0)
+    log_front = log_gamma(first + second) - log_gamma(first) - log_gamma(second)
+    log_front += first * np.log(safe) + second * np.log1p(-safe * (1.0 - 1e-16))
+    part = np.exp(log_front) / first * _beta_fractions(safe, first, second)
+    part = np.where(near <= 0.0, 0.0, np.minimum(part, 1.0))
+    return np.where(flipped, 1.0 - part, part)
+
+
+def _beta_fractions(
+    x: NDArray[np.float64], a: NDArray[np.float64], b: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """`_beta_fraction` of arrays."""
+    tiny = 1e-300
+    numerator, denominator, value = np.ones_like(x), np.zeros_like(x), np.ones_like(x)
+    for step in range(1, 100_000):
+        m = step // 2
+        if step % 2:
+            term = -(a + m) * (a + b + m) * x / ((a + 2 * m) * (a + 2 * m + 1))
+        else:
+            term = m * (b - m) * x / ((a + 2 * m - 1) * (a + 2 * m))
+        lower = 1.0 + term * denominator
+        denominator = 1.0 / np.where(lower == 0.0, tiny, lower)
+        upper = 1.0 + term / numerator
+        numerator = np.where(upper == 0.0, tiny, upper)
+        change = numerator * denominator
+        value *= change
+        if np.all(np.abs(change - 1.0) < 1e-12):
+            break
+    return 1.0 / value
+
+
+_SHIFT = 10  # below which Stirling's series is not exact enough
+_STIRLING = (1 / 12, -1 / 360, 1 / 1260, -1 / 1680, 1 / 1188)  # NIST DLMF 5.11.1
+
+
+def log_gamma(x: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Logarithm of the gamma function of positive numbers, by Stirling's series (NIST DLMF 5.11.1)."""
+    small = x < _SHIFT
+    # Gamma(x) = Gamma(x + k) / (x (x + 1) ... (x + k - 1))
+    product = np.prod([np.where(small, x + k, 1.0) for k in range(_SHIFT)], axis=0)
+    large = np.where(small, x + _SHIFT, x)
+    series = np.zeros_like(large)
+    for term in reversed(_STIRLING):
+        series = series / large**2 + term
+    logs: NDArray[np.float64] = (large - 0.5) * np.log(large) - large + series / large - np.log(product)
+    return logs + 0.5 * math.log(2.0 * math.pi)
 
 
 def clopper_pearson(successes: float, trials: float, confidence: float) -> tuple[float, float]:

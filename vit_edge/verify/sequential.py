@@ -15,6 +15,7 @@ law, here at the Chebyshev nodes. The wealth depends on the counts of outcomes a
 import math
 
 import numpy as np
+from numpy.typing import NDArray
 
 from vit_edge.verify.proportion import bisect
 
@@ -22,6 +23,7 @@ _NODES = 32
 # As shares of the largest bet, 1 / (1 - m), with which one outcome of 1 takes all.
 _BETS = (1.0 + np.cos((np.arange(_NODES) + 0.5) * np.pi / _NODES)) / 2.0
 
+Reals = NDArray[np.float64]
 Outcomes = tuple[tuple[float, float], ...]  # (value of at most 1, how many images had it)
 
 
@@ -63,6 +65,21 @@ def _upper_limit(outcomes: Outcomes, confidence: float) -> float:
 def log_wealth(outcomes: Outcomes, mean: float) -> float:
     """Logarithm of the mean wealth of all bets against "the mean is at least `mean`", which is below 1."""
     values, times = np.array(outcomes).T
+    return float(wealths(times[None], values, mean)[0])
+
+
+def wealths(times: Reals, values: Reals, mean: float) -> Reals:
+    """`log_wealth` of many counts of the same outcomes.
+
+    Args:
+        times: (R, K) how many images had each outcome.
+        values: (K,) of the outcomes, at most 1.
+        mean: below 1.
+
+    Returns:
+        (R,) natural logarithms.
+    """
     logs = times @ np.log1p(np.multiply.outer((mean - values) / (1.0 - mean), _BETS))
-    highest = float(logs.max())
-    return highest + math.log(float(np.exp(logs - highest).mean()))
+    highest = logs.max(axis=1, keepdims=True)
+    found: Reals = highest[:, 0] + np.log(np.exp(logs - highest).mean(axis=1))
+    return found

@@ -85,6 +85,8 @@ class BuildSettings:
     threads: int | None = None  # of the check and of the benchmark; None leaves it to onnxruntime
     rounds: Rounds = dataclasses.field(default_factory=Rounds)
     repair: Repair = Repair.AUTO
+    expect_top1: float | None = None  # percent that the float model must reach
+    stated_top1: float | None = None  # percent that its card states
     bench: Bench = bench  # times the models
 
 
@@ -191,6 +193,7 @@ def _build(
     wanted = _wanted(settings.targets)
     preferred = _preferred(settings.targets, wanted)
     gate = Gate(converted.float_model, images.check, settings.threads, progress)
+    gate.check_float(settings.expect_top1, settings.stated_top1)
     trials = Trials(converted.canonical, source, wanted, gate, folder)
     session = SessionSettings("cpu", threads=settings.threads)
     timing = BenchSettings(session, rounds=settings.rounds)
@@ -201,6 +204,7 @@ def _build(
     embedders = bundled_embedders(converted.embedder, converted.search, quantization, source, images.check)
     measured = measure_selected(FLOAT_MODEL, converted.float_model, selected, timing, settings.bench)
     built = _Built(converted, wanted, selected, {}, {}, embedders, measured)
+    gate.remember([model for name, model in built.models.items() if name != FLOAT_MODEL])
     pixels = natural_pixels(images.check.paths, source.preprocess, images.check.limits, GOLDEN_IMAGES)
     features = {name: on_disk(folder / name, data) for name, (data, _) in embedders.files.items()}
     return dataclasses.replace(
@@ -260,6 +264,7 @@ def _accuracy(built: _Built, images: BuildImages) -> dict[str, Any]:
         "reference": FLOAT_MODEL,
         "data": images.to_json(),
         "tolerance": dataclasses.asdict(built.selected.outcome.look.tolerance),
+        "notes": list(built.selected.outcome.look.comparisons[built.judged.name].notes),
         "models": by_name,
         "parity": {step: dataclasses.asdict(parity) for step, parity in built.converted.parity.items()},
     }

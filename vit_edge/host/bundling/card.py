@@ -11,9 +11,9 @@ from vit_edge.manifest import Manifest
 from vit_edge.spec import PreprocessSpec, ResizeMode
 
 _VERDICTS = {
-    "PASS": "the drop stays within the tolerance",
-    "FAIL": "the drop exceeds the tolerance",
-    "UNDECIDED": "the images are too few to tell whether the drop stays within the tolerance",
+    "PASS": "the {} stays within the tolerance",
+    "FAIL": "the {} exceeds the tolerance",
+    "UNDECIDED": "the images are too few to tell whether the {} stays within the tolerance",
 }
 _USE = """## Use
 On the device (`pip install vit-edge`; numpy, Pillow and onnxruntime, nothing else):
@@ -90,8 +90,12 @@ def _accuracy(accuracy: Mapping[str, Any]) -> str:
     data, tolerance = accuracy["data"], accuracy["tolerance"]
     kind = "labelled" if data["labelled"] else "unlabelled"
     origin = ", held out of the calibration folder" if data["held_out_of_calibration"] else ""
+    about = "drop" if data["labelled"] else "share of changed predictions"
+    limit = f"{tolerance['max_drop']:g} points"
+    if not data["labelled"]:
+        limit = f"{tolerance['max_changed']:g} % of images"
     lines = [
-        f"**{accuracy['verdict']}**: {_VERDICTS[accuracy['verdict']]} of {tolerance['max_drop']:g} points at "
+        f"**{accuracy['verdict']}**: {_VERDICTS[accuracy['verdict']].format(about)} of {limit} at "
         f"{100 * tolerance['confidence']:g} % confidence, on {data['images']} {kind} images "
         f"(`{data['name']}`{origin}). The reference is `{accuracy['reference']}`.\n",
         "| model | verdict | top-1 float | top-1 INT8 | drop (95 % interval) | agreement | logit SQNR |",
@@ -111,7 +115,26 @@ def _accuracy(accuracy: Mapping[str, Any]) -> str:
             "identical" if ratio is None else f"{ratio:.1f} dB",
         ]
         lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, *_expected(accuracy)]) + "\n"
+
+
+def _expected(accuracy: Mapping[str, Any]) -> list[str]:
+    """What the float model's probabilities say, and what speaks against the float model itself."""
+    lines = [f"\n**Note**: {note}." for note in accuracy["notes"]]
+    expected = accuracy["evidence"]["expected"]
+    if expected["ci95"] is not None:
+        low, high = expected["ci95"]
+        tested = expected["calibration"]
+        how = (
+            "which no labels have tested"
+            if tested is None
+            else f"tested on labels (p = {tested['p_value']:.2g})"
+        )
+        lines.append(
+            f"\nExpected drop of `{accuracy['model']}` if the float model's own probabilities are right, "
+            f"{how}: {expected['drop']:.2f} points ({low:.2f} to {high:.2f})."
+        )
+    return lines
 
 
 def _latency(records: Sequence[Mapping[str, Any]]) -> str:

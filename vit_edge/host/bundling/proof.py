@@ -16,14 +16,18 @@ from vit_edge.golden import EXPECTED, OUTPUTS, GoldenCase, golden_bytes
 from vit_edge.host.convert.parity import EXPORT_TOLERANCE
 from vit_edge.host.quantize.types import Progress
 from vit_edge.runtime.evaluate.compare import Comparison, Logits, Subject, evaluate
+from vit_edge.runtime.evaluate.compatible import accuracy_notes, check_expected
 from vit_edge.runtime.evaluate.dataset import ImageSet, list_images, read_images
 from vit_edge.runtime.evaluate.labels import read_class_ids
+from vit_edge.runtime.evaluate.looks import earlier_looks, remember
+from vit_edge.runtime.evaluate.views import Distinct, Viewer, distinct
 from vit_edge.runtime.image.limits import DEFAULT_LIMITS, DecodeLimits
 from vit_edge.runtime.measure.benchmark import BenchReport
 from vit_edge.runtime.model.file import ModelFile
 from vit_edge.runtime.session.session import Session, SessionSettings
 from vit_edge.spec import Tolerance, Verdict
 from vit_edge.verify import judge
+from vit_edge.verify.looks import Looked
 
 HELD_OUT_EVERY = 4  # without check images, every fourth calibration image becomes one
 GOLDEN_IMAGES = 3
@@ -108,17 +112,46 @@ class Gate:
         self.reference, self.images, self.progress = reference, images, progress
         self.session = SessionSettings("cpu", threads=threads)
         self.logits: Logits | None = None
+        self.kept: Distinct | None = None  # the images without copies, which `images` then holds
+        self.looked: Looked = frozenset()
+        self.notes: tuple[str, ...] = ()  # on the float model itself
 
     def judge(self, models: Sequence[ModelFile], tolerance: Tolerance) -> list[Comparison]:
         """Compare models with the float one, which runs once; each image is decoded once for all of them."""
         known = self.logits is not None
         subjects = [self._subject(model) for model in (*(() if known else (self.reference,)), *models)]
+        viewer = Viewer()
         answers = evaluate(
-            subjects, self.images, progress=lambda done, total: self.progress("check", done, total)
+            subjects,
+            self.images,
+            progress=lambda done, total: self.progress("check", done, total),
+            viewer=viewer,
         )
         if self.logits is None:
-            self.logits, *answers = answers
+            self.kept = distinct(self.images, viewer.views(), answers[0])
+            self.looked = frozenset(viewer.views().digests)
+            self.images = self.images.chosen(self.kept.rows)
+            self.logits, *answers = (each[self.kept.rows] for each in answers)
         return [self._compared(self.logits, given, tolerance) for given in answers]
+
+    def check_float(self, expected: float | None, stated: float | None) -> None:
+        """Run the float model, and see whether it is what it is said to be; see `check_expected`.
+
+        Raises:
+            DatasetError: an accuracy is expected, and the images are not labelled.
+            ModelError: it is lower.
+        """
+        if self.logits is None:
+            self.judge([], Tolerance())
+        assert self.logits is not None  # noqa: S101  `judge` has set it
+        check_expected(self.reference, self.images, self.logits, expected)
+        self.notes = accuracy_notes(self.images, self.logits, stated)
+
+    def remember(self, models: Sequence[ModelFile]) -> None:
+        """Record that these were looked at, so that a later comparison allows for it."""
+        for model in models:
+            pair = self.reference.sha256, model.sha256
+            remember(pair, tuple(dict.fromkeys([*earlier_looks(pair), self.looked])))
 
     def can_pass(self, tolerance: Tolerance) -> bool:
         """Whether these images are enough for a model to pass that answers just as the float one."""
@@ -129,8 +162,12 @@ class Gate:
 
     def _compared(self, reference: Logits, given: Logits, tolerance: Tolerance) -> Comparison:
         names = self.reference.labels
-        report = judge(reference, given, self.images.targets, tolerance, names)
-        return Comparison(report, self.images, len(self.images), names, reference, given)
+        assert self.kept is not None  # noqa: S101  `judge` has set it
+        scenes = self.kept.scenes
+        report = judge(reference, given, self.images.targets, tolerance, names, scenes=scenes)
+        copies, images = self.kept.copies, self.images
+        available = len(images) + copies.left_out
+        return Comparison(report, images, available, names, reference, given, copies, notes=self.notes)
 
     def _subject(self, model: ModelFile) -> Subject:
         if model.preprocess is None:

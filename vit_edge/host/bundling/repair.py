@@ -47,7 +47,7 @@ class Standing(enum.IntEnum):
         """Of one model."""
         if report.verdict is not Verdict.UNDECIDED:
             return cls.PASS if report.verdict is Verdict.PASS else cls.FAIL
-        return cls.PLAUSIBLE if estimate(report) <= report.evidence.tolerance.max_drop else cls.DOUBTFUL
+        return cls.PLAUSIBLE if report.plausible else cls.DOUBTFUL
 
 
 VERDICTS = {
@@ -118,11 +118,6 @@ class Searching(Protocol):
 
 
 Try = Callable[[str, Quantization], Look]  # writes the files of a quantization, by name, and judges them
-
-
-def estimate(report: GateReport) -> float:
-    """Points of top-1 lost, or without labels percent of predictions changed."""
-    return 100.0 - report.agreement if report.drop is None else report.drop
 
 
 def corrected(tolerance: Tolerance) -> Tolerance:

@@ -10,6 +10,7 @@ from vit_edge.host.report.html import NONE, Html, el, image, join, table
 from vit_edge.spec import Verdict
 from vit_edge.verify import GateReport
 from vit_edge.verify.classes import ClassDrop
+from vit_edge.verify.plan import PlanKind
 
 
 def percent(value: float | None) -> str:
@@ -44,7 +45,7 @@ def verdict_sentence(facts: Facts) -> str:
 
 
 def _labelled(gate: GateReport) -> tuple[str, str]:
-    limit = gate.evidence.tolerance.max_drop
+    limit = gate.limit
     low, high = gate.drop_ci95 or (math.nan, math.nan)
     return (
         f"quantization costs at most {limit:g} {'point' if limit == 1 else 'points'} of top-1 accuracy",
@@ -56,7 +57,7 @@ def _labelled(gate: GateReport) -> tuple[str, str]:
 def _unlabelled(gate: GateReport) -> tuple[str, str]:
     low, high = gate.evidence.disagreement_ci95
     return (
-        f"quantization changes the answer on at most {gate.evidence.tolerance.max_drop:g} % of images",
+        f"quantization changes the answer on at most {gate.limit:g} % of images",
         f"On {gate.n} images without labels it changes {100 - gate.agreement:.2f} % of the answers "
         f"(95 % interval {low:.2f} to {high:.2f} %).",
     )
@@ -65,9 +66,11 @@ def _unlabelled(gate: GateReport) -> tuple[str, str]:
 def _needed(gate: GateReport) -> str:
     if gate.verdict is not Verdict.UNDECIDED:
         return ""
-    if gate.images_needed is None:
-        return "What was found lies so close to the limit that no number of images like these would decide."
-    return f"About {gate.images_needed} more images like these would decide."
+    plan = gate.evidence.plan
+    if plan is None or plan.images is None:
+        return "What was found lies so close to the limit that not even a million images would decide."
+    which = "in a set of their own" if plan.kind is PlanKind.FRESH else "judged together with these"
+    return f"About {plan.images} more images, {which}, would decide ({100 * plan.power:g} % power)."
 
 
 def accuracy(facts: Facts) -> Html:
@@ -87,7 +90,7 @@ def accuracy(facts: Facts) -> Html:
         "section",
         el("h2", "Accuracy"),
         table(f"On {first.n} {kind} images ({facts.data}){origin}", heads, rows),
-        el("div", intervals(facts.models, first.evidence.tolerance), _evidence(facts), class_="charts"),
+        el("div", intervals(facts.models, first.limit), _evidence(facts), class_="charts"),
         _classes(facts),
     )
 
@@ -118,6 +121,20 @@ def _evidence(facts: Facts) -> Html:
     if evidence.ece_float is not None:
         both = f"{percent(evidence.ece_float)} float, {percent(evidence.ece_quant)} INT8"
         rows.append(("calibration error (ECE)", both))
+    expected = evidence.expected
+    if expected is not None and expected.ci95 is not None:
+        reach = f"{expected.ci95[0]:.2f} to {expected.ci95[1]:.2f}"
+        text = f"{expected.drop:.2f} points (95 % interval {reach}), if float's probabilities are right"
+        tested = expected.calibration
+        text += "" if tested is None else f"; calibration on near ties p = {tested.p_value:.2g}"
+        rows.append(("expected drop", text + ("; the labels contradict it" if evidence.contradicted else "")))
+    if evidence.scenes is not None:
+        rows.append(("independent scenes", f"{evidence.scenes}, each counted as one image"))
+    if evidence.mix is not None and not evidence.mix.even:
+        sizes = f"{evidence.mix.fewest} to {evidence.mix.most} images"
+        rows.append(
+            ("class sizes", f"{sizes}; all classes weighed alike: {evidence.mix.balanced_drop:.2f} points")
+        )
     if evidence.sequential:
         rows.append(("stopping", "looked on until decided; the intervals allow for that"))
     parts = [el("div", el("dt", term), el("dd", text)) for term, text in rows]

@@ -12,7 +12,6 @@ import numpy.typing as npt
 from vit_edge.host.report.facts import Layer, ModelFacts
 from vit_edge.host.report.html import Html
 from vit_edge.host.report.svg import Colour, chart
-from vit_edge.spec import Tolerance
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -33,12 +32,12 @@ GLYPHS = {"o": "●", "^": "▲", "s": "■", "D": "◆"}  # the same shapes in 
 _OTHER_FORM = ("x", Colour.BAD)
 
 
-def intervals(models: Sequence[ModelFacts], tolerance: Tolerance) -> Html:
+def intervals(models: Sequence[ModelFacts], limit: float) -> Html:
     """What was lost per INT8 model with its interval, against what is tolerated."""
     rows: list[tuple[str, float, float, float]] = []
     for model in models:
         if model.gate is not None:
-            lost = model.gate.drop if model.gate.drop is not None else 100.0 - model.gate.agreement
+            lost = model.gate.lost
             low, high = model.gate.drop_ci95 or model.gate.evidence.disagreement_ci95
             rows.append((model.name, lost, low, high))
     labelled = any(model.gate is not None and model.gate.drop is not None for model in models)
@@ -46,15 +45,15 @@ def intervals(models: Sequence[ModelFacts], tolerance: Tolerance) -> Html:
 
     def draw(axes: "Axes") -> None:
         places = range(len(rows))
-        axes.axvspan(-1e3, tolerance.max_drop, color=Colour.GOOD, alpha=0.12, linewidth=0)
-        axes.axvline(tolerance.max_drop, color=Colour.GOOD, linewidth=1)
+        axes.axvspan(-1e3, limit, color=Colour.GOOD, alpha=0.12, linewidth=0)
+        axes.axvline(limit, color=Colour.GOOD, linewidth=1)
         axes.hlines(
             places, [row[2] for row in rows], [row[3] for row in rows], color=Colour.INT8, linewidth=2
         )
         axes.plot([row[1] for row in rows], places, "o", color=Colour.INT8, markersize=5)
         for place, (name, *_) in enumerate(rows):
             _text(axes, 0.0, place - 0.2, shortened(name), Colour.INK)
-        reach = [tolerance.max_drop, 0.0, *(value for row in rows for value in row[2:])]
+        reach = [limit, 0.0, *(value for row in rows for value in row[2:])]
         margin = 0.06 * (max(reach) - min(reach)) or 1.0
         axes.set_xlim(min(reach) - margin, max(reach) + margin)
         _list_style(axes, len(rows), what)
@@ -64,9 +63,9 @@ def intervals(models: Sequence[ModelFacts], tolerance: Tolerance) -> Html:
         "intervals",
         (WIDTH, 52 + 34 * len(rows)),
         draw,
-        f"What was lost, with its 95 % interval. Shaded: what is tolerated, up to {tolerance.max_drop:g} "
+        f"What was lost, with its 95 % interval. Shaded: what is tolerated, up to {limit:g} "
         f"{'points' if labelled else '%'}.",
-        f"{what}, with 95 % intervals: {words}. Tolerated: {tolerance.max_drop:g}.",
+        f"{what}, with 95 % intervals: {words}. Tolerated: {limit:g}.",
     )
 
 

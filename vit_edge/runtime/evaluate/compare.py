@@ -10,12 +10,16 @@ from numpy.typing import NDArray
 
 from vit_edge.errors import DatasetError, ImageError, ModelError, UsageError
 from vit_edge.runtime.evaluate.compatible import (
+    accuracy_notes,
     check_better_than_guessing,
+    check_expected,
     check_order,
     common_labels,
     common_preprocess,
 )
 from vit_edge.runtime.evaluate.dataset import ImageSet
+from vit_edge.runtime.evaluate.looks import looks_json
+from vit_edge.runtime.evaluate.views import Copies, Viewer, Views, distinct
 from vit_edge.runtime.image.decode import decode
 from vit_edge.runtime.image.limits import DecodeLimits
 from vit_edge.runtime.image.preprocess import to_pixels
@@ -23,6 +27,8 @@ from vit_edge.runtime.model.file import ModelFile
 from vit_edge.runtime.session.session import Session, SessionSettings
 from vit_edge.spec import PreprocessSpec, Tolerance, Verdict
 from vit_edge.verify import Flip, GateReport, SequentialGate, find_flips, judge
+from vit_edge.verify.copies import SceneFinder, unseen_limit
+from vit_edge.verify.looks import Looked, LookPlace, place_look
 
 LEAST_SEQUENTIAL = 32  # images; fewer could not show that a FAIL comes from classes in another order
 
@@ -64,6 +70,17 @@ class Comparison:
     labels: tuple[str, ...] | None  # class names in index order, where either model carries them
     float_logits: Logits  # (N, C)
     quant_logits: Logits  # (N, C)
+    copies: Copies | None = None  # among all images that were run; None where nobody looked for them
+    place: LookPlace | None = None  # among all looks at these models
+    history: tuple[Looked, ...] = ()  # looks at these models, this one the last or as it was before
+    stopped: bool = False  # images came in random order until they decided
+    models: tuple[ModelFile, ModelFile] | None = None  # float and quantized
+    notes: tuple[str, ...] = ()  # on the float model itself
+
+    @property
+    def pair(self) -> tuple[str, str]:
+        """SHA-256 of both models; empty texts where they are no files."""
+        return ("", "") if self.models is None else (self.models[0].sha256, self.models[1].sha256)
 
     @property
     def flips(self) -> tuple[Flip, ...]:
@@ -80,6 +97,11 @@ class Comparison:
         raw["evidence"] |= {
             "images_available": self.available,
             "flips": [self._flip_json(flip) for flip in self.flips],
+            "copies": None if self.copies is None else self.copies.to_json(),
+            "look": None if self.place is None else dataclasses.asdict(self.place),
+            "notes": list(self.notes),
+            "history": looks_json(self.pair, self.history),
+            "models": None if self.models is None else [_named(model) for model in self.models],
         }
         return raw
 
@@ -97,6 +119,10 @@ class Comparison:
         }
 
 
+def _named(model: ModelFile) -> dict[str, str]:
+    return {"path": model.path.as_posix(), "sha256": model.sha256}
+
+
 @dataclasses.dataclass(frozen=True)
 class CompareSettings:
     """How the two models of a comparison are run."""
@@ -105,15 +131,25 @@ class CompareSettings:
     batch_size: int = 8
     sequential: bool = False  # images in random order, until they decide
     seed: int = 0  # of that order
+    independent: bool = False  # the images are independent of one another, however alike: group none
+    earlier: tuple[Looked, ...] = ()  # looks at this pair of models, the oldest first
+    expect_top1: float | None = None  # percent that the float model must reach
+    stated_top1: float | None = None  # percent that its card or manifest states
 
     def __post_init__(self) -> None:
         """Refuse what no random generator takes."""
         if self.seed < 0:
             raise UsageError(f"seed must be 0 or more, got {self.seed}")
+        if self.expect_top1 is not None and not 0 < self.expect_top1 <= 100:
+            raise UsageError(f"expect_top1 must be above 0 and at most 100 percent, got {self.expect_top1}")
 
 
 def evaluate(
-    subjects: Sequence[Subject], images: ImageSet, batch_size: int = 8, progress: Progress | None = None
+    subjects: Sequence[Subject],
+    images: ImageSet,
+    batch_size: int = 8,
+    progress: Progress | None = None,
+    viewer: Viewer | None = None,
 ) -> list[Logits]:
     """Run every subject on every image, a batch at a time; models of equal preprocessing share their pixels.
 
@@ -122,6 +158,7 @@ def evaluate(
         images: what to run them on.
         batch_size: images decoded and run together.
         progress: told after each batch.
+        viewer: keeps what the models saw.
 
     Returns:
         For each subject (N, C) float32, rows in the order of `images.paths`.
@@ -131,7 +168,7 @@ def evaluate(
         ModelError: the models differ in their number of classes.
         UsageError: a batch size below 1.
     """
-    batches = list(_batches(subjects, images, batch_size, progress))
+    batches = [logits for logits, _ in _batches(subjects, images, batch_size, progress, viewer or Viewer())]
     return [np.concatenate(rows) for rows in zip(*batches, strict=True)]
 
 
@@ -147,6 +184,10 @@ def compare(
 
     A model that carries no preprocessing or no labels takes those of the other: quantizers of other makers
     drop them.
+
+    Images that are the same to the models are counted once, and those that show one scene count as one
+    together (see `verify.copies`), unless they are said to be independent. Images that an earlier look has
+    seen call for intervals that hold however often one looks (see `verify.looks`).
 
     A sequential comparison takes the images in random order and stops once they decide, at the earliest
     after LEAST_SEQUENTIAL of them. Its claim is the same as that of a full one, about the images that the
@@ -173,22 +214,72 @@ def compare(
         Subject(Session(dataclasses.replace(model, preprocess=spec), settings.session), spec)
         for model, spec in zip((float_model, quant_model), specs, strict=True)
     ]
-    seen = _shuffled(images, settings.seed) if settings.sequential else images
-    batches = _batches(subjects, seen, settings.batch_size, progress)
+    viewer = Viewer()
     if settings.sequential:
-        batches = _until_decided(batches, seen, tolerance)
-    float_logits, quant_logits = (np.concatenate(rows) for rows in zip(*batches, strict=True))
-    seen = _first(seen, len(float_logits))
+        seen, known, place = _shuffled(images, settings.seed), 0, None
+        if settings.earlier:  # the place must be known before the first batch, as it sets the intervals
+            digests = _digests(subjects, seen)
+            place = place_look(settings.earlier, frozenset(digests))
+            looked_at = set[str]().union(*settings.earlier)
+            # what was looked at comes first, so that every look holds those before it
+            seen = seen.chosen(np.argsort([digest not in looked_at for digest in digests], kind="stable"))
+            known = sum(digest in looked_at for digest in digests)
+        allowed = tolerance if place is None else _allowing(place, tolerance)
+        batches = _batches(subjects, seen, settings.batch_size, progress, viewer)
+        rows, logits = _until_decided(batches, seen, allowed, settings.independent, known)
+        kept = distinct(seen.first(len(logits[0])), viewer.views(), logits[0], apart=settings.independent)
+        scenes = None  # of each scene only the first image was counted
+    else:
+        seen = images
+        logits = evaluate(subjects, images, settings.batch_size, progress, viewer)
+        kept = distinct(images, viewer.views(), logits[0], apart=settings.independent)
+        rows, scenes = kept.rows, kept.scenes
+        place = place_look(settings.earlier, frozenset(viewer.views().digests))
+    float_logits, quant_logits = (each[rows] for each in logits)
+    seen = seen.chosen(rows)
     check_better_than_guessing(float_model, seen, float_logits)
+    check_expected(float_model, seen, float_logits, settings.expect_top1)
     check_order(float_model, quant_model, float_logits, quant_logits)
-    report = judge(float_logits, quant_logits, seen.targets, tolerance, names, sequential=settings.sequential)
-    return Comparison(report, seen, len(images), names, float_logits, quant_logits)
+    looked = frozenset(viewer.views().digests)
+    place = place or place_look(settings.earlier, looked)
+    report = judge(
+        float_logits,
+        quant_logits,
+        seen.targets,
+        _allowing(place, tolerance),
+        names,
+        sequential=settings.sequential or place.again,
+        scenes=scenes,
+    )
+    history = tuple(dict.fromkeys([*settings.earlier, looked]))
+    return Comparison(
+        report,
+        seen,
+        len(images),
+        names,
+        float_logits,
+        quant_logits,
+        kept.copies,
+        place,
+        history,
+        settings.sequential,
+        (float_model, quant_model),
+        accuracy_notes(seen, float_logits, settings.stated_top1),
+    )
+
+
+def _allowing(place: LookPlace, tolerance: Tolerance) -> Tolerance:
+    return dataclasses.replace(tolerance, confidence=place.confidence(tolerance.confidence))
 
 
 def _batches(
-    subjects: Sequence[Subject], images: ImageSet, batch_size: int, progress: Progress | None
-) -> Iterator[list[Logits]]:
-    """Of each batch in turn the logits of every subject."""
+    subjects: Sequence[Subject],
+    images: ImageSet,
+    batch_size: int,
+    progress: Progress | None,
+    viewer: Viewer,
+) -> Iterator[tuple[list[Logits], Views]]:
+    """Of each batch in turn the logits of every subject, and what it looks like."""
     if batch_size < 1:
         raise UsageError(f"batch_size must be at least 1, got {batch_size}")
     if not len(images):
@@ -200,39 +291,61 @@ def _batches(
         logits = [subject.runner.run(pixels[subject.preprocess]) for subject in subjects]
         if start == 0:
             _check_classes([rows.shape[1] for rows in logits], images)
+        views = viewer.add(pixels)
         if progress is not None:
             progress(start + len(batch), len(images))
-        yield logits
+        yield logits, views
+
+
+def _digests(subjects: Sequence[Subject], images: ImageSet) -> tuple[str, ...]:
+    """Of all images, without running a model."""
+    specs = list(dict.fromkeys(subject.preprocess for subject in subjects))
+    viewer = Viewer()
+    for path in images.paths:
+        viewer.add(_batch_pixels([path], specs, images.limits))
+    return viewer.views().digests
 
 
 def _until_decided(
-    batches: Iterator[list[Logits]], images: ImageSet, tolerance: Tolerance
-) -> Iterator[list[Logits]]:
-    gate = SequentialGate(tolerance)
+    batches: Iterator[tuple[list[Logits], Views]],
+    images: ImageSet,
+    tolerance: Tolerance,
+    independent: bool,
+    known_images: int,
+) -> tuple[NDArray[np.intp], list[Logits]]:
+    """The rows that count, which begin a scene, and the logits of all that were run."""
+    gate, finder, known = SequentialGate(tolerance), None, set[str]()
+    counted: list[int] = []
+    parts: list[list[Logits]] = []
     done = 0
-    for logits in batches:
-        yield logits
-        rows = slice(done, done + len(logits[0]))
-        done = rows.stop
-        verdict = gate.add(logits[0], logits[1], None if images.targets is None else images.targets[rows])
-        if verdict is not Verdict.UNDECIDED and done >= LEAST_SEQUENTIAL:
-            return
+    for logits, views in batches:
+        parts.append(logits)
+        new = np.array([_is_new(digest, known) for digest in views.digests])
+        finder = finder or SceneFinder(unseen_limit(logits[0].shape[1]))
+        begins = finder.add(views.thumbnails, logits[0])
+        chosen = np.flatnonzero(new if independent else new & begins)
+        rows = done + chosen
+        done += len(new)
+        counted += rows.tolist()
+        if not len(rows):
+            continue
+        targets = None if images.targets is None else images.targets[rows]
+        verdict = gate.add(logits[0][chosen], logits[1][chosen], targets)
+        enough = len(counted) >= LEAST_SEQUENTIAL and done >= known_images
+        if verdict is not Verdict.UNDECIDED and enough:
+            break
+    return np.array(counted, np.intp), [np.concatenate(rows) for rows in zip(*parts, strict=True)]
+
+
+def _is_new(digest: str, known: set[str]) -> bool:
+    """Whether it was not known; it is from now on."""
+    new = digest not in known
+    known.add(digest)
+    return new
 
 
 def _shuffled(images: ImageSet, seed: int) -> ImageSet:
-    return _chosen(images, np.random.default_rng(seed).permutation(len(images)))
-
-
-def _first(images: ImageSet, count: int) -> ImageSet:
-    return images if count == len(images) else _chosen(images, np.arange(count))
-
-
-def _chosen(images: ImageSet, indices: NDArray[np.intp]) -> ImageSet:
-    return dataclasses.replace(
-        images,
-        paths=tuple(images.paths[index] for index in indices),
-        targets=None if images.targets is None else images.targets[indices],
-    )
+    return images.chosen(np.random.default_rng(seed).permutation(len(images)))
 
 
 def _batch_pixels(

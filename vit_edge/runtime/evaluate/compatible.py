@@ -1,18 +1,55 @@
 """Whether two model files are forms of one model, and the labels of images theirs."""
 
+from pathlib import Path
+
 import numpy as np
 
-from vit_edge.errors import DatasetError, ModelError
+from vit_edge.bundle import Role, is_bundle, read_bundle
+from vit_edge.errors import BundleError, DatasetError, ModelError
+from vit_edge.fields import is_finite
 from vit_edge.runtime.evaluate.dataset import ImageSet
-from vit_edge.runtime.model.file import ModelFile
+from vit_edge.runtime.model.file import ModelFile, read_model
 from vit_edge.spec import PreprocessSpec
 from vit_edge.verify import find_renumbering
 from vit_edge.verify.arrays import Floats
 from vit_edge.verify.metrics import top_k_correct
 from vit_edge.verify.proportion import clopper_pearson
 
+_FAR_BELOW = 5.0  # points
 _LEAST_JUDGED = 30  # images; on fewer a good model may look like a guess
 _MEND = "compare two forms of one model"
+
+
+def read_quantized(path: Path) -> ModelFile:
+    """Read the model to be judged; of a bundle its INT8 one, whatever runs by default.
+
+    Where a lowered model runs by default, it is that one, else the portable one, else the only lowered one.
+
+    Raises:
+        BundleError: the bundle holds the float model alone, or several lowered ones of which none is named.
+        ModelError: as `read_model` does.
+    """
+    if not (path.is_dir() and is_bundle(path)):
+        return read_model(path)
+    bundle = read_bundle(path)
+    default = bundle.manifest.default_model
+    reduced = [name for role in (Role.QUANTIZED, Role.LOWERED) for name in bundle.with_role(role)]
+    if default in reduced:
+        return read_model(path, default)
+    if not reduced:
+        raise BundleError(
+            f"{path} holds no INT8 model, so there is nothing to compare with its float one; build it again "
+            "with another tolerance, or name a model file"
+        )
+    return read_model(path, reduced[0])
+
+
+def stated_top1(path: Path) -> float | None:
+    """The float accuracy that a bundle's manifest records, in percent; None of anything else."""
+    if not (path.is_dir() and is_bundle(path)):
+        return None
+    stated = (read_bundle(path).manifest.accuracy or {}).get("top1_float")
+    return float(stated) if is_finite(stated) else None
 
 
 def common_preprocess(model: ModelFile, other: ModelFile) -> PreprocessSpec:
@@ -107,6 +144,59 @@ def check_better_than_guessing(model: ModelFile, images: ImageSet, logits: Float
             f"guessing among {logits.shape[1]} classes; check the labels and the preprocessing, or compare "
             "without labels"
         )
+
+
+def check_expected(model: ModelFile, images: ImageSet, logits: Floats, expected: float | None) -> None:
+    """Refuse a float model that is itself wrong: what quantization costs would be beside the point.
+
+    Args:
+        model: the float model.
+        images: what it was run on.
+        logits: (N, C) finite floating point.
+        expected: percent of top-1 that the model is known to reach; None where nothing is expected.
+
+    Raises:
+        DatasetError: an accuracy is expected and the images are not labelled.
+        ModelError: the accuracy is demonstrably (at 95 %) lower.
+    """
+    if expected is None:
+        return
+    if images.targets is None:
+        raise DatasetError(
+            f"{images.name} has no labels, so --expect-top1 cannot be checked; label the images"
+        )
+    right = int(np.count_nonzero(top_k_correct(logits, images.targets, 1)))
+    low, high = (100.0 * limit for limit in clopper_pearson(right, len(images), 0.95))
+    if high < expected:
+        raise ModelError(
+            f"{model.path} is right on {100.0 * right / len(images):.1f} % of {len(images)} images of "
+            f"{images.name} (95 % interval {low:.1f} to {high:.1f}), where {expected:g} % are expected: "
+            "suspect its weights, labels or preprocessing, not the quantization"
+        )
+
+
+def accuracy_notes(images: ImageSet, logits: Floats, stated: float | None) -> tuple[str, ...]:
+    """What makes the float model itself suspect.
+
+    Args:
+        images: what it was run on.
+        logits: (N, C) finite floating point.
+        stated: percent of top-1 that the model's card or manifest states, where one does.
+    """
+    if images.targets is None:
+        return ()
+    right = int(np.count_nonzero(top_k_correct(logits, images.targets, 1)))
+    low, high = (100.0 * limit for limit in clopper_pearson(right, len(images), 0.95))
+    share = f"the float model is right on {100.0 * right / len(images):.1f} % of {len(images)} images"
+    suspect = "suspect its weights, labels or preprocessing before the quantization"
+    commonest = 100.0 * float(np.bincount(images.targets).max()) / len(images)
+    notes = []
+    if len(np.unique(images.targets)) > 1 and len(images) >= _LEAST_JUDGED and low <= commonest:
+        trivial = f"always answering the commonest class ({commonest:.1f} %)"
+        notes.append(f"{share}, hardly more than {trivial}: {suspect}")
+    if stated is not None and high < stated - _FAR_BELOW:
+        notes.append(f"{share}, far below the {stated:.1f} % that are stated for it: {suspect}")
+    return tuple(notes)
 
 
 def _class_count(model: ModelFile) -> int | None:

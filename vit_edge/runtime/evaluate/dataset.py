@@ -41,6 +41,18 @@ class ImageSet:
     def __len__(self) -> int:
         return len(self.paths)
 
+    def chosen(self, indices: NDArray[np.intp]) -> Self:
+        """Some of the images, in the order of the indices."""
+        return dataclasses.replace(
+            self,
+            paths=tuple(self.paths[index] for index in indices),
+            targets=None if self.targets is None else self.targets[indices],
+        )
+
+    def first(self, count: int) -> Self:
+        """The first of them."""
+        return self if count >= len(self) else self.chosen(np.arange(count))
+
     def limited(self, limit: int, seed: int = 0) -> Self:
         """At most `limit` of the images, spread evenly over the classes, or over the folder without labels.
 
@@ -60,11 +72,7 @@ class ImageSet:
             order = np.lexsort((generator.random(len(self)), self.targets))
         positions = (np.arange(limit) + generator.random()) * (len(self) / limit)
         chosen = np.sort(order[np.minimum(positions.astype(np.intp), len(self) - 1)])
-        return dataclasses.replace(
-            self,
-            paths=tuple(self.paths[index] for index in chosen),
-            targets=None if self.targets is None else self.targets[chosen],
-        )
+        return self.chosen(chosen)
 
 
 def read_images(
