@@ -183,8 +183,10 @@ def expected_drops(runs: int) -> list[Row]:
         for noise in (0.1, 0.5):
             logits, other, p = _population(40_000, noise, truth)
             true = 100 * float(_cost(logits, other, p).mean())
-            for n in (100, 500, 2000):
-                rows.append(_expected_row(logits, other, p, n, runs, true) | {"truth": truth, "noise": noise})
+            rows += [
+                _expected_row(logits, other, p, n, runs, true) | {"truth": truth, "noise": noise}
+                for n in (100, 500, 2000)
+            ]
     return rows
 
 

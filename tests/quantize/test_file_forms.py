@@ -18,7 +18,7 @@ from vit_edge.host.quantize.types import QuantizeSettings
 from vit_edge.host.rewrite.canonical import Canonical
 from vit_edge.host.rewrite.composites import ATTENTION, composites
 from vit_edge.runtime.image.preprocess import normalize
-from vit_edge.spec import ActivationType, FloatType, GraphStyle, InputForm
+from vit_edge.spec import ActivationType, Arithmetic, FloatType, GraphStyle, InputForm
 from vit_edge.verify.metrics import logit_sqnr_db
 
 INT8 = onnx.TensorProto.INT8
@@ -52,7 +52,8 @@ def written_as(canonical: Canonical, form: FileForm, plan: QuantPlan) -> onnx.Mo
 
 
 def made(folder: Path, costs: Costs = STATIC_FIRST) -> tuple[Canonical, QuantPlan]:
-    canonical, found = quantized(written(folder, 6), QuantizeSettings(images=6), costs, costs)
+    settings = QuantizeSettings(images=6, arithmetics=(Arithmetic.EXACT,))
+    canonical, found = quantized(written(folder, 6), settings, costs, costs)
     return canonical, found.plan
 
 

@@ -104,11 +104,16 @@ def assert_same_plan(first: Quantization, again: Quantization) -> None:
     assert attentions == again.plan.attentions
 
 
-def test_presets_differ_in_the_form_of_layers_never_in_the_weights(made: Made) -> None:
+def test_presets_differ_in_the_form_of_layers_never_in_the_weights_of_a_form(made: Made) -> None:
+    """A range per row uses other codes than a static one, and so may leave weights another range."""
+    compared = 0
     plans = [found.plan.linears for _, found in made.values()]
     for name in set.intersection(*map(set, plans)):
         for other in plans[1:]:
-            np.testing.assert_array_equal(plans[0][name].weight, other[name].weight)
+            if type(plans[0][name].activation) is type(other[name].activation):
+                np.testing.assert_array_equal(plans[0][name].weight, other[name].weight)
+                compared += 1
+    assert compared
 
 
 def test_attention_that_float_computes_faster_stays_float(paths: list[Path]) -> None:

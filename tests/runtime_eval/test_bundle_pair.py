@@ -70,7 +70,7 @@ def test_a_bundle_without_an_int8_file_is_refused(tmp_path: Path, toy_model: Toy
         read_quantized(bundle_of(tmp_path, toy_model, [FLOAT], FLOAT))
 
 
-def test_a_file_is_read_as_it_is(tmp_path: Path, toy_model: ToyModel) -> None:
+def test_a_file_is_read_as_it_is(toy_model: ToyModel) -> None:
     path = toy_model("a.onnx").path
     assert read_quantized(path).sha256 == read_model(path).sha256
     assert stated_top1(path) is None

@@ -198,11 +198,15 @@ def _is_operand(tap: str) -> bool:
     return tap.endswith(tuple(f".attention.{letter}" for letter in "qkvp"))
 
 
-def load(model: bytes) -> onnxruntime.InferenceSession:
-    """A session on the CPU in which integer products are exact, whatever the CPU: what a plan is worth."""
+def load(model: bytes, *, constants_only: bool = False) -> onnxruntime.InferenceSession:
+    """A session on the CPU in which integer products are exact, whatever the CPU: what a plan is worth.
+
+    With `constants_only` those with constant weights, which is enough where attention is float; onnxruntime
+    cannot change the type of other operands where inner tensors are outputs.
+    """
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
-    for key, value in EXACT_OPTIONS.items():
+    for key, value in (SESSION_OPTIONS | EIGHT_BITS if constants_only else EXACT_OPTIONS).items():
         options.add_session_config_entry(key, value)
     return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 

@@ -46,7 +46,7 @@ def whole_plan(
         for value in model.graph.value_info
         if value.name in made - known and value.type.tensor_type.elem_type == onnx.TensorProto.FLOAT
     )
-    session = load(model.SerializeToString())
+    session = load(model.SerializeToString(), constants_only=True)
     names = [output.name for output in session.get_outputs()]
     low, high = np.full(len(names), np.inf), np.full(len(names), -np.inf)
     for done, pixels in enumerate(images, 1):
