@@ -26,7 +26,9 @@ def fused(model: ModelFile) -> Fusion:
 def file_of(folder: Path, attentions: Costs | None) -> ModelFile:
     """The small model in float, or with integer linear layers and attention as is cheapest."""
     settings = QuantizeSettings(Preset.FAST, images=8)
-    canonical, found = quantized(written(folder, 8), settings, attentions=attentions or STATIC_FIRST)
+    canonical, found = quantized(
+        written(folder, 8), settings, attentions=attentions or STATIC_FIRST, target_db=1.0
+    )
     plan = NO_PLAN if attentions is None else found.plan
     stamp = Stamp(tuple("abcdefghij"), PREPROCESS, tuple(SESSION_OPTIONS.items()), ("small", "0" * 64))
     path = folder / "model.onnx"
