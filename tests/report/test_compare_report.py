@@ -47,7 +47,7 @@ def images(tmp_path: Path) -> Path:
 
 def compare(reference: Path, other: Path, images: Path, report: Path) -> int:
     words = ["compare", str(reference), str(other), "--data", str(images), "--report", str(report)]
-    return main([*words, "--threads", "1"])
+    return main([*words, "--threads", "1", "--self"])
 
 
 def facts_of(report: Path) -> dict[str, Any]:

@@ -274,6 +274,37 @@ def test_a_sequential_comparison_stops_once_decided(
         assert report.images_needed == report.evidence.plan.together
 
 
+@pytest.mark.parametrize("sequential", [False, True])
+def test_copies_count_once_however_images_are_taken(
+    many_images: ImageSet, toy_model: ToyModel, sequential: bool
+) -> None:
+    """Six hundred would pass where three hundred do not."""
+    twice = many_images.chosen(np.repeat(np.arange(300), 2))
+    models = toy_model("float.onnx"), toy_model("quant.onnx")
+    found = compare(*models, twice, Tolerance(1.0), CompareSettings(sequential=sequential))
+    assert (found.report.n, found.report.verdict, found.available) == (300, Verdict.UNDECIDED, 600)
+    assert found.copies is not None
+    assert found.copies.left_out == 300
+
+
+def test_images_said_to_be_independent_are_shown_and_not_grouped(tmp_path: Path, toy_model: ToyModel) -> None:
+    random = np.random.default_rng(4)
+    picture = random.integers(0, 200, (8, 8, 3))
+    for index in range(10):
+        noisy = np.clip(picture + random.integers(0, 6, (8, 8, 3)), 0, 255).astype(np.uint8)
+        Image.fromarray(noisy).save(tmp_path / f"{index}.png")
+    images = read_images(tmp_path)
+    models = toy_model("float.onnx"), toy_model("quant.onnx")
+    grouped, apart = (
+        compare(*models, images, Tolerance(), CompareSettings(independent=each)) for each in (False, True)
+    )
+    assert grouped.report.evidence.scenes == 1
+    assert apart.report.evidence.scenes is None
+    assert apart.copies is not None
+    assert [len(group) for group in apart.copies.similar] == [10]
+    assert grouped.report.evidence.disagreement_ci95[1] > apart.report.evidence.disagreement_ci95[1]
+
+
 def test_the_random_order_is_that_of_the_seed(many_images: ImageSet, toy_model: ToyModel) -> None:
     models = toy_model("float.onnx"), toy_model("quant.onnx", GREEN_BLIND)
     orders = [

@@ -187,6 +187,8 @@ def _verdict(accuracy: Mapping[str, Any]) -> str:
     known = "labelled" if data["labelled"] else "unlabelled"
     origin = ", held out of the calibration images" if data["held_out_of_calibration"] else ""
     text = f"{accuracy['verdict']} on {data['images']} {known} images{origin}"
+    if data["scenes"] < data["images"]:
+        text += f", of which {data['scenes']} are independent ({data['copies_left_out']} repeat another one)"
     if not data["labelled"]:
         text += f": at most {accuracy['tolerance']['max_changed']:g} % of predictions may change"
     plan, expected = accuracy["evidence"]["plan"], accuracy["evidence"]["expected"]

@@ -31,7 +31,7 @@ _CLOSE = 0.02  # as near as this, two images are of one scene whatever the set l
 _OF_CLASS = 0.1  # share of the median distance within a class
 _LOGIT_COSINE = 0.85
 _LEAST_CONTRAST = 4.0  # grey levels; a flatter thumbnail has no features that could correlate
-_ROWS_AT_ONCE = 1024
+_ROWS_AT_ONCE = 256
 _SAMPLE = 2000  # images from which the set's own distances are taken
 
 
@@ -72,7 +72,7 @@ class SceneFinder:
         self._limit = limit
         self._looks = np.empty((0, 3 * SIDE * SIDE), np.float32)
         self._logits = np.empty((0, 0), np.float32)
-        self._parents: list[int] = []
+        self._scene = np.empty(0, np.intp)  # of each image the number of its scene's first one
 
     def add(self, thumbnails: NDArray[np.uint8], float_logits: Floats) -> Booleans:
         """Take in images.
@@ -84,16 +84,18 @@ class SceneFinder:
         Returns:
             (N,) whether each begins a scene, as seen so far.
         """
-        start = len(self._parents)
+        start, count = len(self._scene), len(self._scene) + len(thumbnails)
         self._looks = np.concatenate([self._looks, _features(thumbnails)])
         directions = _directions(float_logits)
         self._logits = np.concatenate([self._logits, directions]) if start else directions
-        self._parents += range(start, start + len(thumbnails))
-        for first in range(start, len(self._parents), _ROWS_AT_ONCE):
-            rows = slice(first, min(first + _ROWS_AT_ONCE, len(self._parents)))
-            for row, other in np.argwhere(np.tril(self._alike(rows), rows.start - 1)).tolist():
-                self._join(first + row, other)
-        return np.array([self._root(row) == row for row in range(start, len(self._parents))])
+        self._scene = np.concatenate([self._scene, np.arange(start, count)])
+        for first in range(start, count, _ROWS_AT_ONCE):
+            rows = slice(first, min(first + _ROWS_AT_ONCE, count))
+            alike = np.tril(self._alike(rows), first - 1)
+            for row in np.flatnonzero(alike.any(axis=1)).tolist():
+                self._join(first + row, np.flatnonzero(alike[row]))
+        begins: Booleans = self._scene[start:] == np.arange(start, count)
+        return begins
 
     def _alike(self, rows: slice) -> Booleans:
         """Which of all images up to these are of one scene with each of these."""
@@ -106,19 +108,14 @@ class SceneFinder:
 
     def scenes(self) -> Scenes:
         """Of all images so far."""
-        roots = [self._root(row) for row in range(len(self._parents))]
-        numbers = {root: number for number, root in enumerate(dict.fromkeys(roots))}
-        return Scenes(np.array([numbers[root] for root in roots], np.intp))
+        return Scenes(np.unique(self._scene, return_inverse=True)[1].reshape(-1))
 
-    def _root(self, row: int) -> int:
-        while self._parents[row] != row:
-            self._parents[row] = self._parents[self._parents[row]]
-            row = self._parents[row]
-        return row
-
-    def _join(self, one: int, other: int) -> None:
-        first, second = sorted((self._root(one), self._root(other)))
-        self._parents[second] = first
+    def _join(self, row: int, others: NDArray[np.intp]) -> None:
+        """One scene of an image and of earlier ones, with all that is of a scene with any of them."""
+        found = np.unique(self._scene[others])
+        if len(found) > 1:
+            self._scene[np.isin(self._scene, found)] = found[0]
+        self._scene[row] = found[0]
 
 
 def find_scenes(thumbnails: NDArray[np.uint8], float_logits: Floats) -> Scenes:

@@ -1,11 +1,11 @@
 """Looking again at the same evidence: which earlier looks count, and what a later one must allow for.
 
 A fixed number of images allows one look. Who adds images to a set that did not decide and judges all of them
-again, and again, passes a model that loses as much as is tolerated ever more often (11 % after four looks
-instead of 2.5 %). So every look after the first that shares an image with an earlier one is judged by the
-confidence sequence of `sequential`, which holds after every number of images, however that was chosen. It
-needs each look to hold all images of those before; one that leaves some out is a choice among samples, and
-gets only a part of the error: 1 / (k (k - 1)) for the k-th look, which sums to one over all of them.
+again, and again, passes a model that loses as much as is tolerated ever more often (up to 8 % within five
+looks instead of 2.5 %). So every look after the first that shares an image with an earlier one is judged by
+the confidence sequence of `sequential`, which holds after every number of images, however that was chosen.
+It needs each look to hold all images of those before; one that leaves some out is a choice among samples,
+and gets only a part of the error: 1 / (k (k - 1)) for the k-th look, which sums to one over all of them.
 
 A set that shares no image with an earlier one is evidence of its own and needs no correction. The same set
 judged again is no further look.

@@ -56,6 +56,7 @@ from vit_edge.host.rewrite.canonical import Canonical, canonicalise
 from vit_edge.host.sources import Source
 from vit_edge.manifest import lowered_name
 from vit_edge.runtime.device.machine import version_of
+from vit_edge.runtime.evaluate.compare import Comparison
 from vit_edge.runtime.measure.benchmark import BenchSettings, bench
 from vit_edge.runtime.measure.timing import Rounds
 from vit_edge.runtime.model.file import ModelFile
@@ -262,11 +263,20 @@ def _accuracy(built: _Built, images: BuildImages) -> dict[str, Any]:
     return by_name[built.judged.name] | {
         "model": built.judged.name,
         "reference": FLOAT_MODEL,
-        "data": images.to_json(),
+        "data": images.to_json() | _counted(built.selected.outcome.look.comparisons[built.judged.name]),
         "tolerance": dataclasses.asdict(built.selected.outcome.look.tolerance),
         "notes": list(built.selected.outcome.look.comparisons[built.judged.name].notes),
         "models": by_name,
         "parity": {step: dataclasses.asdict(parity) for step, parity in built.converted.parity.items()},
+    }
+
+
+def _counted(comparison: Comparison) -> dict[str, int]:
+    """How many of the check images are evidence."""
+    copies = comparison.copies
+    return {
+        "copies_left_out": 0 if copies is None else copies.left_out,
+        "scenes": comparison.report.n if copies is None else copies.scenes,
     }
 
 

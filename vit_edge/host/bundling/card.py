@@ -90,6 +90,8 @@ def _accuracy(accuracy: Mapping[str, Any]) -> str:
     data, tolerance = accuracy["data"], accuracy["tolerance"]
     kind = "labelled" if data["labelled"] else "unlabelled"
     origin = ", held out of the calibration folder" if data["held_out_of_calibration"] else ""
+    if data["scenes"] < data["images"]:
+        origin += f"; {data['scenes']} of them independent, {data['copies_left_out']} repeat another one"
     about = "drop" if data["labelled"] else "share of changed predictions"
     limit = f"{tolerance['max_drop']:g} points"
     if not data["labelled"]:
