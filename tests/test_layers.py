@@ -17,6 +17,7 @@ PACKAGE = Path(vit_edge.__file__).parent
 LAYERS: list[set[str]] = [
     {"errors", "__version__"},  # the latter is a constant of vit_edge/__init__.py, which imports nothing
     {"spec", "fields"},
+    {"stated"},
     {"manifest"},
     {"targets", "bundle", "verify"},
     {"golden"},

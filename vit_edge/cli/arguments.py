@@ -84,6 +84,22 @@ def add_source(parser: Parser) -> None:
         metavar="FILE",
         help="one class name per line, or JSON (list, or id2label object)",
     )
+    _add_preprocessing(group)
+    group.add_argument(
+        "--weights", metavar="NAME", help="which set of a checkpoint that holds several, such as model_ema"
+    )
+    group.add_argument("--allow-pickle", action="store_true", help="run the code inside a .pth file")
+    group.add_argument("--trust-code", action="store_true", help="import the module of module:callable")
+
+
+def add_preprocessing(parser: Parser) -> None:
+    """How images are preprocessed for model files that do not say it; the fields of StatedPreprocess."""
+    _add_preprocessing(
+        parser.add_argument_group("preprocessing", "of the models that do not carry it themselves")
+    )
+
+
+def _add_preprocessing(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--image-size", type=size, metavar="PX", help="input size: 224 or HEIGHTxWIDTH")
     for name in ("mean", "std"):
         group.add_argument(
@@ -108,11 +124,6 @@ def add_source(parser: Parser) -> None:
         metavar=_names(CropRule),
         help="who halves an odd margin of the centre crop (default: the source's library)",
     )
-    group.add_argument(
-        "--weights", metavar="NAME", help="which set of a checkpoint that holds several, such as model_ema"
-    )
-    group.add_argument("--allow-pickle", action="store_true", help="run the code inside a .pth file")
-    group.add_argument("--trust-code", action="store_true", help="import the module of module:callable")
 
 
 def add_uncanonical(parser: Parser) -> None:

@@ -17,10 +17,12 @@ from vit_edge.runtime.evaluate.compatible import read_quantized, stated_top1
 from vit_edge.runtime.evaluate.dataset import read_images
 from vit_edge.runtime.evaluate.labels import read_class_ids
 from vit_edge.runtime.evaluate.looks import earlier_looks, remember
+from vit_edge.runtime.evaluate.stated import at_size, with_stated
 from vit_edge.runtime.measure.benchmark import BenchReport, BenchSettings, bench
 from vit_edge.runtime.measure.timing import Rounds
 from vit_edge.runtime.model.file import read_model
 from vit_edge.spec import Tolerance, Verdict
+from vit_edge.stated import StatedPreprocess
 
 _STATUS = {Verdict.PASS: 0, Verdict.FAIL: 1, Verdict.UNDECIDED: 3}
 
@@ -35,6 +37,7 @@ def add(commands: Commands) -> None:
     arguments.add_formats(gate)
     gate.add_argument("--limit", type=int, metavar="N", help="use N images, spread evenly over the classes")
     arguments.add_tolerance(gate)
+    arguments.add_preprocessing(gate)
     gate.add_argument(
         "--batch", type=int, default=8, metavar="N", dest="batch_size", help="images run together"
     )
@@ -78,6 +81,12 @@ def add(commands: Commands) -> None:
     clock.add_argument(
         "--seconds", type=arguments.finite, default=3.0, metavar="S", help="for at least S seconds"
     )
+    clock.add_argument(
+        "--image-size",
+        type=arguments.size,
+        metavar="PX",
+        help="of models that leave it open: 224, HEIGHTxWIDTH",
+    )
     arguments.add_session(clock)
     arguments.add_json(clock, "the figures")
     clock.set_defaults(run=run_bench)
@@ -95,7 +104,8 @@ def run_compare(args: argparse.Namespace) -> int:
         check_installed()
     tolerance = settings_from(args, Tolerance)
     reference = read_model(args.float, Role.FLOAT if args.float.is_dir() else None)
-    quantized = read_quantized(args.quant)
+    stated = settings_from(args, StatedPreprocess)
+    reference, quantized = with_stated((reference, read_quantized(args.quant)), stated)
     if reference.sha256 == quantized.sha256 and not args.same:
         raise UsageError(
             f"{reference.path} and {quantized.path} are the same model, which is no comparison; name "
@@ -144,7 +154,8 @@ def run_bench(args: argparse.Namespace) -> int:
     settings = settings_from(
         args, BenchSettings, session=session_settings(args), rounds=settings_from(args, Rounds)
     )
-    report = bench([read_model(path) for path in args.models], settings)
+    models = [at_size(read_model(path), args.image_size) for path in args.models]
+    report = bench(models, settings)
     write_json(args.json, report.to_json())
     print(_latencies(report))
     return 0

@@ -1,7 +1,6 @@
 """Preprocessing from a Hugging Face image processor's config or from options, and back into such a config."""
 
 import dataclasses
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -77,11 +76,11 @@ def with_options(
     Raises:
         SourceError: the source states nothing and the options do not complete it, or the sizes do not fit.
     """
-    geometry = _geometry_of(options, image_size)
+    geometry = options.stated.geometry(image_size)
     if stated is None:
-        stated = _from_options_alone(options, geometry, where)
+        stated = _from_options_alone(options, image_size, where)
     elif geometry is not None:
-        stated = dataclasses.replace(stated, **geometry)
+        stated = dataclasses.replace(stated, **dataclasses.asdict(geometry))
     elif (stated.height, stated.width) != image_size and options.image_size is not None:
         stated = _scaled(stated, image_size)
     if (stated.height, stated.width) != image_size:
@@ -136,27 +135,11 @@ def to_processor(spec: PreprocessSpec) -> dict[str, Any]:
     return config
 
 
-def _geometry_of(options: SourceOptions, image_size: tuple[int, int]) -> dict[str, Any] | None:
-    if options.crop_pct is None and options.resize_mode is None:
-        return None
-    square = image_size[0] == image_size[1]
-    mode = options.resize_mode or (ResizeMode.SHORT_SIDE if square else ResizeMode.COVER)
-    share = options.crop_pct or 1.0
-    resize = (math.floor(image_size[0] / share), math.floor(image_size[1] / share))
-    if mode is ResizeMode.SHORT_SIDE:
-        resize = (max(resize), max(resize))  # covers the crop whatever the image's aspect ratio
-    return {"height": image_size[0], "width": image_size[1], "resize_mode": mode, "resize": resize}
-
-
-def _from_options_alone(
-    options: SourceOptions, geometry: dict[str, Any] | None, where: str
-) -> PreprocessSpec:
-    given = {"mean": options.mean, "std": options.std, "interpolation": options.interpolation}
-    lacking = [name for name, value in given.items() if value is None]
-    lacking += ["crop_pct or resize_mode"] if geometry is None else []
-    if lacking:
-        raise SourceError(f"{where} does not say how its images are preprocessed: pass {', '.join(lacking)}")
-    return PreprocessSpec(**given, **(geometry or {}))  # type: ignore[arg-type]
+def _from_options_alone(options: SourceOptions, image_size: tuple[int, int], where: str) -> PreprocessSpec:
+    try:
+        return options.stated.complete(image_size)
+    except ValueError as error:
+        raise SourceError(f"{where} does not say how its images are preprocessed: pass {error}") from None
 
 
 def _scaled(spec: PreprocessSpec, image_size: tuple[int, int]) -> PreprocessSpec:

@@ -7,11 +7,10 @@ from typing import Any
 
 from torch import nn
 
-from vit_edge.errors import UsageError
 from vit_edge.host.vit import VitConfig
 from vit_edge.spec import CropRule, Interpolation, PreprocessSpec, ResizeMode
-
-Triple = tuple[float, float, float]
+from vit_edge.stated import StatedPreprocess
+from vit_edge.stated import Triple as Triple
 
 
 class SourceKind(enum.Enum):
@@ -50,20 +49,18 @@ class SourceOptions:
 
     def __post_init__(self) -> None:
         """Refuse values that no image can have."""
-        if self.image_size is not None and not all(1 <= side <= 4096 for side in self.image_size):
-            raise UsageError(f"image_size must be 1 to 4096 pixels, got {self.image_size}")
-        if self.crop_pct is not None and not 0 < self.crop_pct <= 1:
-            raise UsageError(f"crop_pct must be above 0 and at most 1, got {self.crop_pct}")
-        if self.crop_pct is not None and self.resize_mode is ResizeMode.NONE:
-            raise UsageError("crop_pct has no meaning with resize_mode none: leave one of them out")
-        if self.std is not None and not all(deviation > 0 for deviation in self.std):
-            raise UsageError(f"std must be positive, got {self.std}")
+        _ = self.stated
+
+    @property
+    def stated(self) -> StatedPreprocess:
+        """The part about preprocessing."""
+        names = (field.name for field in dataclasses.fields(StatedPreprocess))
+        return StatedPreprocess(**{name: getattr(self, name) for name in names})
 
     @property
     def changes_preprocessing(self) -> bool:
         """Whether anything the source says about preprocessing is replaced."""
-        geometry = (self.image_size, self.crop_pct, self.resize_mode, self.crop_rule)
-        return any(field is not None for field in (*geometry, self.mean, self.std, self.interpolation))
+        return self.stated.says_something
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
