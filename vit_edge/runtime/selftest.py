@@ -18,7 +18,7 @@ from vit_edge import fields
 from vit_edge.bundle import Bundle, Role, read_manifest
 from vit_edge.errors import BundleError, VitEdgeError
 from vit_edge.golden import GoldenCase, read_golden
-from vit_edge.runtime.device.machine import Machine, describe_machine
+from vit_edge.runtime.device.machine import Machine, describe_machine, usable_cores
 from vit_edge.runtime.image.decode import decode
 from vit_edge.runtime.measure.timing import Latency, Rounds, latency, time_interleaved
 from vit_edge.runtime.model.file import read_model
@@ -256,7 +256,7 @@ def _recorded(records: Sequence[Mapping[str, Any]], name: str) -> _Recorded | No
         ):
             return _Recorded(
                 min_ms=figure,
-                threads=threads if type(threads) is int and 1 <= threads <= 1024 else None,
+                threads=threads if type(threads) is int and 1 <= threads <= usable_cores() else None,
                 providers=tuple(map(str, providers)) if isinstance(providers, list) else (),
                 machine=str(record["machine"]),
                 environment=environment if isinstance(environment, Mapping) else {},

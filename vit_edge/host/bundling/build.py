@@ -3,7 +3,6 @@
 import dataclasses
 import json
 import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from vit_edge.bundle import (
     write_bundle,
 )
 from vit_edge.errors import UsageError
+from vit_edge.files import scratch_folder
 from vit_edge.host.bundling.card import card
 from vit_edge.host.bundling.proof import (
     GOLDEN_IMAGES,
@@ -154,8 +154,8 @@ def build_bundle(
         settings.calibration, settings.data, source.labels, settings.class_ids, settings.quantize.limits
     )
     guarded = explained(source.name, tell, mend_of(settings.quantize))
-    with tempfile.TemporaryDirectory(prefix="vit-edge-") as folder, guarded:
-        built = _build(source, settings, images, Path(folder), tell)
+    with scratch_folder() as folder, guarded:
+        built = _build(source, settings, images, folder, tell)
     roles = {FLOAT_MODEL: Role.FLOAT} | {each.name: each.role for each in built.wanted}
     files = {name: (model.data, roles[name]) for name, model in built.models.items()}
     files |= {name: (data, Role.GOLDEN) for name, data in built.golden.items()}

@@ -112,7 +112,7 @@ def natural_pixels(
         try:
             rows.append(load_pixels(path, preprocess, limits))
         except ImageError as error:
-            raise DatasetError(f"image {path} cannot be used: {error}; repair or remove it") from error
+            raise DatasetError(f"{error}; repair or remove it") from error  # it names the file
     return np.stack(rows)
 
 

@@ -10,16 +10,17 @@ JSON under the keys below.
 """
 
 import dataclasses
+import errno
 import hashlib
 import os
-import stat
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TypeVar
 
 from vit_edge import fields
-from vit_edge.bundle import EMBEDDER_ROLES, MODEL_ROLES, Role, is_bundle, read_bundle
+from vit_edge.bundle import EMBEDDER_ROLES, MODEL_ROLES, Bundle, Role, is_bundle, read_steadily
 from vit_edge.errors import BundleError, ModelError
+from vit_edge.files import read_file, recover
 from vit_edge.runtime.model.header import FLOAT, OnnxHeader, TensorInfo, read_header
 from vit_edge.runtime.model.interface import (
     MAX_BATCH,
@@ -110,7 +111,7 @@ def read_model(path: str | os.PathLike[str], role: Role | str | None = None) -> 
         IntegrityError: the file is not the one that the bundle's manifest records.
     """
     location = Path(path)
-    if location.is_dir():
+    if location.is_dir() or (not location.exists() and recover(location)):
         return _read_from_bundle(location, role)
     if role is not None:
         raise ModelError(f"{location} is no bundle folder, so a role ({role}) cannot be chosen from it")
@@ -120,7 +121,11 @@ def read_model(path: str | os.PathLike[str], role: Role | str | None = None) -> 
 def _read_from_bundle(folder: Path, role: Role | str | None) -> ModelFile:
     if not is_bundle(folder):
         raise ModelError(f"{folder} is a folder without vit_edge.json; give an ONNX file or a bundle")
-    bundle = read_bundle(folder)
+    return read_steadily(folder, lambda bundle: _chosen(bundle, role))
+
+
+def _chosen(bundle: Bundle, role: Role | str | None) -> ModelFile:
+    folder = bundle.path
     wanted = next((each for each in MODEL_ROLES + EMBEDDER_ROLES if role in (each, each.value)), None)
     if wanted is None:
         name = bundle.manifest.default_model if role is None else str(role)
@@ -141,17 +146,15 @@ def _read_from_bundle(folder: Path, role: Role | str | None) -> ModelFile:
 
 def _read_file(path: Path) -> bytes:
     try:
-        status = path.stat()
-        if not stat.S_ISREG(status.st_mode):
-            raise ModelError(f"{path} is no file; give an ONNX file or a bundle folder")
-        if status.st_size > _MAX_BYTES:
-            raise ModelError(f"{path} is larger than 2 GiB, which ONNX cannot hold in one file")
-        with path.open("rb") as file:
-            data = file.read(status.st_size)  # Python sets aside as much memory as it is asked to read
+        data = read_file(path, _MAX_BYTES)
     except FileNotFoundError:
         raise ModelError(f"{path} does not exist; give an ONNX file or a bundle folder") from None
     except OSError as error:
-        raise ModelError(f"{path} cannot be read ({error.strerror})") from error
+        if error.errno == errno.EFBIG:
+            raise ModelError(f"{path} is larger than 2 GiB, which ONNX cannot hold in one file") from None
+        raise ModelError(
+            f"{path} cannot be read ({error.strerror}); give an ONNX file or a bundle folder"
+        ) from error
     if not data:
         raise ModelError(f"{path} is empty; export the model again")
     return data
