@@ -308,6 +308,44 @@ def constant_bomb() -> bytes:
     )
 
 
+def node_of(op_type: bytes, *parts: bytes) -> bytes:
+    return field(1, field(4, op_type) + b"".join(parts))
+
+
+def function(name: bytes, *calls: bytes) -> bytes:
+    body = b"".join(field(7, field(4, call) + field(7, b"local")) for call in calls)
+    return field(25, field(1, name) + body + field(10, b"local"))
+
+
+def functions(depth: int) -> bytes:
+    """Each function calls the one before it twice: two to that power of nodes."""
+    doubled = [
+        function(b"f%d" % level, b"f%d" % (level - 1), b"f%d" % (level - 1)) for level in range(1, depth)
+    ]
+    return model(graph(node(b"f%d" % (depth - 1), domain=b"local")), function(b"f0", b"Abs"), *doubled)
+
+
+def loop(turns: int) -> bytes:
+    """A Loop of so many turns that does nothing in each."""
+    info = tensor_info(b"i", 7, ()), tensor_info(b"c", 9, ())
+    body = (
+        field(1, field(1, b"c") + field(2, b"d") + field(4, b"Identity"))
+        + b"".join(field(11, each) for each in info)
+        + field(12, tensor_info(b"d", 9, ()))
+    )
+    count = field(2, 7) + field(8, b"turns") + field(9, struct.pack("<q", turns))
+    attribute = field(5, field(1, b"body") + field(6, body) + field(20, 5))
+    return runnable(graph(field(5, count), node_of(b"Loop", field(1, b"turns"), field(1, b""), attribute)))
+
+
+def context(embedded: int) -> bytes:
+    """A compiled part; where it is not embedded, its value is the path of a file."""
+    attributes = field(5, field(1, b"embed_mode") + field(3, embedded) + field(20, 2)) + field(
+        5, field(1, b"ep_cache_context") + field(4, b"/etc/passwd") + field(20, 3)
+    )
+    return model(graph(node_of(b"EPContext", attributes, field(7, b"com.microsoft"))))
+
+
 EXTERNAL = field(8, b"w") + field(13, field(1, b"location") + field(2, b"/etc/passwd")) + field(14, 1)
 
 
@@ -334,6 +372,12 @@ def models() -> dict[str, bytes]:
         "weight_without_its_values.onnx": runnable(graph(field(5, absurd), node(b"Add", b"w", b"w"))),
         "constant_of_terabytes.onnx": constant_bomb(),
         "nested_graphs.onnx": nested(40),
+        "loop_of_a_trillion_turns.onnx": loop(2**40),
+        "functions_that_double.onnx": functions(60),
+        "functions_in_a_circle.onnx": model(
+            graph(node(b"a", domain=b"local")), function(b"a", b"b"), function(b"b", b"a")
+        ),
+        "compiled_context_in_another_file.onnx": context(0),
         "graph_that_needs_itself.onnx": runnable(graph(node(b"Identity", b"logits"))),
         "endless_number.onnx": b"\x80" * 64,
         "field_longer_than_the_file.onnx": field(1, 10) + b"\x3a" + varint(2**31 - 1),

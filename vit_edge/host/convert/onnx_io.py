@@ -16,6 +16,7 @@ from vit_edge.host.convert.external import take_in
 from vit_edge.host.hashes import combined_sha256
 from vit_edge.files import read_file, write_file
 from vit_edge.runtime.model.file import LABELS_KEY, PREPROCESS_KEY, SESSION_OPTIONS_KEY
+from vit_edge.runtime.model.header import check_bounded, read_header
 from vit_edge.spec import PreprocessSpec, session_options
 
 PRODUCER = "vit-edge"
@@ -116,6 +117,10 @@ def _parsed(data: bytes, name: str) -> onnx.ModelProto:
         raise ModelError(f"{name} is no ONNX model ({type(error).__name__}); export it again") from None
     if not (model.graph.node and model.graph.input and model.graph.output):
         raise ModelError(f"{name} is no ONNX model with inputs, outputs and nodes; export it again")
+    try:
+        check_bounded(read_header(data))
+    except ValueError as error:
+        raise ModelError(f"{name} {error}") from None
     return model
 
 

@@ -21,7 +21,14 @@ from vit_edge import fields
 from vit_edge.bundle import EMBEDDER_ROLES, MODEL_ROLES, Bundle, Role, is_bundle, read_steadily
 from vit_edge.errors import BundleError, ModelError
 from vit_edge.files import read_file, recover
-from vit_edge.runtime.model.header import FLOAT, OnnxHeader, TensorInfo, read_header
+from vit_edge.runtime.model.header import (
+    COMPILED,
+    FLOAT,
+    OnnxHeader,
+    TensorInfo,
+    check_bounded,
+    read_header,
+)
 from vit_edge.runtime.model.interface import (
     MAX_BATCH,
     MAX_SIDE,
@@ -197,11 +204,29 @@ def _check_self_contained(header: OnnxHeader) -> None:
             "keeps weights in another file (external data), which is read where models are made, not where "
             "they run; save it as one file (vit-edge export)"
         )
-    if any(operator == "EPContext" for _, operator in header.foreign_operators):
+    check_bounded(header)
+    if any(operator == COMPILED for _, operator in header.foreign_operators):
         raise ValueError(
             "holds a part that is compiled for one device (EPContext), which cannot be checked; "
             "use the portable model, it is compiled where it runs"
         )
+    _check_domains(header)
+
+
+def check_compiled(data: bytes) -> None:
+    """Refuse a compiled model that an engine must not load: what `read_model` asks, but that it is compiled.
+
+    Raises:
+        ValueError: with a clause about the file.
+    """
+    header = read_header(data)
+    if header.external_data:
+        raise ValueError("keeps a part of itself in another file")
+    check_bounded(header)
+    _check_domains(header)
+
+
+def _check_domains(header: OnnxHeader) -> None:
     foreign = sorted(
         f"{domain}::{op}" for domain, op in header.foreign_operators if domain not in OPERATOR_DOMAINS
     )
