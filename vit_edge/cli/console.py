@@ -80,8 +80,10 @@ def file_for(path: Path) -> Iterator[Path]:
         yield path
         return
     with scratch_folder() as folder:
-        yield folder / "output"
-        _write_to_standard_output((folder / "output").read_bytes())
+        written = folder / "standard output"
+        yield written
+        if written.exists():
+            _write_to_standard_output(written.read_bytes())
 
 
 def write_text(option: str, path: Path, text: str) -> None:
