@@ -9,7 +9,7 @@ import enum
 from collections.abc import Mapping, Set
 from typing import Any, Self, TypeVar
 
-from vit_edge.fields import is_finite, shown
+from vit_edge.fields import is_finite, settle_members, shown
 
 E = TypeVar("E", bound=enum.Enum)
 
@@ -66,6 +66,7 @@ class PreprocessSpec:
 
     def __post_init__(self) -> None:
         """Refuse sizes and statistics that no image can have."""
+        settle_members(self)
         for name in ("height", "width"):
             if not 1 <= getattr(self, name) <= 4096:
                 raise ValueError(f"preprocess {name} must be 1 to 4096 pixels, got {getattr(self, name)}")

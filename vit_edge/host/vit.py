@@ -11,7 +11,7 @@ import enum
 import torch
 from torch import Tensor, nn
 
-from vit_edge.fields import shown
+from vit_edge.fields import settle_members, shown
 
 # Beyond what any ViT has by a factor of four or more. Tables are made of some of these numbers before any
 # weight is looked at, so a config could ask for more than a machine has.
@@ -77,6 +77,7 @@ class VitConfig:
 
     def __post_init__(self) -> None:
         """Refuse what cannot be built, naming the field."""
+        settle_members(self)
         for name, most in _MOST.items():
             if not (name == "register_tokens" or getattr(self, name) >= 1) or getattr(self, name) > most:
                 raise ValueError(f"{name} must be from 1 to {most}, got {shown(getattr(self, name))}")

@@ -72,7 +72,7 @@ class SelfTest:
 
 
 def selftest(
-    path: str | Path, provider: str = AUTO, models: Sequence[str] = (), rounds: Rounds = ROUNDS
+    path: str | Path, provider: str | None = AUTO, models: Sequence[str] = (), rounds: Rounds = ROUNDS
 ) -> SelfTest:
     """Check a bundle on this device: its files, the onnxruntime, the answers of its models, and their speed.
 
@@ -89,6 +89,7 @@ def selftest(
         BundleError: no bundle, a malformed manifest or golden file, or a model that the bundle does not have.
         ProviderError: the provider is not installed.
     """
+    provider = AUTO if provider is None else provider
     if provider.lower() != AUTO:
         find_provider(provider)
     bundle = read_manifest(path)

@@ -18,6 +18,7 @@ from vit_edge.bundle import (
     write_bundle,
 )
 from vit_edge.errors import UsageError
+from vit_edge.fields import settle_members
 from vit_edge.files import scratch_folder
 from vit_edge.host.bundling.card import card
 from vit_edge.host.bundling.proof import (
@@ -88,6 +89,10 @@ class BuildSettings:
     expect_top1: float | None = None  # percent that the float model must reach
     stated_top1: float | None = None  # percent that its card states
     bench: Bench = bench  # times the models
+
+    def __post_init__(self) -> None:
+        """Refuse a way to repair that there is not."""
+        settle_members(self)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -73,13 +73,13 @@ class _Quiet(Lock):
 _quiet = _Quiet()
 
 
-def decode(source: ImageSource, limits: DecodeLimits = DEFAULT_LIMITS) -> Image.Image:
+def decode(source: ImageSource, limits: DecodeLimits | None = DEFAULT_LIMITS) -> Image.Image:
     """Decode one image to mode RGB, upright by its EXIF orientation; of an animation, the first frame.
 
     Args:
         source: a path, the bytes of a file, a binary file object (read from its position), a Pillow image, or
             a uint8 array (H, W, 3) in RGB order.
-        limits: the formats that are taken, and bounds on pixels and on encoded bytes.
+        limits: the formats that are taken, and bounds on pixels and on encoded bytes; None: the default.
 
     Returns:
         An RGB image. A Pillow image that is RGB and upright already is returned as it is.
@@ -92,7 +92,7 @@ def decode(source: ImageSource, limits: DecodeLimits = DEFAULT_LIMITS) -> Image.
 
 
 def decode_reduced(
-    source: ImageSource, enough: Enough | None, limits: DecodeLimits = DEFAULT_LIMITS
+    source: ImageSource, enough: Enough | None, limits: DecodeLimits | None = DEFAULT_LIMITS
 ) -> Reduced:
     """As `decode`, but a JPEG file is decoded at 1/2, 1/4 or 1/8 of its resolution where that suffices.
 
@@ -108,6 +108,7 @@ def decode_reduced(
     Raises:
         ImageError: as in `decode`.
     """
+    limits = limits or DEFAULT_LIMITS
     name, image, orientation = _opened(source, limits)
     size = image.size
     _check_size(name, size, limits)
