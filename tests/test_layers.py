@@ -16,7 +16,7 @@ PACKAGE = Path(vit_edge.__file__).parent
 # A module may import from its own layer and from those before it.
 LAYERS: list[set[str]] = [
     {"errors", "__version__"},  # the latter is a constant of vit_edge/__init__.py, which imports nothing
-    {"spec", "fields"},
+    {"spec", "fields", "files"},
     {"stated"},
     {"manifest"},
     {"targets", "bundle", "verify"},

@@ -27,21 +27,18 @@ providers         object: execution provider -> share of graph nodes it is expec
 The hashes detect damage. They do not stop somebody who can rewrite the manifest too: sign it for that.
 """
 
-import contextlib
 import dataclasses
+import errno
 import hashlib
 import json
 import os
-import re
-import secrets
-import shutil
-import stat
-import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TypeVar
 
 from vit_edge import fields
 from vit_edge.errors import BundleError, IntegrityError
+from vit_edge.files import draft_beside, open_regular, put_in_place, read_descriptor, recover
 from vit_edge.manifest import (
     EMBEDDER_ROLES,
     FORMAT_VERSION,
@@ -67,12 +64,15 @@ __all__ = [
     "is_bundle",
     "read_bundle",
     "read_manifest",
+    "read_steadily",
     "verify_bundle",
     "write_bundle",
 ]
 
 _MAX_MANIFEST = 16 * 2**20
-_STALE = 3600  # seconds after which a draft is what a killed run left behind; to write one takes far less
+_ATTEMPTS = 3  # to read a bundle that is being replaced
+
+T = TypeVar("T")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,7 +95,12 @@ class Bundle:
                 f"{self.path}: {name!r} is not listed in {MANIFEST}; "
                 f"listed models are {self.models() + self.embedders()}"
             )
-        data = _read_inside(self.path, name, entry.size)
+        try:
+            data = read_descriptor(_open_inside(self.path, name), entry.size)
+        except OSError as error:
+            if error.errno not in (errno.EFBIG, errno.EBUSY):
+                raise BundleError(f"{self.path / name} cannot be read ({error.strerror})") from error
+            data = b""  # it has grown
         if len(data) != entry.size or hashlib.sha256(data).hexdigest() != entry.sha256:
             raise IntegrityError(
                 f"{self.path / name} is not the file that {MANIFEST} records (SHA-256 differs); "
@@ -129,7 +134,26 @@ def read_bundle(path: str | os.PathLike[str]) -> Bundle:
     Raises:
         BundleError: no bundle, a malformed manifest, or a listed file that is missing or a link.
     """
-    bundle = read_manifest(path)
+    return read_steadily(path, _with_files)
+
+
+def read_steadily(path: str | os.PathLike[str], read: Callable[[Bundle], T]) -> T:
+    """What `read` makes of a bundle, all of it of one version should the bundle be replaced meanwhile.
+
+    Raises:
+        BundleError: as in `read_manifest`, or what `read` raises.
+    """
+    for _ in range(_ATTEMPTS):
+        bundle = read_manifest(path)
+        try:
+            return read(bundle)
+        except BundleError:
+            if read_manifest(path).manifest == bundle.manifest:
+                raise
+    return read(read_manifest(path))
+
+
+def _with_files(bundle: Bundle) -> Bundle:
     for name in bundle.manifest.files:
         os.close(_open_inside(bundle.path, name))
     return bundle
@@ -142,13 +166,15 @@ def read_manifest(path: str | os.PathLike[str]) -> Bundle:
         BundleError: no bundle, or a malformed manifest.
     """
     root = Path(path)
-    if not root.is_dir():
+    if not root.is_dir() and not (recover(root) and root.is_dir()):
         raise BundleError(f"{root} is no folder; give the folder that holds {MANIFEST}")
-    data = _read_inside(root, MANIFEST, _MAX_MANIFEST)
-    if len(data) > _MAX_MANIFEST:
-        raise BundleError(f"{root / MANIFEST} is larger than {_MAX_MANIFEST} bytes")
     try:
+        data = read_descriptor(_open_inside(root, MANIFEST), _MAX_MANIFEST)
         manifest = Manifest.from_json(fields.parse_json(data, "the manifest"))
+    except OSError as error:
+        raise BundleError(f"{root / MANIFEST} cannot be read ({error.strerror})") from error
+    except BundleError:
+        raise
     except ValueError as error:
         raise BundleError(f"{root / MANIFEST}: {error}") from None
     return Bundle(root, manifest)
@@ -161,8 +187,11 @@ def verify_bundle(path: str | os.PathLike[str]) -> Bundle:
         BundleError: as in `read_bundle`.
         IntegrityError: a file's bytes are not those that the manifest records.
     """
-    bundle = read_bundle(path)
-    for name in bundle.manifest.files:
+    return read_steadily(path, _verified)
+
+
+def _verified(bundle: Bundle) -> Bundle:
+    for name in _with_files(bundle).manifest.files:
         bundle.read(name)
     return bundle
 
@@ -189,17 +218,13 @@ def write_bundle(path: str | os.PathLike[str], files: Mapping[str, bytes], manif
     except (ValueError, TypeError) as error:
         raise BundleError(f"the manifest of {target} cannot be written: {error}") from None
     check_replaceable(target)
-    draft = target.parent / f".{target.name}.{secrets.token_hex(4)}.tmp"
     try:
-        draft.mkdir(parents=True)
-        for name, data in {**files, MANIFEST: text.encode()}.items():
-            _write_durably(draft / name, data)
-        _swap(draft, target)
+        with draft_beside(target, folder=True) as draft:
+            for name, data in {**files, MANIFEST: text.encode()}.items():
+                _write_durably(draft / name, data)
+            put_in_place(draft, target)
     except OSError as error:
         raise BundleError(f"{target} cannot be written ({error.strerror})") from error
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
-    _sweep(target)
     return Bundle(target, manifest)
 
 
@@ -209,27 +234,15 @@ def _open_inside(root: Path, name: str) -> int:
     try:
         if path.resolve() != root.resolve() / name:
             raise BundleError(f"{path} is or lies behind a symbolic link; copy the files themselves (cp -rL)")
-        # Not blocking, or a named pipe in place of the file would hang us before it is looked at.
-        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
+        descriptor = open_regular(path, getattr(os, "O_NOFOLLOW", 0))
     except FileNotFoundError:
         raise BundleError(f"{root} lacks {name}; fetch the bundle again") from None
     except (OSError, RuntimeError) as error:
         raise BundleError(f"{path} cannot be read ({getattr(error, 'strerror', None) or error})") from error
-    status = os.fstat(descriptor)
-    if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1:
+    if os.fstat(descriptor).st_nlink > 1:
         os.close(descriptor)
-        kind = "has a hard link elsewhere" if stat.S_ISREG(status.st_mode) else "is no regular file"
-        raise BundleError(f"{path} {kind}; copy the files themselves (cp -r)")
+        raise BundleError(f"{path} has a hard link elsewhere; copy the files themselves (cp -r)")
     return descriptor
-
-
-def _read_inside(root: Path, name: str, size: int) -> bytes:
-    """At most size + 1 bytes, so that a grown file is noticed without being read whole.
-
-    Python sets aside as much memory as it is asked to read: a manifest that speaks of gigabytes gets none.
-    """
-    with os.fdopen(_open_inside(root, name), "rb") as file:
-        return file.read(min(size, os.fstat(file.fileno()).st_size) + 1)
 
 
 def _check_described(files: Mapping[str, bytes], manifest: Manifest) -> None:
@@ -268,28 +281,3 @@ def _write_durably(path: Path, data: bytes) -> None:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
-
-
-def _swap(draft: Path, target: Path) -> None:
-    """Rename the draft to the target; what was there is put aside first and put back if that fails."""
-    if not target.exists():
-        draft.rename(target)
-        return
-    old = draft.with_suffix(".old")
-    target.rename(old)
-    try:
-        draft.rename(target)
-    except OSError:
-        with contextlib.suppress(OSError):
-            old.rename(target)
-        raise
-    shutil.rmtree(old, ignore_errors=True)
-
-
-def _sweep(target: Path) -> None:
-    """Remove what runs that were killed while they wrote this bundle have left beside it."""
-    pattern = re.compile(re.escape(f".{target.name}.") + r"[0-9a-f]{8}\.(tmp|old)")
-    with contextlib.suppress(OSError):
-        for path in target.parent.iterdir():
-            if pattern.fullmatch(path.name) and time.time() - path.stat().st_mtime > _STALE:
-                shutil.rmtree(path, ignore_errors=True)

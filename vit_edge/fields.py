@@ -4,13 +4,20 @@ Every reader raises ValueError with a clause such as "size must be an integer, g
 file and turns it into its own error.
 """
 
+import dataclasses
+import enum
+import functools
 import json
 import reprlib
 import sys
+import typing
 from collections.abc import Mapping
-from typing import Any, TypeGuard
+from typing import Any, TypeGuard, TypeVar
 
 MAX_DEPTH = 32  # of lists and objects within one another; what we write has 6
+MAX_VALUES = 1_000_000  # told from the signs between them; 21,000 labels with commas in them have a tenth
+
+E = TypeVar("E", bound=enum.Enum)
 
 _short = reprlib.Repr()
 _short.maxlevel, _short.maxlist, _short.maxdict = 3, 4, 4
@@ -20,11 +27,15 @@ _short.maxstring = _short.maxlong = _short.maxother = 80
 def parse_json(data: bytes | str, where: str) -> Any:
     """Parse JSON; refuses duplicate keys, numbers that are not finite, text that is not UTF-8, deep nesting.
 
+    An empty list takes two bytes of text and thirty times as much memory, so their number is bounded, too.
+
     Raises:
         ValueError: the text is not such JSON; the message starts with `where`.
     """
     try:
         text = data.decode("utf-8") if isinstance(data, bytes) else data
+        if sum(map(text.count, ",:[{")) > MAX_VALUES:
+            raise ValueError(f"more than {MAX_VALUES} values")
         value = json.loads(
             text, object_pairs_hook=_unique_keys, parse_float=_finite, parse_constant=_refuse_constant
         )
@@ -127,6 +138,44 @@ def choice(raw: object, where: str, choices: tuple[Any, ...]) -> Any:
     if not any(type(raw) is type(each) and raw == each for each in choices):
         raise ValueError(f"{where} must be one of {', '.join(map(str, choices))}, got {shown(raw)}")
     return raw
+
+
+def member(kind: type[E], raw: object, where: str) -> E:
+    """A member of an enum, given as itself or as its value."""
+    if isinstance(raw, kind):
+        return raw
+    for each in kind:
+        if type(raw) is type(each.value) and raw == each.value:
+            return each
+    values = ", ".join(str(each.value) for each in kind)
+    raise ValueError(f"{where} must be one of {values}, got {shown(raw)}")
+
+
+def settle_members(record: Any) -> None:
+    """Make every field of a frozen dataclass that is typed as an enum a member of it, or None if it may be.
+
+    For `__post_init__`: a value in place of its member would otherwise be compared with it, never be equal,
+    and quietly mean something else.
+
+    Raises:
+        ValueError: neither a member nor a value of one; the message names the field.
+    """
+    for name, (kind, optional) in _enum_fields(type(record)).items():  # type: ignore[arg-type]
+        raw = getattr(record, name)
+        if not isinstance(raw, kind) and not (raw is None and optional):
+            object.__setattr__(record, name, member(kind, raw, name))
+
+
+@functools.cache
+def _enum_fields(cls: type) -> dict[str, tuple[type[enum.Enum], bool]]:
+    """Field -> its enum, and whether it may be None."""
+    found = {}
+    for name, hint in typing.get_type_hints(cls).items():
+        parts = typing.get_args(hint) or (hint,)
+        kinds = [part for part in parts if isinstance(part, type) and issubclass(part, enum.Enum)]
+        if len(kinds) == 1 and set(parts) <= {kinds[0], type(None)}:
+            found[name] = (kinds[0], type(None) in parts)
+    return {field.name: found[field.name] for field in dataclasses.fields(cls) if field.name in found}
 
 
 def sha256(raw: object, where: str) -> str:

@@ -41,6 +41,10 @@ class FileEntry:
     size: int  # bytes
     role: Role
 
+    def __post_init__(self) -> None:
+        """Refuse a role that there is not."""
+        fields.settle_members(self)
+
     @classmethod
     def of(cls, data: bytes, role: Role) -> Self:
         """The entry of these bytes."""

@@ -9,9 +9,13 @@ import enum
 from collections.abc import Mapping, Set
 from typing import Any, Self, TypeVar
 
-from vit_edge.fields import is_finite, shown
+from vit_edge.fields import is_finite, settle_members, shown
 
 E = TypeVar("E", bound=enum.Enum)
+
+# Of values in [0, 1]; what lies beyond is a mistake, and an absurd one may overflow or lose every digit.
+_LEAST_DEVIATION = 1e-6
+_MOST_STATISTIC = 1000
 
 
 class Interpolation(enum.Enum):
@@ -62,6 +66,7 @@ class PreprocessSpec:
 
     def __post_init__(self) -> None:
         """Refuse sizes and statistics that no image can have."""
+        settle_members(self)
         for name in ("height", "width"):
             if not 1 <= getattr(self, name) <= 4096:
                 raise ValueError(f"preprocess {name} must be 1 to 4096 pixels, got {getattr(self, name)}")
@@ -69,8 +74,15 @@ class PreprocessSpec:
             raise ValueError(f"preprocess resize must be 1 to 8192 pixels, got {self.resize}")
         if self.resize_mode is ResizeMode.SHORT_SIDE and self.resize[0] != self.resize[1]:
             raise ValueError(f"preprocess resize must be (side, side) for short_side, got {self.resize}")
-        if not all(deviation > 0 for deviation in self.std):
-            raise ValueError(f"preprocess std must be positive, got {self.std}")
+        if not all(_LEAST_DEVIATION <= deviation <= _MOST_STATISTIC for deviation in self.std):
+            raise ValueError(
+                f"preprocess std must be positive, from {_LEAST_DEVIATION} to {_MOST_STATISTIC}, "
+                f"got {self.std}"
+            )
+        if not all(abs(mean) <= _MOST_STATISTIC for mean in self.mean):
+            raise ValueError(
+                f"preprocess mean must be from {-_MOST_STATISTIC} to {_MOST_STATISTIC}, got {self.mean}"
+            )
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON types, the form kept in the manifest and in an ONNX file's metadata_props."""

@@ -4,6 +4,7 @@ import dataclasses
 import math
 
 from vit_edge.errors import UsageError
+from vit_edge.fields import settle_members
 from vit_edge.spec import CropRule, Interpolation, PreprocessSpec, ResizeMode
 
 Triple = tuple[float, float, float]
@@ -42,6 +43,10 @@ class StatedPreprocess:
 
     def __post_init__(self) -> None:
         """Refuse values that no image can have."""
+        try:
+            settle_members(self)
+        except ValueError as error:
+            raise UsageError(str(error)) from None
         if self.image_size is not None and not all(1 <= side <= 4096 for side in self.image_size):
             raise UsageError(f"image_size must be 1 to 4096 pixels, got {self.image_size}")
         if self.crop_pct is not None and not 0 < self.crop_pct <= 1:

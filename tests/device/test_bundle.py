@@ -6,7 +6,7 @@ import dataclasses
 import io
 import json
 import os
-import time
+import threading
 import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from vit_edge import Classifier, fields
+from vit_edge import files as files_module
 from vit_edge.bundle import (
     MANIFEST,
     FileEntry,
@@ -31,6 +32,7 @@ from vit_edge.bundle import (
     write_bundle,
 )
 from vit_edge.errors import BundleError, IntegrityError
+from vit_edge.files import draft_beside
 from vit_edge.golden import EXPECTED, OUTPUTS, GoldenCase, golden_bytes, read_golden
 from vit_edge.runtime.model.file import read_model
 from vit_edge.spec import Interpolation, PreprocessSpec, ResizeMode
@@ -366,19 +368,55 @@ def test_a_bundle_is_replaced_whole(bundle: Path, files: dict[str, bytes]) -> No
 
 
 @pytest.mark.parametrize("suffix", ["tmp", "old"])
-def test_what_a_killed_run_left_is_removed_once_it_is_old(
+def test_what_a_killed_run_left_is_removed_by_the_next(
     bundle: Path, files: dict[str, bytes], suffix: str
 ) -> None:
-    drafts = {age: bundle.parent / f".bundle.0000000{index}.{suffix}" for index, age in enumerate((10, 7200))}
-    for age, draft in drafts.items():
-        (draft / "onnx").mkdir(parents=True)
-        os.utime(draft, (time.time() - age,) * 2)
-    write_bundle(bundle, files, manifest_of(files))
-    assert [draft.exists() for draft in drafts.values()] == [True, False]  # the first may still be written
+    (bundle.parent / f".bundle.{0:016}.{suffix}" / "onnx").mkdir(parents=True)
+    with draft_beside(bundle, folder=True) as of_one_that_lives:
+        write_bundle(bundle, files, manifest_of(files))
+        assert set(bundle.parent.iterdir()) == {bundle, of_one_that_lives}
+
+
+def test_a_bundle_that_a_killed_run_had_put_aside_is_found_by_the_next_reader(bundle: Path) -> None:
+    bundle.rename(bundle.parent / f".bundle.{0:016}.old")
+    verify_bundle(bundle)
+    assert list(bundle.parent.iterdir()) == [bundle]
+
+
+def test_a_bundle_that_a_killed_run_had_put_aside_is_not_swept_by_the_next_writer(
+    bundle: Path, files: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle.rename(bundle.parent / f".bundle.{0:016}.old")
+    monkeypatch.setattr(os, "fsync", full_disk)
+    with pytest.raises(BundleError, match="No space left"):
+        write_bundle(bundle, files, manifest_of(files))
+    verify_bundle(bundle)
+
+
+def test_a_reader_finds_a_bundle_at_every_moment_of_its_replacement(
+    bundle: Path, files: dict[str, bytes]
+) -> None:
+    """Each version has another model, so half of one and half of the other would be noticed."""
+    done = threading.Event()
+
+    def write() -> None:
+        for index in range(30):
+            changed = files | {"config.json": b"{}" + b" " * index}
+            write_bundle(bundle, changed, manifest_of(changed))
+        done.set()
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    reads = 0
+    while not done.is_set():
+        verify_bundle(bundle)
+        reads += 1
+    writer.join()
+    assert reads > 0
 
 
 @pytest.mark.parametrize(
-    "name", [".bundle.tmp", ".bundle.mine", ".other.00000000.tmp", "bundle.00000000.tmp"]
+    "name", [".bundle.tmp", ".bundle.mine", f".other.{0:016}.tmp", f"bundle.{0:016}.tmp"]
 )
 def test_what_only_looks_like_a_draft_is_kept(bundle: Path, files: dict[str, bytes], name: str) -> None:
     (bundle.parent / name).mkdir()
@@ -429,12 +467,13 @@ def test_what_is_not_ours_is_never_replaced(bundle: Path, files: dict[str, bytes
     assert sorted(str(p) for p in bundle.parent.rglob("*")) == before
 
 
+def full_disk(_descriptor: int) -> None:
+    raise OSError(28, "No space left on device")
+
+
 def test_a_failure_while_writing_leaves_the_old_bundle(
     bundle: Path, files: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full_disk(_descriptor: int) -> None:
-        raise OSError(28, "No space left on device")
-
     monkeypatch.setattr(os, "fsync", full_disk)
     with pytest.raises(BundleError, match="No space left"):
         write_bundle(bundle, files, manifest_of(files))
@@ -453,6 +492,7 @@ def test_a_failure_of_the_last_rename_brings_the_old_bundle_back(
             raise OSError(5, "Input/output error")
         return rename(self, target)
 
+    monkeypatch.setattr(files_module, "_exchanger", lambda: None)  # as where names cannot be exchanged
     monkeypatch.setattr(Path, "rename", no_drafts)
     with pytest.raises(BundleError, match="Input/output error"):
         write_bundle(bundle, files, manifest_of(files))

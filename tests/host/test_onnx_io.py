@@ -1,5 +1,6 @@
 """Reading ONNX files that may come from anybody, and writing ones that tell nothing about this machine."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -90,7 +91,7 @@ def test_models_that_are_not_whole_are_refused(spoil: Callable[[onnx.ModelProto]
         parse_onnx(model.SerializeToString(), "m.onnx")
 
 
-@pytest.mark.parametrize(("name", "cause"), [("absent.onnx", "does not exist"), (".", "is no file")])
+@pytest.mark.parametrize(("name", "cause"), [("absent.onnx", "does not exist"), (".", "no regular file")])
 def test_what_is_no_file_is_refused(tmp_path: Path, name: str, cause: str) -> None:
     with pytest.raises(ModelError, match=cause):
         read_onnx(tmp_path / name)
@@ -99,10 +100,10 @@ def test_what_is_no_file_is_refused(tmp_path: Path, name: str, cause: str) -> No
 def test_a_file_without_permission_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "m.onnx").write_bytes(b"x")
 
-    def deny(path: Path) -> bytes:
+    def deny(path: Path, _flags: int) -> int:
         raise PermissionError(13, "Permission denied", str(path))
 
-    monkeypatch.setattr(Path, "read_bytes", deny)
+    monkeypatch.setattr(os, "open", deny)
     with pytest.raises(ModelError, match="Permission denied"):
         read_onnx(tmp_path / "m.onnx")
 

@@ -88,7 +88,7 @@ def test_progress_is_told_after_each_batch(coloured: ImageSet) -> None:
 
 def test_an_image_that_cannot_be_decoded_is_named(coloured: ImageSet) -> None:
     coloured.paths[4].write_bytes(b"no image")
-    with pytest.raises(DatasetError, match=rf"image {coloured.paths[4]} cannot be used"):
+    with pytest.raises(DatasetError, match=rf"^{coloured.paths[4]} is no JPEG.*remove it"):
         evaluate([Subject(BrightestChannel(), SPEC)], coloured)
 
 

@@ -256,7 +256,16 @@ def add_session(parser: Parser, provider: bool = True) -> None:
 
 def add_json(parser: Parser, what: str) -> None:
     """Where the figures go for a program to read."""
-    parser.add_argument("--json", type=Path, metavar="FILE", help=f"write {what} as JSON")
+    parser.add_argument(
+        "--json", type=Path, metavar="FILE", help=f"write {what} as JSON; - is standard output"
+    )
+
+
+def folder(text: str) -> Path:
+    """The folder to write."""
+    if text == "-":
+        raise argparse.ArgumentTypeError("a folder cannot go to standard output; name one")
+    return Path(text)
 
 
 def finite(text: str) -> float:

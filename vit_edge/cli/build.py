@@ -28,7 +28,7 @@ def add(commands: Commands) -> None:
         metavar="SOURCE",
         help="Hugging Face folder or id, timm:NAME@FILE, weights, ONNX or module:callable",
     )
-    parser.add_argument("-o", "--out", type=Path, required=True, metavar="BUNDLE")
+    parser.add_argument("-o", "--out", type=arguments.folder, required=True, metavar="BUNDLE")
     arguments.add_quantize(parser)
     parser.add_argument(
         "--data",

@@ -1,17 +1,20 @@
 """What is printed: tables and results on standard output, progress and errors on standard error."""
 
 import contextlib
+import errno
 import json
 import os
-import secrets
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from vit_edge.errors import UsageError
+from vit_edge.files import scratch_folder, write_file
 
 Tell = Callable[[str, int, int], None]  # (what is being done, steps done, steps in all)
+
+STANDARD_OUTPUT = Path("-")  # as a file that an option names
 
 _LINES = 4  # plain progress lines per step, beside the first
 
@@ -44,8 +47,43 @@ def check_file(option: str, path: Path | None) -> None:
     Raises:
         UsageError: a folder, or a file in a folder that does not exist.
     """
-    if path is not None and (path.is_dir() or not path.parent.is_dir()):
+    if path is None or path == STANDARD_OUTPUT:
+        return
+    if path.is_dir() or not path.parent.is_dir():
         raise UsageError(f"{option} {path} cannot be written: name a file in a folder that exists")
+
+
+@contextlib.contextmanager
+def text_aside(outputs: Sequence[Path | None]) -> Iterator[None]:
+    """Text goes to standard error where a file goes to standard output.
+
+    Args:
+        outputs: what the options name.
+
+    Raises:
+        UsageError: two files would go to standard output.
+    """
+    count = outputs.count(STANDARD_OUTPUT)
+    if count > 1:
+        raise UsageError("only one file can go to standard output; name another for the others")
+    if not count:
+        yield
+        return
+    with contextlib.redirect_stdout(sys.stderr):
+        yield
+
+
+@contextlib.contextmanager
+def file_for(path: Path) -> Iterator[Path]:
+    """Where to write a file that an option names; what is to go to standard output goes there at the end."""
+    if path != STANDARD_OUTPUT:
+        yield path
+        return
+    with scratch_folder() as folder:
+        written = folder / "standard output"
+        yield written
+        if written.exists():
+            _write_to_standard_output(written.read_bytes())
 
 
 def write_text(option: str, path: Path, text: str) -> None:
@@ -54,20 +92,30 @@ def write_text(option: str, path: Path, text: str) -> None:
 
 
 def write_bytes(option: str, path: Path, data: bytes) -> None:
-    """Write the file that an option names, complete or not at all.
+    """Write the file that an option names, complete or not at all; `-` is standard output.
 
     Raises:
         UsageError: it cannot be written.
     """
-    draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
-        draft.write_bytes(data)
-        draft.replace(path)
+        if path == STANDARD_OUTPUT:
+            _write_to_standard_output(data)
+        else:
+            write_file(path, data)
+    except BrokenPipeError:
+        raise
     except OSError as error:
         raise UsageError(f"{option} {path} cannot be written ({error.strerror})") from error
-    finally:
-        with contextlib.suppress(OSError):
-            draft.unlink(missing_ok=True)
+
+
+def _write_to_standard_output(data: bytes) -> None:
+    """To the stream that the process began with, wherever text goes meanwhile."""
+    stream = sys.__stdout__
+    if stream is None:
+        raise OSError(errno.EBADF, "standard output is closed")
+    stream.flush()
+    stream.buffer.write(data)
+    stream.buffer.flush()
 
 
 def check_json(path: Path | None) -> None:

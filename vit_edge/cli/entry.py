@@ -1,21 +1,30 @@
 """The entry point: which command, and what an error becomes."""
 
 import argparse
+import contextlib
 import io
 import os
+import signal
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import FrameType
 
 from vit_edge import __version__
 from vit_edge.cli import build, classify, convert, embed, inspect, measure, selftest, targets
 from vit_edge.cli.arguments import EXIT_STATUS, CommandParser, Parser
-from vit_edge.cli.console import one_line
+from vit_edge.cli.console import file_for, one_line, text_aside
 from vit_edge.errors import MissingExtraError, VitEdgeError
 from vit_edge.runtime.steps import origin_of, said
 
 USAGE_ERROR = 2
-INTERRUPTED = 130  # 128 + SIGINT, as shells have it
+SIGNALLED = 128  # and the signal's number, as shells have it
+INTERRUPTED = SIGNALLED + signal.SIGINT
 BROKEN_PIPE = 141  # 128 + SIGPIPE
+
+_STOPPING = ("SIGTERM", "SIGHUP")  # end a command as Ctrl-C does: what it had begun is removed
+_OUTPUTS = ("json", "junit", "report", "out")  # arguments that may name a file to write
 
 HOST_PACKAGES = frozenset({"torch", "onnx", "onnx_ir", "onnxscript", "safetensors"})
 
@@ -32,25 +41,89 @@ def main(argv: Sequence[str] | None = None) -> int:
         0 done or PASS, 1 FAIL, 2 usage or bad input, 3 UNDECIDED.
     """
     words = list(sys.argv[1:] if argv is None else argv)
+    _fill_closed_streams()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a label must not break a terminal without Unicode
     try:
-        args = parser().parse_args(words)
-        status: int = args.run(args)
-        sys.stdout.flush()
+        with _stopped_by_signals():
+            args = parser().parse_args(words)
+            status = _run(args)
+            sys.stdout.flush()
     except SystemExit as finished:  # --help has been printed
         return int(finished.code or 0)
+    except _Stopped as stopped:
+        return _complain(f"stopped by {stopped.signal.name}", SIGNALLED + stopped.signal)
     except KeyboardInterrupt:
         return _complain("interrupted", INTERRUPTED)
     except BrokenPipeError:  # whoever read our output has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _discard(sys.stdout)
         return BROKEN_PIPE
     except Exception as error:
         if "--debug" in words:
             raise
         return _complain(f"error: {_sentence(error)}", USAGE_ERROR)
     return status
+
+
+class _Stopped(KeyboardInterrupt):
+    """A signal that asks the process to end."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.signal = signal.Signals(number)
+
+
+@contextlib.contextmanager
+def _stopped_by_signals() -> Iterator[None]:
+    """Signals that would end the process at once let it clean up; those that are ignored stay so."""
+    found: dict[int, object] = {}
+    if threading.current_thread() is threading.main_thread():
+        numbers = [getattr(signal, name) for name in _STOPPING if hasattr(signal, name)]
+        found = {number: signal.getsignal(number) for number in numbers}
+    mine = [number for number, handler in found.items() if handler is signal.SIG_DFL]
+
+    def stop(number: int, _frame: FrameType | None) -> None:
+        for each in mine:  # a second one must not interrupt the cleaning
+            signal.signal(each, signal.SIG_IGN)
+        raise _Stopped(number)
+
+    for number in mine:
+        signal.signal(number, stop)
+    try:
+        yield
+    finally:
+        for number in mine:
+            signal.signal(number, signal.SIG_DFL)
+
+
+def _run(args: argparse.Namespace) -> int:
+    """The command, its files and its text each where they belong."""
+    outputs = [value for name in _OUTPUTS if isinstance(value := getattr(args, name, None), Path)]
+    with text_aside(outputs), contextlib.ExitStack() as stack:
+        if isinstance(getattr(args, "out", None), Path):
+            args.out = stack.enter_context(file_for(args.out))
+        status: int = args.run(args)
+    return status
+
+
+def _fill_closed_streams() -> None:
+    """Whoever closed a stream wants to see nothing, and no file may get its number."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the system gives the lowest number that is free
+    if sys.stdout is None:
+        sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115
+    if sys.stderr is None:
+        sys.stderr = open(2, "w", closefd=False)  # noqa: SIM115
+
+
+def _discard(stream: io.TextIOBase | object) -> None:
+    """Let what a stream still holds go nowhere, or the interpreter would complain at its end."""
+    with contextlib.suppress(OSError, AttributeError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())  # type: ignore[union-attr]
 
 
 def parser() -> Parser:
@@ -85,5 +158,12 @@ def _sentence(error: Exception) -> str:
 
 
 def _complain(text: str, status: int) -> int:
-    print(f"vit-edge: {one_line(text)}", file=sys.stderr)
+    try:
+        print(f"vit-edge: {one_line(text)}", file=sys.stderr, flush=True)
+    except OSError:  # nobody listens
+        _discard(sys.stderr)
+    try:
+        sys.stdout.flush()
+    except OSError:  # a full disk, which is what the complaint is about
+        _discard(sys.stdout)
     return status

@@ -11,6 +11,21 @@ import enum
 import torch
 from torch import Tensor, nn
 
+from vit_edge.fields import settle_members, shown
+
+# Beyond what any ViT has by a factor of four or more. Tables are made of some of these numbers before any
+# weight is looked at, so a config could ask for more than a machine has.
+_MOST = {
+    "dim": 2**16,
+    "depth": 1024,
+    "heads": 1024,
+    "mlp_dim": 2**20,
+    "num_classes": 2**20,
+    "channels": 64,
+    "register_tokens": 1024,
+}
+_MOST_TOKENS = 2**18
+
 
 class Pooling(enum.Enum):
     """What the head reads."""
@@ -62,9 +77,10 @@ class VitConfig:
 
     def __post_init__(self) -> None:
         """Refuse what cannot be built, naming the field."""
-        for name in ("dim", "depth", "heads", "mlp_dim", "num_classes", "channels"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        settle_members(self)
+        for name, most in _MOST.items():
+            if not (name == "register_tokens" or getattr(self, name) >= 1) or getattr(self, name) > most:
+                raise ValueError(f"{name} must be from 1 to {most}, got {shown(getattr(self, name))}")
         if min(*self.image_size, *self.patch_size) < 1 or self.register_tokens < 0:
             raise ValueError(
                 f"image_size {self.image_size}, patch_size {self.patch_size} and register_tokens "
@@ -74,8 +90,13 @@ class VitConfig:
             raise ValueError(f"image_size {self.image_size} is no multiple of patch_size {self.patch_size}")
         if self.dim % self.heads:
             raise ValueError(f"dim {self.dim} is no multiple of heads {self.heads}")
-        if not self.layer_norm_eps > 0:
-            raise ValueError(f"layer_norm_eps must be positive, got {self.layer_norm_eps}")
+        if not 0 < self.layer_norm_eps < 1:
+            raise ValueError(f"layer_norm_eps must be positive and below 1, got {self.layer_norm_eps}")
+        if max(*self.image_size, *self.patch_size) > 8192 or self.tokens > _MOST_TOKENS:
+            raise ValueError(
+                f"image_size {self.image_size} with patch_size {self.patch_size} gives {self.tokens} tokens, "
+                f"more than {_MOST_TOKENS}"
+            )
         if not self.cls_token and self.pooling is Pooling.CLS:
             raise ValueError("pooling 'cls' needs cls_token")
         if self.distillation is not Distillation.NONE and self.pooling is not Pooling.CLS:

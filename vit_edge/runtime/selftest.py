@@ -18,7 +18,7 @@ from vit_edge import fields
 from vit_edge.bundle import Bundle, Role, read_manifest
 from vit_edge.errors import BundleError, VitEdgeError
 from vit_edge.golden import GoldenCase, read_golden
-from vit_edge.runtime.device.machine import Machine, describe_machine
+from vit_edge.runtime.device.machine import Machine, describe_machine, usable_cores
 from vit_edge.runtime.image.decode import decode
 from vit_edge.runtime.measure.timing import Latency, Rounds, latency, time_interleaved
 from vit_edge.runtime.model.file import read_model
@@ -72,7 +72,7 @@ class SelfTest:
 
 
 def selftest(
-    path: str | Path, provider: str = AUTO, models: Sequence[str] = (), rounds: Rounds = ROUNDS
+    path: str | Path, provider: str | None = AUTO, models: Sequence[str] = (), rounds: Rounds = ROUNDS
 ) -> SelfTest:
     """Check a bundle on this device: its files, the onnxruntime, the answers of its models, and their speed.
 
@@ -89,6 +89,7 @@ def selftest(
         BundleError: no bundle, a malformed manifest or golden file, or a model that the bundle does not have.
         ProviderError: the provider is not installed.
     """
+    provider = AUTO if provider is None else provider
     if provider.lower() != AUTO:
         find_provider(provider)
     bundle = read_manifest(path)
@@ -256,7 +257,7 @@ def _recorded(records: Sequence[Mapping[str, Any]], name: str) -> _Recorded | No
         ):
             return _Recorded(
                 min_ms=figure,
-                threads=threads if type(threads) is int and 1 <= threads <= 1024 else None,
+                threads=threads if type(threads) is int and 1 <= threads <= usable_cores() else None,
                 providers=tuple(map(str, providers)) if isinstance(providers, list) else (),
                 machine=str(record["machine"]),
                 environment=environment if isinstance(environment, Mapping) else {},

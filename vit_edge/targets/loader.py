@@ -12,6 +12,7 @@ from typing import Any
 
 from vit_edge import fields
 from vit_edge.errors import TargetError
+from vit_edge.files import read_file
 from vit_edge.spec import TargetSpec
 from vit_edge.targets.reader import KEYS, read_spec
 
@@ -114,12 +115,9 @@ def _laid_over(base: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        with path.open("rb") as file:
-            data = file.read(_MAX_BYTES + 1)
+        data = read_file(path, _MAX_BYTES)
     except OSError as error:
         raise TargetError(f"target {path} cannot be read ({error.strerror})") from error
-    if len(data) > _MAX_BYTES:
-        raise TargetError(f"target {path} is larger than {_MAX_BYTES} bytes")
     try:
         table = tomllib.loads(data.decode("utf-8"))
         if fields.depth(table) > fields.MAX_DEPTH:

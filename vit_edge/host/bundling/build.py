@@ -3,7 +3,6 @@
 import dataclasses
 import json
 import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,8 @@ from vit_edge.bundle import (
     write_bundle,
 )
 from vit_edge.errors import UsageError
+from vit_edge.fields import settle_members
+from vit_edge.files import scratch_folder
 from vit_edge.host.bundling.card import card
 from vit_edge.host.bundling.proof import (
     GOLDEN_IMAGES,
@@ -90,6 +91,10 @@ class BuildSettings:
     stated_top1: float | None = None  # percent that its card states
     bench: Bench = bench  # times the models
 
+    def __post_init__(self) -> None:
+        """Refuse a way to repair that there is not."""
+        settle_members(self)
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class _Converted:
@@ -155,8 +160,8 @@ def build_bundle(
         settings.calibration, settings.data, source.labels, settings.class_ids, settings.quantize.limits
     )
     guarded = explained(source.name, tell, mend_of(settings.quantize))
-    with tempfile.TemporaryDirectory(prefix="vit-edge-") as folder, guarded:
-        built = _build(source, settings, images, Path(folder), tell)
+    with scratch_folder() as folder, guarded:
+        built = _build(source, settings, images, folder, tell)
     roles = {FLOAT_MODEL: Role.FLOAT} | {each.name: each.role for each in built.wanted}
     files = {name: (model.data, roles[name]) for name, model in built.models.items()}
     files |= {name: (data, Role.GOLDEN) for name, data in built.golden.items()}

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from vit_edge.errors import DatasetError
+from vit_edge.files import read_file
 from vit_edge.golden import EXPECTED, OUTPUTS, GoldenCase, golden_bytes
 from vit_edge.host.convert.parity import EXPORT_TOLERANCE
 from vit_edge.host.quantize.types import Progress
@@ -31,6 +32,7 @@ from vit_edge.verify.looks import Looked
 
 HELD_OUT_EVERY = 4  # without check images, every fourth calibration image becomes one
 GOLDEN_IMAGES = 3
+_MAX_BYTES = 2**31  # of an image
 _LEAST_INT8_TOLERANCE = 1e-2  # share of the largest logit
 
 Pixels = npt.NDArray[np.uint8]
@@ -245,7 +247,7 @@ def _contents(paths: Sequence[Path]) -> set[str]:
     hashes = set()
     for path in paths:
         try:
-            hashes.add(hashlib.sha256(path.read_bytes()).hexdigest())
+            hashes.add(hashlib.sha256(read_file(path, _MAX_BYTES)).hexdigest())
         except OSError as error:
             raise DatasetError(
                 f"image {path} cannot be read ({error.strerror}); repair or remove it"

@@ -1,11 +1,9 @@
 """ONNX files in and out: what comes in is not trusted, what goes out carries no trace of a machine."""
 
-import contextlib
 import dataclasses
 import hashlib
 import json
 import os
-import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,9 +12,11 @@ from google.protobuf.message import Message
 
 from vit_edge import fields
 from vit_edge.errors import ModelError
+from vit_edge.files import read_file, write_file
 from vit_edge.host.convert.external import take_in
 from vit_edge.host.hashes import combined_sha256
 from vit_edge.runtime.model.file import LABELS_KEY, PREPROCESS_KEY, SESSION_OPTIONS_KEY
+from vit_edge.runtime.model.header import check_bounded, read_header
 from vit_edge.spec import PreprocessSpec, session_options
 
 PRODUCER = "vit-edge"
@@ -80,16 +80,14 @@ def read_hashed(path: str | os.PathLike[str]) -> tuple[onnx.ModelProto, str]:
 
 def _bytes_of(file: Path) -> bytes:
     try:
-        if not file.is_file():
-            cause = "is no file" if file.exists() else "does not exist"
-            raise ModelError(f"{file} {cause}; give an ONNX file")
-        size = file.stat().st_size
-        if not 0 < size <= _MAX_BYTES:
-            cause = "is empty" if size == 0 else "is larger than 2 GiB, which ONNX cannot hold in one file"
-            raise ModelError(f"{file} {cause}; export the model again")
-        return file.read_bytes()
+        data = read_file(file, _MAX_BYTES)
+    except FileNotFoundError:
+        raise ModelError(f"{file} does not exist; give an ONNX file") from None
     except OSError as error:
-        raise ModelError(f"{file} cannot be read ({error.strerror})") from error
+        raise ModelError(f"{file} cannot be read ({error.strerror}); give an ONNX file") from error
+    if not data:
+        raise ModelError(f"{file} is empty; export the model again")
+    return data
 
 
 def parse_onnx(data: bytes, name: str) -> onnx.ModelProto:
@@ -119,6 +117,10 @@ def _parsed(data: bytes, name: str) -> onnx.ModelProto:
         raise ModelError(f"{name} is no ONNX model ({type(error).__name__}); export it again") from None
     if not (model.graph.node and model.graph.input and model.graph.output):
         raise ModelError(f"{name} is no ONNX model with inputs, outputs and nodes; export it again")
+    try:
+        check_bounded(read_header(data))
+    except ValueError as error:
+        raise ModelError(f"{name} {error}") from None
     return model
 
 
@@ -201,15 +203,10 @@ def save_onnx(model: onnx.ModelProto, path: str | os.PathLike[str]) -> int:
     check_output(path)
     file = Path(path)
     data = to_bytes(model, str(file))
-    draft = file.with_name(f".{file.name}.{secrets.token_hex(4)}.tmp")
     try:
-        draft.write_bytes(data)
-        draft.replace(file)
+        write_file(file, data)
     except OSError as error:
         raise ModelError(f"{file} cannot be written ({error.strerror})") from error
-    finally:
-        with contextlib.suppress(OSError):
-            draft.unlink(missing_ok=True)
     return len(data)
 
 

@@ -9,6 +9,7 @@ import numpy.typing as npt
 import onnx
 
 from vit_edge.errors import DatasetError, ImageError, UsageError
+from vit_edge.fields import settle_members
 from vit_edge.host.convert.parity import (
     HALF_TOLERANCE,
     REWRITE_TOLERANCE,
@@ -48,6 +49,7 @@ class FileForm:
 
     def __post_init__(self) -> None:
         """Refuse a batch that no file can have."""
+        settle_members(self)
         if self.batch is not None and not 1 <= self.batch <= 1024:
             raise UsageError(f"batch must be 1 to 1024, got {self.batch}")
 
@@ -112,7 +114,7 @@ def natural_pixels(
         try:
             rows.append(load_pixels(path, preprocess, limits))
         except ImageError as error:
-            raise DatasetError(f"image {path} cannot be used: {error}; repair or remove it") from error
+            raise DatasetError(f"{error}; repair or remove it") from error  # it names the file
     return np.stack(rows)
 
 

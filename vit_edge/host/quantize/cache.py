@@ -8,7 +8,6 @@ import dataclasses
 import hashlib
 import io
 import json
-import tempfile
 from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vit_edge.errors import ImageError, UsageError
+from vit_edge.files import read_file, write_file
 from vit_edge.host.quantize.histogram import BINS, Histogram
 from vit_edge.host.quantize.observe import Activation, Calibration, Observer, Pixels, Tally
 from vit_edge.host.quantize.sample import RowSample
@@ -26,6 +26,8 @@ from vit_edge.spec import PreprocessSpec
 
 VERSION = 1  # of the file and of what is collected
 SAVE_EVERY = 64  # images
+
+_MAX_BYTES = 2**31  # of an image or of the file
 
 Arrays = dict[str, npt.NDArray[Any]]
 
@@ -45,7 +47,9 @@ class CalibrationFile:
     def load(self) -> Calibration:
         """What was kept; nothing done where there is no such file, or it is damaged or another's."""
         try:
-            with np.load(io.BytesIO(self.path.read_bytes()), allow_pickle=False) as stored:
+            with np.load(io.BytesIO(read_file(self.path, _MAX_BYTES)), allow_pickle=False) as stored:
+                if sum(each.file_size for each in stored.zip.infolist()) > _MAX_BYTES:
+                    return Calibration()  # it would inflate to more than was ever written
                 return _restored({name: stored[name] for name in stored.files}, self.key)
         except Exception:  # a damaged file may raise anything, and it always means that there is none
             return Calibration()
@@ -58,14 +62,9 @@ class CalibrationFile:
         """
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            with tempfile.NamedTemporaryFile(dir=self.folder, suffix=".part", delete=False) as file:
-                part = Path(file.name)
-            try:
-                with part.open("wb") as file:
-                    np.savez(file, **_arrays(calibration, self.key))  # type: ignore[arg-type]
-                part.replace(self.path)
-            finally:
-                part.unlink(missing_ok=True)
+            content = io.BytesIO()
+            np.savez(content, **_arrays(calibration, self.key))  # type: ignore[arg-type]
+            write_file(self.path, content.getvalue())
         except OSError as error:
             raise UsageError(
                 f"{self.folder}: the calibration cannot be kept there ({error.strerror}); name another folder"
@@ -148,7 +147,7 @@ def key_of(observer: Observer, images: Sequence[Path], preprocess: PreprocessSpe
     digest.update(json.dumps([VERSION, list(observer.taps), preprocess.to_json()], sort_keys=True).encode())
     for path in images:
         try:
-            digest.update(hashlib.sha256(path.read_bytes()).digest())
+            digest.update(hashlib.sha256(read_file(path, _MAX_BYTES)).digest())
         except OSError as error:
             raise ImageError(f"{path}: cannot be read ({error.strerror}); check the file") from error
     return digest.hexdigest()

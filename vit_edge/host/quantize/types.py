@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from vit_edge.fields import settle_members
 from vit_edge.host.plan import QuantPlan, WholePlan
 from vit_edge.runtime.image.limits import DEFAULT_LIMITS, DecodeLimits
 from vit_edge.spec import Arithmetic
@@ -48,6 +49,7 @@ class QuantizeSettings:
 
     def __post_init__(self) -> None:
         """Refuse a calibration without images, and one for nothing."""
+        settle_members(self)
         if not self.arithmetics:
             raise ValueError("quantization needs at least one arithmetic to make a plan for")
         if self.images < 1:

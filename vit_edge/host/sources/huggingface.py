@@ -8,9 +8,10 @@ from typing import Any
 from torch import Tensor
 
 from vit_edge.errors import SourceError
+from vit_edge.fields import shown
 from vit_edge.host.sources.checkpoints import build, files_sha256, read_weights, resize_notes
 from vit_edge.host.sources.checkpoints.shards import weight_files
-from vit_edge.host.sources.jsonfile import flag, integer, number, read_object, sides
+from vit_edge.host.sources.jsonfile import flag, integer, number, read_object, sides, text
 from vit_edge.host.sources.labels import choose_labels, from_id2label, label_maps
 from vit_edge.host.sources.preprocessing import (
     from_processor,
@@ -96,9 +97,9 @@ def vit_config(raw: Mapping[str, Any], state: Mapping[str, Tensor], where: str) 
     Raises:
         SourceError: another architecture, an unsupported activation, or a missing or malformed value.
     """
-    activation = raw.get("hidden_act", "gelu")
+    activation = text(raw, "hidden_act", where, "gelu")
     if activation not in _ACTIVATIONS:
-        raise SourceError(f"{where}: hidden_act {activation!r} is not one of {', '.join(_ACTIVATIONS)}")
+        raise SourceError(f"{where}: hidden_act {shown(activation)} is not one of {', '.join(_ACTIVATIONS)}")
     try:
         return VitConfig(
             image_size=sides(raw.get("image_size", 224), "image_size", where),
@@ -174,13 +175,14 @@ def processor_of(folder: Path) -> tuple[dict[str, Any] | None, str]:
 
 def _distillation(raw: Mapping[str, Any], state: Mapping[str, Tensor], where: str) -> Distillation:
     named = raw.get("architectures") or []
-    if not isinstance(named, list) or any(name not in _ARCHITECTURES for name in named) or len(named) > 1:
-        raise SourceError(f"{where}: architectures is {named!r}, not one of {', '.join(_ARCHITECTURES)}")
+    if not isinstance(named, list) or len(named) > 1 or not set(map(str, named)) <= set(_ARCHITECTURES):
+        raise SourceError(f"{where}: architectures is {shown(named)}, not one of {', '.join(_ARCHITECTURES)}")
     if named:
-        return _ARCHITECTURES[named[0]]
+        return _ARCHITECTURES[str(named[0])]
     if raw.get("model_type") not in ("vit", "deit"):
         raise SourceError(
-            f"{where}: model_type {raw.get('model_type')!r} is neither vit nor deit: pass a ViT classifier"
+            f"{where}: model_type {shown(raw.get('model_type'))} is neither vit nor deit: "
+            "pass a ViT classifier"
         )
     if raw["model_type"] == "vit":
         return Distillation.NONE
@@ -192,7 +194,8 @@ def _classes(state: Mapping[str, Tensor], raw: Mapping[str, Any]) -> int:
         if key in state:
             return int(state[key].shape[0])
     # A backbone: any number will do, since the missing classifier is about to be refused by its key.
-    return max(1, len(raw.get("id2label", ())))
+    named = raw.get("id2label")
+    return max(1, len(named) if isinstance(named, dict) else 1)
 
 
 def _published(raw: Mapping[str, Any], labels: tuple[str, ...], config: VitConfig) -> dict[str, Any]:

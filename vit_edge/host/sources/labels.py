@@ -5,7 +5,10 @@ from pathlib import Path
 from typing import Any
 
 from vit_edge.errors import SourceError
+from vit_edge.files import read_text
 from vit_edge.host.sources.jsonfile import read_any
+
+_MAX_BYTES = 64 * 2**20  # of a labels file
 
 PLACEHOLDER_NOTE = (
     "the source names no classes, so they are called by their index: pass a labels file to name them"
@@ -75,7 +78,7 @@ def label_maps(labels: tuple[str, ...]) -> dict[str, Any]:
 
 def _lines(path: Path) -> list[str]:
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_text(path, _MAX_BYTES)
     except OSError as error:
         raise SourceError(f"{path} cannot be read ({error.strerror}): pass a labels file") from None
     except UnicodeDecodeError:

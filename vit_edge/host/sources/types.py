@@ -7,6 +7,8 @@ from typing import Any
 
 from torch import nn
 
+from vit_edge.errors import UsageError
+from vit_edge.fields import settle_members
 from vit_edge.host.vit import VitConfig
 from vit_edge.spec import CropRule, Interpolation, PreprocessSpec, ResizeMode
 from vit_edge.stated import StatedPreprocess
@@ -49,6 +51,10 @@ class SourceOptions:
 
     def __post_init__(self) -> None:
         """Refuse values that no image can have."""
+        try:
+            settle_members(self)
+        except ValueError as error:
+            raise UsageError(str(error)) from None
         _ = self.stated
 
     @property

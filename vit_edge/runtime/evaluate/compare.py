@@ -358,8 +358,13 @@ def _batch_pixels(
             for spec, rows in per_spec.items():
                 rows.append(to_pixels(image, spec))
         except ImageError as error:
-            raise DatasetError(f"image {path} cannot be used: {error}; repair or remove it") from error
+            raise DatasetError(f"{_naming(path, error)}; repair or remove it") from error
     return {spec: np.stack(rows) for spec, rows in per_spec.items()}
+
+
+def _naming(path: Path, error: ImageError) -> str:
+    """What is wrong with an image, and its name once."""
+    return str(error) if str(path) in str(error) else f"{path}: {error}"
 
 
 def _check_classes(widths: Sequence[int], images: ImageSet) -> None:

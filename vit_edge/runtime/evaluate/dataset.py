@@ -2,6 +2,7 @@
 
 import csv
 import dataclasses
+import io
 import os
 import posixpath
 from collections.abc import Sequence
@@ -12,10 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vit_edge.errors import DatasetError
+from vit_edge.files import read_text
 from vit_edge.runtime.evaluate.labels import LabelTable
 from vit_edge.runtime.image.limits import DEFAULT_LIMITS, DecodeLimits
 
 LABEL_FILE = "labels.csv"
+
+_MAX_BYTES = 256 * 2**20  # of it
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -174,16 +178,16 @@ def _images_below(folder: Path, limits: DecodeLimits) -> list[Path]:
 def _read_label_file(folder: Path, table: LabelTable, limits: DecodeLimits) -> ImageSet:
     source = folder / LABEL_FILE
     try:
-        with source.open(newline="", encoding="utf-8-sig") as stream:
-            rows = csv.DictReader(stream, strict=True)
-            missing = sorted({"path", "label"} - set(rows.fieldnames or ()))
-            if missing:
-                raise DatasetError(
-                    f"{source} has no column {' or '.join(missing)}; its first line must be path,label"
-                )
-            targets = _listed_targets(rows, folder, table)
+        rows = csv.DictReader(io.StringIO(read_text(source, _MAX_BYTES), newline=""), strict=True)
+        missing = sorted({"path", "label"} - set(rows.fieldnames or ()))
+        if missing:
+            raise DatasetError(
+                f"{source} has no column {' or '.join(missing)}; its first line must be path,label"
+            )
+        targets = _listed_targets(rows, folder, table)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DatasetError(f"cannot read {source}: {error}; give a UTF-8 file of path,label lines") from None
+        cause = getattr(error, "strerror", None) or error
+        raise DatasetError(f"cannot read {source}: {cause}; give a UTF-8 file of path,label lines") from None
     if not targets:
         raise DatasetError(f"{source} lists no image; add path,label lines or remove the file")
     ordered = sorted(targets)

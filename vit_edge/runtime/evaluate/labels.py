@@ -8,6 +8,9 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from vit_edge.errors import DatasetError
+from vit_edge.files import read_text
+
+_MAX_BYTES = 64 * 2**20  # of a file of class ids
 
 
 class NamingScheme(enum.Enum):
@@ -139,10 +142,11 @@ def read_class_ids(path: str | os.PathLike[str]) -> tuple[str, ...]:
     """
     source = Path(path)
     try:
-        lines = source.read_text(encoding="utf-8-sig").splitlines()
+        lines = read_text(source, _MAX_BYTES).splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise DatasetError(
-            f"cannot read the class id file {source}: {error}; give a UTF-8 text file"
+            f"cannot read the class id file {source}: {getattr(error, 'strerror', None) or error}; "
+            "give a UTF-8 text file"
         ) from None
     ids: dict[str, int] = {}
     for number, line in enumerate(lines, start=1):

@@ -8,9 +8,9 @@ whatever exceeds 255 to white. Files keep 12-bit and other narrower data in 16 b
 turn nearly black; a picture that uses less than a quarter of the range is refused, as its range is unknown.
 """
 
+import errno
 import io
 import os
-import stat
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -22,7 +22,9 @@ from PIL import Image, UnidentifiedImageError
 from PIL.JpegImagePlugin import JpegImageFile
 
 from vit_edge.errors import ImageError
+from vit_edge.files import read_file
 from vit_edge.runtime.device.lock import Lock
+from vit_edge.runtime.image.effort import TooMuch, check_effort, check_exif
 from vit_edge.runtime.image.limits import DEFAULT_LIMITS, PILLOW_CEILING, DecodeLimits, named
 from vit_edge.runtime.image.reduced import TURNS, Box, Reduced, Turn
 
@@ -32,6 +34,7 @@ ImageSource = str | os.PathLike[str] | bytes | BinaryIO | Image.Image | np.ndarr
 
 _ORIENTATION_TAG = 0x0112
 _LEAST_LARGEST = 1 << 14  # of a picture in 16 bits of grey: data of 14 bits stay below
+_LONGEST_PROFILE = 2**18  # hexadecimal digits, two for each byte of a block of at most 64 KiB
 
 # Two threads may be given one Pillow image, and its first load changes it.
 _given_lock = Lock()
@@ -70,13 +73,13 @@ class _Quiet(Lock):
 _quiet = _Quiet()
 
 
-def decode(source: ImageSource, limits: DecodeLimits = DEFAULT_LIMITS) -> Image.Image:
+def decode(source: ImageSource, limits: DecodeLimits | None = DEFAULT_LIMITS) -> Image.Image:
     """Decode one image to mode RGB, upright by its EXIF orientation; of an animation, the first frame.
 
     Args:
         source: a path, the bytes of a file, a binary file object (read from its position), a Pillow image, or
             a uint8 array (H, W, 3) in RGB order.
-        limits: the formats that are taken, and bounds on pixels and on encoded bytes.
+        limits: the formats that are taken, and bounds on pixels and on encoded bytes; None: the default.
 
     Returns:
         An RGB image. A Pillow image that is RGB and upright already is returned as it is.
@@ -89,7 +92,7 @@ def decode(source: ImageSource, limits: DecodeLimits = DEFAULT_LIMITS) -> Image.
 
 
 def decode_reduced(
-    source: ImageSource, enough: Enough | None, limits: DecodeLimits = DEFAULT_LIMITS
+    source: ImageSource, enough: Enough | None, limits: DecodeLimits | None = DEFAULT_LIMITS
 ) -> Reduced:
     """As `decode`, but a JPEG file is decoded at 1/2, 1/4 or 1/8 of its resolution where that suffices.
 
@@ -105,13 +108,10 @@ def decode_reduced(
     Raises:
         ImageError: as in `decode`.
     """
+    limits = limits or DEFAULT_LIMITS
     name, image, orientation = _opened(source, limits)
     size = image.size
-    if size[0] * size[1] > limits.max_pixels:
-        raise ImageError(
-            f"{name} has {size[0]} x {size[1]} pixels, more than the limit of {limits.max_pixels}; "
-            "make it smaller or raise DecodeLimits.max_pixels"
-        )
+    _check_size(name, size, limits)
     if 0 in size:
         raise ImageError(f"{name} has no pixels ({size[0]} x {size[1]})")
     try:
@@ -133,6 +133,14 @@ def decode_reduced(
         raise ImageError(f"{name} cannot be decoded, it is damaged or truncated ({error})") from error
 
 
+def _check_size(name: str, size: tuple[int, int], limits: DecodeLimits) -> None:
+    if size[0] * size[1] > limits.max_pixels:
+        raise ImageError(
+            f"{name} has {size[0]} x {size[1]} pixels, more than the limit of {limits.max_pixels}; "
+            "make it smaller or raise DecodeLimits.max_pixels"
+        )
+
+
 def source_name(source: ImageSource) -> str:
     """What to call an image source in a message: its path where it has one."""
     if isinstance(source, _PATHS):
@@ -152,7 +160,7 @@ def _opened(source: ImageSource, limits: DecodeLimits) -> tuple[str, Image.Image
     if isinstance(source, Image.Image):
         return source_name(source), source, None
     if isinstance(source, np.ndarray):
-        return "an image array", _from_array(source), None
+        return "an image array", _from_array(source, limits), None
     name, data = _encoded(source, limits)
     return name, *_open(data, name, limits)
 
@@ -167,11 +175,12 @@ def _draft(image: Image.Image, enough: Enough, turn: Turn | None) -> Box | None:
     return None if drafted is None else drafted[1]
 
 
-def _from_array(array: np.ndarray) -> Image.Image:
+def _from_array(array: np.ndarray, limits: DecodeLimits) -> Image.Image:
     if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3 or array.size == 0:
         raise ImageError(
             f"an image array must be uint8 of shape (height, width, 3), got {array.dtype} {array.shape}"
         )
+    _check_size("an image array", (array.shape[1], array.shape[0]), limits)  # before it is copied
     return Image.fromarray(np.ascontiguousarray(array))
 
 
@@ -182,12 +191,7 @@ def _encoded(source: str | os.PathLike[str] | bytes | BinaryIO, limits: DecodeLi
     elif isinstance(source, _PATHS):
         data = _read_file(name, limits)
     elif hasattr(source, "read"):
-        try:
-            data = source.read(limits.max_bytes + 1)
-        except (OSError, ValueError) as error:
-            raise ImageError(f"{name} cannot be read ({error})") from error
-        if not isinstance(data, bytes):
-            raise ImageError(f"{name} was opened as text; open it in binary mode")
+        data = _read_stream(source, name, limits)
     else:
         raise ImageError(
             f"an image must be a path, bytes, file, Pillow image or array, got {type(source).__name__}"
@@ -199,27 +203,48 @@ def _encoded(source: str | os.PathLike[str] | bytes | BinaryIO, limits: DecodeLi
     return name, data
 
 
+def _read_stream(stream: BinaryIO, name: str, limits: DecodeLimits) -> bytes:
+    """To its end: a pipe or a socket gives what it has, which may be less than was asked for."""
+    parts: list[bytes] = []
+    left = limits.max_bytes + 1
+    while left > 0:
+        try:
+            part = stream.read(left)
+        except (OSError, ValueError) as error:
+            raise ImageError(f"{name} cannot be read ({error})") from error
+        if part is None:
+            raise ImageError(f"{name} has no bytes yet and does not wait for them; open it blocking")
+        if not isinstance(part, bytes):
+            raise ImageError(f"{name} was opened as text; open it in binary mode")
+        if not part:
+            break
+        parts.append(part)
+        left -= len(part)
+    return b"".join(parts)
+
+
 def _read_file(name: str, limits: DecodeLimits) -> bytes:
-    path = Path(name)
     try:
-        status = path.stat()
-        if not stat.S_ISREG(status.st_mode):  # a pipe or device would block or never end
-            raise ImageError(f"{name} is no file; give the path of one image")
-        with path.open("rb") as file:
-            # Python sets aside as much memory as it is asked to read.
-            return file.read(min(status.st_size, limits.max_bytes) + 1)
+        return read_file(name, limits.max_bytes)
     except FileNotFoundError:
         raise ImageError(f"{name} does not exist") from None
-    except (OSError, ValueError) as error:  # ValueError: a null byte in the path
-        reason = getattr(error, "strerror", None) or error
-        raise ImageError(f"{name!r} cannot be read ({reason})") from error
+    except OSError as error:
+        if error.errno == errno.EFBIG:
+            raise ImageError(f"{name} is larger than the limit of {limits.max_bytes} bytes") from None
+        raise ImageError(f"{name!r} cannot be read ({error.strerror}); give the path of one image") from error
 
 
 def _open(data: bytes, name: str, limits: DecodeLimits) -> tuple[Image.Image, int | None]:
     try:
+        check_effort(data, limits.max_pixels)
+    except TooMuch as error:
+        raise ImageError(f"{name} {error}; save it again") from None
+    try:
         with _quiet:  # our own pixel limit replaces the decompression bomb warning
             image = Image.open(io.BytesIO(data), formats=limits.pillow_formats)
             return image, _read_orientation(image) if isinstance(image, JpegImageFile) else None
+    except ImageError as error:
+        raise ImageError(f"{name} {error}") from None
     except Image.DecompressionBombError:
         raise ImageError(f"{name} has more than {PILLOW_CEILING} pixels; make it smaller") from None
     except UnidentifiedImageError:
@@ -237,12 +262,29 @@ def _orientation(image: Image.Image) -> int:
 
 
 def _read_orientation(image: Image.Image) -> int:
-    """The EXIF orientation, 1 (upright) where there is none or the EXIF block is unreadable."""
+    """The EXIF orientation, 1 (upright) where there is none or the EXIF block is unreadable.
+
+    Raises:
+        ImageError: reading the block would take far more memory than it has.
+    """
+    _check_metadata(image)
     try:
         value = image.getexif().get(_ORIENTATION_TAG, 1)
     except Exception:  # a broken EXIF block does not make the pixels wrong
         return 1
     return value if isinstance(value, int) else 1
+
+
+def _check_metadata(image: Image.Image) -> None:
+    """What `check_effort` did not see: blocks that a reader has inflated, or of an image that was given."""
+    block, text = image.info.get("exif"), image.info.get("Raw profile type exif")
+    try:
+        if isinstance(block, bytes):
+            check_exif(block)
+        if isinstance(text, str) and len(text) > _LONGEST_PROFILE:
+            raise TooMuch(f"has an EXIF profile of more than {_LONGEST_PROFILE} digits")
+    except TooMuch as error:
+        raise ImageError(f"{error}; save it again") from None
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

@@ -6,6 +6,7 @@ Every reader that is let in is code that a hostile file can reach, so what nobod
 import dataclasses
 import enum
 import functools
+from collections.abc import Iterable
 
 from vit_edge.errors import UsageError
 
@@ -67,6 +68,7 @@ class DecodeLimits:
 
     def __post_init__(self) -> None:
         """Refuse limits that cannot be kept."""
+        object.__setattr__(self, "formats", _members(self.formats))
         _check_readable(self.formats)
         if not 1 <= self.max_pixels <= PILLOW_CEILING:
             raise UsageError(f"max_pixels must be from 1 to {PILLOW_CEILING}, got {self.max_pixels}")
@@ -90,18 +92,30 @@ def named(formats: tuple[ImageFormat, ...]) -> str:
     return f"{', '.join(first)} or {last}" if first else last
 
 
+def _members(formats: object) -> tuple[ImageFormat, ...]:
+    """Formats that are given as themselves, or by what people or Pillow call them."""
+    if isinstance(formats, str) or not isinstance(formats, Iterable):
+        raise UsageError(f"formats must be a tuple of ImageFormat, got {formats!r}")
+    known = {name: each for each in ImageFormat for name in (each, each.name.lower(), each.value.lower())}
+    found = []
+    for each in formats:
+        wanted = each.lower() if isinstance(each, str) else each
+        if not isinstance(wanted, str | ImageFormat) or wanted not in known:
+            names = ", ".join(member.name for member in ImageFormat)
+            raise UsageError(f"formats must be of ImageFormat ({names}), got {each!r}")
+        found.append(known[wanted])
+    return tuple(found)
+
+
 def _check_readable(formats: tuple[ImageFormat, ...]) -> None:
     """Refuse a format that this Pillow was built without.
 
     Raises:
-        UsageError: there is no format, one is no ImageFormat, or this Pillow cannot read it.
+        UsageError: there is no format, or this Pillow cannot read one.
     """
     if not formats:
         raise UsageError("formats must name at least one ImageFormat")
     for each in formats:
-        if not isinstance(each, ImageFormat):
-            known = ", ".join(member.name for member in ImageFormat)
-            raise UsageError(f"formats must be of ImageFormat ({known}), got {each!r}")
         if each in _FEATURES and not _built_with(_FEATURES[each]):
             raise UsageError(f"this Pillow was built without {each.value}; install Pillow's own wheel")
 

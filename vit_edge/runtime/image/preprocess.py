@@ -14,6 +14,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from vit_edge.errors import ImageError, UsageError
+from vit_edge.fields import member
 from vit_edge.runtime.image.decode import ImageSource, decode_reduced, source_name
 from vit_edge.runtime.image.limits import DEFAULT_LIMITS, DecodeLimits
 from vit_edge.runtime.image.reduced import Reduced
@@ -38,8 +39,8 @@ _STEPPED = (Interpolation.NEAREST, Interpolation.BOX)
 def load_pixels(
     source: ImageSource,
     spec: PreprocessSpec,
-    limits: DecodeLimits = DEFAULT_LIMITS,
-    decoding: Decoding = Decoding.EXACT,
+    limits: DecodeLimits | None = DEFAULT_LIMITS,
+    decoding: Decoding | str = Decoding.EXACT,
 ) -> npt.NDArray[np.uint8]:
     """Decode, resize and crop one image.
 
@@ -55,15 +56,18 @@ def load_pixels(
     Args:
         source: a path, the bytes of a file, a binary file object, a Pillow image, or uint8 RGB (H, W, 3).
         spec: the recipe.
-        limits: the formats that are taken, and bounds on pixels and on encoded bytes.
-        decoding: whether a large image may be reduced before the resize.
+        limits: the formats that are taken, and bounds on pixels and on encoded bytes; None: the default.
+        decoding: whether a large image may be reduced before the resize; a member, or its value.
 
     Returns:
         uint8 (height, width, 3), RGB, not writable.
 
     Raises:
         ImageError: the image cannot be decoded or resized within the limits; the message names it.
+        UsageError: decoding is no way to decode.
     """
+    if not isinstance(decoding, Decoding):
+        decoding = decoding_of(decoding)
     exact = decoding is Decoding.EXACT or spec.interpolation in _STEPPED
     reduced = decode_reduced(source, None if exact else functools.partial(_enough, spec=spec), limits)
     try:
@@ -72,6 +76,18 @@ def load_pixels(
         return _from_reduced(reduced, spec)
     except ImageError as error:
         raise ImageError(f"{source_name(source)}: {error}") from None
+
+
+def decoding_of(raw: object) -> Decoding:
+    """A way to decode, given as itself or as its value.
+
+    Raises:
+        UsageError: it is none.
+    """
+    try:
+        return member(Decoding, raw, "decoding")
+    except ValueError as error:
+        raise UsageError(str(error)) from None
 
 
 def to_pixels(image: Image.Image, spec: PreprocessSpec) -> npt.NDArray[np.uint8]:

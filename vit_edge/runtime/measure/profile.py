@@ -3,15 +3,14 @@
 import bisect
 import dataclasses
 import json
-import tempfile
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from vit_edge.errors import ModelError
+from vit_edge.files import scratch_folder
 from vit_edge.runtime.image.preprocess import random_pixels
 from vit_edge.runtime.model.file import ModelFile
 from vit_edge.runtime.session.session import DEFAULT_SETTINGS, Session, SessionSettings
@@ -55,8 +54,8 @@ def profile(
     if model.input_size is None:
         raise ModelError(f"{model.path} does not say its image size; export it with a fixed size")
     pixels = random_pixels(1, model.input_size)
-    with tempfile.TemporaryDirectory(prefix="vit-edge-") as folder:
-        session = Session(model, dataclasses.replace(settings, trace=Path(folder, "trace")))
+    with scratch_folder() as folder:
+        session = Session(model, dataclasses.replace(settings, trace=folder / "trace"))
         for _ in range(WARM_UP_RUNS + runs):
             session.outputs(pixels)
         events = json.loads(session.end_trace().read_text(encoding="utf-8"))

@@ -19,7 +19,7 @@ from vit_edge.runtime.image.preprocess import random_pixels
 from vit_edge.runtime.measure.timing import Milliseconds, Rounds, time_interleaved
 from vit_edge.runtime.model.file import ModelFile
 from vit_edge.runtime.session.providers import CPU, installed_providers
-from vit_edge.runtime.session.session import MOST_THREADS, Session, SessionSettings
+from vit_edge.runtime.session.session import Session, SessionSettings
 
 ROUNDS = Rounds(at_least=8, seconds=1.0)
 CLEARLY_FASTER = 0.95  # of the default's latency, in three rounds of four
@@ -46,7 +46,7 @@ class Threading:
         values = fields.exact_keys(raw, frozenset({"threads", "spinning"}), "threading")
         threads, spinning = values["threads"], values["spinning"]
         return cls(
-            None if threads is None else fields.integer(threads, "threads", 1, MOST_THREADS),
+            None if threads is None else fields.integer(threads, "threads", 1, usable_cores()),
             None if spinning is None else fields.boolean(spinning, "spinning"),
         )
 

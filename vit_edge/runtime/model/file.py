@@ -10,17 +10,25 @@ JSON under the keys below.
 """
 
 import dataclasses
+import errno
 import hashlib
 import os
-import stat
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TypeVar
 
 from vit_edge import fields
-from vit_edge.bundle import EMBEDDER_ROLES, MODEL_ROLES, Role, is_bundle, read_bundle
+from vit_edge.bundle import EMBEDDER_ROLES, MODEL_ROLES, Bundle, Role, is_bundle, read_steadily
 from vit_edge.errors import BundleError, ModelError
-from vit_edge.runtime.model.header import FLOAT, OnnxHeader, TensorInfo, read_header
+from vit_edge.files import read_file, recover
+from vit_edge.runtime.model.header import (
+    COMPILED,
+    FLOAT,
+    OnnxHeader,
+    TensorInfo,
+    check_bounded,
+    read_header,
+)
 from vit_edge.runtime.model.interface import (
     MAX_BATCH,
     MAX_SIDE,
@@ -110,7 +118,7 @@ def read_model(path: str | os.PathLike[str], role: Role | str | None = None) -> 
         IntegrityError: the file is not the one that the bundle's manifest records.
     """
     location = Path(path)
-    if location.is_dir():
+    if location.is_dir() or (not location.exists() and recover(location)):
         return _read_from_bundle(location, role)
     if role is not None:
         raise ModelError(f"{location} is no bundle folder, so a role ({role}) cannot be chosen from it")
@@ -120,7 +128,11 @@ def read_model(path: str | os.PathLike[str], role: Role | str | None = None) -> 
 def _read_from_bundle(folder: Path, role: Role | str | None) -> ModelFile:
     if not is_bundle(folder):
         raise ModelError(f"{folder} is a folder without vit_edge.json; give an ONNX file or a bundle")
-    bundle = read_bundle(folder)
+    return read_steadily(folder, lambda bundle: _chosen(bundle, role))
+
+
+def _chosen(bundle: Bundle, role: Role | str | None) -> ModelFile:
+    folder = bundle.path
     wanted = next((each for each in MODEL_ROLES + EMBEDDER_ROLES if role in (each, each.value)), None)
     if wanted is None:
         name = bundle.manifest.default_model if role is None else str(role)
@@ -141,17 +153,15 @@ def _read_from_bundle(folder: Path, role: Role | str | None) -> ModelFile:
 
 def _read_file(path: Path) -> bytes:
     try:
-        status = path.stat()
-        if not stat.S_ISREG(status.st_mode):
-            raise ModelError(f"{path} is no file; give an ONNX file or a bundle folder")
-        if status.st_size > _MAX_BYTES:
-            raise ModelError(f"{path} is larger than 2 GiB, which ONNX cannot hold in one file")
-        with path.open("rb") as file:
-            data = file.read(status.st_size)  # Python sets aside as much memory as it is asked to read
+        data = read_file(path, _MAX_BYTES)
     except FileNotFoundError:
         raise ModelError(f"{path} does not exist; give an ONNX file or a bundle folder") from None
     except OSError as error:
-        raise ModelError(f"{path} cannot be read ({error.strerror})") from error
+        if error.errno == errno.EFBIG:
+            raise ModelError(f"{path} is larger than 2 GiB, which ONNX cannot hold in one file") from None
+        raise ModelError(
+            f"{path} cannot be read ({error.strerror}); give an ONNX file or a bundle folder"
+        ) from error
     if not data:
         raise ModelError(f"{path} is empty; export the model again")
     return data
@@ -194,11 +204,29 @@ def _check_self_contained(header: OnnxHeader) -> None:
             "keeps weights in another file (external data), which is read where models are made, not where "
             "they run; save it as one file (vit-edge export)"
         )
-    if any(operator == "EPContext" for _, operator in header.foreign_operators):
+    check_bounded(header)
+    if any(operator == COMPILED for _, operator in header.foreign_operators):
         raise ValueError(
             "holds a part that is compiled for one device (EPContext), which cannot be checked; "
             "use the portable model, it is compiled where it runs"
         )
+    _check_domains(header)
+
+
+def check_compiled(data: bytes) -> None:
+    """Refuse a compiled model that an engine must not load: what `read_model` asks, but that it is compiled.
+
+    Raises:
+        ValueError: with a clause about the file.
+    """
+    header = read_header(data)
+    if header.external_data:
+        raise ValueError("keeps a part of itself in another file")
+    check_bounded(header)
+    _check_domains(header)
+
+
+def _check_domains(header: OnnxHeader) -> None:
     foreign = sorted(
         f"{domain}::{op}" for domain, op in header.foreign_operators if domain not in OPERATOR_DOMAINS
     )

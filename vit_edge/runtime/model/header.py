@@ -6,7 +6,8 @@ Any byte string gives a header or a ValueError; `_MAX_FIELDS` bounds the work, `
 """
 
 import dataclasses
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping
 
 FLOAT, UINT8 = 1, 2  # TensorProto.DataType
 
@@ -16,7 +17,16 @@ _MAX_KEY = 2**32  # onnxruntime's reader drops the bits above, so a field could 
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5  # wire types; 3 and 4 (groups) do not occur in ONNX
 _EXTERNAL = 1  # TensorProto.DataLocation
 
+# Operators that run a graph as often as they like, so that how long one run takes cannot be told.
+REPEATING = frozenset(
+    {"Loop", "Scan", "SequenceMap", "BeamSearch", "GreedySearch", "Sampling", "WhisperBeamSearch"}
+)
+COMPILED = "EPContext"  # a part that is compiled for one device
+MOST_NODES = 200_000  # with every call of a local function replaced by its nodes, as a loader does it
+_MOST_CALLS = 64  # of functions within one another
+
 Field = tuple[int, int | memoryview]
+Operator = tuple[str, str]  # (domain, op_type)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,8 +47,28 @@ class OnnxHeader:
     metadata: dict[str, str]
     inputs: tuple[TensorInfo, ...]  # without those that are initializers
     outputs: tuple[TensorInfo, ...]
-    foreign_operators: frozenset[tuple[str, str]]  # (domain, op_type) of nodes, local functions excepted
-    external_data: bool  # some tensor keeps its values in another file
+    foreign_operators: frozenset[Operator]  # of nodes, local functions excepted
+    external_data: bool  # some tensor, or compiled part, keeps its values in another file
+    nodes: int  # with local functions replaced by their nodes; at most MOST_NODES + 1
+
+
+def check_bounded(header: OnnxHeader) -> None:
+    """Refuse a graph whose loading or running could take any time at all.
+
+    Raises:
+        ValueError: with a clause about the file.
+    """
+    repeating = sorted(operator for _, operator in header.foreign_operators if operator in REPEATING)
+    if repeating:
+        raise ValueError(
+            f"runs a part of itself as often as it likes ({repeating[0]}), which no ViT needs; "
+            "export it without control flow"
+        )
+    if header.nodes > MOST_NODES:
+        raise ValueError(
+            f"becomes more than {MOST_NODES} nodes when its functions are expanded, or never ends; "
+            "export it without local functions"
+        )
 
 
 def read_header(data: bytes) -> OnnxHeader:
@@ -78,8 +108,9 @@ def read_header(data: bytes) -> OnnxHeader:
         metadata=metadata,
         inputs=tuple(info for info in reader.inputs if info.name not in reader.initializers),
         outputs=tuple(reader.outputs),
-        foreign_operators=frozenset(reader.operators - reader.functions),
+        foreign_operators=frozenset(reader.operators - reader.functions.keys()),
         external_data=reader.external,
+        nodes=_expanded(reader.calls, reader.functions),
     )
 
 
@@ -91,8 +122,9 @@ class _Reader:
         self.inputs: list[TensorInfo] = []
         self.outputs: list[TensorInfo] = []
         self.initializers: set[str] = set()
-        self.operators: set[tuple[str, str]] = set()
-        self.functions: set[tuple[str, str]] = set()
+        self.operators: set[Operator] = set()
+        self.functions: dict[Operator, Counter[Operator]] = {}  # what each calls, how often
+        self.calls: Counter[Operator] = Counter()  # of what is being read: the graphs, or a function
         self.external = False
 
     def fields(self, view: memoryview) -> Iterator[Field]:
@@ -148,26 +180,36 @@ class _Reader:
     def node(self, view: memoryview, depth: int) -> None:
         """A NodeProto: its operator, and the tensors and subgraphs in its attributes."""
         domain = op_type = ""
+        numbers: dict[str, int] = {}
         for number, value in self.fields(view):
             match number:
                 case 4:
                     op_type = _text(value)
                 case 5:
-                    self.attribute(_message(value), depth)
+                    numbers.update([self.attribute(_message(value), depth)])
                 case 7:
                     domain = _text(value)
         self.operators.add((domain, op_type))
+        self.calls[domain, op_type] += 1
+        if op_type == COMPILED and numbers.get("embed_mode", 1) == 0:
+            self.external = True
 
-    def attribute(self, view: memoryview, depth: int) -> None:
-        """An AttributeProto."""
+    def attribute(self, view: memoryview, depth: int) -> tuple[str, int]:
+        """An AttributeProto; returns its name, and its value where that is one integer, else 0."""
+        name, integer = "", 0
         for number, value in self.fields(view):
             match number:
+                case 1:
+                    name = _text(value)
+                case 3 if isinstance(value, int):
+                    integer = value
                 case 5 | 10:
                     self.tensor(_message(value))
                 case 6 | 11:
                     self.graph(_message(value), depth + 1)
                 case 22 | 23:
                     self.sparse(_message(value))
+        return name, integer
 
     def sparse(self, view: memoryview) -> None:
         """A SparseTensorProto."""
@@ -188,6 +230,7 @@ class _Reader:
     def function(self, view: memoryview) -> None:
         """A FunctionProto: a model-local operator."""
         name = domain = ""
+        outside, self.calls = self.calls, Counter()
         for number, value in self.fields(view):
             match number:
                 case 1:
@@ -198,7 +241,8 @@ class _Reader:
                     domain = _text(value)
                 case 11:
                     self.attribute(_message(value), 0)
-        self.functions.add((domain, name))
+        self.functions.setdefault((domain, name), Counter()).update(self.calls)
+        self.calls = outside
 
     def value_info(self, view: memoryview) -> TensorInfo:
         """A ValueInfoProto."""
@@ -220,6 +264,30 @@ class _Reader:
         """A Dimension: its value, None where it is a symbol or unknown."""
         value = dict(self.fields(view)).get(1)
         return value if isinstance(value, int) else None
+
+
+def _expanded(calls: Counter[Operator], functions: Mapping[Operator, Counter[Operator]]) -> int:
+    """How many nodes there are once every call of a function is replaced by its body."""
+    known: dict[Operator, int] = {}
+
+    def size(name: Operator, depth: int) -> int:
+        if name not in functions:
+            return 1
+        if depth > _MOST_CALLS:  # a circle has no end
+            return MOST_NODES + 1
+        if name not in known:
+            known[name] = total(functions[name], depth + 1)
+        return known[name]
+
+    def total(calls: Counter[Operator], depth: int) -> int:
+        nodes = 0
+        for name, count in calls.items():
+            nodes += count * size(name, depth)
+            if nodes > MOST_NODES:
+                break
+        return min(nodes, MOST_NODES + 1)
+
+    return total(calls, 0)
 
 
 def _varint(view: memoryview, position: int) -> tuple[int, int]:

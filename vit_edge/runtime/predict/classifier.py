@@ -4,7 +4,6 @@ import dataclasses
 import functools
 import os
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -17,7 +16,7 @@ from vit_edge.runtime.image.limits import DEFAULT_LIMITS, DecodeLimits
 from vit_edge.runtime.image.preprocess import Decoding
 from vit_edge.runtime.model.file import read_model
 from vit_edge.runtime.predict.batching import in_batches
-from vit_edge.runtime.predict.image_model import ImageModel, OpenedWith
+from vit_edge.runtime.predict.image_model import ImageModel, opened_with
 
 # After a run of the model no cache holds numpy's code, so what counts is how much of it is called, not how
 # often: a dot product, which the check for finite values has just done, beats a sum, and for up to so many
@@ -47,37 +46,38 @@ class Classifier(ImageModel):
 
     Args:
         path: a bundle folder, or an ONNX file with labels and preprocessing in its metadata.
-        provider: `auto`, or the short name of an execution provider such as `openvino`.
+        provider: `auto` (or None), or the short name of an execution provider such as `openvino`.
         threads: threads within one operator; `auto` measures once what is fastest on this machine, None
             leaves it to onnxruntime.
         decoding: how images much larger than the model's input are brought down to it: fast, within the
-            tolerance that `load_pixels` states, or exactly as in training. Up to five times the model's size
-            both are the same.
+            tolerance that `load_pixels` states, or exactly as in training (a member, or "fast" or "exact").
+            Up to five times the model's size both are the same.
         model: which classifier of a bundle: a role (`float`, `quantized`) or a path inside it
             (`onnx/model.onnx`); by default the one that the bundle names.
         limits: the formats that are taken for images (JPEG, PNG, WebP and BMP unless more are named) and how
-            large they may be.
+            large they may be; None: the default.
 
     Raises:
         ModelError: the model cannot be read or loaded, is no classifier, or does not say how images are
             preprocessed.
         BundleError: the bundle is malformed (IntegrityError: a file is not the recorded one).
         ProviderError: the requested provider is not the one that would run.
+        UsageError: an argument that is none of its values.
     """
 
     def __init__(
         self,
         path: str | os.PathLike[str],
-        provider: str = "auto",
+        provider: str | None = "auto",
         threads: int | Literal["auto"] | None = None,
-        decoding: Decoding = Decoding.FAST,
+        decoding: Decoding | str = Decoding.FAST,
         model: Role | str | None = None,
-        limits: DecodeLimits = DEFAULT_LIMITS,
+        limits: DecodeLimits | None = DEFAULT_LIMITS,
     ) -> None:
         file = read_model(path, model)
         if file.features is not None:
             raise ModelError(f"{file.path} is an embedder, not a classifier; open it with vit_edge.Embedder")
-        super().__init__(file, OpenedWith(Path(path), provider, threads, decoding, model, limits))
+        super().__init__(file, opened_with(path, provider, threads, decoding, model, limits))
         self._labels = file.labels
 
     @property
@@ -174,5 +174,7 @@ def _ones(count: int) -> npt.NDArray[np.float32]:
 
 
 def _require_positive(value: int, name: str) -> None:
+    if isinstance(value, bool) or not hasattr(type(value), "__index__"):
+        raise UsageError(f"{name} must be an integer, got {value!r}")
     if value < 1:
         raise UsageError(f"{name} must be at least 1, got {value}")

@@ -16,7 +16,7 @@ from vit_edge.runtime.image.limits import DEFAULT_LIMITS, DecodeLimits
 from vit_edge.runtime.image.preprocess import Decoding
 from vit_edge.runtime.model.file import Features, ModelFile, read_model
 from vit_edge.runtime.predict.batching import in_batches
-from vit_edge.runtime.predict.image_model import ImageModel, OpenedWith, preprocess_of
+from vit_edge.runtime.predict.image_model import ImageModel, opened_with, preprocess_of
 from vit_edge.spec import CLS_EMBEDDING, PATCH_FEATURES, POOLED_EMBEDDING
 
 Floats = npt.NDArray[np.float32]
@@ -47,7 +47,7 @@ class Embedder(ImageModel):
 
     Args:
         path: a bundle folder that was built with embedders, or an ONNX file of one.
-        provider: `auto`, or the short name of an execution provider such as `openvino`.
+        provider: `auto` (or None), or the short name of an execution provider such as `openvino`.
         threads: threads within one operator; `auto` measures once what is fastest on this machine, None
             leaves it to onnxruntime.
         decoding: how images much larger than the model's input are brought down to it, as for `Classifier`.
@@ -66,16 +66,16 @@ class Embedder(ImageModel):
     def __init__(
         self,
         path: str | os.PathLike[str],
-        provider: str = "auto",
+        provider: str | None = "auto",
         threads: int | Literal["auto"] | None = None,
-        decoding: Decoding = Decoding.FAST,
+        decoding: Decoding | str = Decoding.FAST,
         model: Role | str | None = None,
-        limits: DecodeLimits = DEFAULT_LIMITS,
+        limits: DecodeLimits | None = DEFAULT_LIMITS,
     ) -> None:
         file = _read(Path(path), model)
         preprocess_of(file)  # what is neither is refused for this first
         self._features = _features(file)
-        super().__init__(file, OpenedWith(Path(path), provider, threads, decoding, model, limits))
+        super().__init__(file, opened_with(path, provider, threads, decoding, model, limits))
 
     @property
     def dim(self) -> int:

@@ -1,17 +1,19 @@
 """What a classifier and an embedder share: a loaded model, and how an image becomes what it takes."""
 
+import os
 from pathlib import Path
 from typing import Literal, NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
 
-from vit_edge.errors import ModelError
+from vit_edge.errors import ModelError, UsageError
 from vit_edge.manifest import Role
 from vit_edge.runtime.image.decode import ImageSource
-from vit_edge.runtime.image.limits import DecodeLimits
-from vit_edge.runtime.image.preprocess import Decoding, load_pixels
+from vit_edge.runtime.image.limits import DEFAULT_LIMITS, DecodeLimits
+from vit_edge.runtime.image.preprocess import Decoding, decoding_of, load_pixels
 from vit_edge.runtime.model.file import ModelFile
+from vit_edge.runtime.session.providers import AUTO
 from vit_edge.runtime.session.session import Placement, Session, SessionSettings
 from vit_edge.spec import PreprocessSpec
 
@@ -25,6 +27,25 @@ class OpenedWith(NamedTuple):
     decoding: Decoding
     model: Role | str | None
     limits: DecodeLimits
+
+
+def opened_with(
+    path: str | os.PathLike[str],
+    provider: str | None,
+    threads: int | Literal["auto"] | None,
+    decoding: Decoding | str,
+    model: Role | str | None,
+    limits: DecodeLimits | None,
+) -> OpenedWith:
+    """The arguments as they are meant: a member for its value, the default for None.
+
+    Raises:
+        UsageError: a way to decode, or limits, that are none.
+    """
+    if limits is not None and not isinstance(limits, DecodeLimits):
+        raise UsageError(f"limits must be DecodeLimits, got {type(limits).__name__}")
+    found = AUTO if provider is None else provider
+    return OpenedWith(Path(path), found, threads, decoding_of(decoding), model, limits or DEFAULT_LIMITS)
 
 
 class ImageModel:

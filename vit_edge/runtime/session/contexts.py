@@ -8,15 +8,14 @@ provider; where any of them is another, or the file is damaged, the model is com
 import dataclasses
 import hashlib
 import json
-import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import onnxruntime
 
 from vit_edge import fields
+from vit_edge.files import read_file, scratch_folder
 from vit_edge.runtime.device.machine import version_of
 from vit_edge.runtime.device.user_cache import read_cached, write_cached
 
@@ -104,11 +103,11 @@ def compiling() -> Iterator[tuple[Mapping[str, str], Callable[[], bytes | None]]
 
     The reader gives None where the provider compiled nothing.
     """
-    with tempfile.TemporaryDirectory(prefix="vit-edge-") as folder:
-        path = Path(folder) / "context.onnx"
+    with scratch_folder() as folder:
+        path = folder / "context.onnx"
         entries = {
             "ep.context_enable": "1",
             "ep.context_embed_mode": "1",
             "ep.context_file_path": str(path),
         }
-        yield entries, lambda: path.read_bytes() if path.is_file() else None
+        yield entries, lambda: read_file(path, _MOST_BYTES) if path.is_file() else None

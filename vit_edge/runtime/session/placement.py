@@ -61,6 +61,10 @@ class SessionSettings:
 
     def __post_init__(self) -> None:
         """Check what onnxruntime would ignore or refuse late."""
+        if self.provider is None:
+            object.__setattr__(self, "provider", AUTO)
+        if not isinstance(self.provider, str):
+            raise UsageError(f"provider must be the name of an execution provider, got {self.provider!r}")
         if self.threads not in (None, AUTO) and not _is_thread_count(self.threads):
             raise UsageError(f"threads must be from 1 to {MOST_THREADS}, or auto; got {self.threads!r}")
         if self.provider_options and self.provider.lower() == AUTO:
@@ -72,7 +76,7 @@ class SessionSettings:
 
 
 def _is_thread_count(value: object) -> bool:
-    return isinstance(value, int) and 1 <= value <= MOST_THREADS
+    return isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= MOST_THREADS
 
 
 DEFAULT_SETTINGS = SessionSettings()
