@@ -24,6 +24,9 @@ accuracy          object with a "verdict" of PASS, FAIL or UNDECIDED, or null wh
 latency           list of objects, each with the "machine" that it was measured on.
 providers         object: execution provider -> share of graph nodes it is expected to take, 0 to 1.
 
+output            what the classifiers' numbers mean, the value of an `OutputKind`. It MUST be absent for
+                  "single_label_logits", which is what its absence means.
+
 The hashes detect damage. They do not stop somebody who can rewrite the manifest too: sign it for that.
 """
 

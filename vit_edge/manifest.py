@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any, Self
 
 from vit_edge import fields
-from vit_edge.spec import PreprocessSpec, Verdict
+from vit_edge.spec import OutputKind, PreprocessSpec, Verdict
 
 MANIFEST = "vit_edge.json"
 FORMAT_VERSION = 1
@@ -84,6 +84,7 @@ class Manifest:
     accuracy: Mapping[str, Any] | None = None
     latency: tuple[Mapping[str, Any], ...] = ()
     providers: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    output: OutputKind = OutputKind.SINGLE_LABEL  # of every classifier in it
     format_version: int = FORMAT_VERSION
 
     def __post_init__(self) -> None:
@@ -107,6 +108,9 @@ class Manifest:
         raw["preprocess"] = self.preprocess.to_json()
         raw["source"] = dataclasses.asdict(self.source) | {"notes": list(self.source.notes)}
         raw["layers"], raw["latency"] = list(self.layers), list(self.latency)
+        raw["output"] = self.output.value
+        if self.output is OutputKind.SINGLE_LABEL:  # the only kind that older readers know
+            del raw["output"]
         return raw
 
     @classmethod
@@ -117,7 +121,9 @@ class Manifest:
             ValueError: an unknown format version, an unknown or missing key, or a value of the wrong type.
         """
         _check_version(fields.mapping(raw, "the manifest"))
-        keys = fields.exact_keys(raw, frozenset(f.name for f in dataclasses.fields(cls)), "the manifest")
+        optional = frozenset({"output"})
+        required = frozenset(f.name for f in dataclasses.fields(cls)) - optional
+        keys = fields.exact_keys(raw, required, "the manifest", optional)
         return cls(
             format_version=keys["format_version"],
             files={path: _entry(path, e) for path, e in fields.mapping(keys["files"], "files").items()},
@@ -132,12 +138,18 @@ class Manifest:
             accuracy=_accuracy(keys["accuracy"]),
             latency=_records(keys["latency"], "latency", "machine"),
             providers=_each(keys["providers"], "providers", _share),
+            output=output_kind(keys.get("output", OutputKind.SINGLE_LABEL.value)),
         )
 
 
 def lowered_name(target: str) -> str:
     """Path in a bundle of the model that was made for a target by this name."""
     return f"onnx/model_{target}.onnx"
+
+
+def output_kind(raw: object) -> OutputKind:
+    """Read the value of an output kind; ValueError names the known ones."""
+    return OutputKind(fields.choice(raw, "output", tuple(kind.value for kind in OutputKind)))
 
 
 def _check_version(raw: Mapping[str, Any]) -> None:

@@ -15,7 +15,8 @@ from vit_edge.bundle import FileEntry, Manifest, Role, SourceRecord, read_bundle
 from vit_edge.errors import BundleError, ImageError, ModelError, UsageError
 from vit_edge.runtime.image.decode import ImageSource
 from vit_edge.runtime.image.preprocess import load_pixels, normalize
-from vit_edge.runtime.model.file import Features, read_model
+from vit_edge.runtime.model.file import read_model
+from vit_edge.runtime.model.outputs import Features
 from vit_edge.runtime.session.session import Session
 
 DIM, GRID = 6, (2, 2)  # of the tiny embedders in tests/data

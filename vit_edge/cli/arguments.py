@@ -12,7 +12,7 @@ from vit_edge.runtime.image.limits import DEFAULT_FORMATS, DEFAULT_LIMITS, Decod
 from vit_edge.runtime.image.preprocess import Decoding
 from vit_edge.runtime.session.providers import AUTO
 from vit_edge.runtime.session.session import SessionSettings
-from vit_edge.spec import CropRule, Interpolation, ResizeMode
+from vit_edge.spec import CropRule, Interpolation, OutputKind, ResizeMode
 
 EXIT_STATUS = "Exit status: 0 done or PASS, 1 FAIL, 2 usage or bad input, 3 UNDECIDED."
 
@@ -88,6 +88,7 @@ def add_source(parser: Parser) -> None:
     group.add_argument(
         "--weights", metavar="NAME", help="which set of a checkpoint that holds several, such as model_ema"
     )
+    add_output(group)
     group.add_argument("--allow-pickle", action="store_true", help="run the code inside a .pth file")
     group.add_argument("--trust-code", action="store_true", help="import the module of module:callable")
 
@@ -197,6 +198,23 @@ def add_expected(parser: Parser) -> None:
         metavar="PCT",
         help="top-1 that the float model is known to reach: an error that names the model, not the "
         "quantization, where it is lower",
+    )
+
+
+def add_output(parser: Any) -> None:
+    """Which output of an ONNX file holds the answers, and what they mean."""
+    parser.add_argument(
+        "--output",
+        metavar="NAME",
+        help="of an ONNX file with several outputs, the one that holds the answers",
+    )
+    kinds = [kind for kind in OutputKind if kind.logits is kind]
+    parser.add_argument(
+        "--output-kind",
+        type=OutputKind,
+        choices=kinds,
+        metavar="{" + ",".join(kind.value for kind in kinds) + "}",
+        help="what its numbers mean, where the model does not say so",
     )
 
 

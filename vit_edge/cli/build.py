@@ -190,9 +190,12 @@ def _verdict(accuracy: Mapping[str, Any]) -> str:
     if data["scenes"] < data["images"]:
         text += f", of which {data['scenes']} are independent ({data['copies_left_out']} repeat another one)"
     if not data["labelled"]:
-        text += f": at most {accuracy['tolerance']['max_changed']:g} % of predictions may change"
+        what = (
+            "of the range is tolerated" if "values" in accuracy["evidence"] else "of predictions may change"
+        )
+        text += f": at most {accuracy['tolerance']['max_changed']:g} % {what}"
     plan, expected = accuracy["evidence"]["plan"], accuracy["evidence"]["expected"]
-    if not data["labelled"] and expected["ci95"] is not None:
+    if not data["labelled"] and expected is not None and expected["ci95"] is not None:
         low, high = expected["ci95"]
         text += (
             f"; expected drop by the float model's own probabilities {expected['drop']:.2f} points "

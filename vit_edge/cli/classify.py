@@ -11,13 +11,14 @@ from vit_edge.cli.arguments import Commands
 from vit_edge.cli.console import one_line
 from vit_edge.errors import ImageError
 from vit_edge.runtime.predict.classifier import Classifier, Prediction
+from vit_edge.spec import OutputKind
 
 Answer = Sequence[Prediction] | ImageError
 
 
 def add(commands: Commands) -> None:
     """Declare the command."""
-    parser = commands.add_parser("classify", help="the most probable classes of images")
+    parser = commands.add_parser("classify", help="the most probable classes of images, or their values")
     parser.add_argument("model", metavar="BUNDLE", help="bundle or ONNX file")
     parser.add_argument("images", metavar="IMAGE", nargs="+")
     parser.add_argument(
@@ -26,13 +27,23 @@ def add(commands: Commands) -> None:
     parser.add_argument("--json", action="store_true", help="print JSON")
     arguments.add_decoding(parser)
     arguments.add_formats(parser)
+    arguments.add_output(parser)
     arguments.add_session(parser)
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
     """`vit-edge classify`; a bad image is reported, the rest goes on, and the status is 2."""
-    classify = Classifier(args.model, args.provider, args.threads, args.decoding, limits=args.limits)
+    classify = Classifier(
+        args.model,
+        args.provider,
+        args.threads,
+        args.decoding,
+        limits=args.limits,
+        output=args.output,
+        kind=args.output_kind,
+    )
+    shown = _value if classify.kind is OutputKind.REGRESSION else _percent
     answers = list(zip(args.images, classify.batch(args.images, top_k=args.top), strict=True))
     if args.json:
         print(json.dumps([_to_json(image, answer) for image, answer in answers], indent=1))
@@ -41,8 +52,16 @@ def run(args: argparse.Namespace) -> int:
             print(f"vit-edge: error: {one_line(str(answer))}", file=sys.stderr)
         elif not args.json:
             print(one_line(image))
-            print("\n".join(f"  {100 * each.score:6.2f} %  {one_line(each.label)}" for each in answer))
+            print("\n".join(f"  {shown(each.score)}  {one_line(each.label)}" for each in answer))
     return 2 if any(isinstance(answer, ImageError) for _, answer in answers) else 0
+
+
+def _percent(score: float) -> str:
+    return f"{100 * score:6.2f} %"
+
+
+def _value(score: float) -> str:
+    return f"{score:10.6g}"
 
 
 def _to_json(image: str, answer: Answer) -> dict[str, object]:

@@ -7,6 +7,7 @@ from vit_edge.runtime.evaluate.compare import Comparison
 from vit_edge.spec import Verdict
 from vit_edge.verify import GateReport
 from vit_edge.verify.expected import ExpectedDrop
+from vit_edge.verify.gate import LabelFigures, ValueFigures
 
 Rows = list[tuple[str, str]]
 
@@ -25,6 +26,8 @@ def would_decide(report: GateReport) -> str:
         return (
             "labels: few predictions change, but by the float model's own probabilities those cost too much"
         )
+    if plan is None and report.images_needed is not None:
+        return f"about {report.images_needed} more images like these"
     if plan is None or plan.images is None:
         return "not even a million images like these"
     ways = []
@@ -37,6 +40,11 @@ def would_decide(report: GateReport) -> str:
 
 def claim(report: GateReport) -> str:
     """What the verdict is about."""
+    if report.evidence.values is not None:
+        what = "mean change" if report.drop is None else "growth of the mean error"
+        return f"for at most {report.limit:g} % of the range as {what}"
+    if report.evidence.labels is not None:
+        return f"for at most {report.limit:g} points of exact matches"
     if report.drop is None:
         return f"for at most {report.limit:g} % changed predictions"
     return f"for at most {report.limit:g} points"
@@ -44,8 +52,19 @@ def claim(report: GateReport) -> str:
 
 def failure(report: GateReport) -> str:
     """One sentence on why this is no PASS."""
+    evidence = report.evidence
     what, observed, interval = "drop in top-1", report.drop, report.drop_ci95
-    if observed is None or interval is None:
+    if evidence.labels is not None:
+        what = "drop in exact matches"
+    elif evidence.values is not None:
+        what = "growth of the mean absolute error"
+    if evidence.values is not None and interval is None:
+        what, observed, interval = (
+            "mean absolute change",
+            100.0 - report.agreement,
+            evidence.disagreement_ci95,
+        )
+    elif observed is None or interval is None:
         what, observed = "changed predictions", 100.0 - report.agreement
         interval = report.evidence.disagreement_ci95
     sentence = (
@@ -128,8 +147,12 @@ def _images(comparison: Comparison) -> tuple[str, str]:
 def _accuracy(report: GateReport) -> Rows:
     """Nothing without labels."""
     interval, evidence = report.drop_ci95, report.evidence
+    if evidence.values is not None:
+        return value_rows(report, evidence.values)
     if interval is None:
         return []
+    if evidence.labels is not None:
+        return label_rows(report, evidence.labels)
     rows = [
         ("top-1", _both(report.top1_float, report.top1_quant)),
         (
@@ -144,6 +167,47 @@ def _accuracy(report: GateReport) -> Rows:
     return rows
 
 
+def label_rows(report: GateReport, found: LabelFigures) -> Rows:
+    """Of a model of several labels."""
+    low, high = report.drop_ci95 or (0.0, 0.0)
+    lost, gained = report.evidence.only_float_right, report.evidence.only_quant_right
+    least, most = found.accuracy_drop_ci95
+    return [
+        ("exact match", f"{_both(found.exact_float, found.exact_quant)} (all labels right at 0.5)"),
+        (
+            "drop",
+            f"{report.drop:.2f} points (95 % interval {low:.2f} to {high:.2f}), "
+            f"{lost} images lost, {gained} gained",
+        ),
+        (
+            "label accuracy",
+            f"{_both(found.accuracy_float, found.accuracy_quant)} "
+            f"(drop, 95 % interval: {least:.2f} to {most:.2f} points)",
+        ),
+        ("F1 micro", _both(found.f1_micro_float, found.f1_micro_quant)),
+        ("F1 macro", _both(found.f1_macro_float, found.f1_macro_quant)),
+    ]
+
+
+def value_rows(report: GateReport, found: ValueFigures) -> Rows:
+    """Of a model of values."""
+    spans = ", ".join(f"{span:.4g}" for span in found.spans[:_WORST])
+    rows = [
+        ("change", f"{found.mean_change:.4g} on average, {found.largest_change:.4g} at most"),
+        ("range", f"{spans}{', ...' if len(found.spans) > _WORST else ''}: what percentages refer to"),
+    ]
+    if found.error_float is not None and report.drop_ci95 is not None:
+        low, high = report.drop_ci95
+        rows.append(
+            (
+                "mean error",
+                f"{found.error_float:.4g} float, {found.error_quant:.4g} quantized: grows by "
+                f"{report.drop:.2f} % of the range (95 % interval {low:.2f} to {high:.2f})",
+            )
+        )
+    return rows
+
+
 def _both(of_float: float | None, of_quant: float | None) -> str:
     return f"{percent(of_float)} float, {percent(of_quant)} quantized"
 
@@ -151,14 +215,14 @@ def _both(of_float: float | None, of_quant: float | None) -> str:
 def _likeness(comparison: Comparison) -> Rows:
     report = comparison.report
     low, high = report.evidence.disagreement_ci95
-    ratio = report.to_json()["logit_sqnr_db"]
+    ratio, kl = report.to_json()["logit_sqnr_db"], report.evidence.mean_kl
     return [
         (
             "agreement",
             f"{percent(report.agreement)} (disagreement, 95 % interval: {low:.2f} to {high:.2f} %)",
         ),
         ("logit SQNR", "identical logits" if ratio is None else f"{ratio:.1f} dB"),
-        ("divergence", f"{report.evidence.mean_kl:.2g} nats (mean KL)"),
+        *([] if kl is None else [("divergence", f"{kl:.2g} nats (mean KL)")]),
     ]
 
 

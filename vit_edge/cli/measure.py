@@ -21,6 +21,7 @@ from vit_edge.runtime.evaluate.stated import at_size, with_stated
 from vit_edge.runtime.measure.benchmark import BenchReport, BenchSettings, bench
 from vit_edge.runtime.measure.timing import Rounds
 from vit_edge.runtime.model.file import read_model
+from vit_edge.runtime.model.outputs import OutputWanted
 from vit_edge.spec import Tolerance, Verdict
 from vit_edge.stated import StatedPreprocess
 
@@ -34,6 +35,7 @@ def add(commands: Commands) -> None:
     gate.add_argument("quant", metavar="QUANT", type=Path, help="ONNX file, or a bundle for its INT8 model")
     gate.add_argument("--data", type=Path, required=True, metavar="DIR", help="images, labelled or not")
     arguments.add_class_ids(gate)
+    arguments.add_output(gate)
     arguments.add_formats(gate)
     gate.add_argument("--limit", type=int, metavar="N", help="use N images, spread evenly over the classes")
     arguments.add_tolerance(gate)
@@ -103,9 +105,9 @@ def run_compare(args: argparse.Namespace) -> int:
 
         check_installed()
     tolerance = settings_from(args, Tolerance)
-    reference = read_model(args.float, Role.FLOAT if args.float.is_dir() else None)
-    stated = settings_from(args, StatedPreprocess)
-    reference, quantized = with_stated((reference, read_quantized(args.quant)), stated)
+    stated, wanted = settings_from(args, StatedPreprocess), OutputWanted(args.output, args.output_kind)
+    reference = read_model(args.float, Role.FLOAT if args.float.is_dir() else None, wanted)
+    reference, quantized = with_stated((reference, read_quantized(args.quant, wanted)), stated)
     if reference.sha256 == quantized.sha256 and not args.same:
         raise UsageError(
             f"{reference.path} and {quantized.path} are the same model, which is no comparison; name "
@@ -120,7 +122,9 @@ def run_compare(args: argparse.Namespace) -> int:
         stated_top1=stated_top1(args.float),
     )
     class_ids = None if args.class_ids is None else read_class_ids(args.class_ids)
-    images = read_images(args.data, reference.labels or quantized.labels, class_ids, args.limits)
+    images = read_images(
+        args.data, reference.labels or quantized.labels, class_ids, args.limits, reference.output
+    )
     if args.limit is not None:
         images = images.limited(args.limit)
     with progress() as tell:

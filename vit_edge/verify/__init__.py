@@ -3,6 +3,16 @@
 from vit_edge.verify.alignment import find_renumbering
 from vit_edge.verify.flips import Flip, find_flips
 from vit_edge.verify.gate import GateReport, judge
+from vit_edge.verify.kinds import find_changes, judge_kind
 from vit_edge.verify.verdict import SequentialGate
 
-__all__ = ["Flip", "GateReport", "SequentialGate", "find_flips", "find_renumbering", "judge"]
+__all__ = [
+    "Flip",
+    "GateReport",
+    "SequentialGate",
+    "find_changes",
+    "find_flips",
+    "find_renumbering",
+    "judge",
+    "judge_kind",
+]

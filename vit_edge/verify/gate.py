@@ -31,13 +31,39 @@ WORST_CLASSES = 10
 
 
 @dataclasses.dataclass(frozen=True)
+class LabelFigures:
+    """Of models that give several labels at once, in percent; see `multi_label`."""
+
+    exact_float: float  # images with all labels right
+    exact_quant: float
+    accuracy_float: float  # of single labels
+    accuracy_quant: float
+    accuracy_drop_ci95: tuple[float, float]
+    f1_micro_float: float
+    f1_micro_quant: float
+    f1_macro_float: float
+    f1_macro_quant: float
+
+
+@dataclasses.dataclass(frozen=True)
+class ValueFigures:
+    """Of models that give values, in the values' own units; see `values`."""
+
+    mean_change: float
+    largest_change: float
+    spans: tuple[float, ...]  # of each value, what its percentages refer to
+    error_float: float | None = None  # mean absolute error; None without true values
+    error_quant: float | None = None
+
+
+@dataclasses.dataclass(frozen=True)
 class Evidence:
     """What stands behind a verdict beyond the stable keys; None where it takes labels and there are none."""
 
     tolerance: Tolerance
     sequential: bool  # looked on until decided; intervals then hold after every number of images
     disagreement_ci95: tuple[float, float]  # percent of images on which the predictions differ
-    mean_kl: float  # nats
+    mean_kl: float | None  # nats; None of values
     only_float_right: int | None = None  # images
     only_quant_right: int | None = None
     mcnemar_p: float | None = None  # of "no difference in accuracy"; None if sequential: it would not hold
@@ -49,6 +75,8 @@ class Evidence:
     expected: ExpectedDrop | None = None  # by the float model's own probabilities
     mix: Mix | None = None  # of the classes' images; None without labels
     contradicted: bool = False  # labels contradict the expected drop: their intervals share nothing
+    labels: LabelFigures | None = None  # of a multi-label model with labels
+    values: ValueFigures | None = None  # of a regression
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,11 +122,16 @@ class GateReport:
     def to_json(self) -> dict[str, Any]:
         """The stable keys of `vit-edge compare --json`, and after them `evidence`, the fields of `Evidence`.
 
+        Of these, `labels` and `values` are left out where they are None.
         `logit_sqnr_db` is null where the logits are identical, as JSON has no infinity. `images_needed` is 0
         after PASS and FAIL, and null where not even a million images would decide; `evidence.plan` says which
         images it means.
         """
-        return dataclasses.asdict(self, dict_factory=_plain) | {
+        raw = dataclasses.asdict(self, dict_factory=_plain)
+        for other in ("labels", "values"):  # of models of other kinds
+            if raw["evidence"][other] is None:
+                del raw["evidence"][other]
+        return raw | {
             "logit_sqnr_db": self.logit_sqnr_db if math.isfinite(self.logit_sqnr_db) else None,
             "verdict": self.verdict.value,
         }

@@ -157,7 +157,12 @@ def build_bundle(
     for target in settings.targets:
         check_target(target)
     images = choose_images(
-        settings.calibration, settings.data, source.labels, settings.class_ids, settings.quantize.limits
+        settings.calibration,
+        settings.data,
+        source.labels,
+        settings.class_ids,
+        settings.quantize.limits,
+        source.output,
     )
     guarded = explained(source.name, tell, mend_of(settings.quantize))
     with scratch_folder() as folder, guarded:
@@ -183,6 +188,7 @@ def build_bundle(
         accuracy=_accuracy(built, images),
         latency=tuple(latency_records(list(built.models), selected.timed, elsewhere)),
         providers=built.providers,
+        output=source.output,
     )
     documents = {"README.md": card(manifest, built.converted.canonical.description)}
     documents |= bundle_report(built.measured, built.judged.name, manifest, images.held_out, tell)

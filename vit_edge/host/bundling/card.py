@@ -92,10 +92,7 @@ def _accuracy(accuracy: Mapping[str, Any]) -> str:
     origin = ", held out of the calibration folder" if data["held_out_of_calibration"] else ""
     if data["scenes"] < data["images"]:
         origin += f"; {data['scenes']} of them independent, {data['copies_left_out']} repeat another one"
-    about = "drop" if data["labelled"] else "share of changed predictions"
-    limit = f"{tolerance['max_drop']:g} points"
-    if not data["labelled"]:
-        limit = f"{tolerance['max_changed']:g} % of images"
+    about, limit = _claim(accuracy["evidence"], tolerance, labelled=data["labelled"])
     lines = [
         f"**{accuracy['verdict']}**: {_VERDICTS[accuracy['verdict']].format(about)} of {limit} at "
         f"{100 * tolerance['confidence']:g} % confidence, on {data['images']} {kind} images "
@@ -117,14 +114,44 @@ def _accuracy(accuracy: Mapping[str, Any]) -> str:
             "identical" if ratio is None else f"{ratio:.1f} dB",
         ]
         lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join([*lines, *_expected(accuracy)]) + "\n"
+    return "\n".join([*lines, *_measures(accuracy["evidence"]), *_expected(accuracy)]) + "\n"
+
+
+def _claim(evidence: Mapping[str, Any], tolerance: Mapping[str, Any], *, labelled: bool) -> tuple[str, str]:
+    """What is judged, and how much of it is tolerated."""
+    share = f"{tolerance['max_drop'] if labelled else tolerance['max_changed']:g}"
+    if "values" in evidence:
+        about = "growth of the mean absolute error" if labelled else "mean absolute change"
+        return about, f"{share} % of the range"
+    if not labelled:
+        return "share of changed predictions", f"{share} % of images"
+    return ("drop in exact matches" if "labels" in evidence else "drop"), f"{share} points"
+
+
+def _measures(evidence: Mapping[str, Any]) -> list[str]:
+    """Of models of several labels or of values, what stands beside the verdict."""
+    found = evidence.get("labels")
+    if found is not None:
+        return [
+            f"\nAll labels right: {_percent(found['exact_float'])} float, "
+            f"{_percent(found['exact_quant'])} INT8; accuracy of labels: "
+            f"{_percent(found['accuracy_float'])} and {_percent(found['accuracy_quant'])}; "
+            f"F1 (micro): {_percent(found['f1_micro_float'])} and {_percent(found['f1_micro_quant'])}."
+        ]
+    found = evidence.get("values")
+    if found is None:
+        return []
+    text = f"\nMean absolute change {found['mean_change']:.4g}, at most {found['largest_change']:.4g}"
+    if found["error_float"] is not None:
+        text += f"; mean absolute error {found['error_float']:.4g} float, {found['error_quant']:.4g} INT8"
+    return [f"{text}; ranges {', '.join(f'{span:.4g}' for span in found['spans'][:8])}."]
 
 
 def _expected(accuracy: Mapping[str, Any]) -> list[str]:
     """What the float model's probabilities say, and what speaks against the float model itself."""
     lines = [f"\n**Note**: {note}." for note in accuracy["notes"]]
     expected = accuracy["evidence"]["expected"]
-    if expected["ci95"] is not None:
+    if expected is not None and expected["ci95"] is not None:
         low, high = expected["ci95"]
         tested = expected["calibration"]
         how = (

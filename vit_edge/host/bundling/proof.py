@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from vit_edge.errors import DatasetError
+from vit_edge.errors import DatasetError, UsageError
 from vit_edge.files import read_file
 from vit_edge.golden import EXPECTED, OUTPUTS, GoldenCase, golden_bytes
 from vit_edge.host.convert.parity import EXPORT_TOLERANCE
@@ -26,8 +26,8 @@ from vit_edge.runtime.image.limits import DEFAULT_LIMITS, DecodeLimits
 from vit_edge.runtime.measure.benchmark import BenchReport
 from vit_edge.runtime.model.file import ModelFile
 from vit_edge.runtime.session.session import Session, SessionSettings
-from vit_edge.spec import Tolerance, Verdict
-from vit_edge.verify import judge
+from vit_edge.spec import OutputKind, Tolerance, Verdict
+from vit_edge.verify import judge_kind
 from vit_edge.verify.looks import Looked
 
 HELD_OUT_EVERY = 4  # without check images, every fourth calibration image becomes one
@@ -64,6 +64,7 @@ def choose_images(
     labels: Sequence[str],
     class_ids: Path | None,
     limits: DecodeLimits = DEFAULT_LIMITS,
+    kind: OutputKind = OutputKind.SINGLE_LABEL,
 ) -> BuildImages:
     """Keep calibration and check apart.
 
@@ -73,6 +74,7 @@ def choose_images(
         labels: the model's, in index order.
         class_ids: file with one id per class, where the folders of `data` are named so.
         limits: what all of them are decoded within.
+        kind: of the model, and so of the labels of `data`.
 
     Raises:
         DatasetError: a folder that cannot be read, or none left to calibrate or to check with.
@@ -88,7 +90,7 @@ def choose_images(
         chosen = tuple(path for path in given.paths if path not in set(held))
         return BuildImages(chosen, ImageSet(given.name, held, None, limits), held_out=True, left_out=0)
     ids = None if class_ids is None else read_class_ids(class_ids)
-    check = read_images(data, labels, ids, limits)
+    check = read_images(data, labels, ids, limits, kind)
     known = _contents(check.paths)
     chosen = tuple(path for path in given.paths if not _contents([path]) <= known)
     if not chosen:
@@ -146,6 +148,10 @@ class Gate:
         if self.logits is None:
             self.judge([], Tolerance())
         assert self.logits is not None  # noqa: S101  `judge` has set it
+        if self.reference.output.task is not OutputKind.SINGLE_LABEL:
+            if expected is not None:
+                raise UsageError("--expect-top1 is about models of single labels only; leave it out")
+            return
         check_expected(self.reference, self.images, self.logits, expected)
         self.notes = accuracy_notes(self.images, self.logits, stated)
 
@@ -166,15 +172,18 @@ class Gate:
         names = self.reference.labels
         assert self.kept is not None  # noqa: S101  `judge` has set it
         scenes = self.kept.scenes
-        report = judge(reference, given, self.images.targets, tolerance, names, scenes=scenes)
+        kind, truth = self.reference.output.task, self.images.targets
+        report = judge_kind(kind, reference, given, truth, tolerance, names, scenes=scenes)
         copies, images = self.kept.copies, self.images
         available = len(images) + copies.left_out
-        return Comparison(report, images, available, names, reference, given, copies, notes=self.notes)
+        return Comparison(
+            report, images, available, names, reference, given, copies, notes=self.notes, kind=kind
+        )
 
     def _subject(self, model: ModelFile) -> Subject:
         if model.preprocess is None:
             raise DatasetError(f"{model.path} does not say how images are preprocessed; export it again")
-        return Subject(Session(model, self.session), model.preprocess)
+        return Subject(Session(model, self.session), model.preprocess, model.output)
 
 
 def latency_records(

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from vit_edge.errors import ModelError, SourceError, UsageError
+from vit_edge.host.convert.answers import answers_of
 from vit_edge.host.convert.normal import has_halves, image_input, is_normal, normal_form
 from vit_edge.host.convert.onnx_io import messages, read_onnx
 from vit_edge.host.convert.parity import (
@@ -76,8 +77,10 @@ def export(source: Source, batch: int | None = None) -> tuple[onnx.ModelProto, P
 
 
 def _read(source: Source) -> tuple[onnx.ModelProto, Parity | None]:
-    """An ONNX source in normal form."""
-    original, size = read_onnx(str(source.onnx_path)), (source.preprocess.height, source.preprocess.width)
+    """The answers of an ONNX source in normal form."""
+    size = source.preprocess.height, source.preprocess.width
+    read = read_onnx(str(source.onnx_path))
+    original = answers_of(read, source.name, source.output_name, source.output).model
     model, changed = normal_form(original, source.name, size), not is_normal(original, source.name)
     return _named(model), _parity_to_file(original, model, source) if changed else None
 

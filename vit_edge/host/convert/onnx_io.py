@@ -15,9 +15,11 @@ from vit_edge.errors import ModelError
 from vit_edge.files import read_file, write_file
 from vit_edge.host.convert.external import take_in
 from vit_edge.host.hashes import combined_sha256
+from vit_edge.manifest import output_kind
 from vit_edge.runtime.model.file import LABELS_KEY, PREPROCESS_KEY, SESSION_OPTIONS_KEY
 from vit_edge.runtime.model.header import check_bounded, read_header
-from vit_edge.spec import PreprocessSpec, session_options
+from vit_edge.runtime.model.outputs import OUTPUT_KEY
+from vit_edge.spec import OutputKind, PreprocessSpec, session_options
 
 PRODUCER = "vit-edge"
 SOURCE_KEY = "vit_edge.source"  # JSON object, see Stamp.source
@@ -37,6 +39,7 @@ class Stamp:
     preprocess: PreprocessSpec | None = None
     session_options: tuple[tuple[str, str], ...] = ()  # spec.SESSION_OPTIONS entries
     source: tuple[str, str] | None = None  # name and SHA-256 of the checkpoint
+    output: OutputKind = OutputKind.SINGLE_LABEL  # what its numbers mean, of a classifier
 
     def to_metadata(self) -> dict[str, str]:
         """The metadata_props that say this; what is unknown is left out."""
@@ -49,6 +52,8 @@ class Stamp:
             metadata[SESSION_OPTIONS_KEY] = json.dumps(dict(self.session_options))
         if self.source is not None:
             metadata[SOURCE_KEY] = json.dumps({"name": self.source[0], "sha256": self.source[1]})
+        if self.output is not OutputKind.SINGLE_LABEL:
+            metadata[OUTPUT_KEY] = json.dumps(self.output.value)
         return metadata
 
 
@@ -145,6 +150,9 @@ def read_stamp(model: onnx.ModelProto, name: str) -> Stamp:
                 stamp = dataclasses.replace(stamp, session_options=options)
             elif key == SOURCE_KEY:
                 stamp = dataclasses.replace(stamp, source=_source(text))
+            elif key == OUTPUT_KEY:
+                kind = output_kind(fields.parse_json(text, "the text"))
+                stamp = dataclasses.replace(stamp, output=kind)
         except ValueError as error:
             raise ModelError(f"{name} has unusable {key} metadata ({error}); export it again") from None
     return stamp

@@ -8,6 +8,7 @@ from pathlib import Path
 import onnx
 
 from vit_edge.errors import TargetError, UsageError
+from vit_edge.host.convert.answers import answers_of
 from vit_edge.host.convert.export import export
 from vit_edge.host.convert.normal import normal_form
 from vit_edge.host.convert.onnx_io import Stamp, check_output, finish, read_onnx, read_stamp, save_onnx
@@ -32,6 +33,7 @@ from vit_edge.spec import (
     Arithmetic,
     GraphStyle,
     InputForm,
+    OutputKind,
     QuantizedOperators,
     TargetSpec,
 )
@@ -99,10 +101,14 @@ def optimize_model(
         UsageError, DatasetError: settings that cannot be honoured.
     """
     check_output(out)
-    original = read_onnx(path)
-    stamp = _stamp_with(path, original, settings.options)
+    original, options = read_onnx(path), settings.options
+    stamp = _stamp_with(path, original, options)
+    said = options.output_kind or (stamp.output if stamp.output is not OutputKind.SINGLE_LABEL else None)
+    labels = None if stamp.labels is None else len(stamp.labels)
+    answers = answers_of(original, str(path), options.output, said, labels)
+    original, stamp = answers.model, dataclasses.replace(stamp, output=answers.kind)
     spec = stamp.preprocess
-    size = settings.options.image_size or (None if spec is None else (spec.height, spec.width))
+    size = options.image_size or (None if spec is None else (spec.height, spec.width))
     original = normal_form(original, Path(path).name, size)
     canonical = canonicalise(original, Path(path).name, allow_uncanonical=settings.allow_uncanonical)
     natural = None
@@ -251,7 +257,8 @@ def _file_of(target: TargetSpec) -> dict[str, object]:
 
 def stamp_of(source: Source, session_options: Sequence[tuple[str, str]] = ()) -> Stamp:
     """What a file made from this source says about itself."""
-    return Stamp(source.labels, source.preprocess, tuple(session_options), (source.name, source.sha256))
+    origin = source.name, source.sha256
+    return Stamp(source.labels, source.preprocess, tuple(session_options), origin, source.output)
 
 
 def check_target(target: TargetSpec) -> None:

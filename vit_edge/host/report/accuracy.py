@@ -10,6 +10,7 @@ from vit_edge.host.report.html import NONE, Html, el, image, join, table
 from vit_edge.spec import Verdict
 from vit_edge.verify import GateReport
 from vit_edge.verify.classes import ClassDrop
+from vit_edge.verify.gate import Evidence
 from vit_edge.verify.plan import PlanKind
 
 
@@ -47,6 +48,17 @@ def verdict_sentence(facts: Facts) -> str:
 def _labelled(gate: GateReport) -> tuple[str, str]:
     limit = gate.limit
     low, high = gate.drop_ci95 or (math.nan, math.nan)
+    if gate.evidence.values is not None:
+        return (
+            f"quantization makes the mean absolute error grow by at most {limit:g} % of the range",
+            f"On {gate.n} images it grows by {gate.drop:.2f} % (95 % interval {low:.2f} to {high:.2f}).",
+        )
+    if gate.evidence.labels is not None:
+        return (
+            f"quantization costs at most {limit:g} points of exact matches",
+            f"On {gate.n} labelled images it costs {gate.drop:.2f} points (95 % interval {low:.2f} to "
+            f"{high:.2f}).",
+        )
     return (
         f"quantization costs at most {limit:g} {'point' if limit == 1 else 'points'} of top-1 accuracy",
         f"On {gate.n} labelled images it costs {gate.drop:.2f} points (95 % interval {low:.2f} to "
@@ -56,6 +68,12 @@ def _labelled(gate: GateReport) -> tuple[str, str]:
 
 def _unlabelled(gate: GateReport) -> tuple[str, str]:
     low, high = gate.evidence.disagreement_ci95
+    if gate.evidence.values is not None:
+        return (
+            f"quantization changes the values by at most {gate.limit:g} % of their range on average",
+            f"On {gate.n} images it changes them by {gate.lost:.2f} % (95 % interval {low:.2f} to "
+            f"{high:.2f}).",
+        )
     return (
         f"quantization changes the answer on at most {gate.limit:g} % of images",
         f"On {gate.n} images without labels it changes {100 - gate.agreement:.2f} % of the answers "
@@ -104,13 +122,29 @@ def _row(name: str, gate: GateReport, labelled: bool) -> list[str]:
     return cells
 
 
+def _of_kind(evidence: Evidence) -> list[tuple[str, str]]:
+    """What only models of single labels, of several, or of values have."""
+    rows = [] if evidence.mean_kl is None else [("mean KL divergence", f"{evidence.mean_kl:.2g} nats")]
+    if evidence.values is not None:
+        found = evidence.values
+        change = f"{found.mean_change:.4g} on average, {found.largest_change:.4g} at most"
+        rows.append(("change of the values", change))
+    if evidence.labels is not None:
+        sets = evidence.labels
+        rows += [
+            ("all labels right", f"{percent(sets.exact_float)} float, {percent(sets.exact_quant)} INT8"),
+            ("F1 (micro)", f"{percent(sets.f1_micro_float)} float, {percent(sets.f1_micro_quant)} INT8"),
+        ]
+    return rows
+
+
 def _evidence(facts: Facts) -> Html:
     gate, evidence = facts.gate, facts.gate.evidence
     low, high = evidence.disagreement_ci95
     rows = [
         ("changed answers", f"{facts.flips_total} of {gate.n} (95 % interval {low:.2f} to {high:.2f} %)"),
-        ("mean KL divergence", f"{evidence.mean_kl:.2g} nats"),
     ]
+    rows += _of_kind(evidence)
     if evidence.only_float_right is not None:
         rows += [
             ("only float was right", _images(evidence.only_float_right)),

@@ -125,7 +125,8 @@ def _telling(flips: Sequence[Flip], comparison: Comparison) -> list[Flip]:
     targets = comparison.images.targets
 
     def key(flip: Flip) -> tuple[bool, float]:
-        lost = targets is not None and flip.float_top[0].index == targets[flip.row]
+        known = targets is not None and targets.ndim == 1
+        lost = known and targets is not None and flip.float_top[0].index == targets[flip.row]
         return not lost, -flip.float_top[0].probability
 
     return sorted(flips, key=key)
@@ -133,10 +134,10 @@ def _telling(flips: Sequence[Flip], comparison: Comparison) -> list[Flip]:
 
 def _flipped(flip: Flip, comparison: Comparison, spec: PreprocessSpec) -> FlippedImage:
     path = comparison.images.paths[flip.row]
-    targets, labels = comparison.images.targets, comparison.labels
+    labels = comparison.labels
     return FlippedImage(
         image=path.name,
-        truth=None if targets is None else _label(labels, int(targets[flip.row])),
+        truth=comparison.truth(flip.row),
         float_top=_answers(labels, flip.float_top),
         quant_top=_answers(labels, flip.quant_top),
         thumbnail=_thumbnail(load_pixels(path, spec, comparison.images.limits)),

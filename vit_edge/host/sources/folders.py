@@ -63,6 +63,7 @@ def _beside(folder: Path, name: str) -> Beside:
         size=None if size is None else sides(size, "image_size", where),
         decided=notes,
         preprocessor_config=processor,
+        problem_type=raw.get("problem_type"),
     )
 
 

@@ -20,6 +20,8 @@ def choose_labels(
 ) -> tuple[tuple[str, ...], str]:
     """The labels file's names, else the source's, else "class 0", "class 1" ...; with a note on placeholders.
 
+    A head of one number may have two names, for no and yes.
+
     Raises:
         SourceError: a labels file that cannot be read, or more or fewer names than classes.
     """
@@ -29,7 +31,7 @@ def choose_labels(
         labels, origin = stated, where
     else:
         return tuple(f"class {index}" for index in range(classes)), PLACEHOLDER_NOTE
-    if len(labels) != classes:
+    if len(labels) != classes and (len(labels), classes) != (2, 1):
         head = "its head" if origin == where else f"the head of {where}"
         raise SourceError(
             f"{origin} names {len(labels)} classes but {head} has {classes}: pass a labels file that fits"

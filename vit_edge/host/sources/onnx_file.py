@@ -9,6 +9,7 @@ import numpy as np
 import onnx
 
 from vit_edge.errors import ModelError, SourceError
+from vit_edge.host.convert.answers import answers_of
 from vit_edge.host.convert.normal import (
     ImageInput,
     image_input,
@@ -16,12 +17,14 @@ from vit_edge.host.convert.normal import (
     normalisation_inside,
     takes_raw_pixels,
 )
-from vit_edge.host.convert.onnx_io import read_hashed
+from vit_edge.host.convert.onnx_io import read_hashed, read_stamp
 from vit_edge.host.convert.parity import runner
 from vit_edge.host.sources.labels import choose_labels, label_maps
+from vit_edge.host.sources.meaning import PROBLEMS
 from vit_edge.host.sources.preprocessing import to_processor, with_options
 from vit_edge.host.sources.types import Source, SourceKind, SourceOptions
 from vit_edge.runtime.model.file import LABELS_KEY, PREPROCESS_KEY
+from vit_edge.runtime.model.outputs import OUTPUT_KEY
 from vit_edge.spec import PATCH_FEATURES, PreprocessSpec
 
 
@@ -35,6 +38,7 @@ class Beside:
     size: tuple[int, int] | None = None  # pixels (height, width), where the file leaves them open
     decided: tuple[str, ...] = ()
     preprocessor_config: dict[str, Any] | None = None
+    problem_type: object = None  # of config.json
 
 
 def from_onnx(file: Path, options: SourceOptions, beside: Beside | None = None) -> Source:
@@ -54,6 +58,12 @@ def from_onnx(file: Path, options: SourceOptions, beside: Beside | None = None) 
         model, digest = read_hashed(file)
         _refuse_embedder(model, file)
         metadata = {entry.key: entry.value for entry in model.metadata_props}
+        stated_labels = _labels(metadata, file) or beside.labels
+        known = None if stated_labels is None else len(stated_labels)
+        own = read_stamp(model, str(file)).output if OUTPUT_KEY in metadata else None
+        said = options.output_kind or own or PROBLEMS.get(str(beside.problem_type))
+        answers = answers_of(model, str(file), options.output, said, known)
+        model = answers.model
         stated = _preprocess(metadata, file) or beside.preprocess
         size = _image_size(model, stated, beside, options, file)
         normal = normal_form(model, str(file), size)
@@ -61,7 +71,6 @@ def from_onnx(file: Path, options: SourceOptions, beside: Beside | None = None) 
     except ModelError as error:
         raise SourceError(str(error)) from error
     preprocess = with_options(stated, options, size, str(file))
-    stated_labels = _labels(metadata, file) or beside.labels
     classes = _classes(normal, len(stated_labels) if stated_labels else None, file)
     labels, note = choose_labels(options.labels, stated_labels, classes, str(file))
     processor = None if options.changes_preprocessing else beside.preprocessor_config
@@ -75,9 +84,17 @@ def from_onnx(file: Path, options: SourceOptions, beside: Beside | None = None) 
         labels_note=note,
         preprocess=preprocess,
         sha256=digest,
-        huggingface_config={"model_type": "vit", "image_size": list(size), **label_maps(labels)},
+        huggingface_config={
+            "model_type": "vit",
+            "image_size": list(size),
+            **label_maps(labels),
+            **({} if beside.problem_type is None else {"problem_type": beside.problem_type}),
+        },
         preprocessor_config=processor or to_processor(preprocess),
         decided=(*beside.decided, *decided),
+        output=answers.kind,
+        output_name=answers.output,
+        values=classes,
     )
 
 

@@ -77,6 +77,7 @@ def from_module(
         sha256=sha256,
         huggingface_config=published_config(config, labels) if config else hf_config,
         preprocessor_config=to_processor(preprocess),
+        values=classes,
     )
 
 

@@ -7,6 +7,7 @@ from vit_edge.host.sources.archs import find_arch
 from vit_edge.host.sources.checkpoints.files import SUFFIXES
 from vit_edge.host.sources.folders import open_folder
 from vit_edge.host.sources.huggingface import cached_folder
+from vit_edge.host.sources.meaning import with_meaning
 from vit_edge.host.sources.onnx_file import from_onnx
 from vit_edge.host.sources.own_code import PATTERN, from_callable
 from vit_edge.host.sources.types import Source, SourceOptions
@@ -30,6 +31,10 @@ def resolve(text: str, options: SourceOptions) -> Source:
         SourceError: nothing there, or no ViT classifier that can be read; one sentence names the cause.
         UsageError: an unknown architecture, an option that is missing, or one that has no meaning here.
     """
+    return with_meaning(_found(text, options), options)
+
+
+def _found(text: str, options: SourceOptions) -> Source:
     if not text:
         raise SourceError(f"the source is empty: pass {_FORMS}")
     if text.startswith("timm:"):

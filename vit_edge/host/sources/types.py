@@ -10,7 +10,7 @@ from torch import nn
 from vit_edge.errors import UsageError
 from vit_edge.fields import settle_members
 from vit_edge.host.vit import VitConfig
-from vit_edge.spec import CropRule, Interpolation, PreprocessSpec, ResizeMode
+from vit_edge.spec import CropRule, Interpolation, OutputKind, PreprocessSpec, ResizeMode
 from vit_edge.stated import StatedPreprocess
 from vit_edge.stated import Triple as Triple
 
@@ -46,6 +46,8 @@ class SourceOptions:
     crop_rule: CropRule | None = None  # how an odd margin is halved
     labels: Path | None = None  # one name per line, or a JSON list, or a JSON object from index to name
     weights: str | None = None  # which set of a checkpoint that holds several, such as model_ema
+    output: str | None = None  # of an ONNX file with several outputs, the one that holds the answers
+    output_kind: OutputKind | None = None  # what the answers mean, before any final Softmax or Sigmoid
     allow_pickle: bool = False  # run the code inside a .pth file
     trust_code: bool = False  # import the module of module:callable
 
@@ -56,6 +58,11 @@ class SourceOptions:
         except ValueError as error:
             raise UsageError(str(error)) from None
         _ = self.stated
+        if self.output_kind is not None and self.output_kind is not self.output_kind.logits:
+            raise UsageError(
+                f"output_kind must be that of logits, {self.output_kind.logits.value}: a final activation is "
+                "found in the graph"
+            )
 
     @property
     def stated(self) -> StatedPreprocess:
@@ -88,6 +95,17 @@ class Source:
     huggingface_config: dict[str, Any]  # for a bundle's config.json
     preprocessor_config: dict[str, Any]  # for a bundle's preprocessor_config.json
     decided: tuple[str, ...] = ()  # what the source leaves open and was settled here, a sentence each
+
+    output: OutputKind = OutputKind.SINGLE_LABEL  # what the model's numbers mean, never probabilities
+    output_name: str | None = None  # of an ONNX file, what it calls them
+    values: int | None = None  # numbers per image, where no config says so
+
+    @property
+    def numbers(self) -> int:
+        """How many numbers the model gives for an image."""
+        if self.values is not None:
+            return self.values
+        return len(self.labels) if self.config is None else self.config.num_classes
 
     @property
     def notes(self) -> tuple[str, ...]:

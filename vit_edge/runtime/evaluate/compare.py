@@ -14,6 +14,7 @@ from vit_edge.runtime.evaluate.compatible import (
     check_better_than_guessing,
     check_expected,
     check_order,
+    common_kind,
     common_labels,
     common_preprocess,
 )
@@ -25,10 +26,12 @@ from vit_edge.runtime.image.limits import DecodeLimits
 from vit_edge.runtime.image.preprocess import to_pixels
 from vit_edge.runtime.model.file import ModelFile
 from vit_edge.runtime.session.session import Session, SessionSettings
-from vit_edge.spec import PreprocessSpec, Tolerance, Verdict
-from vit_edge.verify import Flip, GateReport, SequentialGate, find_flips, judge
+from vit_edge.spec import OutputKind, PreprocessSpec, Tolerance, Verdict
+from vit_edge.verify import Flip, GateReport, SequentialGate, find_changes, judge_kind
+from vit_edge.verify.answers import as_logits
 from vit_edge.verify.copies import SceneFinder, unseen_limit
 from vit_edge.verify.looks import Looked, LookPlace, place_look
+from vit_edge.verify.metrics import log_softmax
 
 LEAST_SEQUENTIAL = 32  # images; fewer could not show that a FAIL comes from classes in another order
 
@@ -58,6 +61,7 @@ class Subject:
 
     runner: Runner
     preprocess: PreprocessSpec
+    output: OutputKind = OutputKind.SINGLE_LABEL  # what the runner's numbers mean
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -76,6 +80,7 @@ class Comparison:
     stopped: bool = False  # images came in random order until they decided
     models: tuple[ModelFile, ModelFile] | None = None  # float and quantized
     notes: tuple[str, ...] = ()  # on the float model itself
+    kind: OutputKind = OutputKind.SINGLE_LABEL  # the task of both models
 
     @property
     def pair(self) -> tuple[str, str]:
@@ -85,11 +90,22 @@ class Comparison:
     @property
     def flips(self) -> tuple[Flip, ...]:
         """The images whose prediction changed, with the three likeliest classes of both models."""
-        return find_flips(self.float_logits, self.quant_logits)
+        return find_changes(self.kind, self.float_logits, self.quant_logits)
 
     def class_name(self, index: int) -> str:
         """The label of a class; its index where the models carry none."""
         return str(index) if self.labels is None else self.labels[index]
+
+    def truth(self, row: int) -> str | None:
+        """What is true of an image: its class, or its labels; None where that is not known."""
+        targets = self.images.targets
+        if targets is None:
+            return None
+        if self.kind.task is OutputKind.SINGLE_LABEL:
+            return self.class_name(int(targets[row]))
+        if self.kind is OutputKind.MULTI_LABEL:
+            return "; ".join(self.class_name(int(index)) for index in np.flatnonzero(targets[row]))
+        return "; ".join(f"{value:g}" for value in targets[row])
 
     def to_json(self) -> dict[str, Any]:
         """What `vit-edge compare --json` writes: the gate's keys, and more under `evidence`."""
@@ -106,10 +122,9 @@ class Comparison:
         return raw
 
     def _flip_json(self, flip: Flip) -> dict[str, Any]:
-        targets = self.images.targets
         return {
             "image": self.images.paths[flip.row].as_posix(),
-            "label": None if targets is None else self.class_name(int(targets[flip.row])),
+            "label": self.truth(flip.row),
             **{
                 model: [
                     {"label": self.class_name(each.index), "probability": each.probability} for each in top
@@ -208,10 +223,13 @@ def compare(
             cannot take the images as the only preprocessing there is makes them.
     """
     settings = settings or CompareSettings()
+    kind = common_kind(float_model, quant_model)
+    if kind is not OutputKind.SINGLE_LABEL and settings.sequential:
+        raise UsageError("--sequential judges models of single labels only; leave it out")
     names = common_labels(float_model, quant_model)
     specs = [common_preprocess(float_model, quant_model), common_preprocess(quant_model, float_model)]
     subjects = [
-        Subject(Session(dataclasses.replace(model, preprocess=spec), settings.session), spec)
+        Subject(Session(dataclasses.replace(model, preprocess=spec), settings.session), spec, model.output)
         for model, spec in zip((float_model, quant_model), specs, strict=True)
     ]
     viewer = Viewer()
@@ -237,12 +255,22 @@ def compare(
         place = place_look(settings.earlier, frozenset(viewer.views().digests))
     float_logits, quant_logits = (each[rows] for each in logits)
     seen = seen.chosen(rows)
-    check_better_than_guessing(float_model, seen, float_logits)
-    check_expected(float_model, seen, float_logits, settings.expect_top1)
-    check_order(float_model, quant_model, float_logits, quant_logits)
+    notes: tuple[str, ...] = ()
+    if kind is OutputKind.SINGLE_LABEL:
+        if float_model.output is not quant_model.output:  # what softmax ignores is another in each
+            float_logits, quant_logits = (
+                log_softmax(each).astype(np.float32) for each in (float_logits, quant_logits)
+            )
+        check_better_than_guessing(float_model, seen, float_logits)
+        check_expected(float_model, seen, float_logits, settings.expect_top1)
+        check_order(float_model, quant_model, float_logits, quant_logits)
+        notes = accuracy_notes(seen, float_logits, settings.stated_top1)
+    elif settings.expect_top1 is not None:
+        raise UsageError("--expect-top1 is about models of single labels only; leave it out")
     looked = frozenset(viewer.views().digests)
     place = place or place_look(settings.earlier, looked)
-    report = judge(
+    report = judge_kind(
+        kind,
         float_logits,
         quant_logits,
         seen.targets,
@@ -264,7 +292,8 @@ def compare(
         history,
         settings.sequential,
         (float_model, quant_model),
-        accuracy_notes(seen, float_logits, settings.stated_top1),
+        notes,
+        kind,
     )
 
 
@@ -288,7 +317,9 @@ def _batches(
     for start in range(0, len(images), batch_size):
         batch = images.paths[start : start + batch_size]
         pixels = _batch_pixels(batch, specs, images.limits)
-        logits = [subject.runner.run(pixels[subject.preprocess]) for subject in subjects]
+        logits = [
+            as_logits(subject.output, subject.runner.run(pixels[subject.preprocess])) for subject in subjects
+        ]
         if start == 0:
             _check_classes([rows.shape[1] for rows in logits], images)
         views = viewer.add(pixels)
@@ -373,6 +404,14 @@ def _check_classes(widths: Sequence[int], images: ImageSet) -> None:
         raise ModelError(
             f"the models have {' and '.join(map(str, widths))} classes; compare two forms of one model"
         )
+    targets = images.targets
+    if targets is not None and targets.ndim == 2:
+        if targets.shape[1] != widths[0]:
+            raise DatasetError(
+                f"{images.name} has {targets.shape[1]} labels or values per image, the model {widths[0]}; "
+                "label the images with the model's own"
+            )
+        return
     if images.targets is not None and images.targets.size and images.targets.max() >= widths[0]:
         raise DatasetError(
             f"{images.name} has an image of class {images.targets.max()}, but the model's classes are "

@@ -8,8 +8,9 @@ from vit_edge.bundle import Role, is_bundle, read_bundle
 from vit_edge.errors import BundleError, DatasetError, ModelError
 from vit_edge.fields import is_finite
 from vit_edge.runtime.evaluate.dataset import ImageSet
-from vit_edge.runtime.model.file import ModelFile, read_model
-from vit_edge.spec import PreprocessSpec
+from vit_edge.runtime.model.file import ANYTHING, ModelFile, check_classifier, read_model
+from vit_edge.runtime.model.outputs import OutputWanted
+from vit_edge.spec import OutputKind, PreprocessSpec
 from vit_edge.verify import find_renumbering
 from vit_edge.verify.arrays import Floats
 from vit_edge.verify.metrics import top_k_correct
@@ -20,7 +21,7 @@ _LEAST_JUDGED = 30  # images; on fewer a good model may look like a guess
 _MEND = "compare two forms of one model"
 
 
-def read_quantized(path: Path) -> ModelFile:
+def read_quantized(path: Path, wanted: OutputWanted = ANYTHING) -> ModelFile:
     """Read the model to be judged; of a bundle its INT8 one, whatever runs by default.
 
     Where a lowered model runs by default, it is that one, else the portable one, else the only lowered one.
@@ -30,7 +31,7 @@ def read_quantized(path: Path) -> ModelFile:
         ModelError: as `read_model` does.
     """
     if not (path.is_dir() and is_bundle(path)):
-        return read_model(path)
+        return read_model(path, wanted=wanted)
     bundle = read_bundle(path)
     default = bundle.manifest.default_model
     reduced = [name for role in (Role.QUANTIZED, Role.LOWERED) for name in bundle.with_role(role)]
@@ -69,6 +70,23 @@ def common_preprocess(model: ModelFile, other: ModelFile) -> PreprocessSpec:
             f"makes {(spec.height, spec.width)}; {_MEND}"
         )
     return spec
+
+
+def common_kind(float_model: ModelFile, quant_model: ModelFile) -> OutputKind:
+    """The task that both models have: SINGLE_LABEL, MULTI_LABEL or REGRESSION.
+
+    Raises:
+        ModelError: they have different ones, or one that is not known.
+    """
+    for model in (float_model, quant_model):
+        check_classifier(model)
+    first, second = float_model.output, quant_model.output
+    if first.task is not second.task:
+        raise ModelError(
+            f"{float_model.path} gives {first.value} and {quant_model.path} {second.value}; {_MEND}, or "
+            "state what both mean with --output-kind"
+        )
+    return first.task
 
 
 def common_labels(float_model: ModelFile, quant_model: ModelFile) -> tuple[str, ...] | None:
@@ -200,4 +218,4 @@ def accuracy_notes(images: ImageSet, logits: Floats, stated: float | None) -> tu
 
 
 def _class_count(model: ModelFile) -> int | None:
-    return model.classes if model.labels is None else len(model.labels)
+    return model.answers

@@ -7,15 +7,17 @@ import os
 import posixpath
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vit_edge.errors import DatasetError
 from vit_edge.files import read_text
+from vit_edge.runtime.evaluate.cells import Truth, as_targets, cell_reader
 from vit_edge.runtime.evaluate.labels import LabelTable
 from vit_edge.runtime.image.limits import DEFAULT_LIMITS, DecodeLimits
+from vit_edge.spec import OutputKind
 
 LABEL_FILE = "labels.csv"
 
@@ -28,13 +30,13 @@ class ImageSet:
 
     name: str  # of the folder
     paths: tuple[Path, ...]
-    targets: NDArray[np.int64] | None  # (N,) class indices, not writable
+    targets: NDArray[Any] | None  # (N,) class indices, (N, C) bool or (N, T) values, not writable
     limits: DecodeLimits = DEFAULT_LIMITS  # what they are decoded within
 
     def __post_init__(self) -> None:
         """Hold the one thing that every reader relies on: a target per path."""
         if self.targets is not None:
-            if self.targets.shape != (len(self.paths),):
+            if len(self.targets) != len(self.paths):
                 raise DatasetError(
                     f"{self.name} has {len(self.paths)} images and {self.targets.shape} labels"
                 )
@@ -73,7 +75,8 @@ class ImageSet:
         generator = np.random.default_rng(seed)
         order = np.arange(len(self))
         if self.targets is not None:
-            order = np.lexsort((generator.random(len(self)), self.targets))
+            keys = (self.targets,) if self.targets.ndim == 1 else ()
+            order = np.lexsort((generator.random(len(self)), *keys))
         positions = (np.arange(limit) + generator.random()) * (len(self) / limit)
         chosen = np.sort(order[np.minimum(positions.astype(np.intp), len(self) - 1)])
         return self.chosen(chosen)
@@ -84,6 +87,7 @@ def read_images(
     labels: Sequence[str] | None = None,
     class_ids: Sequence[str] | None = None,
     limits: DecodeLimits = DEFAULT_LIMITS,
+    kind: OutputKind = OutputKind.SINGLE_LABEL,
 ) -> ImageSet:
     """Read a folder of images in whichever of three forms it has.
 
@@ -100,6 +104,8 @@ def read_images(
         labels: the model's labels in index order, or None where it carries none.
         class_ids: the classes' ids in index order (see `labels.read_class_ids`), where folders are named so.
         limits: the formats that count as images, told by the ends of their names.
+        kind: of the model. For several labels a cell of labels.csv holds them with `;` between, for values
+            a column `target` holds numbers; folders cannot.
 
     Raises:
         DatasetError: no such folder, no image in it, or labels that cannot be matched.
@@ -109,7 +115,7 @@ def read_images(
         None if labels is None else tuple(labels), None if class_ids is None else tuple(class_ids)
     )
     if (folder / LABEL_FILE).is_file():
-        return _read_label_file(folder, table, limits)
+        return _read_label_file(folder, table, limits, kind)
     here = _images_in(folder, limits)
     classes = {sub.name: found for sub in _sub_folders(folder) if (found := _images_below(sub, limits))}
     if here and classes:
@@ -119,6 +125,12 @@ def read_images(
         )
     if not classes:
         return _set_of(folder, limits, here)
+    if kind.task is not OutputKind.SINGLE_LABEL:
+        how = "its values" if kind.task is OutputKind.REGRESSION else "all its labels with ; between"
+        raise DatasetError(
+            f"{folder} has a folder per class, which the model does not tell apart ({kind.value}); add a "
+            f"labels.csv that gives each image {how}, or use one folder without labels"
+        )
     indices = table.match_folders(classes, folder)
     labelled = sorted((image, indices[name]) for name, found in classes.items() for image in found)
     return _set_of(folder, limits, [image for image, _ in labelled], [target for _, target in labelled])
@@ -175,16 +187,19 @@ def _images_below(folder: Path, limits: DecodeLimits) -> list[Path]:
     return sorted(found)
 
 
-def _read_label_file(folder: Path, table: LabelTable, limits: DecodeLimits) -> ImageSet:
+def _read_label_file(folder: Path, table: LabelTable, limits: DecodeLimits, kind: OutputKind) -> ImageSet:
     source = folder / LABEL_FILE
+    is_value = kind.task is OutputKind.REGRESSION
     try:
         rows = csv.DictReader(io.StringIO(read_text(source, _MAX_BYTES), newline=""), strict=True)
-        missing = sorted({"path", "label"} - set(rows.fieldnames or ()))
+        names = rows.fieldnames or ()
+        column = "target" if is_value and "label" not in names else "label"
+        missing = sorted({"path", column} - set(names))
         if missing:
             raise DatasetError(
-                f"{source} has no column {' or '.join(missing)}; its first line must be path,label"
+                f"{source} has no column {' or '.join(missing)}; its first line must be path,{column}"
             )
-        targets = _listed_targets(rows, folder, table)
+        targets = _listed_targets(rows, column, folder, table, kind)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         cause = getattr(error, "strerror", None) or error
         raise DatasetError(f"cannot read {source}: {cause}; give a UTF-8 file of path,label lines") from None
@@ -192,28 +207,25 @@ def _read_label_file(folder: Path, table: LabelTable, limits: DecodeLimits) -> I
         raise DatasetError(f"{source} lists no image; add path,label lines or remove the file")
     ordered = sorted(targets)
     paths = [folder / name for name in ordered]
-    return _set_of(folder, limits, paths, [targets[name] for name in ordered])
+    found = as_targets(kind, [targets[name] for name in ordered], table, str(source))
+    return dataclasses.replace(_set_of(folder, limits, paths), targets=found)
 
 
-def _listed_targets(rows: "csv.DictReader[str]", folder: Path, table: LabelTable) -> dict[str, int]:
-    index_of = table.cell_reader()
-    targets: dict[str, int] = {}
+def _listed_targets(
+    rows: "csv.DictReader[str]", column: str, folder: Path, table: LabelTable, kind: OutputKind
+) -> dict[str, Truth]:
+    read = cell_reader(kind, table)
+    may_be_empty = kind.task is OutputKind.MULTI_LABEL
+    targets: dict[str, Truth] = {}
     for row in rows:
         where = f"line {rows.line_num} of {folder / LABEL_FILE}"
-        path, label = row["path"], row["label"]
-        if not path or not label:
-            raise DatasetError(f"{where} has no {'label' if path else 'path'}; write path,label")
+        path, cell = row["path"], row[column]
+        if not path or cell is None or not (cell or may_be_empty):
+            raise DatasetError(f"{where} has no {column if path else 'path'}; write path,{column}")
         relative = _listed_path(path, folder, where)
         if relative in targets:
             raise DatasetError(f"{where} lists {relative} a second time; list each image once")
-        index = index_of(label.strip())
-        if index is None:
-            known = f"0 to {table.classes - 1}" if table.classes else "0 or more"
-            raise DatasetError(
-                f"{where} has label {label!r}, which is neither the name of one of the model's classes "
-                f"nor an index ({known}); correct it"
-            )
-        targets[relative] = index
+        targets[relative] = read(cell, where)
     return targets
 
 

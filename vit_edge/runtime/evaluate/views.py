@@ -98,12 +98,19 @@ def distinct(images: ImageSet, views: Views, float_logits: Floats, *, apart: boo
     copies = Copies(
         groups=tuple(tuple(group) for group in by_digest.values() if len(group) > 1),
         left_out=len(views.digests) - len(rows),
-        contradicting=0 if images.targets is None else contradictions(views.digests, images.targets),
+        contradicting=0 if images.targets is None else contradictions(views.digests, _as_ids(images.targets)),
         similar=tuple(tuple(names[row] for row in group) for group in scenes.groups),
         scenes=len(rows) if apart else scenes.count,
         apart=apart,
     )
     return Distinct(rows, None if apart or scenes.count == len(rows) else scenes, copies)
+
+
+def _as_ids(targets: NDArray[Any]) -> NDArray[np.int64]:
+    """One number for each truth that differs."""
+    if targets.ndim == 1:
+        return targets
+    return np.unique(targets, axis=0, return_inverse=True)[1].reshape(-1)
 
 
 def _digest(arrays: Sequence[Pixels]) -> str:

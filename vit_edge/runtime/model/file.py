@@ -3,9 +3,10 @@
 The contract of a model file: self-contained ONNX (no external data, no operator domain that stock
 onnxruntime lacks); one input, `pixel_values` float32 (N, 3, H, W) or `pixels` uint8 (N, H, W, 3). A
 classifier has an output `logits` float32 (N, C); those of other makers may have other names and layouts, see
-`interface`. An embedder has `pooled_embedding` float32 (N, D) and
-`patch_features` float32 (N, rows, columns, D) instead and, where a class token stands for the whole image,
-`cls_embedding` float32 (N, D). Labels, preprocessing and session options travel in its metadata_props, as
+`interface`, and end in a Softmax or Sigmoid, see `outputs`. An embedder has `pooled_embedding` float32 (N, D)
+and `patch_features` float32 (N, rows, columns, D) instead and, where a class token stands for all of the
+image, `cls_embedding` float32 (N, D). Labels, preprocessing, session options and what the numbers mean travel
+in its metadata_props, as
 JSON under the keys below.
 """
 
@@ -21,29 +22,16 @@ from vit_edge import fields
 from vit_edge.bundle import EMBEDDER_ROLES, MODEL_ROLES, Bundle, Role, is_bundle, read_steadily
 from vit_edge.errors import BundleError, ModelError
 from vit_edge.files import read_file, recover
-from vit_edge.runtime.model.header import (
-    COMPILED,
-    FLOAT,
-    OnnxHeader,
-    TensorInfo,
-    check_bounded,
-    read_header,
-)
-from vit_edge.runtime.model.interface import (
-    MAX_BATCH,
-    MAX_SIDE,
-    ImageInput,
-    check_range,
-    check_tensor,
-    image_input,
-    scores_output,
-)
+from vit_edge.runtime.model.header import COMPILED, OnnxHeader, check_bounded, read_header
+from vit_edge.runtime.model.interface import ImageInput, image_input
+from vit_edge.runtime.model.outputs import Features, OutputWanted, both_names, check_meaning, read_outputs
 from vit_edge.spec import (
     CLS_EMBEDDING,
     LOGITS,
     PATCH_FEATURES,
     POOLED_EMBEDDING,
     InputForm,
+    OutputKind,
     PreprocessSpec,
     session_options,
 )
@@ -57,17 +45,8 @@ T = TypeVar("T")
 OPERATOR_DOMAINS = frozenset({"", "ai.onnx", "ai.onnx.ml", "com.microsoft"})
 
 _MAX_BYTES = 2**31 - 1  # protobuf's own limit
-_MAX_CLASSES = 1_000_000
-_MAX_DIM = 65_536
 
-
-@dataclasses.dataclass(frozen=True)
-class Features:
-    """What an embedder gives for one image."""
-
-    dim: int  # D, the length of every embedding
-    grid: tuple[int, int]  # patches (rows, columns)
-    has_cls: bool  # whether cls_embedding is among the outputs
+ANYTHING = OutputWanted()  # nothing is stated about the outputs
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,16 +63,24 @@ class ModelFile:
     form: InputForm
     batch: int | None  # None: any
     size: tuple[int, int] | None  # pixels (height, width); None where the file leaves it open
-    classes: int | None  # None where the file leaves it open, and of an embedder
+    classes: int | None  # numbers per image; None where the file leaves it open, and of an embedder
     features: Features | None = None  # of an embedder; None of a classifier
     image: ImageInput | None = None  # what the file calls its input, and how it lays it out
     scores: str = LOGITS  # what the file calls the output of a classifier
+    output: OutputKind = OutputKind.SINGLE_LABEL  # what the numbers of a classifier mean
 
     @property
     def input_size(self) -> tuple[int, int] | None:
         """Pixels (height, width) by the input or else by the preprocessing; None where neither tells."""
         spec = self.preprocess
         return self.size or (None if spec is None else (spec.height, spec.width))
+
+    @property
+    def answers(self) -> int | None:
+        """How many labels it knows; None where that is open, and of an embedder."""
+        if self.labels is not None:
+            return len(self.labels)
+        return None if self.classes is None else self.output.answers(self.classes)
 
     @property
     def outputs(self) -> dict[str, tuple[int | None, ...]]:
@@ -105,12 +92,15 @@ class ModelFile:
         return {**dict.fromkeys(vectors, (dim,)), PATCH_FEATURES: (*grid, dim)}
 
 
-def read_model(path: str | os.PathLike[str], role: Role | str | None = None) -> ModelFile:
+def read_model(
+    path: str | os.PathLike[str], role: Role | str | None = None, wanted: OutputWanted = ANYTHING
+) -> ModelFile:
     """Read an ONNX file or a model of a bundle.
 
     Args:
         path: an ONNX file, or a bundle folder; of the latter, only bytes with the recorded SHA-256 are used.
         role: for a bundle, which model: a role, or a path inside it; by default the manifest's default_model.
+        wanted: what the caller states about the outputs of somebody else's file.
 
     Raises:
         ModelError: the file is missing, empty, too large, not ONNX, not self-contained, or not as above.
@@ -119,28 +109,28 @@ def read_model(path: str | os.PathLike[str], role: Role | str | None = None) -> 
     """
     location = Path(path)
     if location.is_dir() or (not location.exists() and recover(location)):
-        return _read_from_bundle(location, role)
+        return _read_from_bundle(location, role, wanted)
     if role is not None:
         raise ModelError(f"{location} is no bundle folder, so a role ({role}) cannot be chosen from it")
-    return _model_file(location, _read_file(location), None)
+    return _model_file(location, _read_file(location), None, None, wanted)
 
 
-def _read_from_bundle(folder: Path, role: Role | str | None) -> ModelFile:
+def _read_from_bundle(folder: Path, role: Role | str | None, wanted: OutputWanted) -> ModelFile:
     if not is_bundle(folder):
         raise ModelError(f"{folder} is a folder without vit_edge.json; give an ONNX file or a bundle")
-    return read_steadily(folder, lambda bundle: _chosen(bundle, role))
+    return read_steadily(folder, lambda bundle: _chosen(bundle, role, wanted))
 
 
-def _chosen(bundle: Bundle, role: Role | str | None) -> ModelFile:
+def _chosen(bundle: Bundle, role: Role | str | None, wanted: OutputWanted) -> ModelFile:
     folder = bundle.path
-    wanted = next((each for each in MODEL_ROLES + EMBEDDER_ROLES if role in (each, each.value)), None)
-    if wanted is None:
+    known = next((each for each in MODEL_ROLES + EMBEDDER_ROLES if role in (each, each.value)), None)
+    if known is None:
         name = bundle.manifest.default_model if role is None else str(role)
     else:
-        names = bundle.with_role(wanted)
+        names = bundle.with_role(known)
         if len(names) != 1:
             raise BundleError(
-                f"{folder} has {len(names)} models of role {wanted.value}; "
+                f"{folder} has {len(names)} models of role {known.value}; "
                 f"name one of {bundle.models() + bundle.embedders()}"
             )
         name = names[0]
@@ -148,7 +138,22 @@ def _chosen(bundle: Bundle, role: Role | str | None) -> ModelFile:
     models = bundle.models() + bundle.embedders()
     if name not in models:
         raise BundleError(f"{folder / name} is no model; models are {models}")
-    return _model_file(folder / name, data, bundle.manifest.preprocess)
+    manifest = bundle.manifest
+    return _model_file(folder / name, data, manifest.preprocess, manifest.output, wanted)
+
+
+def check_classifier(model: ModelFile) -> None:
+    """Refuse a model whose numbers have no meaning that is known.
+
+    Raises:
+        ModelError: an embedder, or one number per image of which nothing says what it is.
+    """
+    if model.features is not None:
+        raise ModelError(f"{model.path} is an embedder, not a classifier; open it with vit_edge.Embedder")
+    try:
+        check_meaning(model.output, model.classes)
+    except ValueError as error:
+        raise ModelError(f"{model.path} {error}") from None
 
 
 def _read_file(path: Path) -> bytes:
@@ -167,7 +172,13 @@ def _read_file(path: Path) -> bytes:
     return data
 
 
-def _model_file(path: Path, data: bytes, preprocess: PreprocessSpec | None) -> ModelFile:
+def _model_file(
+    path: Path,
+    data: bytes,
+    preprocess: PreprocessSpec | None,
+    recorded: OutputKind | None,
+    wanted: OutputWanted,
+) -> ModelFile:
     try:
         header = read_header(data)
     except ValueError as error:
@@ -175,22 +186,24 @@ def _model_file(path: Path, data: bytes, preprocess: PreprocessSpec | None) -> M
     try:
         _check_self_contained(header)
         image = image_input(header)
-        scores, classes, features = _check_outputs(header)
+        outputs = read_outputs(header, wanted, recorded)
+        labels = _from_metadata(header, LABELS_KEY, _labels)
         model = ModelFile(
             path=path,
             data=data,
             sha256=hashlib.sha256(data).hexdigest(),
-            labels=_from_metadata(header, LABELS_KEY, _labels),
+            labels=None if labels is None else both_names(labels, outputs.kind),
             preprocess=_from_metadata(header, PREPROCESS_KEY, PreprocessSpec.from_json) or preprocess,
             session_options=_from_metadata(header, SESSION_OPTIONS_KEY, session_options) or (),
             metadata=header.metadata,
             form=image.form,
             batch=image.batch,
             size=image.size,
-            classes=classes,
-            features=features,
+            classes=outputs.values,
+            features=outputs.features,
             image=image,
-            scores=scores,
+            scores=outputs.name,
+            output=outputs.kind,
         )
         _check_agreement(model)
     except ValueError as error:
@@ -236,43 +249,10 @@ def _check_domains(header: OnnxHeader) -> None:
         )
 
 
-def _check_outputs(header: OnnxHeader) -> tuple[str, int | None, Features | None]:
-    """(output's name, number of classes, None) of a classifier, ("", None, features) of an embedder."""
-    scores = scores_output(header)
-    if scores is None:
-        return "", None, _check_features({info.name: info for info in header.outputs})
-    if scores.dims is None and scores.name != LOGITS:
-        return scores.name, None, None
-    check_tensor(scores, FLOAT, "float32 (N, classes)", 2)
-    batch, classes = scores.dims or ()
-    check_range(batch, MAX_BATCH, f"batch size of {scores.name}")
-    check_range(classes, _MAX_CLASSES, "number of classes")
-    return scores.name, classes, None
-
-
-def _check_features(outputs: Mapping[str, TensorInfo]) -> Features:
-    grid_info = outputs[PATCH_FEATURES]
-    check_tensor(grid_info, FLOAT, "float32 (N, rows, columns, dim)", 4)
-    batch, rows, columns, dim = grid_info.dims or ()
-    if rows is None or columns is None or dim is None:
-        raise ValueError(f"leaves the shape of {PATCH_FEATURES} open; export it with a fixed image size")
-    check_range(batch, MAX_BATCH, f"batch size of {PATCH_FEATURES}")
-    for count, what in ((rows, "patch rows"), (columns, "patch columns")):
-        check_range(count, MAX_SIDE, f"number of {what}")
-    check_range(dim, _MAX_DIM, "embedding dimension")
-    for name in (CLS_EMBEDDING, POOLED_EMBEDDING):
-        if name in outputs:
-            check_tensor(outputs[name], FLOAT, f"float32 (N, {dim})", 2)
-            if (outputs[name].dims or ())[1] != dim:
-                raise ValueError(
-                    f"has {name} of another dimension than {PATCH_FEATURES} ({dim}); export it again"
-                )
-    return Features(dim, (rows, columns), CLS_EMBEDDING in outputs)
-
-
 def _check_agreement(model: ModelFile) -> None:
-    if model.labels is not None and model.classes is not None and len(model.labels) != model.classes:
-        raise ValueError(f"has {len(model.labels)} labels for {model.classes} classes; export it again")
+    answers = None if model.classes is None else model.output.answers(model.classes)
+    if model.labels is not None and answers is not None and len(model.labels) != answers:
+        raise ValueError(f"has {len(model.labels)} labels for {answers} classes; export it again")
     spec = model.preprocess
     if spec is not None and model.size is not None and model.size != (spec.height, spec.width):
         raise ValueError(

@@ -16,6 +16,11 @@ _MAX_DEPTH = 16  # subgraphs within subgraphs
 _MAX_KEY = 2**32  # onnxruntime's reader drops the bits above, so a field could pass for another one
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5  # wire types; 3 and 4 (groups) do not occur in ONNX
 _EXTERNAL = 1  # TensorProto.DataLocation
+_ACTIVATIONS = frozenset({"Softmax", "Sigmoid"})
+# Operators behind an activation that leave its values as they are, but for rounding.
+_PASSING = frozenset(
+    {"Identity", "Cast", "Reshape", "Flatten", "Squeeze", "QuantizeLinear", "DequantizeLinear"}
+)
 
 # Operators that run a graph as often as they like, so that how long one run takes cannot be told.
 REPEATING = frozenset(
@@ -50,6 +55,7 @@ class OnnxHeader:
     foreign_operators: frozenset[Operator]  # of nodes, local functions excepted
     external_data: bool  # some tensor, or compiled part, keeps its values in another file
     nodes: int  # with local functions replaced by their nodes; at most MOST_NODES + 1
+    ends: Mapping[str, str]  # name of an output -> Softmax or Sigmoid, of those that one of them makes
 
 
 def check_bounded(header: OnnxHeader) -> None:
@@ -111,6 +117,7 @@ def read_header(data: bytes) -> OnnxHeader:
         foreign_operators=frozenset(reader.operators - reader.functions.keys()),
         external_data=reader.external,
         nodes=_expanded(reader.calls, reader.functions),
+        ends=reader.ends(),
     )
 
 
@@ -126,6 +133,23 @@ class _Reader:
         self.functions: dict[Operator, Counter[Operator]] = {}  # what each calls, how often
         self.calls: Counter[Operator] = Counter()  # of what is being read: the graphs, or a function
         self.external = False
+        self.last: dict[
+            str, tuple[str, str]
+        ] = {}  # value -> (operator, its first input), of those of interest
+
+    def ends(self) -> dict[str, str]:
+        """Of each output that an activation makes, which."""
+        found = {}
+        for info in self.outputs:
+            name = info.name
+            for _ in range(len(self.last)):  # a file may go round in circles
+                operator, source = self.last.get(name, ("", ""))
+                if operator in _ACTIVATIONS:
+                    found[info.name] = operator
+                if operator not in _PASSING:
+                    break
+                name = source
+        return found
 
     def fields(self, view: memoryview) -> Iterator[Field]:
         """Every (field number, value) of one message."""
@@ -165,7 +189,7 @@ class _Reader:
         for number, value in self.fields(view):
             match number:
                 case 1:
-                    self.node(_message(value), depth)
+                    self.node(_message(value), depth, main)
                 case 5:
                     name = self.tensor(_message(value))
                     if main:
@@ -177,12 +201,15 @@ class _Reader:
                 case 12 if main:
                     self.outputs.append(self.value_info(_message(value)))
 
-    def node(self, view: memoryview, depth: int) -> None:
+    def node(self, view: memoryview, depth: int, main: bool = False) -> None:
         """A NodeProto: its operator, and the tensors and subgraphs in its attributes."""
         domain = op_type = ""
         numbers: dict[str, int] = {}
+        names: dict[int, int | memoryview] = {}  # of the first input (1) and the first output (2)
         for number, value in self.fields(view):
             match number:
+                case 1 | 2:
+                    names.setdefault(number, value)
                 case 4:
                     op_type = _text(value)
                 case 5:
@@ -193,6 +220,8 @@ class _Reader:
         self.calls[domain, op_type] += 1
         if op_type == COMPILED and numbers.get("embed_mode", 1) == 0:
             self.external = True
+        if main and len(names) == 2 and op_type in _ACTIVATIONS | _PASSING:
+            self.last[_text(names[2])] = op_type, _text(names[1])
 
     def attribute(self, view: memoryview, depth: int) -> tuple[str, int]:
         """An AttributeProto; returns its name, and its value where that is one integer, else 0."""

@@ -52,32 +52,23 @@ def image_input(header: OnnxHeader) -> ImageInput:
     return ImageInput(info.name, form, batch, size, channels_last)
 
 
-def scores_output(header: OnnxHeader) -> TensorInfo | None:
-    """The output with a classifier's scores: `logits`, or else the only one that can be; None: an embedder.
+def is_embedder(header: OnnxHeader) -> bool:
+    """Whether the outputs are those of an embedder, not of a classifier.
 
     Raises:
-        ValueError: none or several can be, or two outputs have one name.
+        ValueError: some of them are, or two outputs have one name.
     """
     names = [info.name for info in header.outputs]
     if len(set(names)) != len(names):
         raise ValueError(f"has two outputs of one name among {names[:8]}; export it again")
-    named = [info for info in header.outputs if info.name == LOGITS]
-    if named:
-        return named[0]
-    if _EMBEDDER & set(names):
-        if {POOLED_EMBEDDING, PATCH_FEATURES} <= set(names):
-            return None
-        raise ValueError(
-            f"has the outputs {names[:8]}; one must be named {LOGITS}, or of an embedder two must be named "
-            f"{POOLED_EMBEDDING} and {PATCH_FEATURES}"
-        )
-    possible = [info for info in header.outputs if _may_be_scores(info, alone=len(names) == 1)]
-    if len(possible) != 1:
-        raise ValueError(
-            f"has the outputs {names[:8]}, of which {len(possible)} can be the scores of classes; "
-            f"name the right one {LOGITS}"
-        )
-    return possible[0]
+    if LOGITS in names or not _EMBEDDER & set(names):
+        return False
+    if {POOLED_EMBEDDING, PATCH_FEATURES} <= set(names):
+        return True
+    raise ValueError(
+        f"has the outputs {names[:8]}; one must be named {LOGITS}, or of an embedder two must be named "
+        f"{POOLED_EMBEDDING} and {PATCH_FEATURES}"
+    )
 
 
 def check_tensor(info: TensorInfo, elem_type: int, expected: str, rank: int) -> None:
@@ -123,10 +114,3 @@ def _layout(info: TensorInfo, form: InputForm) -> tuple[int | None, bool, int | 
     if channels not in (COLOURS, None):
         raise ValueError(f"takes images of {channels} channels; it must take 3 (RGB)")
     return (batch, True, first, third) if channels_last else (batch, False, third, last)
-
-
-def _may_be_scores(info: TensorInfo, alone: bool) -> bool:
-    """Whether an output is float32 (N, C); one that is alone may leave its shape open."""
-    if info.elem_type != FLOAT:
-        return False
-    return alone if info.dims is None else len(info.dims) == 2

@@ -1,10 +1,9 @@
 """From an image to labelled probabilities in one call."""
 
 import dataclasses
-import functools
 import os
 from collections.abc import Iterable, Iterator
-from typing import Literal
+from typing import Literal, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -14,23 +13,21 @@ from vit_edge.errors import ImageError, ModelError, UsageError
 from vit_edge.runtime.image.decode import ImageSource
 from vit_edge.runtime.image.limits import DEFAULT_LIMITS, DecodeLimits
 from vit_edge.runtime.image.preprocess import Decoding
-from vit_edge.runtime.model.file import read_model
+from vit_edge.runtime.model.file import check_classifier, read_model
+from vit_edge.runtime.model.outputs import OutputWanted
 from vit_edge.runtime.predict.batching import in_batches
 from vit_edge.runtime.predict.image_model import ImageModel, opened_with
-
-# After a run of the model no cache holds numpy's code, so what counts is how much of it is called, not how
-# often: a dot product, which the check for finite values has just done, beats a sum, and for up to so many
-# classes looking for the largest again and again beats sorting.
-_FEW = 16
+from vit_edge.runtime.predict.scores import ranking
+from vit_edge.spec import OutputKind
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Prediction:
-    """One class and how probable the model finds it."""
+    """One class and how probable the model finds it, or one value of a regression."""
 
     label: str
-    score: float  # softmax probability, 0 to 1
-    index: int  # position among the logits
+    score: float  # probability by softmax or sigmoid, 0 to 1; of a regression the value itself
+    index: int  # position among the labels
 
 
 class Classifier(ImageModel):
@@ -56,6 +53,8 @@ class Classifier(ImageModel):
             (`onnx/model.onnx`); by default the one that the bundle names.
         limits: the formats that are taken for images (JPEG, PNG, WebP and BMP unless more are named) and how
             large they may be; None: the default.
+        output: of an ONNX file with several outputs, the name of the one to read.
+        kind: what its numbers mean, where the file does not say so.
 
     Raises:
         ModelError: the model cannot be read or loaded, is no classifier, or does not say how images are
@@ -73,12 +72,24 @@ class Classifier(ImageModel):
         decoding: Decoding | str = Decoding.FAST,
         model: Role | str | None = None,
         limits: DecodeLimits | None = DEFAULT_LIMITS,
+        output: str | None = None,
+        kind: OutputKind | None = None,
     ) -> None:
-        file = read_model(path, model)
-        if file.features is not None:
-            raise ModelError(f"{file.path} is an embedder, not a classifier; open it with vit_edge.Embedder")
+        file = read_model(path, model, OutputWanted(output, kind))
+        check_classifier(file)
         super().__init__(file, opened_with(path, provider, threads, decoding, model, limits))
+        self._wanted = output, kind
         self._labels = file.labels
+        self._ranking = ranking(file.output)
+
+    def __reduce__(self) -> tuple[type[Self], tuple[object, ...]]:
+        made, arguments = super().__reduce__()
+        return made, (*arguments, *self._wanted)
+
+    @property
+    def kind(self) -> OutputKind:
+        """What the numbers of the model mean, and so how scores are made of them."""
+        return self._session.model.output
 
     @property
     def labels(self) -> tuple[str, ...] | None:
@@ -93,7 +104,7 @@ class Classifier(ImageModel):
             top_k: how many classes to give; no more than the model has.
 
         Returns:
-            The most probable classes, most probable first.
+            The most probable classes, most probable first; of a regression all values in their order.
 
         Raises:
             ImageError: the image cannot be decoded within the limits.
@@ -127,7 +138,7 @@ class Classifier(ImageModel):
         return in_batches(sources, self._load, run, batch_size)
 
     def _predictions(self, logits: npt.NDArray[np.float32], top_k: int) -> list[Prediction]:
-        return [Prediction(self._label(index), score, index) for index, score in most_probable(logits, top_k)]
+        return [Prediction(self._label(index), score, index) for index, score in self._ranking(logits, top_k)]
 
     def _label(self, index: int) -> str:
         if self._labels is None:
@@ -137,40 +148,6 @@ class Classifier(ImageModel):
                 f"{self._session.model.path} has {len(self._labels)} labels but gives class {index}"
             )
         return self._labels[index]
-
-
-def most_probable(logits: npt.NDArray[np.float32], count: int) -> list[tuple[int, float]]:
-    """(index, probability) of the largest of C logits, largest first; of equal ones, the lower index first.
-
-    Args:
-        logits: (C,), finite.
-        count: how many; of more than C, all are given.
-
-    Returns:
-        Probabilities are the softmax of all logits, computed in float32.
-    """
-    count = min(count, len(logits))
-    first = int(logits.argmax())
-    with np.errstate(over="ignore"):  # a class may be masked by the lowest number there is
-        powers = logits - logits[first]
-    np.exp(powers, out=powers)
-    total = float(np.vdot(powers, _ones(len(powers))))
-    if count > _FEW:
-        order = np.argsort(-logits, kind="stable")[:count]
-        return list(zip(order.tolist(), (powers[order] / total).tolist(), strict=True))
-    left = logits.copy()
-    found = []
-    for _ in range(count):
-        index = int(left.argmax())
-        found.append((index, float(powers[index]) / total))
-        left[index] = -np.inf
-    return found
-
-
-@functools.lru_cache(maxsize=16)
-def _ones(count: int) -> npt.NDArray[np.float32]:
-    """What a dot product adds up numbers with."""
-    return np.ones(count, np.float32)
 
 
 def _require_positive(value: int, name: str) -> None:

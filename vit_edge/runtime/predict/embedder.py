@@ -14,7 +14,8 @@ from vit_edge.errors import BundleError, ImageError, ModelError
 from vit_edge.runtime.image.decode import ImageSource
 from vit_edge.runtime.image.limits import DEFAULT_LIMITS, DecodeLimits
 from vit_edge.runtime.image.preprocess import Decoding
-from vit_edge.runtime.model.file import Features, ModelFile, read_model
+from vit_edge.runtime.model.file import ModelFile, read_model
+from vit_edge.runtime.model.outputs import Features
 from vit_edge.runtime.predict.batching import in_batches
 from vit_edge.runtime.predict.image_model import ImageModel, opened_with, preprocess_of
 from vit_edge.spec import CLS_EMBEDDING, PATCH_FEATURES, POOLED_EMBEDDING

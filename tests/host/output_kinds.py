@@ -1,0 +1,91 @@
+"""Small vision transformers with each kind of head, as folders, as ONNX files, and as others leave them."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import onnx
+import torch
+import transformers
+from onnx import helper
+
+from vit_edge.host.convert.onnx_io import read_onnx
+from vit_edge.host.convert.pipeline import export_model
+from vit_edge.host.sources import Source, SourceOptions, resolve
+
+SIDE = 16
+PROCESSOR = {
+    "image_processor_type": "ViTImageProcessor",
+    "do_resize": True,
+    "size": {"height": SIDE, "width": SIDE},
+    "resample": 2,
+    "do_rescale": True,
+    "rescale_factor": 1 / 255,
+    "do_normalize": True,
+    "image_mean": [0.5, 0.5, 0.5],
+    "image_std": [0.5, 0.5, 0.5],
+}
+
+
+def folder_of(folder: Path, numbers: int, problem: str | None, seed: int = 0) -> Any:
+    """Save a classifier with that many numbers per image; returns transformers' model."""
+    torch.manual_seed(seed)
+    config = transformers.ViTConfig(
+        image_size=SIDE,
+        patch_size=4,
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=64,
+        num_labels=numbers,
+        problem_type=problem,
+        id2label={index: f"thing {index}" for index in range(numbers)},
+        label2id={f"thing {index}": index for index in range(numbers)},
+        initializer_range=0.2,
+    )
+    model = transformers.ViTForImageClassification(config).eval()
+    model.save_pretrained(folder)
+    (folder / "preprocessor_config.json").write_text(json.dumps(PROCESSOR))
+    return model
+
+
+def source_of(folder: Path, numbers: int, problem: str | None = None, **options: Any) -> Source:
+    """The same, resolved."""
+    folder_of(folder, numbers, problem)
+    return resolve(str(folder), SourceOptions(**options))
+
+
+def foreign(path: Path, numbers: int, activation: str | None, extra: tuple[str, ...] = ()) -> Path:
+    """An ONNX file that ends in an activation; further outputs, which hold the class token, come first.
+
+    It keeps labels and preprocessing in its metadata, but nothing on what its numbers mean.
+    """
+    export_model(source_of(path.parent / "source", numbers, "regression"), path)
+    model = read_onnx(path)
+    for entry in list(model.metadata_props):
+        if entry.key == "vit_edge.output":
+            model.metadata_props.remove(entry)
+    graph = model.graph
+    output = graph.output[0]
+    head = next(node for node in graph.node if output.name in node.output)
+    if activation is not None:
+        head.output[0] = "raw"
+        graph.node.append(helper.make_node(activation, ["raw"], [output.name]))
+    for name in extra:
+        graph.node.append(helper.make_node("Identity", [head.input[0]], [name]))
+        kept = graph.output.pop()
+        graph.output.append(helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["batch", 32]))
+        graph.output.append(kept)
+    onnx.save(model, path)
+    return path
+
+
+def renamed_output(path: Path, old: str, new: str) -> Path:
+    """The file with another name for one output."""
+    model = onnx.load(path)
+    for node in model.graph.node:
+        node.output[:] = [new if name == old else name for name in node.output]
+    for value in model.graph.output:
+        value.name = new if value.name == old else value.name
+    onnx.save(model, path)
+    return path

@@ -1,0 +1,213 @@
+"""Which output of a model file holds its answers, and what these numbers mean."""
+
+import dataclasses
+from collections.abc import Mapping
+
+from vit_edge import fields
+from vit_edge.manifest import output_kind
+from vit_edge.runtime.model.header import FLOAT, OnnxHeader, TensorInfo
+from vit_edge.runtime.model.interface import MAX_BATCH, MAX_SIDE, check_range, check_tensor, is_embedder
+from vit_edge.spec import CLS_EMBEDDING, LOGITS, PATCH_FEATURES, POOLED_EMBEDDING, OutputKind
+
+OUTPUT_KEY = "vit_edge.output"  # JSON string, the value of an OutputKind; absent: single-label logits
+
+# What exporters call the answers of a classifier, the surest first.
+ANSWER_NAMES = (
+    LOGITS,
+    "logit",
+    "probabilities",
+    "probs",
+    "prob",
+    "scores",
+    "predictions",
+    "output",
+    "classes",
+)
+
+_MAX_CLASSES = 1_000_000
+_MAX_DIM = 65_536
+
+
+@dataclasses.dataclass(frozen=True)
+class Features:
+    """What an embedder gives for one image."""
+
+    dim: int  # D, the length of every embedding
+    grid: tuple[int, int]  # patches (rows, columns)
+    has_cls: bool  # whether cls_embedding is among the outputs
+
+
+@dataclasses.dataclass(frozen=True)
+class OutputWanted:
+    """What the caller states about a file, where that does not say so itself or not clearly."""
+
+    name: str | None = None  # of the output that holds the answers
+    kind: OutputKind | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Outputs:
+    """What a model file gives."""
+
+    name: str = LOGITS  # of the output that holds the answers, of a classifier
+    kind: OutputKind = OutputKind.SINGLE_LABEL
+    values: int | None = None  # numbers per image; None where the file leaves it open, and of an embedder
+    features: Features | None = None  # of an embedder
+
+
+def read_outputs(header: OnnxHeader, wanted: OutputWanted, recorded: OutputKind | None = None) -> Outputs:
+    """Find the answers among a file's outputs, by name and shape, and their meaning.
+
+    The meaning is what the caller states, or else the file's metadata, or else follows from a final Softmax
+    or Sigmoid.
+
+    Args:
+        header: of the file.
+        wanted: what the caller states.
+        recorded: what the manifest of its bundle says, None outside of a bundle.
+
+    Raises:
+        ValueError: several outputs might hold the answers, none does, or metadata and manifest disagree.
+    """
+    outputs = {info.name: info for info in header.outputs}
+    if wanted.name is None and is_embedder(header):
+        return Outputs(features=_features(outputs))
+    info = outputs[chosen_output([_shape(info) for info in header.outputs], wanted.name)]
+    values = _checked_values(info)
+    return Outputs(info.name, _kind(header, info.name, values, wanted.kind, recorded), values)
+
+
+@dataclasses.dataclass(frozen=True)
+class OutputShape:
+    """One output of a graph as far as the choice among several needs it."""
+
+    name: str
+    is_float: bool
+    dims: tuple[int | None, ...] | None
+
+
+def _shape(info: TensorInfo) -> OutputShape:
+    return OutputShape(info.name, info.elem_type == FLOAT, info.dims)
+
+
+def chosen_output(outputs: list[OutputShape], wanted: str | None, answers: int | None = None) -> str:
+    """The name of the output that holds one row of answers per image.
+
+    Args:
+        outputs: all outputs of a classifier.
+        wanted: its name, where the caller states it.
+        answers: how many numbers it gives, where that is known.
+
+    Raises:
+        ValueError: there is none, or more than one that might; the message names them and `--output`.
+    """
+    shown = ", ".join(f"{each.name} {_dims(each)}" for each in outputs[:8])
+    names = [each.name for each in outputs]
+    if wanted is not None:
+        if wanted not in names:
+            raise ValueError(f"has no output {wanted!r}; --output can name one of: {shown}")
+        return wanted
+    if len(outputs) == 1 or LOGITS in names:
+        return LOGITS if LOGITS in names else names[0]
+    rows = [each for each in outputs if each.is_float and each.dims is not None and len(each.dims) == 2]
+    fitting = [each for each in rows if answers is not None and (each.dims or ())[1] == answers]
+    for group in (fitting, rows):
+        if len(group) == 1:
+            return group[0].name
+        known = [name for name in ANSWER_NAMES if any(each.name.lower() == name for each in group)]
+        if known:
+            return next(each.name for each in group if each.name.lower() == known[0])
+    if not rows:
+        raise ValueError(f"has the outputs {shown}; one must hold (N, classes) floating-point answers")
+    raise ValueError(f"has several outputs that may hold its answers ({shown}); name one with --output")
+
+
+def _dims(shape: OutputShape) -> str:
+    if shape.dims is None:
+        return "(unknown shape)"
+    return f"({', '.join('?' if dim is None else str(dim) for dim in shape.dims)})"
+
+
+def _kind(
+    header: OnnxHeader, name: str, values: int | None, stated: OutputKind | None, recorded: OutputKind | None
+) -> OutputKind:
+    own = None
+    if OUTPUT_KEY in header.metadata:
+        try:
+            own = output_kind(fields.parse_json(header.metadata[OUTPUT_KEY], "the text"))
+        except ValueError as error:
+            raise ValueError(f"has unusable {OUTPUT_KEY} metadata ({error}); export it again") from None
+    if own is not None and recorded is not None and own is not recorded:
+        raise ValueError(
+            f"gives {own.value}, but its bundle records {recorded.value}; build the bundle again"
+        )
+    said = own or recorded
+    return with_activation(said if stated is None else stated, header.ends.get(name), values)
+
+
+def with_activation(said: OutputKind | None, activation: str | None, values: int | None) -> OutputKind:
+    """The kind of numbers behind a graph's last operator.
+
+    Args:
+        said: what is stated about them; None where nothing is.
+        activation: "Softmax" or "Sigmoid" where the graph ends in one.
+        values: numbers per image, None where unknown.
+    """
+    if said is OutputKind.REGRESSION or activation is None:
+        return said or OutputKind.SINGLE_LABEL
+    if activation == "Softmax":
+        return OutputKind.SINGLE_LABEL_PROBABILITIES
+    single = said.logits is OutputKind.BINARY if said is not None else values == 1
+    return OutputKind.BINARY_PROBABILITY if single else OutputKind.MULTI_LABEL_PROBABILITIES
+
+
+def both_names(labels: tuple[str, ...], kind: OutputKind) -> tuple[str, ...]:
+    """The labels of no and yes where one logit has the name of its yes alone; else the labels as they are."""
+    if kind.logits is OutputKind.BINARY and len(labels) == 1:
+        return f"not {labels[0]}", labels[0]
+    return labels
+
+
+def check_meaning(kind: OutputKind, values: int | None) -> None:
+    """Refuse numbers that cannot mean what they are said to.
+
+    Raises:
+        ValueError: a single number that is said to be one of several classes, or several numbers as one.
+    """
+    if values == 1 and kind.logits is OutputKind.SINGLE_LABEL:
+        raise ValueError(
+            "gives one number per image and does not say what it means; state it with "
+            f"--output-kind {OutputKind.BINARY.value} or {OutputKind.REGRESSION.value}"
+        )
+    if values not in (1, None) and kind.logits is OutputKind.BINARY:
+        raise ValueError(f"gives {values} numbers per image, which cannot be one {kind.value}")
+
+
+def _checked_values(info: TensorInfo) -> int | None:
+    if info.dims is None and info.elem_type == FLOAT and info.name != LOGITS:
+        return None
+    check_tensor(info, FLOAT, "float32 (N, classes)", 2)
+    batch, classes = info.dims or ()
+    check_range(batch, MAX_BATCH, f"batch size of {info.name}")
+    check_range(classes, _MAX_CLASSES, "number of classes")
+    return classes
+
+
+def _features(outputs: Mapping[str, TensorInfo]) -> Features:
+    grid_info = outputs[PATCH_FEATURES]
+    check_tensor(grid_info, FLOAT, "float32 (N, rows, columns, dim)", 4)
+    batch, rows, columns, dim = grid_info.dims or ()
+    if rows is None or columns is None or dim is None:
+        raise ValueError(f"leaves the shape of {PATCH_FEATURES} open; export it with a fixed image size")
+    check_range(batch, MAX_BATCH, f"batch size of {PATCH_FEATURES}")
+    for count, what in ((rows, "patch rows"), (columns, "patch columns")):
+        check_range(count, MAX_SIDE, f"number of {what}")
+    check_range(dim, _MAX_DIM, "embedding dimension")
+    for name in (CLS_EMBEDDING, POOLED_EMBEDDING):
+        if name in outputs:
+            check_tensor(outputs[name], FLOAT, f"float32 (N, {dim})", 2)
+            if (outputs[name].dims or ())[1] != dim:
+                raise ValueError(
+                    f"has {name} of another dimension than {PATCH_FEATURES} ({dim}); export it again"
+                )
+    return Features(dim, (rows, columns), CLS_EMBEDDING in outputs)
