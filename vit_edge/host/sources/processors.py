@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from vit_edge.errors import SourceError
+from vit_edge.fields import is_finite
 from vit_edge.host.sources.archs import HALF
 from vit_edge.host.sources.jsonfile import flag, number, sides
 from vit_edge.host.sources.types import Triple
@@ -62,6 +63,9 @@ class Geometry:
     mode: ResizeMode
     resize: tuple[int, int]
     crop: tuple[int, int]
+
+
+_LEAST_FACTOR = 1e-5  # below 1/65535, that of 16-bit pixels
 
 
 def processor_name(raw: Mapping[str, Any], model_type: str) -> str:
@@ -174,8 +178,8 @@ def statistics_of(raw: Mapping[str, Any], family: Family, where: str) -> tuple[T
     # (pixel * factor - mean) / std, rewritten for pixel / 255; the usual factor leaves both untouched.
     scales = switch(raw, "do_rescale", where, True)
     factor = number(raw, "rescale_factor", where, 1 / 255) if scales else 1.0
-    if factor <= 0:
-        raise SourceError(f"{where}: rescale_factor must be positive, got {factor}")
+    if not _LEAST_FACTOR <= factor <= 1:
+        raise SourceError(f"{where}: rescale_factor must be from {_LEAST_FACTOR} to 1, got {factor}")
     mean: Triple = (0.0, 0.0, 0.0)
     std: Triple = (1.0, 1.0, 1.0)
     if switch(raw, "do_normalize", where, True):
@@ -196,6 +200,6 @@ def _triple(value: object, key: str, where: str) -> Triple:
         value = [value] * 3
     if isinstance(value, list | tuple) and len(value) == 3:
         red, green, blue = value
-        if all(type(part) in (int, float) and math.isfinite(part) for part in value):
+        if all(map(is_finite, value)):
             return float(red), float(green), float(blue)
     raise SourceError(f"{where}: {key} must be three numbers, got {value!r}")
