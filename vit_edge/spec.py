@@ -330,6 +330,60 @@ class Arithmetic(enum.Enum):
     INTEGER = "integer"  # exact, and no operator is left in floating point
 
 
+OPSETS = range(17, 24)  # LayerNormalization came with 17; 23 is the newest that was tried
+IR_VERSIONS = range(8, 12)  # 8 is that of opset 17's time, 11 that of opset 23's
+_IR_OF_OPSET = {17: 8, 18: 8, 19: 9, 20: 9, 21: 10, 22: 10, 23: 11}  # of the ONNX release it came with
+
+
+@dataclasses.dataclass(frozen=True)
+class OnnxVersions:
+    """What an ONNX file says that its reader must know.
+
+    Raises:
+        ValueError: an opset outside OPSETS, or an IR version outside IR_VERSIONS.
+    """
+
+    opset: int  # of the standard operators
+    ir: int  # of the file format
+
+    def __post_init__(self) -> None:
+        """Refuse what no file of ours can be."""
+        for name, value, known in (("opset", self.opset, OPSETS), ("ir", self.ir, IR_VERSIONS)):
+            if value not in known:
+                raise ValueError(f"{name} must be {known[0]} to {known[-1]}, got {value}")
+
+
+@dataclasses.dataclass(frozen=True)
+class VersionsWanted:
+    """What somebody asks of a file's versions; None leaves one as it is.
+
+    Raises:
+        ValueError: an opset outside OPSETS, or an IR version outside IR_VERSIONS.
+    """
+
+    opset: int | None = None
+    ir: int | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what no file of ours can be."""
+        OnnxVersions(
+            OPSETS[0] if self.opset is None else self.opset, IR_VERSIONS[0] if self.ir is None else self.ir
+        )
+
+    def __bool__(self) -> bool:
+        """Whether anything is asked for."""
+        return self != VersionsWanted()
+
+    def over(self, default: OnnxVersions) -> OnnxVersions:
+        """What was asked for; the IR version of a stated opset is by default the oldest of its time."""
+        opset = default.opset if self.opset is None else self.opset
+        oldest = default.ir if self.opset is None else _IR_OF_OPSET[opset]
+        return OnnxVersions(opset, oldest if self.ir is None else self.ir)
+
+
+AS_WRITTEN = VersionsWanted()
+
+
 @dataclasses.dataclass(frozen=True)
 class TargetSpec:
     """What a class of devices can do, and which form of the model suits it; read from one TOML file."""
@@ -350,6 +404,7 @@ class TargetSpec:
     graph_style: GraphStyle
     batch: Batch
     input_form: InputForm
+    versions: OnnxVersions  # of the file; the table says them as `opset` and `ir_version`
     session_options: tuple[tuple[str, str], ...]  # onnxruntime session config entries
     requires: Requirements
     priority: int  # among the targets that fit a machine the highest is taken; 0: only where it is named

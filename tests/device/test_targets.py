@@ -38,6 +38,8 @@ float_type = "float32"
 graph_style = "kernels"
 batch = "dynamic"
 input_form = "pixel_values"
+opset = 20
+ir_version = 9
 priority = 5
 
 [session_options]

@@ -152,6 +152,12 @@ def test_finishing_leaves_no_prose_paths_or_traces_anywhere() -> None:
     assert model.doc_string == trace, "the original is left alone"
 
 
+def test_finishing_leaves_the_shapes_of_inner_values_to_the_engine() -> None:
+    model = onnx.shape_inference.infer_shapes(toy())
+    assert len(model.graph.value_info) > 0
+    assert len(finish(model, Stamp()).graph.value_info) == 0
+
+
 def test_finishing_keeps_the_opset_domains_in_use_and_no_others() -> None:
     model = toy()
     model.graph.node.append(helper.make_node("Gelu", ["t"], ["u"], domain="com.microsoft"))

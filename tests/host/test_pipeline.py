@@ -339,6 +339,7 @@ def test_golden_files_let_a_device_check_itself(exported: Path, digits: Source, 
 def test_inspection_says_what_a_file_is_and_what_the_rules_did(exported: Path, digits: Source) -> None:
     found = inspect_onnx(exported)
     assert found.opsets == (("ai.onnx", 20),)
+    assert found.onnxruntime == "1.17 or newer (opset 20, IR 9)"
     assert found.inputs == ("pixel_values float [batch, 3, 32, 32]",)
     assert dict(found.operators)["Gelu"] == 4
     assert found.stamp.labels == digits.labels

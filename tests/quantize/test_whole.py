@@ -17,9 +17,10 @@ from vit_edge.host.quantize.observe import logits
 from vit_edge.host.quantize.search import Search
 from vit_edge.host.quantize.types import Preset, QuantizeSettings
 from vit_edge.host.rewrite.canonical import Canonical
-from vit_edge.spec import ActivationType, Arithmetic, GraphStyle, InputForm
+from vit_edge.spec import ActivationType, Arithmetic, GraphStyle, InputForm, OnnxVersions
 
-FORM = LowerSettings(1, InputForm.PIXELS, NORMAL, style=GraphStyle.COMPILER)
+VERSIONS = OnnxVersions(21, 10)  # activations of 16 bits need them
+FORM = LowerSettings(1, InputForm.PIXELS, NORMAL, style=GraphStyle.COMPILER, versions=VERSIONS)
 TYPES = (ActivationType.UINT8, ActivationType.INT8, ActivationType.UINT16)
 ROUND_TRIP = ("QuantizeLinear", "DequantizeLinear")
 

@@ -12,7 +12,7 @@ from vit_edge.runtime.image.limits import DEFAULT_FORMATS, DEFAULT_LIMITS, Decod
 from vit_edge.runtime.image.preprocess import Decoding
 from vit_edge.runtime.session.providers import AUTO
 from vit_edge.runtime.session.session import SessionSettings
-from vit_edge.spec import CropRule, Interpolation, OutputKind, ResizeMode
+from vit_edge.spec import OPSETS, CropRule, Interpolation, OutputKind, ResizeMode
 
 EXIT_STATUS = "Exit status: 0 done or PASS, 1 FAIL, 2 usage or bad input, 3 UNDECIDED."
 
@@ -163,6 +163,22 @@ def add_quantize(parser: Parser) -> None:
         help="accuracy against speed; static: one range for every layer, no search (default: %(default)s)",
     )
     add_formats(parser)
+
+
+def add_versions(parser: Parser) -> None:
+    """What older or newer runtimes need; the fields of VersionsWanted."""
+    parser.add_argument(
+        "--opset",
+        type=int,
+        metavar="N",
+        help=f"opset of what is written, {OPSETS[0]} to {OPSETS[-1]} (default: 20, or what the target says)",
+    )
+    parser.add_argument(
+        "--ir",
+        type=int,
+        metavar="N",
+        help="IR version of what is written (default: the oldest of the opset's time)",
+    )
 
 
 def add_tolerance(parser: Parser) -> None:

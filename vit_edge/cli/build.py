@@ -12,7 +12,7 @@ from vit_edge.cli.figures import percent
 from vit_edge.cli.measure import status_of
 from vit_edge.cli.targets import AUTO, target_named
 from vit_edge.manifest import Manifest, lowered_name
-from vit_edge.spec import Tolerance, Verdict
+from vit_edge.spec import Tolerance, Verdict, VersionsWanted
 
 ELSEWHERE = " *"  # marks a latency
 _WORST_FIRST = (Verdict.FAIL, Verdict.UNDECIDED, Verdict.PASS)
@@ -51,6 +51,7 @@ def add(commands: Commands) -> None:
         action="store_true",
         help="the bundle gives embeddings, too: onnx/embedder.onnx and its INT8 form",
     )
+    arguments.add_versions(parser)
     arguments.add_tolerance(parser)
     arguments.add_expected(parser)
     parser.add_argument(
@@ -71,6 +72,7 @@ def run(args: argparse.Namespace) -> int:
     """`vit-edge build`."""
     check_json(args.json)
     tolerance = settings_from(args, Tolerance)
+    versions = settings_from(args, VersionsWanted)
     targets = {target.name: target for target in map(target_named, args.targets or [AUTO])}
     from vit_edge.host.bundling.build import BuildSettings, build_bundle
     from vit_edge.host.bundling.repair import Repair
@@ -84,6 +86,7 @@ def run(args: argparse.Namespace) -> int:
         BuildSettings,
         targets=tuple(targets.values()),
         quantize=settings_from(args, QuantizeSettings, preset=Preset(args.preset)),
+        versions=versions,
         tolerance=tolerance,
         repair=Repair(args.repair),
         stated_top1=stated_accuracy(args.source),

@@ -9,7 +9,7 @@ from vit_edge.cli.arguments import Commands, settings_from
 from vit_edge.cli.console import one_line, progress
 from vit_edge.cli.targets import target_named
 from vit_edge.errors import UsageError
-from vit_edge.spec import InputForm
+from vit_edge.spec import InputForm, VersionsWanted
 from vit_edge.verify.fidelity import Fidelity
 
 
@@ -20,6 +20,7 @@ def add(commands: Commands) -> None:
     _add_out(export)
     export.add_argument("--batch", type=int, metavar="N", help="fixed batch size (default: dynamic)")
     _add_embedder(export)
+    arguments.add_versions(export)
     arguments.add_source(export)
     export.set_defaults(run=run_export)
 
@@ -38,6 +39,7 @@ def add(commands: Commands) -> None:
     optimize.add_argument(
         "--calib", type=Path, metavar="DIR", help="check parity on images of this folder, too"
     )
+    arguments.add_versions(optimize)
     arguments.add_formats(optimize)
     arguments.add_source(optimize)
     arguments.add_uncanonical(optimize)
@@ -54,6 +56,7 @@ def add(commands: Commands) -> None:
         metavar="NAME",
         help="one of `vit-edge targets`, a .toml file, or auto (default: cpu)",
     )
+    arguments.add_versions(quantize)
     arguments.add_source(quantize)
     arguments.add_uncanonical(quantize)
     quantize.set_defaults(run=run_quantize)
@@ -64,15 +67,16 @@ def run_export(args: argparse.Namespace) -> int:
     from vit_edge.host.convert.pipeline import export_model
     from vit_edge.host.sources import SourceOptions, resolve
 
+    versions = settings_from(args, VersionsWanted)
     source = resolve(args.source, settings_from(args, SourceOptions))
     if args.embedder:
         from vit_edge.host.embedder.files import export_embedder
 
-        made = export_embedder(source, args.out, args.batch)
+        made = export_embedder(source, args.out, args.batch, versions)
         print(f"the classifier's head makes the same logits of it: {made.written.parity}")
         _print_outputs(made.outputs, {})
         return _done(made.written.path, made.written.size)
-    written = export_model(source, args.out, args.batch)
+    written = export_model(source, args.out, args.batch, versions)
     for note in source.notes:
         print(f"note: {note}")
     if written.parity is not None:
@@ -83,12 +87,13 @@ def run_export(args: argparse.Namespace) -> int:
 
 def run_optimize(args: argparse.Namespace) -> int:
     """`vit-edge optimize`."""
-    from vit_edge.host.convert.optimize import FileForm
+    from vit_edge.host.convert.optimize import PORTABLE, FileForm
     from vit_edge.host.convert.pipeline import OptimizeSettings, optimize_model
     from vit_edge.host.sources import SourceOptions
 
+    versions = settings_from(args, VersionsWanted).over(PORTABLE.versions)
     settings = OptimizeSettings(
-        form=FileForm(args.batch, InputForm(args.input)),
+        form=FileForm(args.batch, InputForm(args.input), versions=versions),
         options=settings_from(args, SourceOptions),
         images=args.calib,
         limits=args.limits,
@@ -119,6 +124,7 @@ def run_quantize(args: argparse.Namespace) -> int:
         calibration=args.calibration,
         target=target,
         quantize=settings_from(args, QuantizeSettings, preset=Preset(args.preset)),
+        versions=settings_from(args, VersionsWanted),
         allow_uncanonical=args.allow_uncanonical,
     )
     source = resolve(args.source, settings_from(args, SourceOptions))

@@ -74,6 +74,7 @@ def _onnx(path: Path) -> None:
             "format",
             f"IR {found.ir_version}, " + ", ".join(f"{name} {version}" for name, version in found.opsets),
         ),
+        ("onnxruntime", found.onnxruntime),
         ("inputs", "; ".join(found.inputs)),
         ("outputs", "; ".join(found.outputs)),
         ("stored values", f"{found.stored_values:,}"),

@@ -10,11 +10,14 @@ from typing import Any, TypeVar
 
 from vit_edge import fields
 from vit_edge.spec import (
+    IR_VERSIONS,
+    OPSETS,
     ActivationType,
     Batch,
     FloatType,
     GraphStyle,
     InputForm,
+    OnnxVersions,
     Packaging,
     ProviderRuns,
     ProviderSpec,
@@ -26,7 +29,8 @@ from vit_edge.spec import (
     session_options,
 )
 
-KEYS = frozenset(field.name for field in dataclasses.fields(TargetSpec)) - {"name"}
+_VERSIONS = frozenset({"opset", "ir_version"})
+KEYS = frozenset(field.name for field in dataclasses.fields(TargetSpec)) - {"name", "versions"} | _VERSIONS
 
 _WEIGHT_BITS = (4, 7, 8)
 _SIGNED = (ActivationType.INT8, ActivationType.INT16)
@@ -62,6 +66,10 @@ def read_spec(name: str, table: dict[str, Any]) -> TargetSpec:
         graph_style=_member(GraphStyle, raw["graph_style"], "graph_style"),
         batch=_member(Batch, raw["batch"], "batch"),
         input_form=_member(InputForm, raw["input_form"], "input_form"),
+        versions=OnnxVersions(
+            fields.integer(raw["opset"], "opset", OPSETS[0], OPSETS[-1]),
+            fields.integer(raw["ir_version"], "ir_version", IR_VERSIONS[0], IR_VERSIONS[-1]),
+        ),
         session_options=session_options(raw["session_options"]),
         requires=_requirements(raw["requires"]),
         priority=fields.integer(raw["priority"], "priority", 0, _MAX_PRIORITY),

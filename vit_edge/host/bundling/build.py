@@ -38,6 +38,7 @@ from vit_edge.host.convert.optimize import PORTABLE, CheckImages, natural_pixels
 from vit_edge.host.convert.parity import Parity
 from vit_edge.host.convert.pipeline import (
     PORTABLE_TARGET,
+    at_versions,
     check_target,
     for_target,
     image_size,
@@ -63,7 +64,7 @@ from vit_edge.runtime.measure.timing import Rounds
 from vit_edge.runtime.model.file import ModelFile
 from vit_edge.runtime.session.session import Session, SessionSettings
 from vit_edge.runtime.steps import Doing, explained
-from vit_edge.spec import Arithmetic, QuantizedOperators, TargetSpec, Tolerance
+from vit_edge.spec import AS_WRITTEN, Arithmetic, QuantizedOperators, TargetSpec, Tolerance, VersionsWanted
 from vit_edge.targets import load_target
 
 FLOAT_MODEL = "onnx/model.onnx"
@@ -82,6 +83,7 @@ class BuildSettings:
     targets: tuple[TargetSpec, ...] = ()  # the first is the one that the bundle runs by default
     quantize: QuantizeSettings = dataclasses.field(default_factory=QuantizeSettings)
     tolerance: Tolerance = dataclasses.field(default_factory=Tolerance)
+    versions: VersionsWanted = AS_WRITTEN  # of every model file, in place of the targets' own
     allow_uncanonical: bool = False
     embedder: bool = False  # whether the bundle gives embeddings, too
     threads: int | None = None  # of the check and of the benchmark; None leaves it to onnxruntime
@@ -153,6 +155,9 @@ def build_bundle(
         VitEdgeError: as in the steps; nothing is written then.
     """
     tell = Doing("read images", progress)
+    settings = dataclasses.replace(
+        settings, targets=tuple(at_versions(target, settings.versions) for target in settings.targets)
+    )
     check_replaceable(Path(out))
     for target in settings.targets:
         check_target(target)
@@ -202,7 +207,7 @@ def _build(
     source: Source, settings: BuildSettings, images: BuildImages, folder: Path, progress: Progress
 ) -> _Built:
     converted = _convert(source, settings, images, folder, progress)
-    wanted = _wanted(settings.targets)
+    wanted = _wanted(settings.targets, settings.versions)
     preferred = _preferred(settings.targets, wanted)
     gate = Gate(converted.float_model, images.check, settings.threads, progress)
     gate.check_float(settings.expect_top1, settings.stated_top1)
@@ -213,7 +218,9 @@ def _build(
     selected = select(converted.search, trials, preferred, select_settings, progress)
     portable = selected.outcomes[QUANTIZED_MODEL]
     quantization = portable.look.quantization if portable.kept else None
-    embedders = bundled_embedders(converted.embedder, converted.search, quantization, source, images.check)
+    embedders = bundled_embedders(
+        converted.embedder, converted.search, quantization, source, wanted[0].target, images.check
+    )
     measured = measure_selected(FLOAT_MODEL, converted.float_model, selected, timing, settings.bench)
     built = _Built(converted, wanted, selected, {}, {}, embedders, measured)
     gate.remember([model for name, model in built.models.items() if name != FLOAT_MODEL])
@@ -235,10 +242,11 @@ def _convert(
     canonical = canonicalise(exported, source.name, allow_uncanonical=settings.allow_uncanonical)
     natural = natural_pixels(images.calibration, source.preprocess, settings.quantize.limits)
     checked = CheckImages(image_size(canonical), source.preprocess, natural)
-    form = possible_form(canonical, PORTABLE)
+    portable = dataclasses.replace(PORTABLE, versions=settings.versions.over(PORTABLE.versions))
+    form = possible_form(canonical, portable)
     plain, to_export = optimized(exported, canonical, form, checked)
     float_model = on_disk(folder / FLOAT_MODEL, to_bytes(finish(plain, stamp_of(source)), FLOAT_MODEL))
-    embedder = float_embedder(exported, canonical, source) if settings.embedder else None
+    embedder = float_embedder(exported, canonical, source, portable) if settings.embedder else None
     wanted = settings_for(settings.quantize, [load_target(PORTABLE_TARGET), *settings.targets])
     search = Search(canonical, images.calibration, source.preprocess, wanted, progress)
     parity = {"rewrite": to_export} if to_torch is None else {"export": to_torch, "rewrite": to_export}
@@ -247,9 +255,9 @@ def _convert(
     return _Converted(canonical, float_model, search, parity, embedder)
 
 
-def _wanted(targets: Sequence[TargetSpec]) -> tuple[FileWanted, ...]:
+def _wanted(targets: Sequence[TargetSpec], versions: VersionsWanted) -> tuple[FileWanted, ...]:
     """The INT8 files to write: the portable one, and one for each target that asks for another form."""
-    portable = load_target(PORTABLE_TARGET)
+    portable = at_versions(load_target(PORTABLE_TARGET), versions)
     own = [
         FileWanted(lowered_name(target.name), Role.LOWERED, target)
         for target in targets

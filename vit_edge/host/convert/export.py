@@ -27,10 +27,11 @@ from vit_edge.host.convert.parity import (
     random_images,
     runner,
 )
-from vit_edge.host.rewrite.prepare import OPSET
+from vit_edge.host.lower.versions import proto_at
+from vit_edge.host.rewrite.prepare import OPSET, WRITTEN
 from vit_edge.host.sources import Source
 from vit_edge.runtime.image.preprocess import random_pixels
-from vit_edge.spec import LOGITS, InputForm
+from vit_edge.spec import AS_WRITTEN, LOGITS, InputForm, VersionsWanted
 
 INPUT = InputForm.PIXEL_VALUES.value
 
@@ -38,22 +39,25 @@ _EXAMPLE_BATCH = 2  # torch.export specialises a dimension of 1, so a dynamic ba
 _MAX_BATCH = 1024
 
 
-def export(source: Source, batch: int | None = None) -> tuple[onnx.ModelProto, Parity | None]:
+def export(
+    source: Source, batch: int | None = None, versions: VersionsWanted = AS_WRITTEN
+) -> tuple[onnx.ModelProto, Parity | None]:
     """The ONNX form of a source: `pixel_values` float32 (N, 3, H, W) to `logits` float32 (N, C).
 
-    A torch module is exported at opset 20 and compared with torch on random images; an ONNX source is read as
+    A torch module is exported and compared with torch on random images; an ONNX source is read as
     it is, only its input and output get these names and this form. Where that changes more than names, it is
     compared with the file.
 
     Args:
         source: from `resolve`.
         batch: a fixed batch size, or None for a dynamic one; an ONNX source has its own.
+        versions: of the file; by default those that graphs are written at. An ONNX source has its own.
 
     Returns:
         The model, and how far it lies from torch, or from the ONNX file (None where that is as it was).
 
     Raises:
-        UsageError: a batch for an ONNX source, or one below 1.
+        UsageError: a batch or versions for an ONNX source, or a batch below 1.
         SourceError: torch cannot export the module.
         ModelError: an ONNX source that cannot be read.
         ParityError: the export differs from torch.
@@ -66,9 +70,15 @@ def export(source: Source, batch: int | None = None) -> tuple[onnx.ModelProto, P
                 f"{source.name} is an ONNX file with a batch size of its own: leave batch out, "
                 "or set it with optimize"
             )
+        if versions:
+            raise UsageError(
+                f"{source.name} is an ONNX file with an opset of its own: leave opset and ir out, "
+                "or set them with optimize"
+            )
         return _read(source)
     size = source.preprocess.height, source.preprocess.width
-    model = _exported(source.module, size, batch, source.name)
+    made = _exported(source.module, size, batch, source.name)
+    model = proto_at(made, versions.over(WRITTEN), source.name)
     images = random_images(*size)
     parity = check_parity(
         torch_runner(source.module), runner(model, source.name), images, EXPORT_TOLERANCE, _step(source)

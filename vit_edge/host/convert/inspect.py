@@ -10,6 +10,7 @@ import onnx
 from vit_edge.errors import VitEdgeError
 from vit_edge.host.convert.normal import normal_form
 from vit_edge.host.convert.onnx_io import Stamp, read_onnx, read_stamp
+from vit_edge.host.convert.runtimes import oldest_onnxruntime
 from vit_edge.host.rewrite.canonical import canonicalise
 from vit_edge.host.rewrite.contract import Description
 from vit_edge.host.rewrite.rule import Outcome
@@ -22,6 +23,7 @@ class Inspection:
     producer: str
     opsets: tuple[tuple[str, int], ...]  # (domain, version)
     ir_version: int
+    onnxruntime: str  # the oldest release that loads it
     inputs: tuple[str, ...]  # "name type [shape]"
     outputs: tuple[str, ...]
     stored_values: int  # numbers in the initializers: weights, and the few constants beside them
@@ -47,6 +49,7 @@ def inspect_onnx(path: str | os.PathLike[str]) -> Inspection:
         producer=f"{model.producer_name} {model.producer_version}".strip() or "unknown",
         opsets=tuple((opset.domain or "ai.onnx", opset.version) for opset in model.opset_import),
         ir_version=model.ir_version,
+        onnxruntime=oldest_onnxruntime(model),
         inputs=tuple(_tensor(value) for value in model.graph.input if value.name not in weights),
         outputs=tuple(_tensor(value) for value in model.graph.output),
         stored_values=sum(_elements(tensor) for tensor in model.graph.initializer),

@@ -159,9 +159,14 @@ def read_stamp(model: onnx.ModelProto, name: str) -> Stamp:
 
 
 def finish(model: onnx.ModelProto, stamp: Stamp) -> onnx.ModelProto:
-    """A copy fit to be handed out: stamped, without prose, stack traces, paths and unused opset domains."""
+    """A copy fit to be handed out: stamped, without prose, stack traces, paths and unused opset domains.
+
+    The shapes of inner values go, too: every engine infers them, and one that fixes a dynamic batch when it
+    loads (tract) takes the name of the batch in them for another size.
+    """
     finished = onnx.ModelProto()
     finished.CopyFrom(model)
+    del finished.graph.value_info[:]
     _strip(finished)
     finished.producer_name, finished.producer_version = PRODUCER, ""
     used = {"" if domain == "ai.onnx" else domain for domain in _domains(finished)}

@@ -23,9 +23,19 @@ from vit_edge.host.convert.parity import (
 from vit_edge.host.lower.embed import Normalisation
 from vit_edge.host.lower.model import LowerSettings, lower
 from vit_edge.host.rewrite.canonical import Canonical
+from vit_edge.host.rewrite.prepare import WRITTEN
 from vit_edge.runtime.image.limits import DEFAULT_LIMITS, DecodeLimits
 from vit_edge.runtime.image.preprocess import load_pixels, normalize, random_pixels
-from vit_edge.spec import ActivationType, Batch, FloatType, GraphStyle, InputForm, PreprocessSpec, TargetSpec
+from vit_edge.spec import (
+    ActivationType,
+    Batch,
+    FloatType,
+    GraphStyle,
+    InputForm,
+    OnnxVersions,
+    PreprocessSpec,
+    TargetSpec,
+)
 
 NATURAL_IMAGES = 4  # of those given, on which parity is checked beside the random ones
 
@@ -46,6 +56,7 @@ class FileForm:
     symmetric: bool = False  # every activation range centred on zero
     style: GraphStyle = GraphStyle.KERNELS
     float_type: FloatType = FloatType.FLOAT32  # of what is not INT8
+    versions: OnnxVersions = WRITTEN
 
     def __post_init__(self) -> None:
         """Refuse a batch that no file can have."""
@@ -64,6 +75,7 @@ class FileForm:
             target.symmetric_activations,
             target.graph_style,
             target.float_type,
+            target.versions,
         )
 
     def lowering(self, preprocess: PreprocessSpec | None) -> LowerSettings:
@@ -76,6 +88,7 @@ class FileForm:
             symmetric=self.symmetric,
             style=self.style,
             float_type=self.float_type,
+            versions=self.versions,
         )
 
 

@@ -15,7 +15,7 @@ from vit_edge.host.convert.onnx_io import Stamp, check_output, finish, read_onnx
 from vit_edge.host.convert.optimize import PORTABLE, CheckImages, FileForm, natural_pixels, optimized
 from vit_edge.host.convert.parity import Parity
 from vit_edge.host.lower.model import LowerSettings, lower
-from vit_edge.host.lower.whole import lower_whole
+from vit_edge.host.lower.whole import OPSET_16_BIT, lower_whole
 from vit_edge.host.plan import FLOAT
 from vit_edge.host.quantize.observe import EIGHT_BITS
 from vit_edge.host.quantize.plans import GELU
@@ -28,18 +28,24 @@ from vit_edge.runtime.evaluate.dataset import list_images
 from vit_edge.runtime.image.limits import DEFAULT_LIMITS, DecodeLimits
 from vit_edge.runtime.steps import Doing, explained
 from vit_edge.spec import (
+    AS_WRITTEN,
     LOGITS,
+    OPSETS,
     ActivationType,
     Arithmetic,
+    FloatType,
     GraphStyle,
     InputForm,
     OutputKind,
     QuantizedOperators,
     TargetSpec,
+    VersionsWanted,
 )
 from vit_edge.targets import load_target
 
 PORTABLE_TARGET = "cpu"
+
+_OPSET_HALF_SCALES = 19  # QuantizeLinear of float16
 
 # What a target says that leaves no trace in its file.
 _NOT_IN_FILES = frozenset(
@@ -76,17 +82,23 @@ class QuantizeFileSettings:
     calibration: Path
     target: TargetSpec | None = None  # None: portable
     quantize: QuantizeSettings = dataclasses.field(default_factory=QuantizeSettings)
+    versions: VersionsWanted = AS_WRITTEN  # in place of the target's
     allow_uncanonical: bool = False
 
 
-def export_model(source: Source, out: str | os.PathLike[str], batch: int | None = None) -> Written:
+def export_model(
+    source: Source,
+    out: str | os.PathLike[str],
+    batch: int | None = None,
+    versions: VersionsWanted = AS_WRITTEN,
+) -> Written:
     """Export a source as it is, with its labels and preprocessing in the file.
 
     Raises:
         VitEdgeError: as in `export` and `save_onnx`.
     """
     check_output(out)
-    model, parity = export(source, batch)
+    model, parity = export(source, batch, versions)
     return Written(Path(out), save_onnx(finish(model, stamp_of(source)), out), parity)
 
 
@@ -137,7 +149,7 @@ def quantize_model(
         VitEdgeError: as in `export`, `canonicalise` and `quantize`.
         TargetError: the target asks for what INT8 files of this version cannot be.
     """
-    target = settings.target or load_target(PORTABLE_TARGET)
+    target = at_versions(settings.target or load_target(PORTABLE_TARGET), settings.versions)
     check_target(target)
     if target.quantized_operators is QuantizedOperators.NONE:
         raise TargetError(
@@ -261,12 +273,17 @@ def stamp_of(source: Source, session_options: Sequence[tuple[str, str]] = ()) ->
     return Stamp(source.labels, source.preprocess, tuple(session_options), origin, source.output)
 
 
+def at_versions(target: TargetSpec, versions: VersionsWanted) -> TargetSpec:
+    """The target with files of the versions that were asked for."""
+    return dataclasses.replace(target, versions=versions.over(target.versions))
+
+
 def check_target(target: TargetSpec) -> None:
     """Refuse a target that asks for a number format that is not written.
 
     Raises:
         TargetError: weights of fewer bits, one scale for all channels; where some operators stay float,
-            static activation ranges alone, or activations of 16 bits.
+            static activation ranges alone, or activations of 16 bits; an opset that cannot say the formats.
     """
     whole = target.quantized_operators is QuantizedOperators.ALL
     asked: dict[str, tuple[object, tuple[object, ...]]] = {
@@ -281,6 +298,21 @@ def check_target(target: TargetSpec) -> None:
                 f"target {target.name} asks for {key} {wanted}, but only {' or '.join(map(str, possible))} "
                 "can be written: choose another target"
             )
+    least, why = _least_opset(target)
+    if target.versions.opset < least:
+        raise TargetError(
+            f"target {target.name} has {why}, which ONNX knows from opset {least} on, not in "
+            f"{target.versions.opset}: ask for a newer opset, or choose another target"
+        )
+
+
+def _least_opset(target: TargetSpec) -> tuple[int, str]:
+    """The oldest opset that can say what a target asks for, and what that is."""
+    if target.quantized_operators is QuantizedOperators.ALL and target.activation_type.value == "uint16":
+        return OPSET_16_BIT, "activations of 16 bits"
+    if target.quantized_operators is not QuantizedOperators.NONE and target.float_type is FloatType.FLOAT16:
+        return _OPSET_HALF_SCALES, "scales in float16"
+    return OPSETS[0], "float32"
 
 
 def possible_form(canonical: Canonical, form: FileForm) -> FileForm:

@@ -5,14 +5,13 @@ from typing import Any
 
 from vit_edge.host.convert.onnx_io import to_bytes
 from vit_edge.host.convert.optimize import natural_pixels
-from vit_edge.host.convert.pipeline import PORTABLE_TARGET
 from vit_edge.host.embedder.files import FloatEmbedder, embedding_fidelity, int8_embedder
 from vit_edge.host.quantize.search import Search
 from vit_edge.host.quantize.types import Quantization
 from vit_edge.host.sources import Source
 from vit_edge.manifest import Role
 from vit_edge.runtime.evaluate.dataset import ImageSet
-from vit_edge.targets import load_target
+from vit_edge.spec import TargetSpec
 
 FLOAT_EMBEDDER = "onnx/embedder.onnx"
 QUANTIZED_EMBEDDER = "onnx/embedder_quantized.onnx"
@@ -32,6 +31,7 @@ def bundled_embedders(
     search: Search,
     quantization: Quantization | None,
     source: Source,
+    portable: TargetSpec,
     check: ImageSet,
 ) -> BundledEmbedders:
     """The float embedder, the portable INT8 one, and how close the second is to the first.
@@ -41,6 +41,7 @@ def bundled_embedders(
         search: what is known about the classifier.
         quantization: of the INT8 classifier in the bundle; where it holds none, it holds no INT8 embedder.
         source: what all come from.
+        portable: the target that the INT8 embedder is for.
         check: images on some of which the two are compared.
     """
     if plain is None:
@@ -48,7 +49,6 @@ def bundled_embedders(
     files = {FLOAT_EMBEDDER: (to_bytes(plain.model, FLOAT_EMBEDDER), Role.EMBEDDER_FLOAT)}
     record: dict[str, Any] = {"images": 0, "outputs": {}, "layers": []}
     if quantization is not None:
-        portable = load_target(PORTABLE_TARGET)
         model, taken = int8_embedder(plain.features, search, quantization, source, portable)
         chosen = check.limited(FIDELITY_IMAGES)
         pixels = natural_pixels(chosen.paths, source.preprocess, chosen.limits, len(chosen))

@@ -17,6 +17,7 @@ from vit_edge.host.convert.pipeline import (
     PORTABLE_TARGET,
     QuantizeFileSettings,
     Written,
+    at_versions,
     check_target,
     for_target,
     image_size,
@@ -32,12 +33,13 @@ from vit_edge.host.quantize.observe import Pixels
 from vit_edge.host.quantize.search import Search
 from vit_edge.host.quantize.types import Progress, Quantization
 from vit_edge.host.rewrite.canonical import Canonical, canonicalise
+from vit_edge.host.rewrite.prepare import WRITTEN
 from vit_edge.host.sources import Source
 from vit_edge.runtime.evaluate.dataset import list_images
 from vit_edge.runtime.model.file import read_model
 from vit_edge.runtime.session.session import Session, SessionSettings
 from vit_edge.runtime.steps import Doing, explained
-from vit_edge.spec import LOGITS, TargetSpec
+from vit_edge.spec import AS_WRITTEN, LOGITS, TargetSpec, VersionsWanted
 from vit_edge.targets import load_target
 from vit_edge.verify.fidelity import Fidelity, fidelity
 
@@ -129,19 +131,25 @@ class WrittenEmbedder:
     fidelity: Mapping[str, Fidelity] = dataclasses.field(default_factory=dict)  # of INT8, by output
 
 
-def export_embedder(source: Source, out: str | os.PathLike[str], batch: int | None = None) -> WrittenEmbedder:
+def export_embedder(
+    source: Source,
+    out: str | os.PathLike[str],
+    batch: int | None = None,
+    versions: VersionsWanted = AS_WRITTEN,
+) -> WrittenEmbedder:
     """Write the float32 embedder of a source.
 
     Args:
         source: from `resolve`; a classifier.
         out: the file.
         batch: a fixed batch size, or None for a dynamic one.
+        versions: of the file.
 
     Raises:
         ContractError: the source is no canonical ViT, and so has no grid of patches.
         VitEdgeError: as in `export` and `save_onnx`.
     """
-    form = FileForm(batch)
+    form = FileForm(batch, versions=versions.over(WRITTEN))
     check_output(out)
     original, _ = export(source)
     canonical = canonicalise(original, source.name)
@@ -164,7 +172,7 @@ def quantize_embedder_file(
         ContractError: the source is no canonical ViT, and so has no grid of patches.
         VitEdgeError: as in `quantize_model`.
     """
-    target = settings.target or load_target(PORTABLE_TARGET)
+    target = at_versions(settings.target or load_target(PORTABLE_TARGET), settings.versions)
     check_target(target)
     check_output(out)
     original, _ = export(source)

@@ -104,11 +104,25 @@ def float_pixels(w: GraphWriter, pixels: ir.Value, weight: Array, patches: Patch
     return w.reshape(made, (-1, patches.count, patches.dim), "embed.projected")
 
 
+def apart_from_mean(table: Array, patches: Patches) -> tuple[Array, Array]:
+    """The mean over the patches (dim,), which any patch embedding may add, and the table without it."""
+    mean = table[patches.prefix :].astype(np.float64).mean(axis=0)
+    rest = table.astype(np.float64)
+    rest[patches.prefix :] -= mean
+    return mean.astype(np.float32), rest.astype(np.float32)
+
+
 def int8_embed(
     w: GraphWriter, image: ir.Value, plan: EmbedPlan, patches: Patches, form: InputForm, normal: Normalisation
-) -> ir.Value:
-    """(batch, patches, dim) through one integer Gemm; the row that all patches share is its bias."""
-    weight, bias = plan.weight, np.zeros(patches.dim, np.float32)
+) -> tuple[ir.Value, Array]:
+    """(batch, patches, dim) through one integer Gemm, and the table that is left to add.
+
+    The row that all patches share is the Gemm's bias. A bias of zeros would do for onnxruntime; OpenVINO
+    takes it away, moves the scales of the weight behind the Reshape that follows, and gets their shape wrong
+    where the batch is dynamic (2026.4: "[ReshapeTransformation] ... CALLBACK HAS THROWN").
+    """
+    bias, table = apart_from_mean(plan.table, patches)
+    weight = plan.weight
     zero = 0
     kind: type = np.uint8  # of the pixels as they come
     if form is InputForm.PIXEL_VALUES:
@@ -130,7 +144,7 @@ def int8_embed(
         int32_bias(w, bias, PIXEL_SCALE, plan.weight_scale, "embed"),
     ]
     made = w.op("Gemm", inputs, "embed.rows")
-    return w.reshape(made, (-1, patches.count, patches.dim), "embed.projected")
+    return w.reshape(made, (-1, patches.count, patches.dim), "embed.projected"), table
 
 
 def add_table(w: GraphWriter, projected: ir.Value, table: Array, patches: Patches) -> ir.Value:

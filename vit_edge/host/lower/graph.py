@@ -95,6 +95,11 @@ class GraphWriter:
         self._apart[flat] = x, width
         return flat
 
+    def images(self, x: ir.Value, rows: int, width: int, name: str) -> ir.Value:
+        """(batch * rows, width) -> (batch, rows, width): what `flattened` made it from, where it did."""
+        apart, flat_width = self._apart.get(x, (x, 0))
+        return apart if flat_width == width else self.reshape(x, (-1, rows, width), name)
+
     def dequantized(self, x: ir.Value, scale: float, zero_point: int, dtype: type, name: str) -> ir.Value:
         """DequantizeLinear of `x` (per tensor)."""
         return self.op("DequantizeLinear", [x, *self._range(scale, zero_point, dtype)], f"{name}.dequantized")

@@ -16,13 +16,14 @@ from vit_edge.host.lower.embed import Normalisation, Patches
 from vit_edge.host.lower.graph import Array, GraphWriter
 from vit_edge.host.lower.half import to_half
 from vit_edge.host.lower.linear import float_linear, int8_linear
+from vit_edge.host.lower.versions import to_versions
 from vit_edge.host.plan import FLOAT, QuantPlan
 from vit_edge.host.rewrite.canonical import Canonical
 from vit_edge.host.rewrite.composites import ATTENTION, EMBED, LINEAR, MEAN, SELECT, is_composite, is_op
-from vit_edge.host.rewrite.prepare import IR_VERSION, OPSET
+from vit_edge.host.rewrite.prepare import WRITTEN
 from vit_edge.host.rewrite.values import constant_of, integer, integers, linear_parts, number, static_shape
 from vit_edge.runtime.steps import explained
-from vit_edge.spec import LOGITS, ActivationType, FloatType, GraphStyle, InputForm
+from vit_edge.spec import LOGITS, ActivationType, FloatType, GraphStyle, InputForm, OnnxVersions
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,6 +37,7 @@ class LowerSettings:
     symmetric: bool = False  # every activation range centred on zero; activations are int8 then
     style: GraphStyle = GraphStyle.KERNELS
     float_type: FloatType = FloatType.FLOAT32  # of what is not INT8; inputs and outputs stay as they are
+    versions: OnnxVersions = WRITTEN
     outputs: tuple[str, ...] = (LOGITS,)  # names for the first outputs of the graph; the rest is not written
 
 
@@ -125,13 +127,14 @@ class _Lowering:
             outputs,
             nodes=self.w.nodes,
             initializers=list(self.w.initializers.values()),
-            opset_imports={"": OPSET},
+            opset_imports={"": WRITTEN.opset},
             name="vit",
         )
-        model = ir.Model(lowered, ir_version=IR_VERSION, producer_name="vit-edge")
+        model = ir.Model(lowered, ir_version=WRITTEN.ir, producer_name="vit-edge")
         RemoveUnusedNodesPass()(model)
         if self.settings.float_type is FloatType.FLOAT16:
             to_half(model)
+        to_versions(model, self.settings.versions, self.canonical.name)
         if self.check:
             ShapeInferencePass()(model)
             CheckerPass(full_check=True)(model)
@@ -229,8 +232,9 @@ class _Lowering:
                 f"{self.canonical.name}: the pixel form needs the mean and std of the preprocessing"
             )
         if self.plan.embed is not None:
-            projected = embeds.int8_embed(self.w, given, self.plan.embed, patches, form, normal)
-            return self.placed(projected, self.plan.embed.table, patches)
+            return self.placed(
+                *embeds.int8_embed(self.w, given, self.plan.embed, patches, form, normal), patches
+            )
         weight, table = embeds.unnormalised(weight, table, patches, normal)
         return self.placed(embeds.float_pixels(self.w, given, weight, patches), table, patches)
 
@@ -244,7 +248,7 @@ class _Lowering:
         rows, dim = static_shape(node.inputs[0]) or (0, 0)
         start, stop = integer(node, "start"), integer(node, "stop")
         name = node.name or "select"
-        images = self.w.reshape(self.value(node.inputs[0]), (-1, rows, dim), f"{name}.images")
+        images = self.w.images(self.value(node.inputs[0]), rows, dim, f"{name}.images")
         if stop - start == 1:
             index = self.w.shared(np.asarray(start, np.int64), "index")
             return self.w.op("Gather", [images, index], name, {"axis": 1})
@@ -254,7 +258,7 @@ class _Lowering:
     def mean(self, node: ir.Node) -> ir.Value:
         rows, dim = static_shape(node.inputs[0]) or (0, 0)
         name = node.name or "mean"
-        images = self.w.reshape(self.value(node.inputs[0]), (-1, rows, dim), f"{name}.images")
+        images = self.w.images(self.value(node.inputs[0]), rows, dim, f"{name}.images")
         axes = self.w.shared(np.asarray([1], np.int64), "axes")
         return self.w.op("ReduceMean", [images, axes], name, {"keepdims": 0})
 
@@ -268,6 +272,9 @@ class _Lowering:
         self.w.nodes[-1].attributes.update(attributes)
         if self.plan.tanh_gelu and is_op(node, "Gelu"):
             self.w.nodes[-1].attributes["approximate"] = ir.AttrString("approximate", "tanh")
+        if is_op(node, "LayerNormalization") and "axis" not in attributes:
+            axis = ir.AttrInt64("axis", -1)  # written out: not every reader knows the default
+            self.w.nodes[-1].attributes["axis"] = axis
         if apart:
             outputs = [self.w.flattened(outputs[0], apart[1], f"{node.name}.flat")]
         self.made.update(zip(node.outputs, outputs, strict=True))
@@ -275,9 +282,15 @@ class _Lowering:
     def images_apart(self, node: ir.Node) -> tuple[int, ...]:
         """(rows, width) per image of a LayerNormalization that keeps images apart; () of anything else.
 
-        Compilers fuse a QuantizeLinear into it only where its input has a batch dimension.
+        Compilers fuse a QuantizeLinear into it only where its input has a batch dimension. And where rows of
+        an image are taken from it, it would stand in front of a Reshape that brings the images back: through
+        that OpenVINO moves the scale of the normalisation, and fails where the batch is dynamic.
         """
-        if self.settings.style is GraphStyle.KERNELS or not is_op(node, "LayerNormalization"):
+        if not is_op(node, "LayerNormalization"):
+            return ()
+        readers = [use.node for output in node.outputs for use in output.uses()]
+        by_image = any(is_composite(reader, kind) for reader in readers for kind in (SELECT, MEAN))
+        if self.settings.style is GraphStyle.KERNELS and not by_image:
             return ()
         shape = static_shape(node.inputs[0]) or ()
         return shape if len(shape) == 2 and shape[0] > 1 and len(node.outputs) == 1 else ()

@@ -17,13 +17,15 @@ from vit_edge.errors import ModelError
 from vit_edge.host.lower.graph import Array, initializer
 from vit_edge.host.lower.linear import bias_steps
 from vit_edge.host.lower.model import LowerSettings, lower
+from vit_edge.host.lower.versions import to_versions
 from vit_edge.host.plan import LinearPlan, QuantPlan, StaticRange, WholePlan
 from vit_edge.host.rewrite.canonical import Canonical
+from vit_edge.host.rewrite.prepare import WRITTEN
 from vit_edge.spec import ActivationType, GraphStyle
 
 MOVES = frozenset({"Reshape", "Transpose", "Split", "Gather", "Slice"})
 _ROUND_TRIP = frozenset({"QuantizeLinear", "DequantizeLinear"})
-_OPSET_16_BIT = 21  # QuantizeLinear of 16 bits; the portable files stay at an older one
+OPSET_16_BIT = 21  # QuantizeLinear of 16 bits; the portable files stay at an older one
 _SMALLEST = 1e-12  # of a scale, where all values are zero
 
 Range = tuple[float, float]
@@ -31,7 +33,9 @@ Range = tuple[float, float]
 
 def float_settings(settings: LowerSettings) -> LowerSettings:
     """The form of the graph whose tensors are observed, then quantized: names are equal only in one form."""
-    return dataclasses.replace(settings, batch=1, style=GraphStyle.COMPILER, activations=ActivationType.UINT8)
+    return dataclasses.replace(
+        settings, batch=1, style=GraphStyle.COMPILER, activations=ActivationType.UINT8, versions=WRITTEN
+    )
 
 
 def lower_whole(
@@ -54,7 +58,8 @@ def lower_whole(
     _Quantizer(model.graph, plan, activations, canonical.name).run()
     RemoveUnusedNodesPass()(model)
     if np.iinfo(activations.value).bits == 16:
-        model.graph.opset_imports[""] = _OPSET_16_BIT
+        model.graph.opset_imports[""] = OPSET_16_BIT
+    to_versions(model, settings.versions, canonical.name)
     ShapeInferencePass()(model)
     CheckerPass(full_check=True)(model)
     return ir.to_proto(model)
@@ -147,12 +152,17 @@ class _Quantizer:
                 self.graph.outputs[index] = made
 
     def embedding(self, node: ir.Node) -> LinearPlan:
-        """The patch embedding, whose weight is in the graph already; the table of positions is its bias."""
-        made = _required(node.inputs[1]).producer()
+        """The patch embedding, whose weight and bias are in the graph already."""
+        (weight, scale), (steps, step) = (self.stored(node, index) for index in (1, 2))
+        return LinearPlan(StaticRange(1.0, 0), weight, scale, steps.astype(np.float32) * step)
+
+    def stored(self, node: ir.Node, index: int) -> tuple[Array, Array]:
+        """The integers and the scale of an input that is dequantized."""
+        made = _required(node.inputs[index]).producer()
         if made is None or made.op_type != "DequantizeLinear":
             raise ModelError(f"{self.name}: {node.name} was not quantized")
-        weight, scale = (np.asarray(_required(part).const_value) for part in made.inputs[:2])
-        return LinearPlan(StaticRange(1.0, 0), weight, scale, np.zeros(len(scale), np.float32))
+        integers, scale = (np.asarray(_required(part).const_value) for part in made.inputs[:2])
+        return integers, scale
 
     def write_weight(self, node: ir.Node, layer: LinearPlan, ranges: dict[ir.Value, Range]) -> None:
         """The int8 weight of a linear layer, and its int32 bias in the accumulator's scale."""

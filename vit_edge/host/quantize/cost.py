@@ -17,7 +17,7 @@ from vit_edge.host.lower.linear import float_linear, int8_linear
 from vit_edge.host.plan import AttentionPlan, LinearPlan, RowRange, StaticRange
 from vit_edge.host.quantize.observe import SESSION_OPTIONS
 from vit_edge.host.quantize.types import Form
-from vit_edge.host.rewrite.prepare import IR_VERSION, OPSET
+from vit_edge.host.rewrite.prepare import WRITTEN
 from vit_edge.host.rewrite.values import integer, linear_parts, static_shape
 
 ROUNDS = 12
@@ -124,9 +124,9 @@ def _model(w: GraphWriter, x: ir.Value, made: ir.Value, shape: tuple[int, ...]) 
     made.shape, made.dtype = ir.Shape(shape), ir.DataType.FLOAT
     initializers = list(w.initializers.values())
     graph = ir.Graph(
-        [x], [made], nodes=w.nodes, initializers=initializers, opset_imports={"": OPSET}, name="layer"
+        [x], [made], nodes=w.nodes, initializers=initializers, opset_imports={"": WRITTEN.opset}, name="layer"
     )
-    return bytes(ir.to_proto(ir.Model(graph, ir_version=IR_VERSION)).SerializeToString())
+    return bytes(ir.to_proto(ir.Model(graph, ir_version=WRITTEN.ir)).SerializeToString())
 
 
 def _timed(models: dict[Form, bytes], shape: tuple[int, ...]) -> dict[Form, float]:

@@ -1,0 +1,148 @@
+"""The embedded model's float and INT8 files in other engines, and the bookkeeping of their table."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tools.digits import make_folders
+from tools.engines.__main__ import main
+from tools.engines.catalogue import ENGINES, Engine, default_cache
+from tools.engines.job import Answer, Answers, Floats, lay_out, run
+from tools.engines.table import FLOAT, INT8, closeness, figures, markdown
+from vit_edge.errors import ModelError, UsageError
+from vit_edge.host.convert.export import export
+from vit_edge.host.convert.onnx_io import finish, save_onnx
+from vit_edge.host.convert.optimize import PORTABLE, CheckImages, optimized
+from vit_edge.host.convert.pipeline import QuantizeFileSettings, image_size, quantize_model, stamp_of
+from vit_edge.host.quantize.types import Preset, QuantizeSettings
+from vit_edge.host.rewrite.canonical import canonicalise
+from vit_edge.host.sources import SourceOptions, resolve
+from vit_edge.runtime.evaluate.dataset import list_images
+from vit_edge.runtime.image.preprocess import load_pixels
+from vit_edge.runtime.model.file import ModelFile, read_model
+from vit_edge.runtime.session.session import Session, SessionSettings
+
+ROOT = Path(__file__).resolve().parents[2]
+DATA = ROOT / "tests" / "data"
+COUNT = 40
+NO_DEVICE = "the plugin offers no device on this machine"
+
+
+@pytest.fixture(scope="module")
+def digits(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[ModelFile], np.ndarray]:
+    """The float and the portable INT8 file with a dynamic batch, and test images (40, 32, 32, 3)."""
+    folder = tmp_path_factory.mktemp("digits")
+    make_folders(folder)
+    source = resolve(str(ROOT / "models" / "digits_vit"), SourceOptions())
+    settings = QuantizeFileSettings(folder / "calibration", quantize=QuantizeSettings(Preset.STATIC))
+    quantize_model(source, folder / "int8.onnx", settings)
+    exported, _ = export(source)
+    canonical = canonicalise(exported, source.name)
+    plain, _ = optimized(exported, canonical, PORTABLE, CheckImages(image_size(canonical)))
+    save_onnx(finish(plain, stamp_of(source)), folder / "float.onnx")
+    paths = list_images(folder / "test").paths[::10][:COUNT]
+    pixels = np.stack([load_pixels(path, source.preprocess) for path in paths])
+    return [read_model(folder / name) for name in ("float.onnx", "int8.onnx")], pixels
+
+
+@pytest.mark.parametrize("engine", ENGINES, ids=lambda engine: engine.name)
+def test_an_engine_loads_the_dynamic_batch_and_answers_as_onnxruntime_here(
+    engine: Engine, digits: tuple[list[ModelFile], np.ndarray], tmp_path: Path
+) -> None:
+    reason = engine.missing(default_cache())
+    if reason is not None:
+        pytest.skip(reason)
+    models, pixels = digits
+    lay_out(tmp_path, models, pixels, rounds=2)
+    found = run(engine.command(default_cache()), tmp_path)
+    if found.models[FLOAT].error == NO_DEVICE:
+        pytest.skip(NO_DEVICE)
+    for place, most in ((FLOAT, 1e-4), (INT8, 0.1)):  # INT8: values next to the middle of two steps
+        answer = found.models[place]
+        assert answer.error is None
+        assert answer.logits is not None
+        assert len(answer.ms) == 2
+        expected = Session(models[place], SessionSettings("cpu")).run(pixels)
+        close = closeness(answer.logits, expected)
+        assert close["same_class"] >= 97.5  # at most one of 40 next to a tie
+        assert close["largest_probability_difference"] <= most
+
+
+def answers(*models: Answer) -> Answers:
+    return Answers("toy 1", models)
+
+
+def ran(*rows: list[float], ms: tuple[float, ...] = (2.0,)) -> Answer:
+    logits: Floats = np.asarray(rows, np.float32)
+    return Answer(None, logits, ms)
+
+
+def test_figures_compare_classes_probabilities_and_times() -> None:
+    plain, int8 = ran([0.0, 5.0], [3.0, 0.0]), ran([0.0, 5.0], [0.0, 0.1], ms=(1.0,))
+    reference = answers(plain, ran([0.0, 5.0], [3.0, 0.0]))
+    found = figures(answers(plain, int8), reference)
+    assert found["float"]["same_class"] == 100
+    assert found["float"]["largest_probability_difference"] == 0
+    assert found["int8"]["same_class"] == 50
+    assert found["int8"]["largest_probability_difference"] == pytest.approx(
+        1 / (1 + np.exp(-3)) - 0.475, abs=1e-3
+    )
+    assert found["int8_to_float_latency"] == 0.5
+
+
+def test_an_engine_that_refuses_a_file_gets_a_row_with_its_words() -> None:
+    reference = answers(ran([1.0, 0.0]), ran([1.0, 0.0]))
+    found = figures(answers(ran([1.0, 0.0]), Answer("no such | operator", None, ())), reference)
+    assert found["int8"] == {"loads": False, "error": "no such | operator"}
+    assert found["int8_to_float_latency"] is None
+    rows = {"toy": found, "other": {"skipped": "needs node"}}
+    table = markdown({"images": 1, "machine": {"cpu": "a CPU"}, "engines": rows})
+    assert "no: no such / operator" in table
+    assert "not run: needs node" in table
+
+
+def test_a_reference_that_does_not_run_is_refused() -> None:
+    with pytest.raises(UsageError, match="does not run the int8 model: broken"):
+        figures(answers(ran([1.0]), ran([1.0])), answers(ran([1.0]), Answer("broken", None, ())))
+
+
+def test_a_worker_that_ends_early_is_the_answer_for_every_model(tmp_path: Path) -> None:
+    (tmp_path / "job.json").write_text(json.dumps({"models": ["a", "b"], "shape": [1, 3]}))
+    found = run(["sh", "-c", "echo first >&2; echo it broke >&2; exit 3"], tmp_path)
+    assert [answer.error for answer in found.models] == ["it broke", "it broke"]
+
+
+def test_models_of_different_inputs_make_no_job(tmp_path: Path) -> None:
+    models = [read_model(DATA / name) for name in ("plain.onnx", "pixels.onnx")]
+    with pytest.raises(ModelError, match="do not take the same images"):
+        lay_out(tmp_path, models, np.zeros((1, 12, 14, 3), np.uint8), 1)
+
+
+def test_without_its_program_or_environment_an_engine_says_what_is_missing(tmp_path: Path) -> None:
+    assert ENGINES[0].missing(tmp_path) == (
+        "its environment is not there: python -m tools.engines --prepare makes it"
+    )
+    odd = Engine("odd", "browser.py", ("x",), program="no-such-browser")
+    assert odd.missing(tmp_path) == "needs no-such-browser"
+    with pytest.raises(UsageError, match="odd needs no-such-browser"):
+        odd.prepare(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ([], "name a bundle, --images and -o"),
+        (["b", "--engine", "steam"], "no engine is called 'steam'; known are onnxruntime 1.17"),
+        (["--table", "absent.json"], "absent.json is no record of this tool"),
+        (["absent", "--images", ".", "-o", "x.json"], "absent"),
+    ],
+)
+def test_bad_words_are_refused_in_one_line(
+    words: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(words) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1
+    assert said in lines[0]

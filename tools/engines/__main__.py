@@ -1,0 +1,132 @@
+"""Runs the float and the INT8 file of a bundle in many engines.
+
+Usage: python -m tools.engines BUNDLE --images DIR [--count N] [--engine NAME ...] -o FILE.json
+       python -m tools.engines --prepare
+       python -m tools.engines --table FILE.json
+
+For each engine: do the files load, for how many images does it name the same class as onnxruntime here in
+exact arithmetic (on x86-64 that is session.x64quantprecision), by how much does a probability differ at most,
+and how long does INT8 take against float (one thread, one image, rounds in turn). Each engine runs in an
+environment of its own, made by --prepare with pip or npm in the user's cache.
+"""
+
+import argparse
+import json
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tools.engines.catalogue import ENGINES, WORKERS, Engine, default_cache
+from tools.engines.job import lay_out, run
+from tools.engines.table import figures, markdown, read_record
+from vit_edge.bundle import Role, read_bundle
+from vit_edge.errors import ModelError, UsageError, VitEdgeError
+from vit_edge.runtime.device.machine import describe_machine
+from vit_edge.runtime.evaluate.dataset import list_images
+from vit_edge.runtime.image.preprocess import load_pixels
+from vit_edge.runtime.model.file import read_model
+
+EXACT = {"session.x64quantprecision": "1"}
+
+
+def main(words: list[str] | None = None) -> int:
+    given = _parser().parse_args(words)
+    try:
+        if given.table is not None:
+            print(markdown(read_record(given.table)))
+            return 0
+        engines = chosen(given.engine)
+        if given.prepare:
+            return prepared(engines, given.cache)
+        if given.bundle is None or given.images is None or given.output is None:
+            raise UsageError("name a bundle, --images and -o, or pass --prepare or --table")
+        record = compared(given, engines)
+        given.output.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    except (VitEdgeError, OSError) as error:
+        print(f"engines: {error}", file=sys.stderr)
+        return 2
+    print(markdown(record))
+    return 0
+
+
+def chosen(names: Sequence[str]) -> list[Engine]:
+    """The engines of these names, all by default.
+
+    Raises:
+        UsageError: an unknown name.
+    """
+    known = {engine.name: engine for engine in ENGINES}
+    for name in names:
+        if name not in known:
+            raise UsageError(f"no engine is called {name!r}; known are {', '.join(known)}")
+    return [known[name] for name in names] or list(ENGINES)
+
+
+def prepared(engines: Sequence[Engine], cache: Path) -> int:
+    """Make every environment that can be made; 2 where one could not."""
+    status = 0
+    for engine in engines:
+        try:
+            engine.prepare(cache)
+            print(f"{engine.name}: {engine.place(cache)}")
+        except UsageError as error:
+            print(f"engines: {engine.name}: {error}", file=sys.stderr)
+            status = 2
+    return status
+
+
+def compared(given: argparse.Namespace, engines: Sequence[Engine]) -> dict[str, Any]:
+    """The figures of every engine."""
+    bundle = read_bundle(given.bundle)
+    models = [read_model(given.bundle, role) for role in (Role.FLOAT, Role.QUANTIZED)]
+    spec = bundle.manifest.preprocess
+    paths = list_images(given.images).limited(given.count).paths
+    pixels = np.stack([load_pixels(path, spec) for path in paths])
+    rows: dict[str, Any] = {}
+    with tempfile.TemporaryDirectory(prefix="engines-") as work:
+        place = Path(work, "reference")
+        place.mkdir()
+        lay_out(place, models, pixels, given.rounds, EXACT)
+        reference = run([sys.executable, str(WORKERS / "onnxruntime_wheel.py")], place)
+        if any(model.error is not None for model in reference.models):
+            raise ModelError(f"onnxruntime here: {next(m.error for m in reference.models if m.error)}")
+        for index, engine in enumerate(engines):
+            reason = engine.missing(given.cache)
+            if reason is not None:
+                rows[engine.name] = {"skipped": reason}
+                continue
+            print(f"{engine.name}: {len(paths)} images", file=sys.stderr, flush=True)
+            place = Path(work, str(index))
+            place.mkdir()
+            lay_out(place, models, pixels, given.rounds)
+            rows[engine.name] = figures(run(engine.command(given.cache), place), reference)
+    return {
+        "model": {"name": bundle.manifest.source.name, "sha256": bundle.manifest.source.sha256},
+        "files": {model.path.name: model.sha256 for model in models},
+        "images": len(paths),
+        "machine": describe_machine().to_json(),
+        "reference": reference.version,
+        "engines": rows,
+    }
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="engines", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("bundle", type=Path, nargs="?", metavar="BUNDLE")
+    parser.add_argument("--images", type=Path, metavar="DIR", help="folder of images")
+    parser.add_argument("--count", type=int, default=200, metavar="N", help="use at most N of them")
+    parser.add_argument("--rounds", type=int, default=30, metavar="N", help="of timing")
+    parser.add_argument("--engine", action="append", default=[], metavar="NAME", help="this one only")
+    parser.add_argument("--cache", type=Path, default=default_cache(), metavar="DIR", help="environments")
+    parser.add_argument("--prepare", action="store_true", help="make the environments, and nothing else")
+    parser.add_argument("--table", type=Path, metavar="FILE.json", help="print the table of a file")
+    parser.add_argument("-o", "--output", type=Path, metavar="FILE.json")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

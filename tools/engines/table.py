@@ -1,0 +1,87 @@
+"""Figures of one engine, and the table of all of them."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tools.engines.job import Answers, Floats
+from vit_edge.errors import UsageError
+
+FLOAT, INT8 = 0, 1  # places of the models in a job
+
+
+def figures(found: Answers, reference: Answers) -> dict[str, Any]:
+    """What is recorded of one engine; the reference is onnxruntime here, in exact arithmetic.
+
+    Raises:
+        UsageError: the reference did not run.
+    """
+    record: dict[str, Any] = {"version": found.version}
+    for place, name in ((FLOAT, "float"), (INT8, "int8")):
+        mine, theirs = found.models[place], reference.models[place].logits
+        if theirs is None:
+            raise UsageError(f"the reference does not run the {name} model: {reference.models[place].error}")
+        record[name] = {"loads": mine.error is None, "error": mine.error}
+        if mine.logits is not None:
+            record[name] |= closeness(mine.logits, theirs)
+    ms = [np.asarray(model.ms) for model in found.models]
+    record["int8_to_float_latency"] = None
+    if all(len(each) for each in ms):
+        record["int8_to_float_latency"] = round(float(np.median(ms[INT8] / ms[FLOAT])), 3)
+    return record
+
+
+def closeness(found: Floats, reference: Floats) -> dict[str, float]:
+    """Percent of images with the same class, and the largest difference of a probability."""
+    same = found.argmax(axis=1) == reference.argmax(axis=1)
+    difference = np.abs(probabilities(found) - probabilities(reference)).max()
+    return {
+        "same_class": round(float(100 * same.mean()), 2),
+        "largest_probability_difference": float(f"{difference:.3g}"),
+    }
+
+
+def probabilities(logits: Floats) -> np.ndarray:
+    """Softmax in float64, (N, C)."""
+    shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
+    weights = np.exp(shifted)
+    return np.asarray(weights / weights.sum(axis=1, keepdims=True))
+
+
+def markdown(record: Mapping[str, Any]) -> str:
+    """The table of one record of `python -m tools.engines`."""
+    lines = [
+        f"{record['images']} images, {record['machine']['cpu']}, one thread; probabilities of the INT8 file "
+        "against onnxruntime in exact arithmetic here",
+        "",
+        "| engine | float loads | INT8 loads | same class | largest probability difference | INT8 to float |",
+        "|---|---|---|---|---|---|",
+    ]
+    for name, row in record["engines"].items():
+        if "skipped" in row:
+            lines.append(f"| {name} | not run: {row['skipped']} | | | | |")
+            continue
+        int8, ratio = row["int8"], row["int8_to_float_latency"]
+        loads = ["yes" if row[kind]["loads"] else f"no: {row[kind]['error']}" for kind in ("float", "int8")]
+        shares = [f"{int8['same_class']} %", f"{int8['largest_probability_difference']}"]
+        cells = [*loads, *(shares if int8["loads"] else ["", ""]), "" if ratio is None else f"{ratio:.2f}"]
+        cells = [cell.replace("|", "/") for cell in cells]
+        lines.append(f"| {row['version']} ({name}) | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def read_record(path: Path) -> dict[str, Any]:
+    """A file that the tool wrote.
+
+    Raises:
+        UsageError: it is none.
+    """
+    try:
+        record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        markdown(record)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UsageError(f"{path} is no record of this tool ({error})") from None
+    return record
