@@ -105,7 +105,7 @@ def _own_size(module: nn.Module) -> tuple[int, int] | None:
 
 def _call(text: str) -> nn.Module:
     module_name, _, attribute = text.partition(":")
-    with _current_directory_importable():
+    with current_directory_importable():
         # Someone else's code may raise anything; the sentence says where, and --debug keeps the chain.
         try:
             factory: Callable[[], object] = getattr(importlib.import_module(module_name), attribute)
@@ -118,7 +118,8 @@ def _call(text: str) -> nn.Module:
 
 
 @contextmanager
-def _current_directory_importable() -> Iterator[None]:
+def current_directory_importable() -> Iterator[None]:
+    """Modules of the current directory win while this lasts."""
     here = str(Path.cwd())
     sys.path.insert(0, here)
     try:
