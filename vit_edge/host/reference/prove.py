@@ -8,14 +8,14 @@ import numpy as np
 import numpy.typing as npt
 
 from vit_edge.bundle import Role
-from vit_edge.errors import ModelError, SourceError
+from vit_edge.errors import ModelError, SourceError, VitEdgeError
 from vit_edge.host.reference.stages import first_difference
 from vit_edge.host.reference.types import Answer, Pipeline, Reference
 from vit_edge.runtime.evaluate.dataset import ImageSet
 from vit_edge.runtime.image.preprocess import Decoding
 from vit_edge.runtime.model.file import read_model
 from vit_edge.runtime.predict.classifier import Classifier, Prediction
-from vit_edge.source_parity import Difference, ProofState, SourceParity
+from vit_edge.source_parity import Difference, ProofState, SourceParity, Stage
 
 TOLERANCE = 1e-4  # of a probability: float32 rounding by another library's kernels
 SHOWN = 20  # differing images that are recorded, and located, which takes some runs each
@@ -117,11 +117,21 @@ def _located(
     model = read_model(float_model, Role.FLOAT if float_model.is_dir() else None)
     if model.preprocess is None:
         raise ModelError(f"{model.path} does not say how images are preprocessed; export it again")
+    spec = model.preprocess
+
+    def stage(path: Path) -> Stage:
+        try:
+            return first_difference(pipeline, path, model, spec, images.limits)
+        except VitEdgeError:
+            raise
+        except Exception as error:  # the source's own code may raise anything
+            raise SourceError(
+                f"{pipeline.name} answers for {path.name}, but fails where its stages are looked at "
+                f"({type(error).__name__})"
+            ) from error
+
     return [
-        dataclasses.replace(
-            each,
-            stage=first_difference(pipeline, images.paths[index], model, model.preprocess, images.limits),
-        )
+        dataclasses.replace(each, stage=stage(images.paths[index]))
         for index, each in zip(indices, found, strict=True)
     ]
 

@@ -37,15 +37,15 @@ class TransformersPipeline(Pipeline):
                 folder, dtype=torch.float32, **_LOCAL
             )
             processor: Any = transformers.AutoImageProcessor.from_pretrained(folder, backend="pil", **_LOCAL)
+            self._pipeline: Any = transformers.ImageClassificationPipeline(
+                model=model.eval(), image_processor=processor, device="cpu"
+            )
         # It raises whatever a file leads it to.
         except Exception as error:
             raise SourceError(f"transformers cannot load {folder.name} ({type(error).__name__})") from error
         finally:
             if bar:
                 transformers.utils.logging.enable_progress_bar()
-        self._pipeline: Any = transformers.ImageClassificationPipeline(
-            model=model.eval(), image_processor=processor, device="cpu"
-        )
         self._names_classes = names_classes
         self._load: Any = transformers.image_utils.load_image
         self.name = (

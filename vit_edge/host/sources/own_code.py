@@ -16,7 +16,7 @@ from torch import nn
 from vit_edge.errors import SourceError, UsageError
 from vit_edge.host.sources.huggingface import published_config
 from vit_edge.host.sources.labels import choose_labels, label_maps
-from vit_edge.host.sources.preprocessing import to_processor, with_options
+from vit_edge.host.sources.preprocessing import rule_notes, to_processor, with_options
 from vit_edge.host.sources.types import Source, SourceKind, SourceOptions
 from vit_edge.host.vit import VisionTransformer
 
@@ -78,6 +78,7 @@ def from_module(
         huggingface_config=published_config(config, labels) if config else hf_config,
         preprocessor_config=to_processor(preprocess),
         values=classes,
+        decided=rule_notes(preprocess, options),
     )
 
 
