@@ -17,7 +17,7 @@ PACKAGE = Path(vit_edge.__file__).parent
 LAYERS: list[set[str]] = [
     {"errors", "__version__"},  # the latter is a constant of vit_edge/__init__.py, which imports nothing
     {"spec", "fields", "files"},
-    {"stated"},
+    {"stated", "source_parity"},
     {"manifest"},
     {"targets", "bundle", "verify"},
     {"golden"},

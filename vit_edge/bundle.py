@@ -20,6 +20,8 @@ tools             object: tool -> version.
 quantization      object: the recipe, or null for a float-only bundle. Its "pareto" lists every model that was
                   seen on the way, its "repair" says what was chosen of them and why.
 layers            list of objects, one per decision; each has a "name".
+source_parity     MAY be absent: "state" (proven, differs or not proven) of the claim that the source's own
+                  pipeline and the float model answer alike on image files, with its "reason" and figures.
 accuracy          object with a "verdict" of PASS, FAIL or UNDECIDED, or null where nothing was measured.
 latency           list of objects, each with the "machine" that it was measured on.
 providers         object: execution provider -> share of graph nodes it is expected to take, 0 to 1.

@@ -8,11 +8,13 @@ from collections.abc import Mapping
 from typing import Any, Self
 
 from vit_edge import fields
+from vit_edge.source_parity import UNRECORDED, SourceParity
 from vit_edge.spec import OutputKind, PreprocessSpec, Verdict
 
 MANIFEST = "vit_edge.json"
 FORMAT_VERSION = 1
 
+_OPTIONAL = frozenset({"output", "source_parity"})  # keys that manifests from before them lack
 _PATH = re.compile(r"[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]+)*")
 
 
@@ -85,6 +87,7 @@ class Manifest:
     latency: tuple[Mapping[str, Any], ...] = ()
     providers: Mapping[str, float] = dataclasses.field(default_factory=dict)
     output: OutputKind = OutputKind.SINGLE_LABEL  # of every classifier in it
+    source_parity: SourceParity = UNRECORDED
     format_version: int = FORMAT_VERSION
 
     def __post_init__(self) -> None:
@@ -107,6 +110,7 @@ class Manifest:
         }
         raw["preprocess"] = self.preprocess.to_json()
         raw["source"] = dataclasses.asdict(self.source) | {"notes": list(self.source.notes)}
+        raw["source_parity"] = self.source_parity.to_json()
         raw["layers"], raw["latency"] = list(self.layers), list(self.latency)
         raw["output"] = self.output.value
         if self.output is OutputKind.SINGLE_LABEL:  # the only kind that older readers know
@@ -121,9 +125,9 @@ class Manifest:
             ValueError: an unknown format version, an unknown or missing key, or a value of the wrong type.
         """
         _check_version(fields.mapping(raw, "the manifest"))
-        optional = frozenset({"output"})
-        required = frozenset(f.name for f in dataclasses.fields(cls)) - optional
-        keys = fields.exact_keys(raw, required, "the manifest", optional)
+        required = frozenset(f.name for f in dataclasses.fields(cls)) - _OPTIONAL
+        keys = fields.exact_keys(raw, required, "the manifest", _OPTIONAL)
+        parity = keys.get("source_parity")
         return cls(
             format_version=keys["format_version"],
             files={path: _entry(path, e) for path, e in fields.mapping(keys["files"], "files").items()},
@@ -139,6 +143,7 @@ class Manifest:
             latency=_records(keys["latency"], "latency", "machine"),
             providers=_each(keys["providers"], "providers", _share),
             output=output_kind(keys.get("output", OutputKind.SINGLE_LABEL.value)),
+            source_parity=UNRECORDED if parity is None else SourceParity.from_json(parity),
         )
 
 

@@ -125,6 +125,7 @@ def test_the_manifest_is_plain_json_with_the_documented_keys(bundle: Path) -> No
         "accuracy",
         "latency",
         "providers",
+        "source_parity",
     }
     assert raw["format_version"] == 1
     assert raw["files"]["config.json"].keys() == {"sha256", "size", "role"}

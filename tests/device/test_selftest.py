@@ -25,6 +25,7 @@ from vit_edge.runtime.model.file import read_model
 from vit_edge.runtime.selftest import Check
 from vit_edge.runtime.session.session import Placement, Session
 from vit_edge.runtime.session.wheels import Wheel
+from vit_edge.source_parity import ProofState, SourceParity, not_proven
 from vit_edge.spec import Interpolation, PreprocessSpec, ResizeMode
 
 Output = pytest.CaptureFixture[str]
@@ -99,6 +100,23 @@ def files(data: Path) -> dict[str, bytes]:
 @pytest.fixture
 def bundle(tmp_path: Path, files: dict[str, bytes]) -> Path:
     return make(tmp_path / "bundle", files)
+
+
+@pytest.mark.parametrize(
+    ("record", "passed"),
+    [
+        (SourceParity(ProofState.PROVEN, "the same for 32 images", "transformers"), True),
+        (SourceParity(ProofState.DIFFERS, "two differ in crop", "transformers"), False),
+        (not_proven("an ONNX file has no pipeline"), None),
+    ],
+)
+def test_the_proof_from_the_source_is_shown_in_every_state(
+    record: SourceParity, passed: bool | None, tmp_path: Path, files: dict[str, bytes]
+) -> None:
+    check = by_name(run(make(tmp_path / "bundle", files, source_parity=record)))["source to float"]
+    assert check.passed is passed
+    assert check.found == str(record)
+    assert (check.mend is not None) is (passed is False)
 
 
 def run(bundle: Path, provider: str = "cpu", models: Sequence[str] = ()) -> SelfTest:

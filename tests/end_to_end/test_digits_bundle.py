@@ -23,6 +23,7 @@ from vit_edge.cli import main
 from vit_edge.golden import read_golden
 from vit_edge.runtime.image.preprocess import normalize
 from vit_edge.runtime.session.session import Session
+from vit_edge.source_parity import ProofState
 
 ROOT = Path(__file__).resolve().parents[2]
 FILES = {
@@ -169,6 +170,20 @@ def test_the_quantized_file_stays_close_to_torch(built: Built) -> None:
         expected = reference(torch.from_numpy(normalize(pixels, model.preprocess))).logits.numpy()
     noise = Session(model).run(pixels) - expected
     assert 10 * math.log10(float((expected**2).sum() / (noise**2).sum())) > 20
+
+
+def test_the_chain_from_the_source_is_proven_recorded_and_drawn(built: Built) -> None:
+    """32 digits through transformers' own pipeline, from the file on."""
+    parity = verify_bundle(built.bundle).manifest.source_parity
+    assert parity.state is ProofState.PROVEN, parity
+    assert parity.images == 32
+    assert parity.largest is not None
+    assert parity.largest <= 1e-4
+    assert "source → float: **proven**" in (built.bundle / "README.md").read_text()
+    page = (built.bundle / "report.html").read_text()
+    assert page.index('class="chain"') < page.index('class="verdict')
+    checks = {check.name: check for check in selftest(built.bundle, "cpu").checks}
+    assert checks["source to float"].passed
 
 
 def test_transformers_reads_the_configuration(built: Built) -> None:

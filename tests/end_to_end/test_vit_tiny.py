@@ -6,10 +6,14 @@ import numpy as np
 import pytest
 
 from vit_edge.host.bundling.build import BuildSettings, build_bundle
+from vit_edge.host.convert.pipeline import export_model
 from vit_edge.host.quantize.types import Preset, QuantizeSettings
+from vit_edge.host.reference.choose import own_reference
+from vit_edge.host.reference.prove import prove
 from vit_edge.host.sources import SourceOptions, resolve
-from vit_edge.runtime.evaluate.dataset import read_images
+from vit_edge.runtime.evaluate.dataset import list_images, read_images
 from vit_edge.runtime.measure.timing import Rounds
+from vit_edge.source_parity import ProofState
 from vit_edge.spec import ResizeMode, Tolerance
 
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
@@ -26,6 +30,18 @@ def linked(folder: Path, paths: list[Path]) -> Path:
     for path in paths:
         (folder / f"{path.parent.name}_{path.name}").symlink_to(path)
     return folder
+
+
+def test_image_files_get_the_answer_of_transformers_pipeline(tmp_path: Path) -> None:
+    """40 of the 500 evaluation images; `vit-edge parity` on all of them gives the same, within 6e-6."""
+    source = resolve(str(DATA / "vit_tiny_imagenet" / "hf"), SourceOptions())
+    export_model(source, tmp_path / "float.onnx")
+    images = list_images(DATA / "nips17_eval").limited(40)
+    found = prove(own_reference(source), tmp_path / "float.onnx", images)
+    assert found.state is ProofState.PROVEN, found.shown
+    assert found.agreement == 100
+    assert found.largest is not None
+    assert found.largest <= 1e-4
 
 
 def test_plain_static_quantization_fails_on_a_massive_activation_and_is_repaired(tmp_path: Path) -> None:

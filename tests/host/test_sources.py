@@ -875,7 +875,6 @@ def test_an_onnx_file_cannot_change_its_size(tmp_path: Path) -> None:
 OWN_CODE = """
 import torch
 from torch import nn
-from vit_edge.host.sources.timm_data import prepared
 from vit_edge.host.vit import VisionTransformer, VitConfig
 
 def vit():
@@ -901,6 +900,22 @@ def own_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str],
     name = f"own_{tmp_path.name}".replace("-", "_")
     (tmp_path / f"{name}.py").write_text(OWN_CODE, encoding="utf-8")
     return lambda function: f"{name}:{function}"
+
+
+@pytest.mark.parametrize(
+    ("changes", "noted"),
+    [
+        ({}, False),
+        ({"resize_mode": None, "crop_pct": 0.9}, True),
+        ({"resize_mode": None, "crop_pct": 0.9, "crop_rule": CropRule.TRANSFORMERS}, False),
+    ],
+    ids=["no crop", "a crop", "a crop by a rule"],
+)
+def test_own_code_that_crops_by_nobodys_rule_is_noted(
+    changes: dict[str, Any], noted: bool, own_code: Callable[[str], str]
+) -> None:
+    source = resolve(own_code("vit"), trusted(**changes))
+    assert any("pass --crop-rule" in note for note in source.notes) is noted
 
 
 def trusted(**changes: Any) -> SourceOptions:

@@ -17,6 +17,7 @@ from vit_edge.host.report.accuracy import flips, verdict_sentence
 from vit_edge.host.report.facts import Facts
 from vit_edge.host.report.inside import ranges
 from vit_edge.host.report.page import JSON_ID, render
+from vit_edge.source_parity import ProofState, SourceParity
 from vit_edge.spec import Verdict
 from vit_edge.verify.classes import ClassDrop
 from vit_edge.verify.plan import Plan
@@ -173,8 +174,30 @@ def test_where_no_number_of_images_would_decide_it_says_so() -> None:
     assert sentence.endswith("that not even a million images would decide.")
 
 
+@pytest.mark.parametrize(
+    ("state", "tone"),
+    [
+        (ProofState.PROVEN, "pass"),
+        (ProofState.DIFFERS, "fail"),
+        (ProofState.NOT_PROVEN, "undecided"),
+    ],
+)
+def test_the_chain_from_the_source_stands_above_the_verdict(state: ProofState, tone: str) -> None:
+    parity = SourceParity(state, "because of <this>")
+    page = render(dataclasses.replace(facts(), source_parity=parity))
+    assert page.index('class="chain"') < page.index('class="verdict ')
+    assert f'<strong class="word {tone}">{state.value}</strong>' in page
+    assert "Source to float: because of &lt;this&gt;." in page
+
+
+def test_a_report_on_two_files_says_that_their_source_is_not_proven(page: str) -> None:
+    assert ">not proven</strong>" in page
+
+
 def test_the_verdict_heads_the_page(page: str) -> None:
-    assert text_of(page).startswith(" Float against INT8 quant.onnx FAIL Refuted at 95 % confidence")
+    head, _, verdict = text_of(page).partition(" Source to float: ")
+    assert head == " Float against INT8 quant.onnx source → not proven → float → FAIL → INT8"
+    assert ". FAIL Refuted at 95 % confidence" in verdict
 
 
 def bare(whole: Facts) -> Facts:

@@ -127,6 +127,16 @@ def _add_preprocessing(group: argparse._ArgumentGroup) -> None:
     )
 
 
+def add_reference(parser: Parser) -> None:
+    """What answers for the source, where that is not its own library."""
+    parser.add_argument(
+        "--reference",
+        metavar="FILE|MODULE:CALLABLE",
+        help="compare with these predictions instead of the source's own pipeline: CSV "
+        "(path,label,probability), JSON, or a function from a path to probabilities",
+    )
+
+
 def add_uncanonical(parser: Parser) -> None:
     """The way past the contract."""
     parser.add_argument(

@@ -12,6 +12,7 @@ from vit_edge.cli.figures import percent
 from vit_edge.cli.measure import status_of
 from vit_edge.cli.targets import AUTO, target_named
 from vit_edge.manifest import Manifest, lowered_name
+from vit_edge.source_parity import ProofState
 from vit_edge.spec import Tolerance, Verdict, VersionsWanted
 
 ELSEWHERE = " *"  # marks a latency
@@ -63,6 +64,7 @@ def add(commands: Commands) -> None:
     )
     arguments.add_session(parser, provider=False)
     arguments.add_source(parser)
+    arguments.add_reference(parser)
     arguments.add_uncanonical(parser)
     arguments.add_json(parser, "the manifest")
     parser.set_defaults(run=run)
@@ -90,6 +92,7 @@ def run(args: argparse.Namespace) -> int:
         tolerance=tolerance,
         repair=Repair(args.repair),
         stated_top1=stated_accuracy(args.source),
+        reference=_reference(args),
     )
     source = resolve(args.source, settings_from(args, SourceOptions))
     for note in source.notes:
@@ -105,8 +108,20 @@ def run(args: argparse.Namespace) -> int:
         print(line)
     for note in (bundle.manifest.accuracy or {}).get("notes", ()):
         print(f"note: {note}")
+    print(f"source -> float {bundle.manifest.source_parity}")
     print(f"{bundle.path}: {_verdict(bundle.manifest.accuracy or {})}")
+    if bundle.manifest.source_parity.state is ProofState.DIFFERS:
+        return status_of(Verdict.FAIL.value)
     return status_of(_worst(bundle.manifest, targets if args.targets else ()))
+
+
+def _reference(args: argparse.Namespace) -> Any:
+    """What the user names to answer for the source; None: the source's own library."""
+    if args.reference is None:
+        return None
+    from vit_edge.host.reference.recorded import user_reference
+
+    return user_reference(args.reference, args.data or args.calibration, args.trust_code)
 
 
 def summary(manifest: Manifest) -> str:

@@ -46,6 +46,7 @@ def _bundle(path: Path) -> None:
         *(("note", note) for note in manifest.source.notes),
         ("runs by default", manifest.default_model),
         ("preprocessing", _recipe(manifest.preprocess)),
+        ("source -> float", str(manifest.source_parity)),
         ("verdict", str(accuracy.get("verdict", "nothing was measured"))),
         (
             "providers",

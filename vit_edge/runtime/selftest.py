@@ -25,6 +25,7 @@ from vit_edge.runtime.model.file import read_model
 from vit_edge.runtime.session.providers import AUTO, find_provider, short_name
 from vit_edge.runtime.session.session import Placement, Session, SessionSettings
 from vit_edge.runtime.session.wheels import describe_clash, onnxruntime_wheels
+from vit_edge.source_parity import ProofState, SourceParity
 
 SLOWEST = 3.0  # times the recorded latency on the same machine, from which on the latency check fails
 ROUNDS = Rounds(at_least=20, seconds=1.0)
@@ -94,7 +95,7 @@ def selftest(
         find_provider(provider)
     bundle = read_manifest(path)
     machine = describe_machine()
-    checks = [_files(bundle), _wheels()]
+    checks = [_files(bundle), _wheels(), _source(bundle.manifest.source_parity)]
     if checks[0].passed:
         cases = read_golden(bundle)
         for name in _chosen(bundle, models):
@@ -135,6 +136,13 @@ def _wheels() -> Check:
     if not wheels:
         return Check("onnxruntime", None, "installed by no wheel, so it cannot be told whether it is whole")
     return Check("onnxruntime", True, f"{wheels[0]}, the only wheel of it here")
+
+
+def _source(parity: SourceParity) -> Check:
+    """What was found where the bundle was built, as a device cannot run the source."""
+    passed = {ProofState.PROVEN: True, ProofState.DIFFERS: False, ProofState.NOT_PROVEN: None}[parity.state]
+    mend = "build it again; `vit-edge parity` shows the images that differ"
+    return Check("source to float", passed, str(parity), None if passed is not False else mend)
 
 
 def _model(

@@ -52,6 +52,8 @@ from vit_edge.host.embedder.bundled import BundledEmbedders, bundled_embedders
 from vit_edge.host.embedder.files import FloatEmbedder, float_embedder
 from vit_edge.host.quantize.search import Search
 from vit_edge.host.quantize.types import Progress, Quantization, QuantizeSettings
+from vit_edge.host.reference.attempt import attempted
+from vit_edge.host.reference.types import Reference
 from vit_edge.host.report.bundled import bundle_report, measure_selected
 from vit_edge.host.report.gather import Measured
 from vit_edge.host.rewrite.canonical import Canonical, canonicalise
@@ -64,6 +66,7 @@ from vit_edge.runtime.measure.timing import Rounds
 from vit_edge.runtime.model.file import ModelFile
 from vit_edge.runtime.session.session import Session, SessionSettings
 from vit_edge.runtime.steps import Doing, explained
+from vit_edge.source_parity import SourceParity
 from vit_edge.spec import AS_WRITTEN, Arithmetic, QuantizedOperators, TargetSpec, Tolerance, VersionsWanted
 from vit_edge.targets import load_target
 
@@ -92,6 +95,7 @@ class BuildSettings:
     expect_top1: float | None = None  # percent that the float model must reach
     stated_top1: float | None = None  # percent that its card states
     bench: Bench = bench  # times the models
+    reference: Reference | None = None  # answers for the source; None: its own library, where that runs
 
     def __post_init__(self) -> None:
         """Refuse a way to repair that there is not."""
@@ -120,6 +124,7 @@ class _Built:
     providers: Mapping[str, float]
     embedders: BundledEmbedders
     measured: Measured  # for the report
+    proof: SourceParity  # source -> float
 
     @property
     def models(self) -> dict[str, ModelFile]:
@@ -194,6 +199,7 @@ def build_bundle(
         latency=tuple(latency_records(list(built.models), selected.timed, elsewhere)),
         providers=built.providers,
         output=source.output,
+        source_parity=built.proof,
     )
     documents = {"README.md": card(manifest, built.converted.canonical.description)}
     documents |= bundle_report(built.measured, built.judged.name, manifest, images.held_out, tell)
@@ -207,6 +213,7 @@ def _build(
     source: Source, settings: BuildSettings, images: BuildImages, folder: Path, progress: Progress
 ) -> _Built:
     converted = _convert(source, settings, images, folder, progress)
+    proof = attempted(source, settings.reference, converted.float_model.path, images.check, progress)
     wanted = _wanted(settings.targets, settings.versions)
     preferred = _preferred(settings.targets, wanted)
     gate = Gate(converted.float_model, images.check, settings.threads, progress)
@@ -222,7 +229,7 @@ def _build(
         converted.embedder, converted.search, quantization, source, wanted[0].target, images.check
     )
     measured = measure_selected(FLOAT_MODEL, converted.float_model, selected, timing, settings.bench)
-    built = _Built(converted, wanted, selected, {}, {}, embedders, measured)
+    built = _Built(converted, wanted, selected, {}, {}, embedders, measured, proof)
     gate.remember([model for name, model in built.models.items() if name != FLOAT_MODEL])
     pixels = natural_pixels(images.check.paths, source.preprocess, images.check.limits, GOLDEN_IMAGES)
     features = {name: on_disk(folder / name, data) for name, (data, _) in embedders.files.items()}

@@ -56,6 +56,8 @@ def card(manifest: Manifest, description: Description | None) -> str:
         "the source.",
         "" if description is None else _sizes(description),
         _assumed(manifest.source.notes),
+        "## Proof",
+        _proof(manifest),
         "## Accuracy",
         _accuracy(manifest.accuracy or {}),
         "## Speed and size",
@@ -77,6 +79,14 @@ def _sizes(description: Description) -> str:
     return (
         f"A Vision Transformer of {description.depth} layers, width {description.width}, "
         f"{description.heads} heads, patches of {patch} on {image} pixels, {description.classes} classes.\n"
+    )
+
+
+def _proof(manifest: Manifest) -> str:
+    verdict = (manifest.accuracy or {}).get("verdict", "not measured")
+    return (
+        f"- source → float: **{manifest.source_parity.state.value}**, {manifest.source_parity.reason}\n"
+        f"- float → INT8: **{verdict}**, below\n"
     )
 
 

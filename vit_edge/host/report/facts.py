@@ -10,6 +10,7 @@ from vit_edge.host.report.ranges import ActivationRange, Ranges, WeightRange
 from vit_edge.runtime.device.machine import Machine
 from vit_edge.runtime.measure.profile import OperatorTime
 from vit_edge.runtime.measure.timing import Latency, Ratio
+from vit_edge.source_parity import UNRECORDED, SourceParity
 from vit_edge.verify import GateReport
 
 
@@ -92,6 +93,7 @@ class Facts:
     versions: Mapping[str, str]
     machine: Machine
     threads: int | str | None  # as asked for; None: left to onnxruntime
+    source_parity: SourceParity = UNRECORDED
 
     @property
     def reference_model(self) -> ModelFacts:

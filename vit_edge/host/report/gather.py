@@ -19,6 +19,7 @@ from vit_edge.runtime.measure.benchmark import BenchReport
 from vit_edge.runtime.measure.profile import OperatorTime, profile
 from vit_edge.runtime.model.file import ModelFile
 from vit_edge.runtime.session.session import SessionSettings
+from vit_edge.source_parity import not_proven
 from vit_edge.spec import PreprocessSpec
 from vit_edge.verify.flips import Flip, Guess, find_flips
 
@@ -26,6 +27,7 @@ SHOWN_FLIPS = 24
 THUMBNAIL = 112  # pixels of the longer side, at most
 OBSERVED_IMAGES = 4  # for the ranges; each gives hundreds of tokens
 WORST_LAYERS = 4
+_TWO_FILES = not_proven("two files were compared, without the source that they come from")
 _APART = frozenset(
     {"pareto", "repair"}
 )  # parts of a manifest's quantization that have a section of their own
@@ -91,6 +93,7 @@ def gather(
         else manifest.tools,
         machine=machine,
         threads=measured.session.threads,
+        source_parity=_TWO_FILES if manifest is None else manifest.source_parity,
     )
 
 

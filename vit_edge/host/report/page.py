@@ -8,8 +8,16 @@ from vit_edge.host.report.facts import Facts
 from vit_edge.host.report.html import TIMES, Html, el, escaped, join
 from vit_edge.host.report.inside import layers, origin, ranges, recipe, search
 from vit_edge.host.report.speed import speed
+from vit_edge.source_parity import ProofState
+from vit_edge.spec import Verdict
 
 JSON_ID = "facts"
+_TONES = {  # of what is known of a step
+    ProofState.PROVEN.value: "pass",
+    ProofState.DIFFERS.value: "fail",
+    ProofState.NOT_PROVEN.value: "undecided",
+    **{verdict.value: verdict.value.lower() for verdict in Verdict},
+}
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"  # a browser then fetches nothing
 
 
@@ -62,6 +70,7 @@ def _header(facts: Facts) -> Html:
         "header",
         el("p", "Float against INT8", class_="eyebrow"),
         el("h1", facts.title),
+        _chain(facts),
         el(
             "div",
             el("strong", verdict),
@@ -71,6 +80,17 @@ def _header(facts: Facts) -> Html:
         _shipped(facts),
         _tiles(facts),
     )
+
+
+def _chain(facts: Facts) -> Html:
+    """Source, float and INT8, and what is known of each step from one to the next."""
+    links = (("float", facts.source_parity.state.value), ("INT8", facts.gate.verdict.value))
+    steps = [
+        el("li", el("span", "→ ", el("strong", state, class_=f"word {_TONES[state]}"), " → "), name)
+        for name, state in links
+    ]
+    chain = el("ol", el("li", "source"), *steps, class_="chain")
+    return join([chain, el("p", f"Source to float: {facts.source_parity.reason}.", class_="muted")])
 
 
 def _shipped(facts: Facts) -> Html:

@@ -20,7 +20,7 @@ from vit_edge.host.sources.preprocessing import (
     to_processor,
     with_options,
 )
-from vit_edge.host.sources.types import Source, SourceKind, SourceOptions
+from vit_edge.host.sources.types import Library, OwnPipeline, Source, SourceKind, SourceOptions
 from vit_edge.host.vit import Activation, Distillation, VitConfig
 
 _ARCHITECTURES = {
@@ -68,6 +68,7 @@ def from_folder(
     preprocess = with_options(spec, options, model.config.image_size, str(folder))
     noted = () if processor is None else processor_notes(processor, Path(stated_in).name, model_type)
     resized = resize_notes(trained, model.config, "transformers (bicubic, not antialiased)")
+    processor_is_ours = processor is None or options.changes_preprocessing
     if processor is None or options.changes_preprocessing:
         processor = to_processor(preprocess)
     return Source(
@@ -82,6 +83,12 @@ def from_folder(
         sha256=files_sha256(files),
         huggingface_config=_published(raw, labels, model.config),
         preprocessor_config=processor,
+        own_pipeline=OwnPipeline(
+            Library.TRANSFORMERS,
+            folder,
+            changed=processor_is_ours,
+            names_classes=options.labels is None,
+        ),
         decided=(*noted, *size_notes(spec, preprocess, options), *resized),
     )
 

@@ -16,7 +16,7 @@ from torch import nn
 from vit_edge.errors import SourceError, UsageError
 from vit_edge.host.sources.huggingface import published_config
 from vit_edge.host.sources.labels import choose_labels, label_maps
-from vit_edge.host.sources.preprocessing import to_processor, with_options
+from vit_edge.host.sources.preprocessing import rule_notes, to_processor, with_options
 from vit_edge.host.sources.types import Source, SourceKind, SourceOptions
 from vit_edge.host.vit import VisionTransformer
 
@@ -78,6 +78,7 @@ def from_module(
         huggingface_config=published_config(config, labels) if config else hf_config,
         preprocessor_config=to_processor(preprocess),
         values=classes,
+        decided=rule_notes(preprocess, options),
     )
 
 
@@ -105,7 +106,7 @@ def _own_size(module: nn.Module) -> tuple[int, int] | None:
 
 def _call(text: str) -> nn.Module:
     module_name, _, attribute = text.partition(":")
-    with _current_directory_importable():
+    with current_directory_importable():
         # Someone else's code may raise anything; the sentence says where, and --debug keeps the chain.
         try:
             factory: Callable[[], object] = getattr(importlib.import_module(module_name), attribute)
@@ -118,7 +119,8 @@ def _call(text: str) -> nn.Module:
 
 
 @contextmanager
-def _current_directory_importable() -> Iterator[None]:
+def current_directory_importable() -> Iterator[None]:
+    """Modules of the current directory win while this lasts."""
     here = str(Path.cwd())
     sys.path.insert(0, here)
     try:

@@ -107,6 +107,16 @@ def size_notes(
     return (f"the resize is scaled in proportion to the image size, to {used.resize[0]}x{used.resize[1]}",)
 
 
+def rule_notes(used: PreprocessSpec, options: SourceOptions) -> tuple[str, ...]:
+    """A note where neither the source nor the options say how an odd margin of the crop is halved."""
+    crops = used.resize_mode is not ResizeMode.EXACT or used.resize != (used.height, used.width)
+    if options.crop_rule is not None or not crops:
+        return ()
+    return (
+        f"an odd margin of the centre crop is halved as {used.crop.value} does it: pass --crop-rule if not",
+    )
+
+
 def to_processor(spec: PreprocessSpec) -> dict[str, Any]:
     """A `preprocessor_config.json` for transformers and transformers.js that says what the spec says.
 

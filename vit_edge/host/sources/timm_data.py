@@ -90,7 +90,7 @@ def prepared(name: str, file: Path, image_size: tuple[int, int], classes: int) -
         UsageError: an unknown tag; the message names the known ones.
     """
     base, _, tag = name.partition(".")
-    own = _own_config(file, base)
+    own = own_config(file, base)
     if own is not None:
         return Prepared(from_pretrained_cfg(own, "config.json", image_size), ())
     arch, known = find_arch(base), tags_of(base)
@@ -136,7 +136,8 @@ def from_pretrained_cfg(raw: Mapping[str, Any], where: str, image_size: tuple[in
     return spec
 
 
-def _own_config(file: Path, base: str) -> dict[str, Any] | None:
+def own_config(file: Path, base: str) -> dict[str, Any] | None:
+    """The `pretrained_cfg` beside weights, None where there is none; SourceError if it is another model's."""
     config = file.parent / "config.json"
     if not config.is_file():
         return None

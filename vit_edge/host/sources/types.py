@@ -76,6 +76,24 @@ class SourceOptions:
         return self.stated.says_something
 
 
+class Library(enum.Enum):
+    """What runs a source as its author does."""
+
+    TRANSFORMERS = "transformers"
+    TIMM = "timm"
+
+
+@dataclasses.dataclass(frozen=True)
+class OwnPipeline:
+    """How a source answers without us, from an image file on."""
+
+    library: Library
+    path: Path  # the folder, or the file of weights
+    arch: str = ""  # timm's name, with its tag where that is stated
+    changed: bool = False  # options replace part of the preprocessing
+    names_classes: bool = True  # the labels are its own
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class Source:
     """A resolved model: exactly one of `module` and `onnx_path` is set.
@@ -95,6 +113,7 @@ class Source:
     huggingface_config: dict[str, Any]  # for a bundle's config.json
     preprocessor_config: dict[str, Any]  # for a bundle's preprocessor_config.json
     decided: tuple[str, ...] = ()  # what the source leaves open and was settled here, a sentence each
+    own_pipeline: OwnPipeline | None = None
 
     output: OutputKind = OutputKind.SINGLE_LABEL  # what the model's numbers mean, never probabilities
     output_name: str | None = None  # of an ONNX file, what it calls them

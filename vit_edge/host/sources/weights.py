@@ -14,7 +14,7 @@ from vit_edge.host.sources.labels import choose_labels
 from vit_edge.host.sources.own_code import from_module
 from vit_edge.host.sources.preprocessing import to_processor, with_options
 from vit_edge.host.sources.timm_data import Prepared, prepared
-from vit_edge.host.sources.types import Source, SourceKind, SourceOptions
+from vit_edge.host.sources.types import Library, OwnPipeline, Source, SourceKind, SourceOptions
 from vit_edge.host.vit import VitConfig
 
 _TRANSFORMERS = "transformers (bicubic, not antialiased)"
@@ -72,6 +72,7 @@ def from_weights(file: Path, arch_name: str | None, options: SourceOptions) -> S
         sha256=file_sha256(file),
         huggingface_config=published_config(config, labels),
         preprocessor_config=to_processor(preprocess),
+        own_pipeline=_own_pipeline(arch_name, file, layout, options),
         decided=(*notes, *resize_notes(trained, config, _LIBRARIES[layout])),
     )
 
@@ -79,6 +80,15 @@ def from_weights(file: Path, arch_name: str | None, options: SourceOptions) -> S
 def _known(arch_name: str | None, file: Path, config: VitConfig) -> Prepared | None:
     """How timm preprocesses for a named architecture."""
     return None if arch_name is None else prepared(arch_name, file, config.image_size, config.num_classes)
+
+
+def _own_pipeline(
+    arch_name: str | None, file: Path, layout: Layout, options: SourceOptions
+) -> OwnPipeline | None:
+    """Timm's, where it would read the file as it was read here."""
+    if arch_name is None or layout is not Layout.TIMM or options.weights is not None:
+        return None
+    return OwnPipeline(Library.TIMM, file, arch_name, options.changes_preprocessing, names_classes=False)
 
 
 def _decided(arch_name: str | None, found: Arch, trained: VitConfig) -> tuple[str, ...]:

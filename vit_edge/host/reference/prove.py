@@ -1,0 +1,152 @@
+"""The proof source -> float: image file in, label and probability out, by the source and by the runtime."""
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from vit_edge.bundle import Role
+from vit_edge.errors import ModelError, SourceError, VitEdgeError
+from vit_edge.host.reference.stages import first_difference
+from vit_edge.host.reference.types import Answer, Pipeline, Reference
+from vit_edge.runtime.evaluate.dataset import ImageSet
+from vit_edge.runtime.image.preprocess import Decoding
+from vit_edge.runtime.model.file import read_model
+from vit_edge.runtime.predict.classifier import Classifier, Prediction
+from vit_edge.source_parity import Difference, ProofState, SourceParity, Stage
+
+TOLERANCE = 1e-4  # of a probability: float32 rounding by another library's kernels
+SHOWN = 20  # differing images that are recorded, and located, which takes some runs each
+_EVERY = 1_000_000  # classes: more than any head has
+
+
+@dataclasses.dataclass(frozen=True)
+class _Compared:
+    """One image."""
+
+    same_label: bool
+    distance: float  # largest difference of a probability that both state
+    difference: Difference | None
+
+
+def prove(
+    reference: Reference,
+    float_model: Path,
+    images: ImageSet,
+    tolerance: float = TOLERANCE,
+    progress: Callable[[int, int], None] | None = None,
+) -> SourceParity:
+    """Let both answer for every image.
+
+    Args:
+        reference: answers for the source.
+        float_model: a bundle, for its float model, or that model's ONNX file.
+        images: files; their labels play no part.
+        tolerance: that a probability may differ by, 0 to 1.
+        progress: told how many images are done.
+
+    Returns:
+        PROVEN if every label is the same and every probability within the tolerance, else DIFFERS.
+
+    Raises:
+        SourceError: the reference fails on an image, or names a class that the model does not have.
+        ImageError: an image that the device runtime refuses.
+        ModelError: the model cannot be run.
+    """
+    classify = Classifier(
+        float_model,
+        provider="cpu",
+        decoding=Decoding.EXACT,
+        model=Role.FLOAT if float_model.is_dir() else None,
+        limits=images.limits,
+    )
+    compared: list[_Compared] = []
+    for done, path in enumerate(images.paths, 1):
+        answer, ours = reference.answer(path), classify(path, top_k=_EVERY)
+        compared.append(_compare(path, answer, ours, tolerance))
+        if progress is not None:
+            progress(done, len(images))
+    differing = [(index, each.difference) for index, each in enumerate(compared) if each.difference]
+    shown = [found for _, found in differing[:SHOWN]]
+    if isinstance(reference, Pipeline):
+        shown = _located(reference, float_model, images, [index for index, _ in differing[:SHOWN]], shown)
+    return _record(reference.name, compared, tolerance, len(differing), tuple(shown))
+
+
+def _compare(path: Path, answer: Answer, ours: list[Prediction], tolerance: float) -> _Compared:
+    scores: npt.NDArray[np.float64] = np.zeros(len(ours))
+    for each in ours:
+        scores[each.index] = each.score
+    index = _class_of(answer, ours, path)
+    best, same = ours[0], index == ours[0].index and answer.label in (None, ours[0].label, str(index))
+    if answer.probabilities is not None and len(answer.probabilities) == len(scores):
+        distance = float(np.abs(answer.probabilities - scores).max())
+    else:
+        distance = 0.0 if answer.probability is None else abs(answer.probability - scores[index])
+    if same and distance <= tolerance:
+        return _Compared(same, distance, None)
+    named = answer.label or next(each.label for each in ours if each.index == index)
+    found = Difference(path.name, None, named, answer.probability, best.label, float(scores[index]))
+    return _Compared(same, distance, found)
+
+
+def _class_of(answer: Answer, ours: list[Prediction], path: Path) -> int:
+    if answer.probabilities is not None and len(answer.probabilities) != len(ours):
+        raise SourceError(
+            f"the reference gives {len(answer.probabilities)} probabilities for {path.name} where the model "
+            f"has {len(ours)} classes: it is of another model"
+        )
+    if answer.index is not None:
+        return answer.index
+    # Of two classes with one name, which ImageNet has, the reference means the likelier.
+    found = next((each.index for each in ours if each.label == answer.label), None)
+    if found is None and str(answer.label).isdecimal() and int(str(answer.label)) < len(ours):
+        found = int(str(answer.label))
+    if found is None:
+        raise SourceError(
+            f"the reference calls {path.name} {answer.label!r}, which the model has no class for"
+        )
+    return found
+
+
+def _located(
+    pipeline: Pipeline, float_model: Path, images: ImageSet, indices: list[int], found: list[Difference]
+) -> list[Difference]:
+    model = read_model(float_model, Role.FLOAT if float_model.is_dir() else None)
+    if model.preprocess is None:
+        raise ModelError(f"{model.path} does not say how images are preprocessed; export it again")
+    spec = model.preprocess
+
+    def stage(path: Path) -> Stage:
+        try:
+            return first_difference(pipeline, path, model, spec, images.limits)
+        except VitEdgeError:
+            raise
+        except Exception as error:  # the source's own code may raise anything
+            raise SourceError(
+                f"{pipeline.name} answers for {path.name}, but fails where its stages are looked at "
+                f"({type(error).__name__})"
+            ) from error
+
+    return [
+        dataclasses.replace(each, stage=stage(images.paths[index]))
+        for index, each in zip(indices, found, strict=True)
+    ]
+
+
+def _record(
+    name: str, compared: list[_Compared], tolerance: float, differ: int, shown: tuple[Difference, ...]
+) -> SourceParity:
+    count, same = len(compared), sum(each.same_label for each in compared)
+    largest = max(each.distance for each in compared)
+    state = ProofState.DIFFERS if differ else ProofState.PROVEN
+    record = SourceParity(state, "-", name, count, differ, 100 * same / count, largest, tolerance, shown)
+    stages = ", ".join(stage.value for stage in record.stages)
+    told = f"; the first stage that differs: {stages}" if stages else ""
+    reason = (
+        f"{name} gives the same label for {same} of {count} image files and probabilities within "
+        f"{largest:.1e} (allowed {tolerance:.0e}){told}"
+    )
+    return dataclasses.replace(record, reason=reason)
