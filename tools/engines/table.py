@@ -66,8 +66,10 @@ def markdown(record: Mapping[str, Any]) -> str:
             continue
         int8, ratio = row["int8"], row["int8_to_float_latency"]
         loads = ["yes" if row[kind]["loads"] else f"no: {row[kind]['error']}" for kind in ("float", "int8")]
-        shares = [f"{int8['same_class']} %", f"{int8['largest_probability_difference']}"]
-        cells = [*loads, *(shares if int8["loads"] else ["", ""]), "" if ratio is None else f"{ratio:.2f}"]
+        close = ["", ""]
+        if int8["loads"]:
+            close = [f"{int8['same_class']} %", f"{int8['largest_probability_difference']}"]
+        cells = [*loads, *close, "" if ratio is None else f"{ratio:.2f}"]
         cells = [cell.replace("|", "/") for cell in cells]
         lines.append(f"| {row['version']} ({name}) | {' | '.join(cells)} |")
     return "\n".join(lines)
