@@ -92,7 +92,7 @@ REFUSALS = {
     "bad_foreign.onnx": "com.example::Mystery",
     "bad_foreign_subgraph.onnx": "com.example::Mystery",
     "bad_two_inputs.onnx": "it must have one, a batch of images",
-    "bad_two_outputs.onnx": "of which 2 can be the scores of classes; name the right one logits",
+    "bad_two_outputs.onnx": r"several outputs that may hold its answers \(.*\); name one with --output",
     "bad_embedder_open.onnx": "leaves the shape of patch_features open",
     "bad_embedder_dim.onnx": "pooled_embedding of another dimension",
     "bad_embedder_rank.onnx": r"must be float32 \(N, rows, columns, dim\)",

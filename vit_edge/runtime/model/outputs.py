@@ -12,17 +12,7 @@ from vit_edge.spec import CLS_EMBEDDING, LOGITS, PATCH_FEATURES, POOLED_EMBEDDIN
 OUTPUT_KEY = "vit_edge.output"  # JSON string, the value of an OutputKind; absent: single-label logits
 
 # What exporters call the answers of a classifier, the surest first.
-ANSWER_NAMES = (
-    LOGITS,
-    "logit",
-    "probabilities",
-    "probs",
-    "prob",
-    "scores",
-    "predictions",
-    "output",
-    "classes",
-)
+ANSWER_NAMES = (LOGITS, "logit", "probabilities", "probs", "prob")
 
 _MAX_CLASSES = 1_000_000
 _MAX_DIM = 65_536
