@@ -9,6 +9,7 @@ vit_edge still catches the right thing. A message is one sentence that says what
     ├── ModelError            (ValueError)       an ONNX file that cannot be loaded, or is not what it must be
     │   └── ContractError                        a graph that is not the canonical ViT; names the block
     ├── ParityError           (ArithmeticError)  two forms of one model disagree beyond the tolerance
+    ├── StepError             (RuntimeError)     a library failed inside a step; names step and mend
     ├── BundleError           (ValueError)       a bundle with missing, malformed or unexpected parts
     │   └── IntegrityError                       bytes that do not have the recorded SHA-256
     ├── ImageError            (ValueError)       an image that cannot be decoded within the limits

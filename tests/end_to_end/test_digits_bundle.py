@@ -90,7 +90,7 @@ def test_the_manifest_tells_the_whole_story(built: Built) -> None:
     assert (accuracy["verdict"], accuracy["n"], accuracy["top1_float"]) == (
         "PASS",
         420,
-        pytest.approx(98.33, abs=0.01),
+        pytest.approx(98.33, abs=0.05),  # images of one scene weigh as one, and a few digits are nearly alike
     )
     assert set(accuracy["models"]) == {"onnx/model_quantized.onnx", "onnx/model_cpu-x86-vnni.onnx"}
     assert accuracy["parity"]["export"]["largest"] <= accuracy["parity"]["export"]["allowed"]
@@ -220,7 +220,7 @@ def test_the_self_test_passes_where_the_bundle_was_built(built: Built) -> None:
     shutil.which("qemu-x86_64") is None or platform.machine() != "x86_64",
     reason="needs an x86-64 machine and qemu-user, to run as a CPU without VNNI",
 )
-def test_the_self_test_finds_integers_that_saturate(built: Built) -> None:
+def test_the_portable_file_passes_its_self_test_where_integers_saturate(built: Built) -> None:
     """The real kernels of a CPU with AVX2 alone, whose sums of two products are cut at 16 bits."""
     code = (
         f"import sys; sys.path[:] = {[str(ROOT), *sys.path]!r}\n"
@@ -239,7 +239,7 @@ def test_the_self_test_finds_integers_that_saturate(built: Built) -> None:
     checks = {check["name"]: check["passed"] for check in json.loads(result.stdout)["checks"]}
     assert checks["files"]
     assert checks["answers of onnx/model.onnx"]
-    assert not checks["answers of onnx/model_quantized.onnx"]
+    assert checks["answers of onnx/model_quantized.onnx"]
 
 
 def test_the_integer_file_is_smaller(built: Built) -> None:

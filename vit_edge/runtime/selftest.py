@@ -196,7 +196,7 @@ def _numeric_mend(role: Role, session: Session, machine: Machine) -> str:
     if role not in (Role.FLOAT, Role.EMBEDDER_FLOAT) and x86 and not _EXACT_INTEGERS & set(machine.flags):
         return (
             "this CPU has no VNNI, and its integer kernels saturate: use a model of the bundle that passes, "
-            "or build one for a target that is marked as saturating (vit-edge targets)"
+            "or build the bundle again, whose portable file allows for that"
         )
     ran = short_name(session.placement.provider)
     return (

@@ -13,7 +13,7 @@ from vit_edge.runtime.session.providers import cause
 
 Progress = Callable[[str, int, int], None]
 
-_LIBRARIES = frozenset({"onnxruntime", "torch", "onnx", "onnx_ir", "onnxscript", "safetensors", "openvino"})
+_LIBRARIES = frozenset({"onnxruntime", "torch", "onnx", "onnx_ir", "onnxscript", "safetensors"})
 _MOST_SAID = 300  # characters of what a library says
 
 
