@@ -26,6 +26,7 @@ from vit_edge.runtime.session.session import Session, SessionSettings
 
 ROOT = Path(__file__).resolve().parents[2]
 DATA = ROOT / "tests" / "data"
+CACHE = default_cache()  # now: while tests run, the user's cache is a folder of theirs
 COUNT = 40
 NO_DEVICE = "the plugin offers no device on this machine"
 
@@ -51,12 +52,12 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[ModelFile], n
 def test_an_engine_loads_the_dynamic_batch_and_answers_as_onnxruntime_here(
     engine: Engine, digits: tuple[list[ModelFile], np.ndarray], tmp_path: Path
 ) -> None:
-    reason = engine.missing(default_cache())
+    reason = engine.missing(CACHE)
     if reason is not None:
         pytest.skip(reason)
     models, pixels = digits
     lay_out(tmp_path, models, pixels, rounds=2)
-    found = run(engine.command(default_cache()), tmp_path)
+    found = run(engine.command(CACHE), tmp_path)
     if found.models[FLOAT].error == NO_DEVICE:
         pytest.skip(NO_DEVICE)
     for place, most in ((FLOAT, 1e-4), (INT8, 0.1)):  # INT8: values next to the middle of two steps

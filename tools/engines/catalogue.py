@@ -12,7 +12,7 @@ from vit_edge.errors import UsageError
 
 WORKERS = Path(__file__).resolve().parent / "workers"
 _OLD_NUMPY = "numpy<2"  # releases of onnxruntime before 1.19 were built for it
-_NODE_PACKAGES = ("onnxruntime-web", "onnxruntime-node")
+_NODE_PACKAGES = ("onnxruntime-web@1.30.0", "onnxruntime-node@1.30.0")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Engine:
     def place(self, cache: Path) -> Path:
         """The folder of its environment."""
         kind = "npm" if self.node else "pip"
-        words = "_".join(self.packages).replace("<", "-below-").replace("==", "-")
+        words = "_".join(self.packages).replace("<", "-below-").replace("==", "-").replace("@", "-")
         return cache / f"{kind}_{words}"
 
     def missing(self, cache: Path) -> str | None:
