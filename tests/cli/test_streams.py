@@ -144,7 +144,7 @@ def test_a_pipe_among_the_images_is_one_message_and_no_hang(tmp_path: Path, wher
     os.mkfifo(images / "pipe.png")
     began = time.monotonic()
     if where == "check":
-        done = shell(f"vit-edge compare {MODEL} {MODEL} --data {images}", 2)
+        done = shell(f"vit-edge compare {MODEL} {MODEL} --self --data {images}", 2)
         assert "holds no image" in done.stderr
     else:
         done = shell(f"vit-edge classify {MODEL} {images}/pipe.png", 2)

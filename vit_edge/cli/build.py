@@ -10,7 +10,7 @@ from vit_edge.cli.arguments import Commands, settings_from
 from vit_edge.cli.console import check_json, progress, table, write_json
 from vit_edge.cli.figures import percent
 from vit_edge.cli.measure import status_of
-from vit_edge.cli.targets import AUTO, target_named
+from vit_edge.cli.targets import best_here, target_named
 from vit_edge.manifest import Manifest, lowered_name
 from vit_edge.source_parity import ProofState
 from vit_edge.spec import Tolerance, Verdict, VersionsWanted
@@ -75,7 +75,11 @@ def run(args: argparse.Namespace) -> int:
     check_json(args.json)
     tolerance = settings_from(args, Tolerance)
     versions = settings_from(args, VersionsWanted)
-    targets = {target.name: target for target in map(target_named, args.targets or [AUTO])}
+    targets = {target.name: target for target in map(target_named, args.targets)}
+    taken = None
+    if not targets:
+        best, reason = best_here()
+        targets, taken = {best.name: best}, f"target {best.name}: {reason.partition(';')[0]}"
     from vit_edge.host.bundling.build import BuildSettings, build_bundle
     from vit_edge.host.bundling.repair import Repair
     from vit_edge.host.bundling.stated import stated_accuracy
@@ -95,10 +99,10 @@ def run(args: argparse.Namespace) -> int:
         reference=_reference(args),
     )
     source = resolve(args.source, settings_from(args, SourceOptions))
-    for note in source.notes:
-        print(f"note: {note}")
     with progress() as tell:
         bundle = build_bundle(source, settings, args.out, tell)
+    for line in (*([taken] if taken else ()), *(f"note: {note}" for note in source.notes)):
+        print(line)
     write_json(args.json, bundle.manifest.to_json())
     print(summary(bundle.manifest))
     print(choice(bundle.manifest))

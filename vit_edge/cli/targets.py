@@ -48,6 +48,15 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
+def best_here() -> tuple[TargetSpec, str]:
+    """The target that fits this machine best, and why it was taken.
+
+    Raises:
+        TargetError: as in `choose_target`.
+    """
+    return choose_target(map(load_target, list_targets()), this_machine())
+
+
 def target_named(name: str) -> TargetSpec:
     """The target of a `--target` argument; `auto` looks at this machine and says what it takes.
 
@@ -56,7 +65,7 @@ def target_named(name: str) -> TargetSpec:
     """
     if name != AUTO:
         return find_target(name)
-    target, reason = choose_target(map(load_target, list_targets()), this_machine())
+    target, reason = best_here()
     print(f"target {target.name}: {reason}")
     return target
 
@@ -130,7 +139,7 @@ def _plain(value: Any) -> Any:
 
 def _auto() -> str:
     try:
-        return choose_target(map(load_target, list_targets()), this_machine())[0].name
+        return best_here()[0].name
     except VitEdgeError as error:
         return f"nothing: {error}"
 
