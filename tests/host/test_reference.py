@@ -173,12 +173,34 @@ def test_no_more_than_some_differing_images_are_recorded(float_model: Path, tmp_
     assert len(found.shown) == SHOWN
 
 
+@pytest.mark.parametrize("problem", ["multi_label_classification", "one logit"])
+def test_several_labels_and_one_logit_are_proven_too(problem: str, images: ImageSet, tmp_path: Path) -> None:
+    """Transformers takes a sigmoid of both; to the runtime, one logit is two classes."""
+    single = problem == "one logit"
+    folder = save(tmp_path / "vit", labels=("cat",) if single else LABELS)
+    config = json.loads((folder / "config.json").read_text())
+    if not single:
+        (folder / "config.json").write_text(json.dumps({**config, "problem_type": problem}))
+    found = prove(TransformersPipeline(folder), exported(folder, tmp_path / "float.onnx"), images)
+    assert found.state is ProofState.PROVEN, found.shown
+    assert found.largest is not None
+    assert found.largest <= 1e-5
+
+
+def test_a_regression_is_not_proven_and_said_to_be_none(images: ImageSet, tmp_path: Path) -> None:
+    folder = save(tmp_path / "vit")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "problem_type": "regression"}))
+    with pytest.raises(SourceError, match="values of a regression are not compared"):
+        prove(TransformersPipeline(folder), exported(folder, tmp_path / "float.onnx"), images)
+
+
 # --- which reference runs
 
 
 def test_options_that_replace_the_preprocessing_leave_nothing_to_prove_by(folder: Path) -> None:
     source = resolve(str(folder), SourceOptions(resize_mode=ResizeMode.EXACT))
-    with pytest.raises(SourceError, match="options replace what the source says"):
+    with pytest.raises(SourceError, match="options replace part of what the source says"):
         own_reference(source)
 
 

@@ -5,6 +5,7 @@ from vit_edge.host.reference.timm_pipeline import TimmPipeline
 from vit_edge.host.reference.transformers_pipeline import TransformersPipeline
 from vit_edge.host.reference.types import Reference
 from vit_edge.host.sources.types import Library, Source
+from vit_edge.spec import OutputKind
 
 
 def own_reference(source: Source) -> Reference:
@@ -19,8 +20,10 @@ def own_reference(source: Source) -> Reference:
         raise SourceError(f"{source.name} has no pipeline of its own that could be run")
     if own.changed:
         raise SourceError(
-            "options replace what the source says of its preprocessing, so its own pipeline is another one"
+            "options replace part of what the source says of itself, so its own pipeline is another one"
         )
     if own.library is Library.TRANSFORMERS:
         return TransformersPipeline(own.path, own.names_classes)
+    if source.output is not OutputKind.SINGLE_LABEL:  # which timm's weights do not state
+        raise SourceError(f"timm has no pipeline for {source.output.value}")
     return TimmPipeline(own.arch, own.path, len(source.labels))

@@ -13,9 +13,10 @@ from vit_edge.host.reference.stages import first_difference
 from vit_edge.host.reference.types import Answer, Pipeline, Reference
 from vit_edge.runtime.evaluate.dataset import ImageSet
 from vit_edge.runtime.image.preprocess import Decoding
-from vit_edge.runtime.model.file import read_model
+from vit_edge.runtime.model.file import ModelFile, read_model
 from vit_edge.runtime.predict.classifier import Classifier, Prediction
 from vit_edge.source_parity import Difference, ProofState, SourceParity, Stage
+from vit_edge.spec import OutputKind
 
 TOLERANCE = 1e-4  # of a probability: float32 rounding by another library's kernels
 SHOWN = 20  # differing images that are recorded, and located, which takes some runs each
@@ -55,24 +56,33 @@ def prove(
         ImageError: an image that the device runtime refuses.
         ModelError: the model cannot be run.
     """
+    role = Role.FLOAT if float_model.is_dir() else None
+    model = read_model(float_model, role)
+    if model.output.task is OutputKind.REGRESSION:
+        raise SourceError("the values of a regression are not compared here, only probabilities")
     classify = Classifier(
-        float_model,
-        provider="cpu",
-        decoding=Decoding.EXACT,
-        model=Role.FLOAT if float_model.is_dir() else None,
-        limits=images.limits,
+        float_model, provider="cpu", decoding=Decoding.EXACT, model=role, limits=images.limits
     )
     compared: list[_Compared] = []
     for done, path in enumerate(images.paths, 1):
-        answer, ours = reference.answer(path), classify(path, top_k=_EVERY)
+        answer, ours = _of_both_classes(reference.answer(path), model.output), classify(path, top_k=_EVERY)
         compared.append(_compare(path, answer, ours, tolerance))
         if progress is not None:
             progress(done, len(images))
     differing = [(index, each.difference) for index, each in enumerate(compared) if each.difference]
     shown = [found for _, found in differing[:SHOWN]]
     if isinstance(reference, Pipeline):
-        shown = _located(reference, float_model, images, [index for index, _ in differing[:SHOWN]], shown)
+        shown = _located(reference, model, images, [index for index, _ in differing[:SHOWN]], shown)
     return _record(reference.name, compared, tolerance, len(differing), tuple(shown))
+
+
+def _of_both_classes(answer: Answer, kind: OutputKind) -> Answer:
+    """Of a model with one logit, the two classes that the device runtime makes of it."""
+    if kind.logits is not OutputKind.BINARY or answer.probabilities is None or len(answer.probabilities) != 1:
+        return answer
+    yes = float(answer.probabilities[0])
+    index = int(yes > 0.5)
+    return Answer(None, index, (1 - yes, yes)[index], np.array([1 - yes, yes]))
 
 
 def _compare(path: Path, answer: Answer, ours: list[Prediction], tolerance: float) -> _Compared:
@@ -112,9 +122,8 @@ def _class_of(answer: Answer, ours: list[Prediction], path: Path) -> int:
 
 
 def _located(
-    pipeline: Pipeline, float_model: Path, images: ImageSet, indices: list[int], found: list[Difference]
+    pipeline: Pipeline, model: ModelFile, images: ImageSet, indices: list[int], found: list[Difference]
 ) -> list[Difference]:
-    model = read_model(float_model, Role.FLOAT if float_model.is_dir() else None)
     if model.preprocess is None:
         raise ModelError(f"{model.path} does not say how images are preprocessed; export it again")
     spec = model.preprocess

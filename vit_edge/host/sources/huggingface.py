@@ -86,7 +86,7 @@ def from_folder(
         own_pipeline=OwnPipeline(
             Library.TRANSFORMERS,
             folder,
-            changed=processor_is_ours,
+            changed=processor_is_ours or options.output_kind is not None,
             names_classes=options.labels is None,
         ),
         decided=(*noted, *size_notes(spec, preprocess, options), *resized),

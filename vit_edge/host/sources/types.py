@@ -90,7 +90,7 @@ class OwnPipeline:
     library: Library
     path: Path  # the folder, or the file of weights
     arch: str = ""  # timm's name, with its tag where that is stated
-    changed: bool = False  # options replace part of the preprocessing
+    changed: bool = False  # options replace part of what it says of itself
     names_classes: bool = True  # the labels are its own
 
 
