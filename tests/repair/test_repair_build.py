@@ -2,15 +2,15 @@
 
 import dataclasses
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 from tests.quantize.forced import STATIC_FIRST
 from tests.quantize.small_vit import PREPROCESS, proto, written
+from tests.repair.given_times import FASTER, SLOWER, timed_as
 from vit_edge import Classifier, verify_bundle
 from vit_edge.bundle import Bundle
 from vit_edge.cli import main
@@ -21,10 +21,6 @@ from vit_edge.host.quantize import cost as cost_module
 from vit_edge.host.quantize import search as search_module
 from vit_edge.host.quantize.types import Form, Preset, QuantizeSettings
 from vit_edge.host.sources import Source, SourceOptions, resolve
-from vit_edge.runtime.device.machine import describe_machine
-from vit_edge.runtime.measure.benchmark import BenchEntry, BenchReport, BenchSettings
-from vit_edge.runtime.measure.timing import latency, ratios_to_first
-from vit_edge.runtime.model.file import ModelFile
 from vit_edge.spec import Tolerance
 
 CHECKED, CALIBRATED = 1000, 40
@@ -32,34 +28,6 @@ FLOAT, INT8 = "onnx/model.onnx", "onnx/model_quantized.onnx"
 # Measured, on CPUs that saturate as on others: one static range changes 11.2 % of the answers of this model,
 # 29.5 dB 7.8 %, 33 dB 6.1 %
 FAILS_AT_FIRST, FAILS_ALWAYS, PASSES = (Tolerance(max_changed=each) for each in (8.8, 0.5, 20.0))
-
-
-def timed_as(
-    ratio: Callable[[ModelFile], float],
-) -> Callable[[Sequence[ModelFile], BenchSettings], BenchReport]:
-    """A benchmark that finds float to take 1 ms, and each other model what `ratio` says of it."""
-
-    def bench(models: Sequence[ModelFile], settings: BenchSettings) -> BenchReport:
-        row = [1.0, *(ratio(model) for model in models[1:])]
-        times = np.tile(row, (30, 1))
-        entries = tuple(
-            BenchEntry(
-                path=str(model.path),
-                providers=("CPUExecutionProvider",),
-                threads=1,
-                batch=settings.batch,
-                latency=latency(times[:, i]),
-                peak_rss_mb=None,
-                size_mb=len(model.data) / 1e6,
-            )
-            for i, model in enumerate(models)
-        )
-        return BenchReport(entries, describe_machine(), tuple(ratios_to_first(times)), times)
-
-    return bench
-
-
-FASTER, SLOWER = timed_as(lambda _: 0.5), timed_as(lambda _: 1.5)
 
 
 @pytest.fixture(scope="module", autouse=True)
