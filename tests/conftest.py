@@ -12,6 +12,11 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # a test file may import on
 import numpy as np
 import onnxruntime
 import PIL
+from hypothesis import HealthCheck, settings
+
+# Time is never asserted: a property that holds takes longer on a busy machine.
+settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("untimed")
 
 DATA = Path(__file__).parent / "data"
 
