@@ -136,6 +136,7 @@ def test_a_good_bundle_passes_every_check(bundle: Path) -> None:
     assert result.passed
     assert {check.name: check.passed for check in result.checks} == {
         "files": True,
+        "source to float": None,
         "onnxruntime": True,
         f"answers of {FLOAT}": True,
         f"answers of {QUANTIZED}": True,
@@ -308,7 +309,7 @@ def test_a_model_that_does_not_load_fails_and_the_other_is_still_tested(
 
 def test_only_the_named_models_are_run(bundle: Path) -> None:
     names = [check.name for check in run(bundle, models=[FLOAT]).checks]
-    assert names == ["files", "onnxruntime", f"answers of {FLOAT}"]
+    assert names == ["files", "onnxruntime", "source to float", f"answers of {FLOAT}"]
 
 
 def test_two_onnxruntime_wheels_fail(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -436,8 +437,8 @@ def test_the_command_prints_and_writes_every_check(bundle: Path, tmp_path: Path,
     raw = json.loads(report.read_text())
     assert list(raw) == ["passed", "checks", "machine"]
     assert raw["passed"] is True
-    assert [list(check) for check in raw["checks"]] == [["name", "passed", "found", "mend"]] * 6
-    assert len(lines) == 8
+    assert [list(check) for check in raw["checks"]] == [["name", "passed", "found", "mend"]] * 7
+    assert len(lines) == 9
     assert lines[-1] == f"{bundle}: PASS"
 
 

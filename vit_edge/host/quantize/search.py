@@ -47,6 +47,7 @@ GOALS = {
 PROBE_IMAGES = 24  # images on which the damage of single layers is measured
 CORRECTION_IMAGES = 64  # images over which the mean error of each layer is taken
 CORRECTIONS = 3  # times the budget is corrected by what the whole model really does
+LOOSER = (2.5, 6.0)  # budgets that are tried too where a goal is out of reach
 
 
 class Search:
@@ -137,15 +138,25 @@ class Search:
     def reach(self, goal: Goal) -> Quantization:
         """The fastest forms that reach a goal, or come as close to it as the forms allow."""
         layers, tell = allowed(self.layers, goal), self.step("choose")
-        budget = goal.damage
-        for attempt in range(1, CORRECTIONS + 1):  # of the budget, by what the whole model really does
+        count = CORRECTIONS + len(LOOSER)
+        found: list[tuple[float, dict[str, Option]]] = []
+
+        def reached(budget: float) -> float:
             taken = choose(layers, budget)
-            measured = self.probe.damage(self.plans.chosen(_forms(taken)))
-            tell(attempt, CORRECTIONS)
-            if measured <= goal.damage:
-                break
+            found.append((self.probe.damage(self.plans.chosen(_forms(taken))), taken))
+            tell(len(found), count)
+            return found[-1][0]
+
+        budget, measured = goal.damage, math.inf
+        while measured > goal.damage and len(found) < CORRECTIONS:
+            measured = reached(budget)  # what the whole model really does, by which the budget is corrected
             budget *= goal.damage / measured
-        return self.decided(layers, taken, goal)
+        if measured > goal.damage:  # out of reach, where more upgrades are not always less noise
+            for factor in LOOSER:
+                reached(goal.damage * factor)
+            return self.decided(layers, min(found, key=lambda each: each[0])[1], goal)
+        tell(count, count)
+        return self.decided(layers, found[-1][1], goal)
 
     def upgrades(self, given: Quantization) -> list[Upgrade]:
         """What of a quantization costs time, the most worthy first; nothing where nothing was chosen."""
