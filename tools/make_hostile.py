@@ -290,10 +290,10 @@ def nested(depth: int) -> bytes:
     return model(inner)
 
 
-def runnable(body: bytes) -> bytes:
+def runnable(body: bytes, *parts: bytes) -> bytes:
     """A model that says how its input is normalised, so that onnxruntime gets to see it."""
     spec = json.dumps(manifest()["preprocess"]).encode()
-    return model(body, field(14, field(1, b"vit_edge.preprocess") + field(2, spec)))
+    return model(body, field(14, field(1, b"vit_edge.preprocess") + field(2, spec)), *parts)
 
 
 def constant_bomb() -> bytes:
@@ -325,8 +325,8 @@ def functions(depth: int) -> bytes:
     return model(graph(node(b"f%d" % (depth - 1), domain=b"local")), function(b"f0", b"Abs"), *doubled)
 
 
-def loop(turns: int) -> bytes:
-    """A Loop of so many turns that does nothing in each."""
+def loop(turns: int, *parts: bytes) -> bytes:
+    """A Loop of so many turns that does nothing in each, and more parts of the file."""
     info = tensor_info(b"i", 7, ()), tensor_info(b"c", 9, ())
     body = (
         field(1, field(1, b"c") + field(2, b"d") + field(4, b"Identity"))
@@ -335,7 +335,9 @@ def loop(turns: int) -> bytes:
     )
     count = field(2, 7) + field(8, b"turns") + field(9, struct.pack("<q", turns))
     attribute = field(5, field(1, b"body") + field(6, body) + field(20, 5))
-    return runnable(graph(field(5, count), node_of(b"Loop", field(1, b"turns"), field(1, b""), attribute)))
+    return runnable(
+        graph(field(5, count), node_of(b"Loop", field(1, b"turns"), field(1, b""), attribute)), *parts
+    )
 
 
 def context(embedded: int) -> bytes:
@@ -373,6 +375,11 @@ def models() -> dict[str, bytes]:
         "constant_of_terabytes.onnx": constant_bomb(),
         "nested_graphs.onnx": nested(40),
         "loop_of_a_trillion_turns.onnx": loop(2**40),
+        "loop_behind_a_function_of_its_name.onnx": loop(2**40, field(25, field(1, b"Loop"))),
+        "context_behind_a_function_of_its_name.onnx": model(
+            graph(node(b"EPContext", b"pixel_values", domain=b"com.microsoft")),
+            field(25, field(1, b"EPContext") + field(10, b"com.microsoft")),
+        ),
         "functions_that_double.onnx": functions(60),
         "functions_in_a_circle.onnx": model(
             graph(node(b"a", domain=b"local")), function(b"a", b"b"), function(b"b", b"a")

@@ -22,7 +22,13 @@ from vit_edge import fields
 from vit_edge.bundle import EMBEDDER_ROLES, MODEL_ROLES, Bundle, Role, is_bundle, read_steadily
 from vit_edge.errors import BundleError, ModelError
 from vit_edge.files import read_file, recover
-from vit_edge.runtime.model.header import COMPILED, OnnxHeader, check_bounded, read_header
+from vit_edge.runtime.model.header import (
+    COMPILED,
+    OPERATOR_DOMAINS,
+    OnnxHeader,
+    check_bounded,
+    read_header,
+)
 from vit_edge.runtime.model.interface import ImageInput, image_input
 from vit_edge.runtime.model.outputs import Features, OutputWanted, both_names, check_meaning, read_outputs
 from vit_edge.spec import (
@@ -41,8 +47,6 @@ PREPROCESS_KEY = "vit_edge.preprocess"  # JSON, PreprocessSpec.to_json()
 SESSION_OPTIONS_KEY = "vit_edge.session_options"  # JSON object of spec.SESSION_OPTIONS entries
 
 T = TypeVar("T")
-
-OPERATOR_DOMAINS = frozenset({"", "ai.onnx", "ai.onnx.ml", "com.microsoft"})
 
 _MAX_BYTES = 2**31 - 1  # protobuf's own limit
 
