@@ -20,6 +20,7 @@ from vit_edge.errors import BundleError, VitEdgeError
 from vit_edge.golden import GoldenCase, read_golden
 from vit_edge.runtime.device.machine import Machine, describe_machine, usable_cores
 from vit_edge.runtime.image.decode import decode
+from vit_edge.runtime.image.limits import DecodeLimits, ImageFormat
 from vit_edge.runtime.measure.timing import Latency, Rounds, latency, time_interleaved
 from vit_edge.runtime.model.file import read_model
 from vit_edge.runtime.session.providers import AUTO, find_provider, short_name
@@ -190,8 +191,10 @@ def _distances(
 ) -> Iterator[tuple[float, float, float]]:
     """For each case what `_distance` gives; the model runs once per image."""
     by_image = operator.attrgetter("image")
+    spec = bundle.manifest.preprocess
+    limits = DecodeLimits(max_pixels=spec.height * spec.width, formats=(ImageFormat.PNG,))
     for image, group in itertools.groupby(sorted(cases, key=by_image), by_image):
-        made = session.outputs(np.asarray(decode(bundle.read(image)))[None])
+        made = session.outputs(np.asarray(decode(bundle.read(image), limits))[None])
         yield from (_distance(case, made) for case in group)
 
 
