@@ -74,10 +74,10 @@ CAUSES: Mapping[str, str] = {
     "exif_of_gigabytes.tif": "longer than the block",
     "strips_by_the_million.tif": "longer than the block",
     "tiles_by_the_ten_thousand.j2k": "8192 tiles",
-    "layers_by_the_ten_thousand.j2k": "4000000 packets",
-    "layers_in_a_tile.j2k": "4000000 packets",
-    "precincts_of_a_pixel.j2k": "4000000 packets",
-    "orders_by_the_thousand.j2k": "4000000 packets",
+    "layers_by_the_ten_thousand.j2k": r"cut into \d+ packets",
+    "layers_in_a_tile.j2k": r"cut into \d+ packets",
+    "precincts_of_a_pixel.j2k": r"cut into \d+ packets",
+    "orders_by_the_thousand.j2k": r"cut into \d+ packets",
     "blocks_by_the_million.jp2": "2000000 code blocks",
     "header_that_hides_another.j2k": "no JPEG 2000 has .ff30",
     "comments_by_the_thousand.j2k": "4096 parts in its headers",
@@ -128,7 +128,7 @@ def test_a_picture_in_jpeg_2000_is_no_bomb(options: dict[str, Any]) -> None:
 
 def test_a_picture_of_100_megapixels_may_be_cut_as_encoders_do() -> None:
     check_effort(codestream(10_000, tile=256, layers=20), 100_000_000)
-    check_effort(codestream(10_000, layers=12, precincts=b"\x77" * 6), 100_000_000)
+    check_effort(codestream(10_000, layers=6, precincts=b"\x77" * 6), 100_000_000)
     check_effort(codestream(10_000, block=3), 100_000_000)
 
 

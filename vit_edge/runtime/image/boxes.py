@@ -18,7 +18,8 @@ _MOST_BOXES = 1000  # within one another or one after another; Pillow goes throu
 _MOST_MARKERS = 4096  # in the headers of a codestream
 _MOST_TILES = 8192  # each takes 12 kB before anything is decoded
 _MOST_PARTS = 65_536  # of tiles
-_MOST_PACKETS = 4_000_000  # tiles, components, resolutions, precincts and layers multiplied
+_LEAST_PACKETS = 100_000  # that a picture of any size may have: tiles, components, precincts, layers
+_PIXELS_PER_PACKET = 128  # of a larger one; an empty packet takes some microseconds
 _MOST_BLOCKS = 2_000_000  # code blocks; each takes 100 bytes and more
 _MOST_EXTENTS = 4096  # pieces that the items of an AVIF are put together of
 _FRAMES_PER_LIMIT = 24  # times the pixel limit: how many pixels all AV1 frames together may have
@@ -187,15 +188,22 @@ class _Cut:
         if tiles > _MOST_TILES:
             raise TooMuch(f"is cut into more than {_MOST_TILES} tiles")
         tile_x, tile_y = min(self.tile[0], self.width), min(self.tile[1], self.height)
-        # At most one more in each direction where the cuts do not fall on the tile's edge.
-        precincts = ((tile_x >> self.precinct[0]) + 2) * ((tile_y >> self.precinct[1]) + 2)
-        packets = tiles * self.components * self.layers * self.orders * (self.levels + 4 * precincts)
-        if packets > _MOST_PACKETS:
-            raise TooMuch(f"is cut into more than {_MOST_PACKETS} packets")
-        pixels = self.width * self.height * self.components
-        blocks = (pixels >> self.block) * 4 // 3
+        precincts = sum(
+            _parts(tile_x, level + self.precinct[0]) * _parts(tile_y, level + self.precinct[1])
+            for level in range(self.levels + 1)
+        )
+        pixels = self.width * self.height
+        packets = tiles * self.components * self.layers * self.orders * precincts
+        if packets > _LEAST_PACKETS + pixels // _PIXELS_PER_PACKET:
+            raise TooMuch(f"is cut into {packets} packets, which no encoder does")
+        blocks = (pixels * self.components >> self.block) * 4 // 3
         if blocks > _MOST_BLOCKS:
             raise TooMuch(f"is cut into more than {_MOST_BLOCKS} code blocks")
+
+
+def _parts(length: int, exponent: int) -> int:
+    """Into how many parts of that size a length is cut."""
+    return -(-length >> exponent)
 
 
 # AVIF
