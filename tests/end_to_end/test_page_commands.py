@@ -8,6 +8,8 @@ import textwrap
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
 from tests.end_to_end.digits import Built
 from tests.pages import ROOT, Command, commands
@@ -26,9 +28,7 @@ PLACES = {
     "INT8": "int8.onnx",
     "FILE": "written.json",
     "FILE.html": "written.html",
-    "KEY": "private.pem",
-    "PUBKEY": "public.pem",
-    "DEVICE": "bundle/",
+    "KEY": "key.pem",
 }
 ABBREVIATED = "..."  # a command that is shown in part only
 
@@ -39,6 +39,10 @@ def workplace(built: Built, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("pages")
     shutil.copytree(ROOT / "models" / "digits_vit", folder / "digits_vit")
     shutil.copytree(built.bundle, folder / "bundle")
+    private = ec.generate_private_key(ec.SECP256R1())
+    (folder / "key.pem").write_bytes(private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    public = private.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    (folder / "key.pub").write_bytes(public)
     for board in re.findall(r"```toml\n(.*?)```", (ROOT / "docs" / "add-a-target.md").read_text(), re.S):
         (folder / "boards").mkdir()
         (folder / "boards" / "camera.toml").write_text(textwrap.dedent(board))
