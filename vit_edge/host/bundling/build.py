@@ -21,12 +21,11 @@ from vit_edge.errors import UsageError
 from vit_edge.fields import settle_members
 from vit_edge.files import scratch_folder
 from vit_edge.host.bundling.card import card
+from vit_edge.host.bundling.golden import GOLDEN_IMAGES, golden_files
 from vit_edge.host.bundling.proof import (
-    GOLDEN_IMAGES,
     BuildImages,
     Gate,
     choose_images,
-    golden_files,
     latency_records,
 )
 from vit_edge.host.bundling.repair import Repair

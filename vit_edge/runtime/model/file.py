@@ -51,6 +51,8 @@ T = TypeVar("T")
 
 _MAX_BYTES = 2**31 - 1  # protobuf's own limit
 
+_ORT_FORMAT = b"ORTM"  # identifier of its flatbuffer, behind the first four bytes
+
 ANYTHING = OutputWanted()  # nothing is stated about the outputs
 
 
@@ -200,6 +202,11 @@ def _model_file(
     recorded: OutputKind | None,
     wanted: OutputWanted,
 ) -> ModelFile:
+    if data[4:8] == _ORT_FORMAT:
+        raise ModelError(
+            f"{path} is in onnxruntime's own format (.ort), whose labels and preprocessing cannot be read: "
+            "give the ONNX file or the bundle that it was made from"
+        )
     try:
         header = read_header(data)
     except ValueError as error:
