@@ -564,16 +564,19 @@ def test_a_timm_tag_decides_the_statistics_and_the_crop(
     name: str, mean: tuple[float, ...], std: tuple[float, ...], resize: int, tmp_path: Path
 ) -> None:
     size = ARCHS[name.partition(".")[0]].size
-    spec = prepared(name, tmp_path / "w.safetensors", (size, size), 1000).spec
+    spec = prepared(name, tmp_path / "w.safetensors", (size, size), 1000, SourceOptions()).spec
     assert (spec.mean, spec.std, spec.resize) == (mean, std, (resize, resize))
     assert spec.crop is CropRule.TORCHVISION
 
 
 def test_a_name_without_a_tag_has_timms_default_and_a_note(tmp_path: Path) -> None:
-    found = prepared("vit_base_patch16_224", tmp_path / "w.safetensors", (224, 224), 1000)
+    found = prepared("vit_base_patch16_224", tmp_path / "w.safetensors", (224, 224), 1000, SourceOptions())
     (note,) = found.notes
     assert "timm's default, augreg2_in21k_ft_in1k (others: augreg_in21k_ft_in1k" in note
-    assert prepared("vit_base_patch16_224.sam_in1k", tmp_path / "w.pth", (224, 224), 1000).notes == ()
+    assert (
+        prepared("vit_base_patch16_224.sam_in1k", tmp_path / "w.pth", (224, 224), 1000, SourceOptions()).notes
+        == ()
+    )
 
 
 def test_a_head_that_is_not_the_tags_is_noted(tmp_path: Path) -> None:
@@ -672,7 +675,7 @@ def test_every_architecture_has_sizes_that_fit() -> None:
         config = config_of(arch, state, name)
         assert name.endswith(f"_patch{arch.patch}_{arch.size}")
         assert config.distillation is (Distillation.HEAD if "distilled" in name else Distillation.NONE)
-        spec = prepared(name, Path(f"{name}.safetensors"), config.image_size, 10).spec
+        spec = prepared(name, Path(f"{name}.safetensors"), config.image_size, 10, SourceOptions()).spec
         assert spec.height == config.image_size[0] == arch.size
         assert spec.mean == (IMAGENET_MEAN if "deit" in name else HALF)
 

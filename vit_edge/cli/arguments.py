@@ -227,14 +227,19 @@ def add_expected(parser: Parser) -> None:
     )
 
 
-def add_output(parser: Any) -> None:
-    """Which output of an ONNX file holds the answers, and what they mean."""
+def add_output(parser: Any, probabilities: bool = False) -> None:
+    """Which output of an ONNX file holds the answers, and what they mean.
+
+    Args:
+        parser: of the command.
+        probabilities: whether they may be read as they are, behind a Softmax or Sigmoid that does not show.
+    """
     parser.add_argument(
         "--output",
         metavar="NAME",
         help="of an ONNX file with several outputs, the one that holds the answers",
     )
-    kinds = [kind for kind in OutputKind if kind.logits is kind]
+    kinds = [kind for kind in OutputKind if probabilities or kind.logits is kind]
     parser.add_argument(
         "--output-kind",
         type=OutputKind,

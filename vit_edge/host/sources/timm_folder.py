@@ -71,11 +71,11 @@ def from_timm_folder(folder: Path, raw: Mapping[str, Any], name: str, options: S
     if not isinstance(own, Mapping):
         raise SourceError(f"{where}: pretrained_cfg must be an object: fetch it again")
     size = options.image_size or _input_size(own, where)
-    stated = from_pretrained_cfg(own, where, size)
+    found = from_pretrained_cfg(own, where, size, options)
     trained = at_trained_size(config, state, size, str(files[0]))
     model = build(state, trained, str(files[0]), size)
     labels, note = choose_labels(options.labels, _labels(folder, raw), config.num_classes, where)
-    preprocess = with_options(stated, options, size, where)
+    preprocess = with_options(found.spec, options, size, where)
     return Source(
         name=name,
         kind=SourceKind.CHECKPOINT,
@@ -88,7 +88,7 @@ def from_timm_folder(folder: Path, raw: Mapping[str, Any], name: str, options: S
         sha256=files_sha256(files),
         huggingface_config=published_config(model.config, labels),
         preprocessor_config=to_processor(preprocess),
-        decided=resize_notes(trained, model.config, "timm (bicubic, antialiased)"),
+        decided=(*found.notes, *resize_notes(trained, model.config, "timm (bicubic, antialiased)")),
     )
 
 

@@ -24,7 +24,7 @@ from vit_edge.runtime.evaluate.views import Copies, Viewer, Views, distinct
 from vit_edge.runtime.image.decode import decode
 from vit_edge.runtime.image.limits import DecodeLimits
 from vit_edge.runtime.image.preprocess import to_pixels
-from vit_edge.runtime.model.file import ModelFile
+from vit_edge.runtime.model.file import ModelFile, check_told
 from vit_edge.runtime.session.session import Session, SessionSettings
 from vit_edge.spec import OutputKind, PreprocessSpec, Tolerance, Verdict
 from vit_edge.verify import Flip, GateReport, SequentialGate, find_changes, judge_kind
@@ -62,6 +62,7 @@ class Subject:
     runner: Runner
     preprocess: PreprocessSpec
     output: OutputKind = OutputKind.SINGLE_LABEL  # what the runner's numbers mean
+    file: ModelFile | None = None  # where it comes from, if its numbers may be mistaken
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -229,7 +230,9 @@ def compare(
     names = common_labels(float_model, quant_model)
     specs = [common_preprocess(float_model, quant_model), common_preprocess(quant_model, float_model)]
     subjects = [
-        Subject(Session(dataclasses.replace(model, preprocess=spec), settings.session), spec, model.output)
+        Subject(
+            Session(dataclasses.replace(model, preprocess=spec), settings.session), spec, model.output, model
+        )
         for model, spec in zip((float_model, quant_model), specs, strict=True)
     ]
     viewer = Viewer()
@@ -317,10 +320,12 @@ def _batches(
     for start in range(0, len(images), batch_size):
         batch = images.paths[start : start + batch_size]
         pixels = _batch_pixels(batch, specs, images.limits)
-        logits = [
-            as_logits(subject.output, subject.runner.run(pixels[subject.preprocess])) for subject in subjects
-        ]
+        values = [subject.runner.run(pixels[subject.preprocess]) for subject in subjects]
+        logits = [as_logits(subject.output, rows) for subject, rows in zip(subjects, values, strict=True)]
         if start == 0:
+            for subject, rows in zip(subjects, values, strict=True):
+                if subject.file is not None:
+                    check_told(subject.file, rows)
             _check_classes([rows.shape[1] for rows in logits], images)
         views = viewer.add(pixels)
         if progress is not None:
