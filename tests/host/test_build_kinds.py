@@ -78,7 +78,7 @@ def test_a_bundle_of_any_kind_is_built_reported_and_runs(
     out = str(bundle)
     manifest = json.loads((bundle / "vit_edge.json").read_text())
     assert manifest["output"] == kind
-    assert manifest["source_parity"]["state"] == ("not proven" if kind == "regression" else "proven")
+    assert manifest["source_parity"]["state"] == "proven"
     assert told in (bundle / "README.md").read_text()
     page = (bundle / "report.html").read_text()
     facts = json.loads(

@@ -9,6 +9,7 @@ from vit_edge.cli import arguments
 from vit_edge.cli.arguments import Commands, settings_from
 from vit_edge.cli.console import check_json, progress, write_json
 from vit_edge.errors import SourceError, UsageError
+from vit_edge.manifest import SIGNATURE
 from vit_edge.runtime.evaluate.dataset import ImageSet, list_images
 from vit_edge.source_parity import ProofState, SourceParity, not_proven
 
@@ -81,8 +82,10 @@ def _recorded(path: Path, found: SourceParity) -> str:
 
     if found.state is ProofState.NOT_PROVEN:
         return f"{path}: nothing is recorded, since nothing could run"
+    signed = (path / SIGNATURE).exists()
     record_parity(path, found)
-    return f"{path}: recorded in manifest, card and report"
+    again = "; its signature was of what it held before and is gone: sign it again" if signed else ""
+    return f"{path}: recorded in manifest, card and report{again}"
 
 
 def _check_same_source(source: "Source", path: Path) -> None:
@@ -112,7 +115,7 @@ def _found(args: argparse.Namespace, images: ImageSet) -> SourceParity:
         try:
             reference = own_reference(source)
         except SourceError as error:
-            return not_proven(f"{error}; name what answers for it with --reference")
+            return not_proven(str(error))
     with progress() as tell:
         return prove(
             reference,

@@ -71,7 +71,7 @@ def from_folder(
     if processor is not None:
         noted = processor_notes(processor, Path(stated_in).name, model_type)
     resized = resize_notes(trained, model.config, "transformers (bicubic, not antialiased)")
-    processor_is_ours = processor is None or options.changes_preprocessing
+    no_recipe = processor is None
     if processor is None or options.changes_preprocessing:
         processor = to_processor(preprocess)
     return Source(
@@ -89,7 +89,9 @@ def from_folder(
         own_pipeline=OwnPipeline(
             Library.TRANSFORMERS,
             folder,
-            changed=processor_is_ours or options.output_kind is not None,
+            stated=options.stated,
+            no_recipe=no_recipe,
+            states_kind=options.output_kind is not None,
             names_classes=options.labels is None,
         ),
         decided=(*noted, *size_notes(spec, preprocess, options), *resized),

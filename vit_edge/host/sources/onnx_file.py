@@ -22,7 +22,7 @@ from vit_edge.host.convert.parity import runner
 from vit_edge.host.sources.labels import choose_labels, label_maps
 from vit_edge.host.sources.meaning import PROBLEMS
 from vit_edge.host.sources.preprocessing import rule_notes, size_notes, to_processor, with_options
-from vit_edge.host.sources.types import Source, SourceKind, SourceOptions
+from vit_edge.host.sources.types import Library, OwnPipeline, Source, SourceKind, SourceOptions
 from vit_edge.runtime.model.file import LABELS_KEY, PREPROCESS_KEY
 from vit_edge.runtime.model.outputs import OUTPUT_KEY
 from vit_edge.spec import PATCH_FEATURES, OutputKind, PreprocessSpec
@@ -39,6 +39,7 @@ class Beside:
     decided: tuple[str, ...] = ()
     preprocessor_config: dict[str, Any] | None = None
     problem_type: object = None  # of config.json
+    folder: Path | None = None  # with an image processor
 
 
 def from_onnx(file: Path, options: SourceOptions, beside: Beside | None = None) -> Source:
@@ -104,6 +105,15 @@ def from_onnx(file: Path, options: SourceOptions, beside: Beside | None = None) 
         ),
         output=answers.kind,
         output_name=answers.output,
+        own_pipeline=None
+        if beside.folder is None or PREPROCESS_KEY in metadata
+        else OwnPipeline(
+            Library.ONNXRUNTIME,
+            beside.folder,
+            stated=options.stated,
+            states_kind=options.output_kind is not None,
+            names_classes=False,
+        ),
         values=classes,
     )
 

@@ -25,7 +25,7 @@ from vit_edge.host.sources.jsonfile import read_any, sides
 from vit_edge.host.sources.labels import choose_labels
 from vit_edge.host.sources.preprocessing import to_processor, with_options
 from vit_edge.host.sources.timm_data import from_pretrained_cfg
-from vit_edge.host.sources.types import Source, SourceKind, SourceOptions
+from vit_edge.host.sources.types import Library, OwnPipeline, Source, SourceKind, SourceOptions
 from vit_edge.host.vit import Pooling, VitConfig
 
 # Arguments of a model that the weights show themselves, or that change nothing once it is trained.
@@ -88,6 +88,16 @@ def from_timm_folder(folder: Path, raw: Mapping[str, Any], name: str, options: S
         sha256=files_sha256(files),
         huggingface_config=published_config(model.config, labels),
         preprocessor_config=to_processor(preprocess),
+        own_pipeline=OwnPipeline(
+            Library.TIMM,
+            files[0],
+            raw["architecture"],
+            stated=options.stated,
+            states_kind=options.output_kind is not None,
+            names_classes=False,
+        )
+        if len(files) == 1 and options.weights is None
+        else None,
         decided=(*found.notes, *resize_notes(trained, model.config, "timm (bicubic, antialiased)")),
     )
 

@@ -91,7 +91,14 @@ def _own_pipeline(
     """Timm's, where it would read the file as it was read here."""
     if arch_name is None or layout is not Layout.TIMM or options.weights is not None:
         return None
-    return OwnPipeline(Library.TIMM, file, arch_name, options.changes_preprocessing, names_classes=False)
+    return OwnPipeline(
+        Library.TIMM,
+        file,
+        arch_name,
+        stated=options.stated,
+        states_kind=options.output_kind is not None,
+        names_classes=False,
+    )
 
 
 def _decided(arch_name: str | None, found: Arch, trained: VitConfig) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from vit_edge.errors import DatasetError, ImageError, ModelError, UsageError
 from vit_edge.runtime.evaluate.compatible import (
     accuracy_notes,
+    borrowed,
     check_better_than_guessing,
     check_expected,
     check_order,
@@ -258,7 +259,7 @@ def compare(
         place = place_look(settings.earlier, frozenset(viewer.views().digests))
     float_logits, quant_logits = (each[rows] for each in logits)
     seen = seen.chosen(rows)
-    notes: tuple[str, ...] = ()
+    notes = borrowed(float_model, quant_model)
     if kind is OutputKind.SINGLE_LABEL:
         if float_model.output is not quant_model.output:  # what softmax ignores is another in each
             float_logits, quant_logits = (
@@ -267,7 +268,7 @@ def compare(
         check_better_than_guessing(float_model, seen, float_logits)
         check_expected(float_model, seen, float_logits, settings.expect_top1)
         check_order(float_model, quant_model, float_logits, quant_logits)
-        notes = accuracy_notes(seen, float_logits, settings.stated_top1)
+        notes += accuracy_notes(seen, float_logits, settings.stated_top1)
     elif settings.expect_top1 is not None:
         raise UsageError("--expect-top1 is about models of single labels only; leave it out")
     looked = frozenset(viewer.views().digests)

@@ -267,7 +267,7 @@ def _check_self_contained(header: OnnxHeader) -> None:
     if header.external_data:
         raise ValueError(
             "keeps weights in another file (external data), which is read where models are made, not where "
-            "they run; save it as one file (vit-edge export)"
+            "they run; make one file of it: onnx.save(onnx.load(FILE), NEW_FILE)"
         )
     check_bounded(header)
     if any(operator == COMPILED for _, operator in header.foreign_operators):

@@ -9,7 +9,7 @@ import dataclasses
 from collections import Counter
 from collections.abc import Iterator, Mapping
 
-FLOAT, UINT8 = 1, 2  # TensorProto.DataType
+FLOAT, UINT8, FLOAT16 = 1, 2, 10  # TensorProto.DataType
 
 _MAX_FIELDS = 2_000_000
 _MAX_DEPTH = 16  # subgraphs within subgraphs

@@ -8,8 +8,15 @@ import numpy.typing as npt
 
 from vit_edge import fields
 from vit_edge.manifest import output_kind
-from vit_edge.runtime.model.header import FLOAT, OnnxHeader, TensorInfo
-from vit_edge.runtime.model.interface import MAX_BATCH, MAX_SIDE, check_range, check_tensor, is_embedder
+from vit_edge.runtime.model.header import FLOAT, FLOAT16, OnnxHeader, TensorInfo
+from vit_edge.runtime.model.interface import (
+    MAX_BATCH,
+    MAX_SIDE,
+    as_float32,
+    check_range,
+    check_tensor,
+    is_embedder,
+)
 from vit_edge.spec import CLS_EMBEDDING, LOGITS, PATCH_FEATURES, POOLED_EMBEDDING, OutputKind
 
 OUTPUT_KEY = "vit_edge.output"  # JSON string, the value of an OutputKind; absent: single-label logits
@@ -89,7 +96,7 @@ class OutputShape:
 
 
 def _shape(info: TensorInfo) -> OutputShape:
-    return OutputShape(info.name, info.elem_type == FLOAT, info.dims)
+    return OutputShape(info.name, info.elem_type in (FLOAT, FLOAT16), info.dims)
 
 
 def chosen_output(outputs: list[OutputShape], wanted: str | None, answers: int | None = None) -> str:
@@ -219,6 +226,7 @@ def check_meaning(kind: OutputKind, values: int | None) -> None:
 
 
 def _checked_values(info: TensorInfo) -> int | None:
+    info = as_float32(info)
     if info.dims is None and info.elem_type == FLOAT and info.name != LOGITS:
         return None
     check_tensor(info, FLOAT, "float32 (N, classes)", 2)
