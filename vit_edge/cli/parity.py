@@ -57,8 +57,7 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError(f"{args.bundle} is no bundle: pass what `vit-edge build` wrote, or an ONNX file")
     if args.record:
         _check_recordable(args.bundle)
-    images = list_images(args.data, args.limits)
-    found = _found(args, images if args.limit is None else images.limited(args.limit))
+    found = _found(args, list_images(args.data, args.limits))
     write_json(args.json, found.to_json())
     print(f"source -> float {found}")
     for difference in found.shown:
@@ -116,11 +115,12 @@ def _found(args: argparse.Namespace, images: ImageSet) -> SourceParity:
             reference = own_reference(source)
         except SourceError as error:
             return not_proven(str(error))
+    images = covered(reference, images)
     with progress() as tell:
         return prove(
             reference,
             args.bundle,
-            covered(reference, images),
+            images if args.limit is None else images.limited(args.limit),
             args.tolerance,
             lambda done, total: tell("parity", done, total),
         )

@@ -77,7 +77,12 @@ def adapted(base: Path, folder: Path) -> Any:
         heads = [key for key in adapter.keys() if key.endswith("classifier.weight")]  # noqa: SIM118
         classes = adapter.get_slice(heads[0]).get_shape()[0] if heads else None
     more = {} if classes is None else {"num_labels": classes, "ignore_mismatched_sizes": True}
-    model = transformers.AutoModelForImageClassification.from_pretrained(
-        base, local_files_only=True, use_safetensors=True, **more
-    )
-    return peft.PeftModel.from_pretrained(model, str(folder), local_files_only=True)
+    told = transformers.utils.logging.get_verbosity()
+    transformers.utils.logging.set_verbosity_error()  # else it reports the head that the adapter brings
+    try:
+        model = transformers.AutoModelForImageClassification.from_pretrained(
+            base, local_files_only=True, use_safetensors=True, **more
+        )
+        return peft.PeftModel.from_pretrained(model, str(folder), local_files_only=True)
+    finally:
+        transformers.utils.logging.set_verbosity(told)
