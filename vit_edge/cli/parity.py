@@ -2,7 +2,6 @@
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from vit_edge.bundle import check_replaceable, is_bundle, read_bundle
 from vit_edge.cli import arguments
@@ -12,9 +11,6 @@ from vit_edge.errors import SourceError, UsageError
 from vit_edge.manifest import SIGNATURE
 from vit_edge.runtime.evaluate.dataset import ImageSet, list_images
 from vit_edge.source_parity import ProofState, SourceParity, not_proven
-
-if TYPE_CHECKING:
-    from vit_edge.host.sources import Source
 
 _NOT_PROVEN = 3
 _STATUS = {ProofState.PROVEN: 0, ProofState.DIFFERS: 1, ProofState.NOT_PROVEN: _NOT_PROVEN}
@@ -87,13 +83,13 @@ def _recorded(path: Path, found: SourceParity) -> str:
     return f"{path}: recorded in manifest, card and report{again}"
 
 
-def _check_same_source(source: "Source", path: Path) -> None:
+def _check_same_source(name: str, sha256: str, path: Path) -> None:
     """Refuse to record of a bundle what another checkpoint answers."""
     built_from = read_bundle(path).manifest.source
-    if source.sha256 != built_from.sha256:
+    if sha256 != built_from.sha256:
         raise UsageError(
             f"{path} was built from {built_from.name} with the SHA-256 {built_from.sha256}, which "
-            f"{source.name} ({source.sha256}) is not: pass that source, or leave --record out"
+            f"{name} ({sha256}) is not: pass that source, or leave --record out"
         )
 
 
@@ -109,7 +105,7 @@ def _found(args: argparse.Namespace, images: ImageSet) -> SourceParity:
     if args.reference is None or args.record:
         source = resolve(args.source, settings_from(args, SourceOptions))
     if args.record:
-        _check_same_source(source, args.bundle)
+        _check_same_source(source.name, source.sha256, args.bundle)
     if args.reference is None:
         try:
             reference = own_reference(source)
