@@ -539,8 +539,8 @@ def test_the_command_prints_and_writes_every_check(bundle: Path, tmp_path: Path,
     raw = json.loads(report.read_text())
     assert list(raw) == ["passed", "checks", "machine"]
     assert raw["passed"] is True
-    assert [list(check) for check in raw["checks"]] == [["name", "passed", "found", "mend"]] * 7
-    assert len(lines) == 9
+    assert [list(check) for check in raw["checks"]] == [["name", "passed", "found", "mend"]] * 8
+    assert len(lines) == 10
     assert lines[-1] == f"{bundle}: PASS"
 
 
