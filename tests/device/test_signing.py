@@ -1,6 +1,7 @@
 """A bundle runs under a key only if it is, to the last file, what the owner of that key has signed."""
 
 import base64
+import contextlib
 import io
 import json
 import os
@@ -14,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 import vit_edge
@@ -274,6 +277,60 @@ def test_a_signature_with_more_in_it_than_the_format_has_is_refused(
     place[where[-1]] = {}
     (signed / SIGNATURE).write_text(json.dumps(signature))
     with pytest.raises(SignatureError, match=f"unknown key '{where[-1]}'"):
+        verify_signature(signed, keys.public)
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=5,
+)
+STEPS = st.sampled_from(
+    [
+        ("mediaType",),
+        ("verificationMaterial",),
+        ("verificationMaterial", "publicKey"),
+        ("verificationMaterial", "publicKey", "hint"),
+        ("verificationMaterial", "tlogEntries"),
+        ("dsseEnvelope",),
+        ("dsseEnvelope", "payload"),
+        ("dsseEnvelope", "payloadType"),
+        ("dsseEnvelope", "signatures"),
+    ]
+)
+
+
+@given(STEPS, json_values)
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_any_value_in_place_of_a_part_of_a_signature_is_refused(
+    signed: Path, keys: Keys, steps: tuple[str, ...], value: object
+) -> None:
+    path = signed / SIGNATURE
+    good = path.read_bytes()
+    signature = json.loads(good)
+    place = signature
+    for step in steps[:-1]:
+        place = place[step]
+    unchanged = place[steps[-1]] == value
+    place[steps[-1]] = value
+    path.write_text(json.dumps(signature))
+    try:
+        if unchanged or steps[-1] == "tlogEntries":  # of which the format asks nothing for a key
+            with contextlib.suppress(SignatureError):
+                verify_signature(signed, keys.public)
+            return
+        with pytest.raises(SignatureError) as caught:
+            verify_signature(signed, keys.public)
+        assert "\n" not in str(caught.value)
+    finally:
+        path.write_bytes(good)
+
+
+@given(st.binary(max_size=200))
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_any_bytes_in_place_of_a_signature_are_refused(signed: Path, keys: Keys, data: bytes) -> None:
+    (signed / SIGNATURE).write_bytes(data)
+    with pytest.raises(SignatureError, match="is no signature of a bundle"):
         verify_signature(signed, keys.public)
 
 
