@@ -55,6 +55,7 @@ CASES = [
         "timm-packed": (_dynamo(20), _script(16, 4)),
         "timm-split": (_dynamo(18, 1), _script(13)),
         "timm-tanh": (_script(17),),
+        "einsum": (_script(17), _dynamo(20, 4)),
         "torchvision": (_dynamo(20), _script(17), _script(17, 4)),
         "mean-relu": (_dynamo(20), _script(13, 4)),
     }.items()

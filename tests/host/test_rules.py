@@ -19,6 +19,7 @@ from vit_edge.host.rewrite.order import STAGES
 from vit_edge.host.rewrite.rule import Declined, Outcome, Rule, apply_rule
 from vit_edge.host.rewrite.rules.collapse_layout import CollapseLayout
 from vit_edge.host.rewrite.rules.drop_key_bias import DropKeyBias
+from vit_edge.host.rewrite.rules.expand_einsum import ExpandEinsum
 from vit_edge.host.rewrite.rules.flatten_stream import FlattenStream
 from vit_edge.host.rewrite.rules.fold_attention_scale import FoldAttentionScale
 from vit_edge.host.rewrite.rules.fold_linear_scale import FoldLinearScale
@@ -309,6 +310,13 @@ SPELLINGS: dict[str, tuple[type[Rule], str]] = {
             y = Relu(a)
         }""",
     ),
+    "an Einsum with a matrix, all other axes rows, the columns in front": (
+        ExpandEinsum,
+        HEADER
+        + """(float[2,3,4] x, float[4,5] w) => (float[5,2,3] y) {
+            y = Einsum<equation="bnd,dc->cbn">(x, w)
+        }""",
+    ),
     "a selection behind attention, through its queries only": (
         SinkSelect,
         HEADER
@@ -381,6 +389,23 @@ LINEAR_BOTH_READ = """(float[3,2] x) => (float[3,2] y, float[3,2] a)
     <float[2,2] w = {1.0, 2.0, 3.0, 4.0}, float[2] c = {0.5, -0.5}> """
 
 NEAR_MISSES: dict[str, tuple[type[Rule], str, str]] = {
+    "an Einsum without its labels": (
+        ExpandEinsum,
+        ExpandEinsum.FIRES.replace("bihd, bjhd -> bhij", "...ihd,...jhd->...hij"),
+        "labels written out",
+    ),
+    "an Einsum that takes a diagonal": (
+        ExpandEinsum,
+        HEADER
+        + """(float[2,2] x, float[2,3] z) => (float[2,3] y) { y = Einsum<equation="ii,ij->ij">(x, z) }""",
+        "labels written out",
+    ),
+    "an Einsum with a sum of one operand": (
+        ExpandEinsum,
+        HEADER
+        + """(float[3,2,4] x, float[2,5] z) => (float[3,5] y) { y = Einsum<equation="ajk,jc->ac">(x, z) }""",
+        "in one operand alone",
+    ),
     "GELU with another half": (
         FuseGelu,
         _gelu("Div", 0).replace("half = {0.5}", "half = {0.6}"),

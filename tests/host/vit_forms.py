@@ -77,6 +77,19 @@ class SplitAttention(PackedAttention):
         return joined
 
 
+class EinsumAttention(PackedAttention):
+    """The heads stay behind the tokens, and both products are written as sums over labels."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        batch, tokens, dim = x.shape
+        packed = self.qkv(x).reshape(batch, tokens, 3, HEADS, dim // HEADS)
+        q, k, v = packed.unbind(2)
+        weights = (torch.einsum("bihd,bjhd->bhij", q, k) * (dim // HEADS) ** -0.5).softmax(dim=-1)
+        mixed = torch.einsum("bhij,bjhd->bihd", weights, v).reshape(batch, tokens, dim)
+        joined: Tensor = self.proj(mixed)
+        return joined
+
+
 class TorchAttention(nn.Module):
     """As torchvision writes it: nn.MultiheadAttention."""
 
@@ -257,6 +270,7 @@ FORMS: dict[str, Form] = {
         lambda: _plain(PackedAttention, functools.partial(nn.GELU, approximate="tanh")),
         described(activation="gelu_tanh"),
     ),
+    "einsum": Form(lambda: _plain(EinsumAttention), described()),
     "torchvision": Form(_torchvision, described()),
     "mean-relu": Form(_mean_pooled, described(activation="relu", **_PATCHES_ONLY)),
 }

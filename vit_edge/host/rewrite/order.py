@@ -3,6 +3,7 @@
 from vit_edge.host.rewrite.rule import Rule
 from vit_edge.host.rewrite.rules.collapse_layout import CollapseLayout
 from vit_edge.host.rewrite.rules.drop_key_bias import DropKeyBias
+from vit_edge.host.rewrite.rules.expand_einsum import ExpandEinsum
 from vit_edge.host.rewrite.rules.flatten_stream import FlattenStream
 from vit_edge.host.rewrite.rules.fold_attention_scale import FoldAttentionScale
 from vit_edge.host.rewrite.rules.fold_linear_scale import FoldLinearScale
@@ -38,6 +39,7 @@ RAISE: tuple[type[Rule], ...] = (
     FoldNormAffine,  # completes the nodes that FuseLayerNormalization has just made
     FuseGelu,  # its Mul by a half must be gone before FoldLinearScale looks for one
     FuseGeluTanh,  # as FuseGelu
+    ExpandEinsum,  # makes products for RaiseMatMul and RaiseAttention
     RaiseGemm,  # the Linears that the folds below add to
     RaiseMatMul,  # as RaiseGemm; leaves to RaiseAttention the products of two computed values alone
     RaiseEmbed,  # the Embed that the folds below add to
