@@ -22,6 +22,7 @@ from vit_edge.errors import (
     UsageError,
 )
 from vit_edge.golden import read_golden
+from vit_edge.host.affine import Affine
 from vit_edge.host.bundling.build import BuildSettings, build_bundle
 from vit_edge.host.bundling.proof import choose_images, golden_files
 from vit_edge.host.convert.inspect import inspect_onnx
@@ -37,7 +38,7 @@ from vit_edge.host.convert.pipeline import (
     quantize_model,
     same_file,
 )
-from vit_edge.host.plan import AttentionPlan, QuantPlan, StaticRange
+from vit_edge.host.plan import AttentionPlan, QuantPlan
 from vit_edge.host.quantize.types import Form, LayerDecision, Quantization, QuantizeSettings
 from vit_edge.host.rewrite.canonical import canonicalise
 from vit_edge.host.sources import Source, SourceOptions, resolve
@@ -210,7 +211,7 @@ def torch_images(pixels: np.ndarray, source: Source):  # type: ignore[no-untyped
 @pytest.mark.parametrize("integer", [True, False], ids=["integer attention", "float attention"])
 def test_the_record_speaks_of_the_file_and_not_of_what_was_possible(integer: bool) -> None:
     """A target without integer attention gets neither its plan nor a record that claims it."""
-    attention = AttentionPlan(StaticRange(0.1, 128), 0.1, 0.1)
+    attention = AttentionPlan(Affine(0.1, 128), 0.1, 0.1)
     decided = (
         LayerDecision("blocks.0.attention", Form.STATIC, 40.0, "the fastest form"),
         LayerDecision("blocks.0.fc1", Form.STATIC, 40.0, "the fastest form"),

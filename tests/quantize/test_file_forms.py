@@ -11,9 +11,10 @@ import pytest
 from tests.arithmetic import exact_session
 from tests.quantize.forced import ROW_FIRST, STATIC_FIRST, Costs, quantized
 from tests.quantize.small_vit import PREPROCESS, Float32, written
+from vit_edge.host.affine import Affine
 from vit_edge.host.convert.optimize import FileForm
 from vit_edge.host.lower.model import lower
-from vit_edge.host.plan import FLOAT, AttentionPlan, QuantPlan, StaticRange
+from vit_edge.host.plan import FLOAT, AttentionPlan, QuantPlan
 from vit_edge.host.quantize.types import QuantizeSettings
 from vit_edge.host.rewrite.canonical import Canonical
 from vit_edge.host.rewrite.composites import ATTENTION, composites
@@ -59,7 +60,7 @@ def made(folder: Path, costs: Costs = STATIC_FIRST) -> tuple[Canonical, QuantPla
 
 def with_products(canonical: Canonical, plan: QuantPlan) -> QuantPlan:
     """The plan with integer attention, which so small a model does not choose."""
-    attention = AttentionPlan(StaticRange(0.04, 120), 0.04, 0.04)
+    attention = AttentionPlan(Affine(0.04, 120), 0.04, 0.04)
     names = [str(node.name) for node in composites(canonical.model.graph, ATTENTION)]
     return dataclasses.replace(plan, attentions=dict.fromkeys(names, attention))
 

@@ -24,12 +24,12 @@ from tests.quantize.small_vit import (
     written,
 )
 from tools.saturating_model import predict
+from vit_edge.host.affine import Affine
 from vit_edge.host.convert.onnx_io import Stamp, finish, save_onnx
 from vit_edge.host.convert.pipeline import for_target, settings_for
 from vit_edge.host.lower.model import lower, lower_taps
-from vit_edge.host.plan import FLOAT, AttentionPlan, LinearPlan, RowRange, StaticRange
+from vit_edge.host.plan import FLOAT, AttentionPlan, LinearPlan, RowRange
 from vit_edge.host.quantize.attention_reach import AttentionReach, attention_reaches
-from vit_edge.host.quantize.ranges import static_range
 from vit_edge.host.quantize.reduced_range import reduced_attention, reduced_linear, reduced_operands
 from vit_edge.host.quantize.saturation import (
     CODE,
@@ -50,7 +50,7 @@ from vit_edge.targets import load_target
 FEW = settings(max_examples=15, deadline=None, derandomize=True)
 
 
-def layer(seed: int, inner: int, activation: StaticRange | RowRange) -> tuple[LinearPlan, Float32, Float32]:
+def layer(seed: int, inner: int, activation: Affine | RowRange) -> tuple[LinearPlan, Float32, Float32]:
     """(plan with eight bits, its float weight, the rows it was calibrated on)."""
     rng = np.random.default_rng(seed)
     weight = rng.standard_normal((inner, 12)).astype(np.float32)
@@ -101,7 +101,7 @@ def test_a_layer_that_calibration_shows_far_from_the_limit_keeps_eight_bits() ->
     rng = np.random.default_rng(1)
     rows = rng.uniform(0, 1, (50, 16)).astype(np.float32)
     rows[:, 0] = 10.0  # one channel alone decides the range, so all others have small codes
-    plan, weight, _ = layer(1, 16, static_range(0.0, 10.0))
+    plan, weight, _ = layer(1, 16, Affine.of(0.0, 10.0))
     weight[0] *= 1e-3
     seen = activation_of(rows)
     assert seen.moment is not None
@@ -120,7 +120,7 @@ def test_a_layer_without_a_second_moment_is_refused() -> None:
         reduced_linear(plan, weight, blind)
 
 
-STATIC = AttentionPlan(StaticRange(1.0, 0), 1.0, 1.0, probability_scale=1 / 255)
+STATIC = AttentionPlan(Affine(1.0, 0), 1.0, 1.0, probability_scale=1 / 255)
 ROW = dataclasses.replace(STATIC, probability_scale=None)
 
 

@@ -9,11 +9,12 @@ import onnx
 import onnx_ir as ir
 from onnx_ir.passes.common import CheckerPass, RemoveUnusedNodesPass, ShapeInferencePass
 
+from vit_edge.arrays import Array
 from vit_edge.errors import ModelError
 from vit_edge.host.lower import attention as attentions
 from vit_edge.host.lower import embed as embeds
 from vit_edge.host.lower.embed import Normalisation, Patches
-from vit_edge.host.lower.graph import Array, GraphWriter
+from vit_edge.host.lower.graph import GraphWriter
 from vit_edge.host.lower.half import to_half
 from vit_edge.host.lower.linear import float_linear, int8_linear
 from vit_edge.host.lower.versions import to_versions

@@ -9,9 +9,10 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from vit_edge.host.lower.graph import Array
+from vit_edge.arrays import Array
+from vit_edge.host.affine import Affine
 from vit_edge.host.lower.model import LowerSettings, lower_taps
-from vit_edge.host.plan import FLOAT, AttentionPlan
+from vit_edge.host.plan import EXPONENTIALS, FLOAT, AttentionPlan
 from vit_edge.host.quantize.observe import Pixels, load
 from vit_edge.host.quantize.saturation import CODE, outermost
 from vit_edge.host.rewrite.canonical import Canonical
@@ -71,17 +72,16 @@ def attention_reaches(
 
 def _reach_of(plan: AttentionPlan, q: Array, k: Array, v: Array, p: Array) -> AttentionReach:
     """Of one image: q, k, v (heads, rows, width) and p (heads, queries, keys)."""
-    queries = np.clip(np.rint(q / plan.queries.scale) + plan.queries.zero_point, 0, CODE)
-    ends, others = outermost(_paired(queries)), outermost(_paired(k / plan.key_scale))
+    ends, others = outermost(_paired(plan.queries.codes(q))), outermost(_paired(k / plan.key_scale))
     keys = float(np.abs(ends @ others.swapaxes(-1, -2)).max())
     columns = _paired(v.swapaxes(1, 2) / plan.value_scale).swapaxes(-1, -2)  # (heads, pairs, 2, width)
 
     def with_values(codes: Array) -> float:
         return float(np.abs(outermost(_paired(codes)) @ columns).max())
 
-    scale = 1.0 / CODE if plan.probability_scale is None else plan.probability_scale
-    shared = with_values(np.minimum(np.rint(p / scale), CODE))
-    return AttentionReach(keys, shared, with_values(np.rint(p / p.max(axis=-1, keepdims=True) * CODE)))
+    shared = EXPONENTIALS if plan.probability_scale is None else Affine(plan.probability_scale)
+    by_row = with_values(np.rint(p / p.max(axis=-1, keepdims=True) * CODE))
+    return AttentionReach(keys, with_values(shared.codes(p)), by_row)
 
 
 def _paired(values: Array) -> Array:

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
-from vit_edge.host.lower.graph import Array
+from vit_edge.arrays import Array
 from vit_edge.host.rewrite.composites import LINEAR, SELECT, is_composite, is_op
 from vit_edge.host.rewrite.values import constant_of, linear_parts, users
 

@@ -5,13 +5,14 @@ from collections.abc import Callable, Mapping
 
 import onnx_ir as ir
 
+from vit_edge.host.affine import Affine
 from vit_edge.host.lower import embed as embeds
 from vit_edge.host.lower.embed import Normalisation
 from vit_edge.host.lower.model import patches_of
 from vit_edge.host.plan import AttentionPlan, EmbedPlan, LinearPlan, QuantPlan
-from vit_edge.host.quantize.balance import signed_scale
+from vit_edge.host.quantize.balance import signed_range
 from vit_edge.host.quantize.observe import Activation
-from vit_edge.host.quantize.ranges import probability_scale, row_range, search_static, static_range
+from vit_edge.host.quantize.ranges import probability_scale, row_range, search_static
 from vit_edge.host.quantize.types import Form
 from vit_edge.host.quantize.weights import column_scales, compensated, nearest
 from vit_edge.host.rewrite.composites import EMBED, composites
@@ -85,8 +86,8 @@ def _linear_plans(node: ir.Node, activation: Activation) -> tuple[dict[Form, Lin
 def _attention_plans(name: str, seen: Mapping[str, Activation]) -> dict[Form, AttentionPlan]:
     """The static and the row form; they differ in how probabilities are quantized."""
     q, k, v = (seen[f"{name}.{letter}"] for letter in "qkv")
-    queries = static_range(float(q.low.min()), float(q.high.max()))
-    row = AttentionPlan(queries, signed_scale(k), signed_scale(v))
+    queries = Affine.of(float(q.low.min()), float(q.high.max()))
+    row = AttentionPlan(queries, signed_range(k).scale, signed_range(v).scale)
     scale = probability_scale(seen[f"{name}.p"])
     return {Form.STATIC: dataclasses.replace(row, probability_scale=scale), Form.ROW: row}
 

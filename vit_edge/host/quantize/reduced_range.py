@@ -11,8 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 import onnx_ir as ir
 
+from vit_edge.arrays import Array
 from vit_edge.host.lower.embed import Normalisation, channels_last, unnormalised
-from vit_edge.host.lower.graph import Array
 from vit_edge.host.lower.model import patches_of
 from vit_edge.host.plan import AttentionPlan, EmbedPlan, Float32, Int8, LinearPlan, QuantPlan
 from vit_edge.host.quantize.attention_reach import AttentionReach

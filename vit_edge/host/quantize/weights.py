@@ -8,7 +8,7 @@ onto the rows that are still to come, by the second moment of the inputs.
 import numpy as np
 import numpy.typing as npt
 
-from vit_edge.host.lower.graph import Array
+from vit_edge.arrays import Array
 from vit_edge.host.plan import Float32, Int8
 
 Float64 = npt.NDArray[np.float64]

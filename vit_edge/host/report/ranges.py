@@ -15,6 +15,7 @@ import onnx
 import onnxruntime
 
 from vit_edge.errors import ModelError
+from vit_edge.host.affine import Affine
 from vit_edge.host.quantize.histogram import BINS, Histogram
 from vit_edge.host.report.operands import Operand, QuantizedGraph, RangeKind, Weight
 from vit_edge.runtime.model.file import ModelFile
@@ -197,9 +198,8 @@ def _rounding(operand: Operand, values: Values) -> tuple[Values, int]:
     """The error of each value, and how many lie beyond the range by more than half a step."""
     scale, low, high = operand.scale, operand.low, operand.high
     if operand.kind is RangeKind.IMAGE:  # as ONNX defines DynamicQuantizeLinear
-        bottom, top = min(float(values.min()), 0.0), max(float(values.max()), 0.0)
-        scale = max((top - bottom) / 255.0, 1e-12)
-        low = -int(np.clip(np.rint(-bottom / scale), 0, 255))
+        given = Affine.of(float(values.min()), float(values.max()), as_stored=False)
+        scale, low = given.scale, -given.zero_point
         high = low + 255
     steps = np.rint(values / np.float32(scale))
     outside = int(np.count_nonzero((steps < low) | (steps > high)))

@@ -8,12 +8,12 @@ from typing import Any, ClassVar
 import numpy as np
 import onnx_ir as ir
 
-from vit_edge.host.rewrite.affine import Affine, affine_of
+from vit_edge.host.rewrite.affine import ChannelAffine, affine_of
 from vit_edge.host.rewrite.rule import Declined, NodeRule, required
 from vit_edge.host.rewrite.values import embed, integer, integers, linear_parts
 
 
-class FoldNormalisation(NodeRule[Affine]):
+class FoldNormalisation(NodeRule[ChannelAffine]):
     """Embed(s * image + t, W, table) -> Embed(image, s W, table + t W), the table's rows of patches alone."""
 
     ROOTS: ClassVar[tuple[str, ...]] = ("vit_edge::Embed",)
@@ -35,7 +35,7 @@ class FoldNormalisation(NodeRule[Affine]):
             y = vit_edge.Embed<patch=[1, 1], prefix=0>(a, w, table)
         }"""
 
-    def find(self, node: ir.Node) -> Affine | Declined:
+    def find(self, node: ir.Node) -> ChannelAffine | Declined:
         """What scales and shifts the image, by one number per channel and by nothing else."""
         affine = affine_of(node.inputs[0])
         if affine is None:
@@ -46,7 +46,7 @@ class FoldNormalisation(NodeRule[Affine]):
             return Declined("the patches are those of the image itself")
         return affine
 
-    def replace(self, op: Any, node: ir.Node, found: Affine) -> ir.Value:
+    def replace(self, op: Any, node: ir.Node, found: ChannelAffine) -> ir.Value:
         """Scale the weight's rows, which run channel first, and add what the shift makes of them."""
         _, weight, table = linear_parts(node)
         patch, prefix = integers(node, "patch"), integer(node, "prefix")
