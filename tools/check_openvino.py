@@ -101,7 +101,7 @@ def gather(
     exported, ours = made(source, images.calibration, preset, workshop)
     contenders = [onnx_contender(FLOAT, exported, {})]
     for name in TARGETS:
-        path, form = ours / f"{name}.onnx", load_target(name).input_form
+        path, form = ours / f"{name}.onnx", load_target(name).form.input
         contenders.append(onnx_contender(f"{name}, onnxruntime", path, {}))
         contenders += _in_openvino(name, path, path.stat().st_size, form)
     if not peer:

@@ -77,13 +77,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def check(given: argparse.Namespace, target: TargetSpec) -> dict[str, Any]:
     """Make every file, run it, and compare; the target's own file comes first."""
     source = resolve(str(given.source), SourceOptions(crop_pct=given.crop_pct))
-    kinds = sorted(ACTIVATIONS, key=lambda kind: kind is not target.activation_type)
+    kinds = sorted(ACTIVATIONS, key=lambda kind: kind is not target.form.activations)
     asked = [
-        Asked(f"every operator integer, {kind.value}", dataclasses.replace(target, activation_type=kind))
+        Asked(
+            f"every operator integer, {kind.value}",
+            dataclasses.replace(target, form=dataclasses.replace(target.form, activations=kind)),
+        )
         for kind in kinds
     ]
     portable = load_target("cpu")
-    asked.append(Asked("portable form, batch 1", dataclasses.replace(portable, batch=target.batch)))
+    asked.append(
+        Asked(
+            "portable form, batch 1",
+            dataclasses.replace(portable, form=dataclasses.replace(portable.form, batch=target.form.batch)),
+        )
+    )
     paths = list_images(given.data).paths
     paths = tuple(paths[i * len(paths) // given.count] for i in range(min(given.count, len(paths))))
     pixels = np.stack([load_pixels(path, source.preprocess) for path in paths])

@@ -180,7 +180,7 @@ def target() -> TargetSpec:
 def test_a_target_of_pixels_gets_an_embedder_of_pixels(
     digits: Source, images: Path, target: TargetSpec, exported: WrittenEmbedder, tmp_path: Path
 ) -> None:
-    assert target.input_form is InputForm.PIXELS
+    assert target.form.input is InputForm.PIXELS
     settings = QuantizeFileSettings(images / "calibration", target, QuantizeSettings(Preset.STATIC, 16))
     quantize_embedder_file(digits, tmp_path / "e.onnx", settings)
     photo = list_images(images / "test").paths[0]

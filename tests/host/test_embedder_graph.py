@@ -28,7 +28,7 @@ from vit_edge.host.embedder.graph import FeatureGraph, NormPlace, feature_graph
 from vit_edge.host.lower.model import LowerSettings, lower
 from vit_edge.host.rewrite.canonical import canonicalise
 from vit_edge.host.vit import VisionTransformer
-from vit_edge.spec import LOGITS
+from vit_edge.spec import LOGITS, ModelForm
 
 Array = npt.NDArray[Any]
 
@@ -83,7 +83,7 @@ def run(
     graph: FeatureGraph, given: Array, batch: int | None = None, logits: bool = False
 ) -> dict[str, Array]:
     names = (*graph.outputs, LOGITS) if logits else graph.outputs
-    model = lower(graph.canonical, LowerSettings(batch, outputs=names))
+    model = lower(graph.canonical, LowerSettings(ModelForm(batch), outputs=names))
     session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
     return dict(zip(names, session.run(None, {"pixel_values": given}), strict=True))
 

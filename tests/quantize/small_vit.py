@@ -17,7 +17,7 @@ from vit_edge.host.lower.model import LowerSettings
 from vit_edge.host.quantize.observe import SESSION_OPTIONS
 from vit_edge.host.rewrite.canonical import Canonical, canonicalise
 from vit_edge.host.vit import VisionTransformer, VitConfig
-from vit_edge.spec import InputForm, Interpolation, PreprocessSpec, ResizeMode
+from vit_edge.spec import InputForm, Interpolation, ModelForm, PreprocessSpec, ResizeMode
 
 Float32 = npt.NDArray[np.float32]
 Pixels = npt.NDArray[np.uint8]
@@ -49,7 +49,7 @@ def small(depth: int = DEPTH, dim: int = DIM) -> Canonical:
 
 def lowering(batch: int | None = 1, form: InputForm = InputForm.PIXELS) -> LowerSettings:
     """The form of a file for the small model's preprocessing."""
-    return LowerSettings(batch, form, NORMAL)
+    return LowerSettings(ModelForm(batch, form), NORMAL)
 
 
 def images(count: int, seed: int = 0) -> Pixels:

@@ -7,8 +7,8 @@ import pytest
 from tests.quantize.census import assert_integer, optimised
 from tests.quantize.forced import ROW_FIRST, STATIC_FIRST
 from vit_edge.host.convert.export import export
-from vit_edge.host.convert.optimize import FileForm
-from vit_edge.host.lower.model import lower
+from vit_edge.host.convert.optimize import normalisation_of
+from vit_edge.host.lower.model import LowerSettings, lower
 from vit_edge.host.quantize import balance as balance_module
 from vit_edge.host.quantize import cost as cost_module
 from vit_edge.host.quantize import plans as plans_module
@@ -19,7 +19,7 @@ from vit_edge.host.quantize.weights import nearest
 from vit_edge.host.rewrite.canonical import canonicalise
 from vit_edge.host.rewrite.composites import ATTENTION, LINEAR, composites
 from vit_edge.host.sources import SourceOptions, resolve
-from vit_edge.spec import InputForm, ResizeMode
+from vit_edge.spec import InputForm, ModelForm, ResizeMode
 
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
 
@@ -49,5 +49,7 @@ def test_every_product_of_vit_tiny_runs_in_an_integer_kernel(
     assert (linears, attentions) == (4 * 12 + 2, 12)
     assert (len(found.plan.linears), len(found.plan.attentions)) == (linears, attentions)
     for batch, form in ((1, InputForm.PIXELS), (None, InputForm.PIXEL_VALUES)):
-        model = lower(canonical, FileForm(batch, form).lowering(source.preprocess), found.plan)
+        model = lower(
+            canonical, LowerSettings(ModelForm(batch, form), normalisation_of(source.preprocess)), found.plan
+        )
         assert_integer(optimised(model, tmp_path).graph, found.plan, linears, attentions)

@@ -30,7 +30,7 @@ from vit_edge.host.quantize.types import Preset, QuantizeSettings
 from vit_edge.host.rewrite.canonical import canonicalise
 from vit_edge.host.vit import Distillation, Pooling, VisionTransformer, VitConfig
 from vit_edge.runtime.image.preprocess import normalize
-from vit_edge.spec import InputForm
+from vit_edge.spec import InputForm, ModelForm
 from vit_edge.verify.metrics import logit_sqnr_db
 
 CLS = VitConfig((SIDE, SIDE), (PATCH, PATCH), DIM, 2, HEADS, mlp_dim=2 * DIM, num_classes=CLASSES)
@@ -66,7 +66,7 @@ def test_openvino_compiles_the_dynamic_batch_and_answers_as_onnxruntime(
 ) -> None:
     canonical = canonicalise(vit(config), "small")
     search = Search(canonical, written(tmp_path, 8), PREPROCESS, QuantizeSettings(Preset.STATIC))
-    model = lower(canonical, LowerSettings(None, form, NORMAL), search.first().plan)
+    model = lower(canonical, LowerSettings(ModelForm(None, form), NORMAL), search.first().plan)
     runs = compiled(model)
     for count in (1, 3):
         pixels = images(count, seed=9)

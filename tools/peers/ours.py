@@ -15,14 +15,14 @@ from vit_edge.host.quantize.quantize import quantize
 from vit_edge.host.quantize.types import Preset, QuantizeSettings
 from vit_edge.host.rewrite.canonical import canonicalise
 from vit_edge.host.sources import Source
-from vit_edge.spec import Batch, TargetSpec
+from vit_edge.spec import TargetSpec
 from vit_edge.targets import load_target
 
 PORTABLE, VNNI = load_target("cpu"), load_target("cpu-x86-vnni")
 # One quantization, written in three forms
 FORMS: dict[str, TargetSpec] = {
     "cpu, dynamic batch": PORTABLE,
-    "cpu, batch 1": dataclasses.replace(PORTABLE, batch=Batch.FIXED),
+    "cpu, batch 1": dataclasses.replace(PORTABLE, form=dataclasses.replace(PORTABLE.form, batch=1)),
     "cpu-x86-vnni, dynamic batch, uint8 pixels": VNNI,
 }
 

@@ -34,7 +34,7 @@ from vit_edge.host.bundling.select import Bench, Selected, SelectSettings, selec
 from vit_edge.host.bundling.trial import FileWanted, Trials, on_disk
 from vit_edge.host.convert.export import export
 from vit_edge.host.convert.onnx_io import finish, to_bytes
-from vit_edge.host.convert.optimize import PORTABLE, CheckImages, natural_pixels, optimized
+from vit_edge.host.convert.optimize import CheckImages, natural_pixels, optimized
 from vit_edge.host.convert.parity import Parity
 from vit_edge.host.convert.pipeline import (
     PORTABLE_TARGET,
@@ -44,7 +44,6 @@ from vit_edge.host.convert.pipeline import (
     image_size,
     mend_of,
     possible_form,
-    same_file,
     settings_for,
     stamp_of,
 )
@@ -67,7 +66,15 @@ from vit_edge.runtime.model.file import ModelFile
 from vit_edge.runtime.session.session import Session, SessionSettings
 from vit_edge.runtime.steps import Doing, explained
 from vit_edge.source_parity import SourceParity
-from vit_edge.spec import AS_WRITTEN, Arithmetic, QuantizedOperators, TargetSpec, Tolerance, VersionsWanted
+from vit_edge.spec import (
+    AS_WRITTEN,
+    PORTABLE,
+    Arithmetic,
+    QuantizedOperators,
+    TargetSpec,
+    Tolerance,
+    VersionsWanted,
+)
 from vit_edge.targets import load_target
 
 FLOAT_MODEL = "onnx/model.onnx"
@@ -249,7 +256,7 @@ def _convert(
     canonical = canonicalise(exported, source.name, allow_uncanonical=settings.allow_uncanonical)
     natural = natural_pixels(images.calibration, source.preprocess, settings.quantize.limits)
     checked = CheckImages(image_size(canonical), source.preprocess, natural)
-    portable = dataclasses.replace(PORTABLE, versions=settings.versions.over(PORTABLE.versions))
+    portable = PORTABLE.at(settings.versions)
     form = possible_form(canonical, portable)
     plain, to_export = optimized(exported, canonical, form, checked)
     float_model = on_disk(folder / FLOAT_MODEL, to_bytes(finish(plain, stamp_of(source)), FLOAT_MODEL))
@@ -268,7 +275,7 @@ def _wanted(targets: Sequence[TargetSpec], versions: VersionsWanted) -> tuple[Fi
     own = [
         FileWanted(lowered_name(target.name), Role.LOWERED, target)
         for target in targets
-        if not same_file(target, portable)
+        if target.file != portable.file
     ]
     return FileWanted(QUANTIZED_MODEL, Role.QUANTIZED, portable), *own
 
@@ -313,8 +320,8 @@ def _forms(built: _Built) -> dict[str, dict[str, Any]]:
         each.name: {
             "target": each.target.name,
             "integer_attention": each.target.integer_attention,
-            "activations": each.target.activation_type.value,
-            "elsewhere": each.target.float_type.value,
+            "activations": each.target.form.activations.value,
+            "elsewhere": each.target.form.float_type.value,
             "narrowed": _reduced(outcomes[each.name].look.quantization, each.target),
             "verification": [entry.to_json() for entry in each.target.verification],
         }

@@ -28,10 +28,10 @@ from vit_edge.host.convert.parity import (
     runner,
 )
 from vit_edge.host.lower.versions import proto_at
-from vit_edge.host.rewrite.prepare import OPSET, WRITTEN
+from vit_edge.host.rewrite.prepare import OPSET
 from vit_edge.host.sources import Source
 from vit_edge.runtime.image.preprocess import random_pixels
-from vit_edge.spec import AS_WRITTEN, LOGITS, InputForm, VersionsWanted
+from vit_edge.spec import AS_WRITTEN, LOGITS, WRITTEN, InputForm, VersionsWanted
 
 INPUT = InputForm.PIXEL_VALUES.value
 

@@ -78,7 +78,7 @@ class FeatureProbe:
     def embeddings(self, plan: QuantPlan) -> list[Float32]:
         """Each output of the embedder with this plan, for all images."""
         model = lower(self.features.canonical, self.settings, plan, check=False)
-        session, name = load(model.SerializeToString()), self.settings.form.value
+        session, name = load(model.SerializeToString()), self.settings.form.input.value
         rows = [session.run(None, {name: pixels[None]}) for pixels in self.images]
         return [np.concatenate(output).astype(np.float64) for output in zip(*rows, strict=True)]
 

@@ -8,7 +8,7 @@ import onnx_ir as ir
 
 from vit_edge.arrays import Array
 from vit_edge.host.affine import Affine
-from vit_edge.spec import ActivationType, GraphStyle
+from vit_edge.spec import PORTABLE, ActivationType, ModelForm
 
 Attributes = Mapping[str, Any]
 
@@ -17,21 +17,13 @@ class GraphWriter:
     """Collects nodes and initializers; every value is named after the layer it belongs to.
 
     Args:
-        activations: the type of quantized activations. A range is always given for uint8; as int8 the same
-            steps are numbered 128 lower.
-        symmetric: centre every range on zero, so that the zero point is 0; activations are int8 then.
-        style: for which reader the graph is written.
+        form: the type of quantized activations, and for which reader the graph is written. A range is always
+            given for uint8; as int8 the same steps are numbered 128 lower, or centred on zero.
     """
 
-    def __init__(
-        self,
-        activations: ActivationType = ActivationType.UINT8,
-        *,
-        symmetric: bool = False,
-        style: GraphStyle = GraphStyle.KERNELS,
-    ) -> None:
-        self.signed = activations is ActivationType.INT8
-        self.symmetric, self.style = symmetric, style
+    def __init__(self, form: ModelForm = PORTABLE) -> None:
+        self.signed = form.activations is ActivationType.INT8
+        self.symmetric, self.style = form.symmetric, form.style
         self.nodes: list[ir.Node] = []
         self.initializers: dict[str, ir.Value] = {}
         self._names: set[str] = set()

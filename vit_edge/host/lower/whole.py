@@ -22,8 +22,7 @@ from vit_edge.host.lower.model import LowerSettings, lower
 from vit_edge.host.lower.versions import to_versions
 from vit_edge.host.plan import LinearPlan, QuantPlan, WholePlan
 from vit_edge.host.rewrite.canonical import Canonical
-from vit_edge.host.rewrite.prepare import WRITTEN
-from vit_edge.spec import ActivationType, GraphStyle
+from vit_edge.spec import WRITTEN, ActivationType, GraphStyle
 
 MOVES = frozenset({"Reshape", "Transpose", "Split", "Gather", "Slice"})
 _ROUND_TRIP = frozenset({"QuantizeLinear", "DequantizeLinear"})
@@ -34,33 +33,35 @@ Range = tuple[float, float]
 
 def float_settings(settings: LowerSettings) -> LowerSettings:
     """The form of the graph whose tensors are observed, then quantized: names are equal only in one form."""
-    return dataclasses.replace(
-        settings, batch=1, style=GraphStyle.COMPILER, activations=ActivationType.UINT8, versions=WRITTEN
+    form = dataclasses.replace(
+        settings.form,
+        batch=1,
+        style=GraphStyle.COMPILER,
+        activations=ActivationType.UINT8,
+        versions=WRITTEN,
     )
+    return dataclasses.replace(settings, form=form)
 
 
-def lower_whole(
-    canonical: Canonical, settings: LowerSettings, plan: WholePlan, activations: ActivationType
-) -> onnx.ModelProto:
+def lower_whole(canonical: Canonical, settings: LowerSettings, plan: WholePlan) -> onnx.ModelProto:
     """The model with every operator in integers, batch 1.
 
     Args:
         canonical: folded as the plan expects it.
-        settings: input form and normalisation.
+        settings: input form, normalisation, and the type of all activations.
         plan: weights of every linear layer, and the range of every tensor.
-        activations: the type of all activations.
 
     Raises:
         ModelError: a tensor has no range.
     """
     proto = lower(canonical, float_settings(settings), QuantPlan(embed=plan.embed), check=False)
-    model = ir.from_proto(proto)
+    model, activations = ir.from_proto(proto), settings.form.activations
     ShapeInferencePass()(model)
     _Quantizer(model.graph, plan, activations, canonical.name).run()
     RemoveUnusedNodesPass()(model)
     if np.iinfo(activations.value).bits == 16:
         model.graph.opset_imports[""] = OPSET_16_BIT
-    to_versions(model, settings.versions, canonical.name)
+    to_versions(model, settings.form.versions, canonical.name)
     ShapeInferencePass()(model)
     CheckerPass(full_check=True)(model)
     return ir.to_proto(model)

@@ -61,7 +61,9 @@ def attention_reaches(
     session, distinct = load(model.SerializeToString()), list(dict.fromkeys(outputs))
     found = dict.fromkeys(plans, AttentionReach())
     for done, pixels in enumerate(images, 1):
-        made = dict(zip(distinct, session.run(distinct, {settings.form.value: pixels[None]}), strict=True))
+        made = dict(
+            zip(distinct, session.run(distinct, {settings.form.input.value: pixels[None]}), strict=True)
+        )
         tapped = iter([made[output][0] for output in outputs])
         for name, plan in plans.items():
             operands = next(tapped), next(tapped), next(tapped), next(tapped)

@@ -71,7 +71,7 @@ def _means(
     session = load(model.SerializeToString())
     total: Means = {}
     for pixels in images:
-        results = session.run(outputs, {settings.form.value: pixels[None]})
+        results = session.run(outputs, {settings.form.input.value: pixels[None]})
         for name, values in zip(names, results, strict=True):
             mean = values.mean(axis=0, dtype=np.float64)
             total[name] = total[name] + mean if name in total else mean

@@ -18,8 +18,8 @@ from vit_edge.host.lower.linear import float_linear, int8_linear
 from vit_edge.host.plan import AttentionPlan, LinearPlan, RowRange
 from vit_edge.host.quantize.observe import SESSION_OPTIONS
 from vit_edge.host.quantize.types import Form
-from vit_edge.host.rewrite.prepare import WRITTEN
 from vit_edge.host.rewrite.values import integer, linear_parts, static_shape
+from vit_edge.spec import WRITTEN
 
 ROUNDS = 12
 RUNS = 3  # per round

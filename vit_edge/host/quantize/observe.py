@@ -22,7 +22,7 @@ from vit_edge.host.quantize.histogram import Histogram
 from vit_edge.host.quantize.sample import RowSample
 from vit_edge.host.rewrite.canonical import Canonical
 from vit_edge.host.rewrite.composites import ATTENTION, LINEAR, composites
-from vit_edge.spec import InputForm, PreprocessSpec
+from vit_edge.spec import InputForm, ModelForm, PreprocessSpec
 
 Float64 = npt.NDArray[np.float64]
 Float32 = npt.NDArray[np.float32]
@@ -161,7 +161,7 @@ class Observer:
             ModelError: an activation is not finite.
         """
         key = int.from_bytes(hashlib.sha256(pixels.tobytes()).digest()[:8], "big") >> 1
-        made = self.session.run(self.distinct, {self.settings.form.value: pixels[None]})
+        made = self.session.run(self.distinct, {self.settings.form.input.value: pixels[None]})
         values = dict(zip(self.distinct, made, strict=True))
         for tap, output in zip(self.taps, self.outputs, strict=True):
             rows = _as_rows(values[output], joined=not tap.endswith(".p"))
@@ -190,7 +190,7 @@ def observer_of(canonical: Canonical, preprocess: PreprocessSpec) -> Observer:
         raise ModelError(f"{canonical.name}: has no linear layer to quantize")
     operands = [f"{node.name}.{letter}" for node in composites(graph, ATTENTION) for letter in "qkvp"]
     mean, std = np.asarray(preprocess.mean, np.float32), np.asarray(preprocess.std, np.float32)
-    lowering = LowerSettings(1, InputForm.PIXELS, Normalisation(mean, std))
+    lowering = LowerSettings(ModelForm(1, InputForm.PIXELS), Normalisation(mean, std))
     return Observer(canonical, lowering, [*linears, *operands])
 
 

@@ -50,7 +50,7 @@ def whole_plan(
     names = [output.name for output in session.get_outputs()]
     low, high = np.full(len(names), np.inf), np.full(len(names), -np.inf)
     for done, pixels in enumerate(images, 1):
-        values = session.run(names, {settings.form.value: pixels[None]})
+        values = session.run(names, {settings.form.input.value: pixels[None]})
         low = np.minimum(low, [value.min() for value in values])
         high = np.maximum(high, [value.max() for value in values])
         progress(done, len(images))
