@@ -27,7 +27,7 @@ from vit_edge.errors import ProviderError, VitEdgeError
 from vit_edge.host.convert.export import export
 from vit_edge.host.convert.onnx_io import finish, save_onnx
 from vit_edge.host.convert.pipeline import quantized, settings_for, stamp_of
-from vit_edge.host.quantize.search import Search
+from vit_edge.host.quantize.search import search_of
 from vit_edge.host.quantize.types import Preset, QuantizeSettings
 from vit_edge.host.rewrite.canonical import canonicalise
 from vit_edge.host.sources import Source, SourceOptions, resolve
@@ -125,11 +125,11 @@ def _made(
     settings = settings_for(
         QuantizeSettings(Preset.STATIC, cache=given.cache), [each.target for each in asked]
     )
-    search = Search(canonical, list_images(given.calib).paths, source.preprocess, settings)
+    search = search_of(canonical, list_images(given.calib).paths, source.preprocess, settings)
     quantization = search.first()
     paths = [folder / f"{index}.onnx" for index in range(len(asked))]
     for each, path in zip(asked, paths, strict=True):
-        save_onnx(quantized(canonical, quantization, each.target, source), path)
+        save_onnx(quantized(search.canonical, quantization, each.target, source), path)
     return paths, reference
 
 

@@ -23,9 +23,9 @@ from vit_edge.host.convert.onnx_io import finish, read_stamp, save_onnx
 from vit_edge.host.convert.pipeline import QuantizeFileSettings, export_model, stamp_of
 from vit_edge.host.embedder.files import WrittenEmbedder, export_embedder, quantize_embedder_file
 from vit_edge.host.embedder.graph import FeatureGraph, feature_graph
-from vit_edge.host.embedder.quantize import FeatureProbe, quantize_embedder
+from vit_edge.host.embedder.quantize import feature_probe, quantize_embedder
 from vit_edge.host.plan import QuantPlan
-from vit_edge.host.quantize.search import Search
+from vit_edge.host.quantize.search import Search, search_of
 from vit_edge.host.quantize.types import Form, Preset, Quantization, QuantizeSettings
 from vit_edge.host.sources import Source, SourceOptions, resolve
 from vit_edge.host.vit import VisionTransformer
@@ -206,14 +206,14 @@ def small_one(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
     canonical = small()
     plain = feature_graph(canonical)
     paths = written(tmp_path_factory.mktemp("images"), 24)
-    search = Search(canonical, paths, PREPROCESS, QuantizeSettings(request.param, 24))
-    return Small(plain, feature_graph(canonical, plain.norm), search, search.first())
+    search = search_of(canonical, paths, PREPROCESS, QuantizeSettings(request.param, 24))
+    return Small(plain, feature_graph(search.canonical, plain.norm), search, search.first())
 
 
 def test_the_folds_of_quantization_leave_the_embeddings_as_they_are(small_one: Small) -> None:
     """Among them one that moves a scale out of the final norm into the head."""
-    before = FeatureProbe(small_one.plain, small_one.search).reference
-    after = FeatureProbe(small_one.folded, small_one.search).reference
+    before = feature_probe(small_one.plain, small_one.search).reference
+    after = feature_probe(small_one.folded, small_one.search).reference
     assert small_one.folded.outputs == tuple(OUTPUTS)
     for one, other in zip(before, after, strict=True):
         np.testing.assert_allclose(other, one, atol=1e-4, rtol=0)
@@ -224,7 +224,7 @@ def test_the_last_block_is_calibrated_on_every_token(small_one: Small) -> None:
     static = small_one.search.plain()
     found = quantize_embedder(small_one.folded, small_one.search, static, PREPROCESS)
     assert set(found.plan.linears) == set(static.plan.linears) - {"head"}
-    probe, last = FeatureProbe(small_one.folded, small_one.search), f"{small_one.folded.last_block}."
+    probe, last = feature_probe(small_one.folded, small_one.search), f"{small_one.folded.last_block}."
 
     def damage_of_last(plan: QuantPlan) -> float:
         linears = {name: layer for name, layer in plan.linears.items() if name.startswith(last)}

@@ -43,7 +43,7 @@ def proto(depth: int = DEPTH, dim: int = DIM) -> onnx.ModelProto:
 
 
 def small(depth: int = DEPTH, dim: int = DIM) -> Canonical:
-    """A fresh canonical form; quantizing changes it in place."""
+    """The canonical form."""
     return canonicalise(proto(depth, dim), "small")
 
 

@@ -10,7 +10,7 @@ from tests.quantize.small_vit import PREPROCESS, images, lowering, run, small
 from vit_edge.host.lower.model import lower
 from vit_edge.host.quantize import folds
 from vit_edge.host.quantize.balance import _linear_damage, balance
-from vit_edge.host.quantize.observe import Activation, Calibration, observer_of
+from vit_edge.host.quantize.observe import Activation, Tallies, observer_of
 from vit_edge.host.rewrite.canonical import Canonical
 from vit_edge.host.rewrite.composites import ATTENTION, composites, is_op
 from vit_edge.host.rewrite.values import constant_of, linear_parts
@@ -19,7 +19,7 @@ SAME = 1e-4  # of the largest logit; float32 with weights of very different size
 
 
 def observed(canonical: Canonical, count: int = 6) -> dict[str, Activation]:
-    observer, calibration = observer_of(canonical, PREPROCESS), Calibration()
+    observer, calibration = observer_of(canonical, PREPROCESS), Tallies()
     for pixels in images(count):
         observer.add(calibration, pixels)
     return calibration.finished()

@@ -13,7 +13,7 @@ from vit_edge.host.quantize import balance as balance_module
 from vit_edge.host.quantize import cost as cost_module
 from vit_edge.host.quantize import plans as plans_module
 from vit_edge.host.quantize.probe import Probe
-from vit_edge.host.quantize.quantize import quantize
+from vit_edge.host.quantize.search import search_of
 from vit_edge.host.quantize.types import Preset, QuantizeSettings
 from vit_edge.host.quantize.weights import nearest
 from vit_edge.host.rewrite.canonical import canonicalise
@@ -43,7 +43,8 @@ def test_every_product_of_vit_tiny_runs_in_an_integer_kernel(
     canonical = canonicalise(export(source)[0], source.name)
     paths = sorted((DATA / "imagenet_calibration").iterdir())[:2]
     settings = QuantizeSettings(Preset.FAST, images=2)
-    found = quantize(canonical, paths, source.preprocess, settings)
+    search = search_of(canonical, paths, source.preprocess, settings)
+    canonical, found = search.canonical, search.first()
     graph = canonical.model.graph
     linears, attentions = (len(list(composites(graph, kind))) for kind in (LINEAR, ATTENTION))
     assert (linears, attentions) == (4 * 12 + 2, 12)

@@ -40,7 +40,7 @@ from vit_edge.host.quantize.saturation import (
     saturating_product,
     seen_corners,
 )
-from vit_edge.host.quantize.search import Search
+from vit_edge.host.quantize.search import search_of
 from vit_edge.host.quantize.types import Form, Preset, Quantization, QuantizeSettings
 from vit_edge.host.quantize.weights import STEPS, column_scales, compensated
 from vit_edge.host.rewrite.canonical import Canonical
@@ -144,10 +144,11 @@ def test_keys_and_values_have_as_many_steps_as_the_sums_that_were_seen_leave_roo
 
 
 def test_the_reach_of_an_attention_is_the_largest_pair_sum_of_its_codes(tmp_path: Path) -> None:
-    canonical, pixels = small(), images(3)
+    pixels = images(3)
     paths = written(tmp_path, 12)
-    found = Search(canonical, paths, PREPROCESS, QuantizeSettings(Preset.STATIC, 12))
-    plans = {name: forms[Form.STATIC] for name, forms in found.exact.attentions.items()}
+    found = search_of(small(), paths, PREPROCESS, QuantizeSettings(Preset.STATIC, 12))
+    canonical = found.canonical
+    plans = {name: forms[Form.STATIC] for name, forms in found.plan_set.exact.attentions.items()}
     reaches = attention_reaches(canonical, lowering(), plans, list(pixels), lambda *_: None)
     alone = [attention_reaches(canonical, lowering(), plans, [each], lambda *_: None) for each in pixels]
     model, outputs = lower_taps(

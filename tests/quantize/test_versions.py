@@ -16,7 +16,7 @@ from vit_edge.host.convert.runtimes import oldest_onnxruntime
 from vit_edge.host.lower.model import LowerSettings, lower
 from vit_edge.host.lower.versions import proto_at
 from vit_edge.host.plan import FLOAT, QuantPlan
-from vit_edge.host.quantize.search import Search
+from vit_edge.host.quantize.search import search_of
 from vit_edge.host.quantize.types import Preset, QuantizeSettings
 from vit_edge.host.rewrite.canonical import Canonical
 from vit_edge.runtime.image.preprocess import normalize
@@ -29,10 +29,9 @@ ALL = pytest.mark.parametrize("opset", OPSETS)
 
 @pytest.fixture(scope="module")
 def plan(tmp_path_factory: pytest.TempPathFactory) -> tuple[Canonical, QuantPlan]:
-    canonical = small()
     paths = written(tmp_path_factory.mktemp("calibration"), 8)
-    search = Search(canonical, paths, PREPROCESS, QuantizeSettings(Preset.STATIC))
-    return canonical, search.first().plan
+    search = search_of(small(), paths, PREPROCESS, QuantizeSettings(Preset.STATIC))
+    return search.canonical, search.first().plan
 
 
 def at(opset: int) -> OnnxVersions:

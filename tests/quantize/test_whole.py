@@ -14,7 +14,7 @@ from vit_edge.host.lower.model import LowerSettings, lower
 from vit_edge.host.lower.whole import MOVES, lower_whole
 from vit_edge.host.plan import WholePlan
 from vit_edge.host.quantize.observe import logits
-from vit_edge.host.quantize.search import Search
+from vit_edge.host.quantize.search import search_of
 from vit_edge.host.quantize.types import Preset, QuantizeSettings
 from vit_edge.host.rewrite.canonical import Canonical
 from vit_edge.spec import ActivationType, Arithmetic, GraphStyle, InputForm, ModelForm, OnnxVersions
@@ -33,13 +33,12 @@ ROUND_TRIP = ("QuantizeLinear", "DequantizeLinear")
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Canonical, WholePlan]:
-    canonical = small()
     paths = written(tmp_path_factory.mktemp("calibration"), 24)
-    search = Search(
-        canonical, paths, PREPROCESS, QuantizeSettings(Preset.STATIC, arithmetics=(Arithmetic.INTEGER,))
+    search = search_of(
+        small(), paths, PREPROCESS, QuantizeSettings(Preset.STATIC, arithmetics=(Arithmetic.INTEGER,))
     )
-    assert search.whole is not None
-    return canonical, search.whole
+    assert search.plan_set.whole is not None
+    return search.canonical, search.plan_set.whole
 
 
 @pytest.mark.parametrize("kind", TYPES)

@@ -49,7 +49,7 @@ from vit_edge.host.convert.pipeline import (
 )
 from vit_edge.host.embedder.bundled import BundledEmbedders, bundled_embedders
 from vit_edge.host.embedder.files import FloatEmbedder, float_embedder
-from vit_edge.host.quantize.search import Search
+from vit_edge.host.quantize.search import Search, search_of
 from vit_edge.host.quantize.types import Progress, Quantization, QuantizeSettings
 from vit_edge.host.reference.attempt import attempted
 from vit_edge.host.reference.types import Reference
@@ -262,11 +262,11 @@ def _convert(
     float_model = on_disk(folder / FLOAT_MODEL, to_bytes(finish(plain, stamp_of(source)), FLOAT_MODEL))
     embedder = float_embedder(exported, canonical, source, portable) if settings.embedder else None
     wanted = settings_for(settings.quantize, [load_target(PORTABLE_TARGET), *settings.targets])
-    search = Search(canonical, images.calibration, source.preprocess, wanted, progress)
+    search = search_of(canonical, images.calibration, source.preprocess, wanted, progress)
     parity = {"rewrite": to_export} if to_torch is None else {"export": to_torch, "rewrite": to_export}
     if embedder is not None:
         parity["embedder"] = embedder.parity
-    return _Converted(canonical, float_model, search, parity, embedder)
+    return _Converted(search.canonical, float_model, search, parity, embedder)
 
 
 def _wanted(targets: Sequence[TargetSpec], versions: VersionsWanted) -> tuple[FileWanted, ...]:

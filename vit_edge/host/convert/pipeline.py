@@ -19,8 +19,8 @@ from vit_edge.host.lower.whole import OPSET_16_BIT, lower_whole
 from vit_edge.host.plan import FLOAT
 from vit_edge.host.quantize.observe import EIGHT_BITS
 from vit_edge.host.quantize.plans import GELU
-from vit_edge.host.quantize.quantize import quantize
 from vit_edge.host.quantize.reduced_range import with_notes
+from vit_edge.host.quantize.search import search_of
 from vit_edge.host.quantize.types import Form, Progress, Quantization, QuantizeSettings
 from vit_edge.host.rewrite.canonical import Canonical, canonicalise
 from vit_edge.host.sources import Source, SourceOptions, resolve
@@ -160,8 +160,9 @@ def quantize_model(
     wanted = settings_for(settings.quantize, [target])
     doing = Doing("calibrate", progress)
     with explained(source.name, doing, mend_of(settings.quantize)):
-        quantization = quantize(canonical, paths, source.preprocess, wanted, doing)
-        model = quantized(canonical, quantization, target, source)
+        search = search_of(canonical, paths, source.preprocess, wanted, doing)
+        quantization = search.first()
+        model = quantized(search.canonical, quantization, target, source)
     taken = for_target(quantization, target)
     return Written(Path(out), save_onnx(model, out), None, canonical, taken)
 

@@ -30,7 +30,7 @@ from vit_edge.host.embedder.graph import FeatureGraph, feature_graph
 from vit_edge.host.embedder.quantize import quantize_embedder
 from vit_edge.host.lower.model import LowerSettings, lower
 from vit_edge.host.quantize.observe import Pixels
-from vit_edge.host.quantize.search import Search
+from vit_edge.host.quantize.search import Search, search_of
 from vit_edge.host.quantize.types import Progress, Quantization
 from vit_edge.host.rewrite.canonical import Canonical, canonicalise
 from vit_edge.host.sources import Source
@@ -181,8 +181,8 @@ def quantize_embedder_file(
     wanted = settings_for(settings.quantize, [target])
     doing = Doing("calibrate", progress)
     with explained(source.name, doing, mend_of(settings.quantize)):
-        search = Search(canonical, paths, source.preprocess, wanted, doing)
+        search = search_of(canonical, paths, source.preprocess, wanted, doing)
         model, taken = int8_embedder(plain.features, search, search.first(), source, target)
-        close = embedding_fidelity(plain.model, model, search.probe.images)
+        close = embedding_fidelity(plain.model, model, search.calibration.probed)
     written = Written(Path(out), save_onnx(model, out), None, canonical, taken)
     return WrittenEmbedder(written, read_model(out).outputs, close)

@@ -117,18 +117,18 @@ class Tally:
 
 
 @dataclasses.dataclass
-class Calibration:
+class Tallies:
     """The state of a pass: every tap's tally after some images."""
 
     done: int = 0
     tallies: dict[str, Tally] = dataclasses.field(default_factory=dict)
 
-    def merged(self, other: "Calibration") -> "Calibration":
+    def merged(self, other: "Tallies") -> "Tallies":
         """The pass over the images of both, which have the same taps."""
         if not self.done or not other.done:
             return self if self.done else other
         tallies = {tap: tally.merged(other.tallies[tap]) for tap, tally in self.tallies.items()}
-        return Calibration(self.done + other.done, tallies)
+        return Tallies(self.done + other.done, tallies)
 
     def finished(self) -> dict[str, Activation]:
         """What each activation was like."""
@@ -154,7 +154,7 @@ class Observer:
         self.distinct = list(dict.fromkeys(self.outputs))
         self.session = load(self.model)
 
-    def add(self, calibration: Calibration, pixels: Pixels) -> None:
+    def add(self, calibration: Tallies, pixels: Pixels) -> None:
         """Take in one uint8 (H, W, 3) image.
 
         Raises:

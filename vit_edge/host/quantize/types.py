@@ -14,6 +14,18 @@ from vit_edge.spec import Arithmetic
 Progress = Callable[[str, int, int], None]  # (what is being done, steps done, steps in all)
 
 
+def silent(_: str) -> Callable[[int, int], None]:
+    """A step of which nobody is told."""
+    return lambda *_: None
+
+
+def step_of(progress: Progress | None, what: str) -> Callable[[int, int], None]:
+    """Progress of one step, told with (done, count)."""
+    if progress is None:
+        return silent(what)
+    return lambda done, count: progress(what, done, count)
+
+
 class Preset(enum.Enum):
     """The balance of accuracy against speed."""
 
