@@ -12,7 +12,8 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from tests.host.vit_forms import FORMS, Array, Export, exported, run
+from tests.host.vit_forms import FORMS, Export, exported, run
+from vit_edge.arrays import Array
 from vit_edge.host.lower.embed import Normalisation
 from vit_edge.host.lower.model import LowerSettings, lower
 from vit_edge.host.rewrite.canonical import Canonical, canonicalise

@@ -2,10 +2,8 @@
 
 import dataclasses
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import onnx
 import onnxruntime
 import pytest
@@ -14,6 +12,7 @@ import torch
 from tests.quantize.small_vit import PREPROCESS, small, written
 from tools.digits import make_folders
 from vit_edge import Classifier, Embedder, Embedding, selftest
+from vit_edge.arrays import Array
 from vit_edge.bundle import Bundle, verify_bundle
 from vit_edge.errors import ContractError, ModelError, SourceError, UsageError
 from vit_edge.golden import read_golden
@@ -38,8 +37,6 @@ from vit_edge.targets import load_target
 
 ROOT = Path(__file__).resolve().parents[2]
 OUTPUTS = ["cls_embedding", "pooled_embedding", "patch_features"]
-
-Array = npt.NDArray[Any]
 
 
 @pytest.fixture(scope="module")

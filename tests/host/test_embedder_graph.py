@@ -2,10 +2,8 @@
 
 import functools
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import onnxruntime
 import pytest
 import torch
@@ -23,14 +21,13 @@ from tests.host.vit_forms import (
     randomised,
     to_onnx,
 )
+from vit_edge.arrays import Array
 from vit_edge.errors import ContractError
 from vit_edge.host.embedder.graph import FeatureGraph, NormPlace, feature_graph
 from vit_edge.host.lower.model import LowerSettings, lower
 from vit_edge.host.rewrite.canonical import canonicalise
 from vit_edge.host.vit import VisionTransformer
 from vit_edge.spec import LOGITS, ModelForm
-
-Array = npt.NDArray[Any]
 
 HOW = Export(True, 20, None)
 TOLERANCE = 5e-5  # of values up to 5: onnxruntime's float32 arithmetic against torch's

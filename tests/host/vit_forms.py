@@ -9,17 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import onnx
 import onnxruntime
 import torch
 import transformers
 from torch import Tensor, nn
 
+from vit_edge.arrays import Array
 from vit_edge.host.rewrite.contract import Description
 from vit_edge.host.vit import Activation, Distillation, Pooling, VisionTransformer, VitConfig
-
-Array = npt.NDArray[Any]
 
 DIM, HEADS, DEPTH, MLP, CLASSES, PATCH, IMAGE = 32, 2, 2, 64, 5, 4, 16
 PATCHES = (IMAGE // PATCH) ** 2

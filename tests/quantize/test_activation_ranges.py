@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from scipy.special import erf
 
 from tests.quantize.activations import activation_of
+from vit_edge.arrays import Float32
 from vit_edge.host.affine import Affine
-from vit_edge.host.plan import Float32, RowRange
+from vit_edge.host.plan import RowRange
 from vit_edge.host.quantize.ranges import (
     LEVELS,
     probability_scale,

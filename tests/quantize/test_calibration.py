@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from tests.quantize.forced import quantized
-from tests.quantize.small_vit import PREPROCESS, Pixels, images, lowering, small, written
+from tests.quantize.small_vit import PREPROCESS, images, lowering, small, written
+from vit_edge.arrays import Pixels
 from vit_edge.errors import ImageError, ModelError, UsageError
 from vit_edge.host.quantize import cache as cache_module
 from vit_edge.host.quantize import sample as sample_module

@@ -10,7 +10,8 @@ import pytest
 
 from tests.arithmetic import exact_session
 from tests.quantize.forced import ROW_FIRST, STATIC_FIRST, Costs, quantized
-from tests.quantize.small_vit import NORMAL, PREPROCESS, Float32, written
+from tests.quantize.small_vit import NORMAL, PREPROCESS, written
+from vit_edge.arrays import Float32
 from vit_edge.host.affine import Affine
 from vit_edge.host.lower.model import LowerSettings, lower
 from vit_edge.host.plan import FLOAT, AttentionPlan, QuantPlan

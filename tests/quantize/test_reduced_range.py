@@ -11,19 +11,9 @@ from hypothesis import strategies as st
 
 from tests.quantize.activations import activation_of
 from tests.quantize.forced import ROW_FIRST, STATIC_FIRST, Costs, quantized
-from tests.quantize.small_vit import (
-    PREPROCESS,
-    Float32,
-    Pixels,
-    decibels,
-    images,
-    lowering,
-    run,
-    session,
-    small,
-    written,
-)
+from tests.quantize.small_vit import PREPROCESS, decibels, images, lowering, run, session, small, written
 from tools.saturating_model import predict
+from vit_edge.arrays import Float32, Pixels
 from vit_edge.host.affine import Affine
 from vit_edge.host.convert.onnx_io import Stamp, finish, save_onnx
 from vit_edge.host.convert.pipeline import for_target, settings_for

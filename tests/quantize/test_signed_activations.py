@@ -8,7 +8,8 @@ import pytest
 
 from tests.arithmetic import exact_session
 from tests.quantize.forced import ROW_FIRST, STATIC_FIRST, Costs, quantized
-from tests.quantize.small_vit import PREPROCESS, Float32, written
+from tests.quantize.small_vit import PREPROCESS, written
+from vit_edge.arrays import Float32
 from vit_edge.host.convert.optimize import normalisation_of
 from vit_edge.host.lower.model import LowerSettings, lower
 from vit_edge.host.quantize.types import QuantizeSettings

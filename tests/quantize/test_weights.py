@@ -5,8 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from vit_edge.arrays import Float64
 from vit_edge.host.quantize import weights as weights_module
-from vit_edge.host.quantize.weights import SHRINKS, STEPS, Float64, column_scales, compensated, nearest
+from vit_edge.host.quantize.weights import SHRINKS, STEPS, column_scales, compensated, nearest
 
 FEW = settings(max_examples=25, deadline=None, derandomize=True)
 

@@ -7,14 +7,8 @@ Quantization is affine (`affine.Affine`); ranges of activations are given for ui
 import dataclasses
 from collections.abc import Mapping
 
-import numpy as np
-import numpy.typing as npt
-
+from vit_edge.arrays import Float32, Int8
 from vit_edge.host.affine import Affine
-
-Int8 = npt.NDArray[np.int8]
-Float32 = npt.NDArray[np.float32]
-
 
 EXPONENTIALS = Affine(1.0 / 255.0)  # of exp(score - row maximum), which is 0 to 1
 

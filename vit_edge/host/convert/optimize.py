@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import onnx
 
+from vit_edge.arrays import Pixels
 from vit_edge.errors import DatasetError, ImageError, UsageError
 from vit_edge.host.convert.parity import (
     HALF_TOLERANCE,
@@ -27,8 +27,6 @@ from vit_edge.runtime.image.preprocess import load_pixels, normalize, random_pix
 from vit_edge.spec import FloatType, InputForm, ModelForm, PreprocessSpec
 
 NATURAL_IMAGES = 4  # of those given, on which parity is checked beside the random ones
-
-Pixels = npt.NDArray[np.uint8]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 
+from vit_edge.arrays import Pixels
 from vit_edge.host.convert.export import export
 from vit_edge.host.convert.onnx_io import check_output, finish, read_stamp, save_onnx
 from vit_edge.host.convert.optimize import normalisation_of
@@ -29,7 +30,6 @@ from vit_edge.host.convert.pipeline import (
 from vit_edge.host.embedder.graph import FeatureGraph, feature_graph
 from vit_edge.host.embedder.quantize import quantize_embedder
 from vit_edge.host.lower.model import LowerSettings, lower
-from vit_edge.host.quantize.observe import Pixels
 from vit_edge.host.quantize.search import Search, search_of
 from vit_edge.host.quantize.types import Progress, Quantization
 from vit_edge.host.rewrite.canonical import Canonical, canonicalise

@@ -9,11 +9,11 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from vit_edge.arrays import Array
+from vit_edge.arrays import Array, Pixels
 from vit_edge.host.affine import Affine
 from vit_edge.host.lower.model import LowerSettings, lower_taps
 from vit_edge.host.plan import EXPONENTIALS, FLOAT, AttentionPlan
-from vit_edge.host.quantize.observe import Pixels, load
+from vit_edge.host.quantize.observe import load
 from vit_edge.host.quantize.saturation import CODE, outermost
 from vit_edge.host.rewrite.canonical import Canonical
 

@@ -15,10 +15,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from vit_edge.arrays import Pixels
 from vit_edge.errors import ImageError, UsageError
 from vit_edge.files import read_file, write_file
 from vit_edge.host.quantize.histogram import BINS, Histogram
-from vit_edge.host.quantize.observe import Activation, Observer, Pixels, Tallies, Tally
+from vit_edge.host.quantize.observe import Activation, Observer, Tallies, Tally
 from vit_edge.host.quantize.sample import RowSample
 from vit_edge.runtime.image.limits import DEFAULT_LIMITS, DecodeLimits
 from vit_edge.runtime.image.preprocess import load_pixels

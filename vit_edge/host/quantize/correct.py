@@ -10,9 +10,10 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import numpy.typing as npt
 
+from vit_edge.arrays import Pixels
 from vit_edge.host.lower.model import LowerSettings, lower_taps
 from vit_edge.host.plan import FLOAT, QuantPlan
-from vit_edge.host.quantize.observe import Pixels, load
+from vit_edge.host.quantize.observe import load
 from vit_edge.host.rewrite.canonical import Canonical
 
 Means = dict[str, npt.NDArray[np.float64]]

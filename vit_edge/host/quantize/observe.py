@@ -11,9 +11,9 @@ import hashlib
 from collections.abc import Iterator, Sequence
 
 import numpy as np
-import numpy.typing as npt
 import onnxruntime
 
+from vit_edge.arrays import Float32, Float64, Pixels
 from vit_edge.errors import ModelError
 from vit_edge.host.lower.embed import Normalisation
 from vit_edge.host.lower.model import LowerSettings, lower_taps
@@ -23,10 +23,6 @@ from vit_edge.host.quantize.sample import RowSample
 from vit_edge.host.rewrite.canonical import Canonical
 from vit_edge.host.rewrite.composites import ATTENTION, LINEAR, composites
 from vit_edge.spec import InputForm, ModelForm, PreprocessSpec
-
-Float64 = npt.NDArray[np.float64]
-Float32 = npt.NDArray[np.float32]
-Pixels = npt.NDArray[np.uint8]
 
 
 @dataclasses.dataclass

@@ -4,9 +4,9 @@ import functools
 
 import numpy as np
 
-from vit_edge.arrays import Array
+from vit_edge.arrays import Array, Float32
 from vit_edge.host.affine import Affine
-from vit_edge.host.plan import Float32, RowRange
+from vit_edge.host.plan import RowRange
 from vit_edge.host.quantize.histogram import Histogram
 from vit_edge.host.quantize.observe import Activation
 

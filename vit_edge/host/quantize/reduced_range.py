@@ -11,22 +11,14 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 import onnx_ir as ir
 
-from vit_edge.arrays import Array
+from vit_edge.arrays import Array, Float32, Float64, Int8
 from vit_edge.host.lower.embed import Normalisation, channels_last, unnormalised
 from vit_edge.host.lower.model import patches_of
-from vit_edge.host.plan import AttentionPlan, EmbedPlan, Float32, Int8, LinearPlan, QuantPlan
+from vit_edge.host.plan import AttentionPlan, EmbedPlan, LinearPlan, QuantPlan
 from vit_edge.host.quantize.attention_reach import AttentionReach
 from vit_edge.host.quantize.observe import Activation
 from vit_edge.host.quantize.plans import LayerPlans
-from vit_edge.host.quantize.saturation import (
-    CODE,
-    LIMIT,
-    MARGIN,
-    Float64,
-    box_corners,
-    pair_reach,
-    seen_corners,
-)
+from vit_edge.host.quantize.saturation import CODE, LIMIT, MARGIN, box_corners, pair_reach, seen_corners
 from vit_edge.host.quantize.types import LayerDecision, Reduced
 from vit_edge.host.quantize.weights import STEPS, compensated, nearest
 from vit_edge.host.rewrite.composites import EMBED, LINEAR, composites

@@ -11,17 +11,11 @@ uint8 by uint8 takes VPMADDWD instead, which is exact.
 """
 
 import numpy as np
-import numpy.typing as npt
 
-from vit_edge.arrays import Array
+from vit_edge.arrays import Array, Float64, Int8, Int32, Int64, UInt8
 from vit_edge.host.affine import Affine
-from vit_edge.host.plan import Int8, RowRange
+from vit_edge.host.plan import RowRange
 from vit_edge.host.quantize.observe import Activation
-
-Int32 = npt.NDArray[np.int32]
-Int64 = npt.NDArray[np.int64]
-Float64 = npt.NDArray[np.float64]
-UInt8 = npt.NDArray[np.uint8]
 
 LOWEST, LIMIT = -32768, 32767  # int16
 CODE = 255  # the largest uint8 code

@@ -5,11 +5,12 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import onnx
 
+from vit_edge.arrays import Pixels
 from vit_edge.errors import ModelError
 from vit_edge.host.lower.model import LowerSettings, lower
 from vit_edge.host.lower.whole import float_settings
 from vit_edge.host.plan import QuantPlan, WholePlan
-from vit_edge.host.quantize.observe import Pixels, load
+from vit_edge.host.quantize.observe import load
 from vit_edge.host.quantize.plans import LayerPlans
 from vit_edge.host.quantize.types import Form
 from vit_edge.host.rewrite.canonical import Canonical

@@ -14,6 +14,7 @@ import numpy.typing as npt
 import onnx
 import onnxruntime
 
+from vit_edge.arrays import Pixels
 from vit_edge.errors import ModelError
 from vit_edge.host.affine import Affine
 from vit_edge.host.quantize.histogram import BINS, Histogram
@@ -28,7 +29,6 @@ SHOWN_BINS = 64
 SHOWN_CHANNELS = 64
 
 Values = npt.NDArray[np.float32]
-Pixels = npt.NDArray[np.uint8]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -10,9 +10,10 @@ import math
 import numpy as np
 import onnx_ir as ir
 
+from vit_edge.arrays import Array
 from vit_edge.host.rewrite.composites import is_op
 from vit_edge.host.rewrite.layout import REORDERING
-from vit_edge.host.rewrite.values import Array, constant_of, integers, static_shape
+from vit_edge.host.rewrite.values import constant_of, integers, static_shape
 
 _ARITHMETIC = ("Add", "Sub", "Mul", "Div")
 _NOTHING = ("Identity", "Cast", "Dropout")

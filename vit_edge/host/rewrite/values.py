@@ -10,12 +10,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import onnx_ir as ir
 
+from vit_edge.arrays import Array
 from vit_edge.host.rewrite import composites
 
-Array = npt.NDArray[Any]
 LinearParts = tuple[ir.Value, Array, Array | None]  # (x, weight (in, out), bias (out) or None)
 
 

@@ -5,9 +5,10 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
+from vit_edge.arrays import Array
 from vit_edge.host.rewrite.composites import is_op
 from vit_edge.host.rewrite.rule import Declined, NodeRule
-from vit_edge.host.rewrite.values import Array, constant, constant_of, number, only_user, static_shape
+from vit_edge.host.rewrite.values import constant, constant_of, number, only_user, static_shape
 
 
 class FoldNormAffine(NodeRule[tuple[ir.Node, Array, Array]]):

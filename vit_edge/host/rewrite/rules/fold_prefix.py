@@ -9,11 +9,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import onnx_ir as ir
 
+from vit_edge.arrays import Array
 from vit_edge.host.rewrite.composites import EMBED, is_composite
 from vit_edge.host.rewrite.layout import RESHAPING, trace
 from vit_edge.host.rewrite.rule import Declined, NodeRule, required
 from vit_edge.host.rewrite.values import (
-    Array,
     constant_of,
     embed,
     integer,

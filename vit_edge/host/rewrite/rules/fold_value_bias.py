@@ -7,10 +7,10 @@ from typing import Any, NamedTuple
 
 import onnx_ir as ir
 
+from vit_edge.arrays import Array
 from vit_edge.host.rewrite.composites import ATTENTION, LINEAR, is_composite
 from vit_edge.host.rewrite.rule import Declined, NodeRule, required
 from vit_edge.host.rewrite.values import (
-    Array,
     LinearParts,
     attention,
     integer,

@@ -4,9 +4,9 @@ from typing import Any
 
 import onnx_ir as ir
 
+from vit_edge.arrays import Array
 from vit_edge.host.rewrite.rule import Declined, NodeRule
 from vit_edge.host.rewrite.values import (
-    Array,
     constant_of,
     linear,
     linear_behind,

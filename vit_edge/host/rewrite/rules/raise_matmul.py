@@ -5,8 +5,9 @@ from typing import Any, ClassVar
 import numpy as np
 import onnx_ir as ir
 
+from vit_edge.arrays import Array
 from vit_edge.host.rewrite.rule import Declined, NodeRule, required
-from vit_edge.host.rewrite.values import Array, constant_of, flatten, linear, reshape, static_shape
+from vit_edge.host.rewrite.values import constant_of, flatten, linear, reshape, static_shape
 
 
 class RaiseMatMul(NodeRule[tuple[Array, tuple[int, ...]]]):
