@@ -90,11 +90,7 @@ def all_logits(
 ) -> list[Floats]:
     """Logits (N, C) of each; one image at a time, since some quantizers' results depend on the batch."""
     subjects = [Subject(_Runner(contender, preprocess), preprocess) for contender in contenders]
-
-    def tell(done: int, total: int) -> None:
-        progress(done, total)
-
-    return evaluate(subjects, images, 1, tell)
+    return evaluate(subjects, images, 1, progress)
 
 
 def all_times(

@@ -8,6 +8,7 @@ from vit_edge.cli import arguments
 from vit_edge.cli.arguments import Commands, settings_from
 from vit_edge.cli.console import check_json, progress, write_json
 from vit_edge.errors import SourceError, UsageError
+from vit_edge.progress import step_of
 from vit_edge.runtime.evaluate.dataset import ImageSet, list_images
 from vit_edge.source_parity import ProofState, SourceParity, not_proven
 
@@ -77,5 +78,5 @@ def _found(args: argparse.Namespace, images: ImageSet) -> SourceParity:
             args.bundle,
             covered(reference, images),
             args.tolerance,
-            lambda done, total: tell("parity", done, total),
+            step_of(tell, "parity"),
         )

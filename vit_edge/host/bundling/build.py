@@ -50,7 +50,7 @@ from vit_edge.host.convert.pipeline import (
 from vit_edge.host.embedder.bundled import BundledEmbedders, bundled_embedders
 from vit_edge.host.embedder.files import FloatEmbedder, float_embedder
 from vit_edge.host.quantize.search import Search, search_of
-from vit_edge.host.quantize.types import Progress, Quantization, QuantizeSettings
+from vit_edge.host.quantize.types import Quantization, QuantizeSettings
 from vit_edge.host.reference.attempt import attempted
 from vit_edge.host.reference.types import Reference
 from vit_edge.host.report.bundled import bundle_report, measure_selected
@@ -58,6 +58,7 @@ from vit_edge.host.report.gather import Measured
 from vit_edge.host.rewrite.canonical import Canonical, canonicalise
 from vit_edge.host.sources import Source
 from vit_edge.manifest import lowered_name
+from vit_edge.progress import Progress
 from vit_edge.runtime.device.machine import version_of
 from vit_edge.runtime.evaluate.compare import Comparison
 from vit_edge.runtime.measure.benchmark import BenchSettings, bench

@@ -21,9 +21,10 @@ from vit_edge.host.quantize.observe import EIGHT_BITS
 from vit_edge.host.quantize.plans import GELU
 from vit_edge.host.quantize.reduced_range import with_notes
 from vit_edge.host.quantize.search import search_of
-from vit_edge.host.quantize.types import Form, Progress, Quantization, QuantizeSettings
+from vit_edge.host.quantize.types import Form, Quantization, QuantizeSettings
 from vit_edge.host.rewrite.canonical import Canonical, canonicalise
 from vit_edge.host.sources import Source, SourceOptions, resolve
+from vit_edge.progress import Progress
 from vit_edge.runtime.evaluate.dataset import list_images
 from vit_edge.runtime.image.limits import DEFAULT_LIMITS, DecodeLimits
 from vit_edge.runtime.steps import Doing, explained

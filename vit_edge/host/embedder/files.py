@@ -31,9 +31,10 @@ from vit_edge.host.embedder.graph import FeatureGraph, feature_graph
 from vit_edge.host.embedder.quantize import quantize_embedder
 from vit_edge.host.lower.model import LowerSettings, lower
 from vit_edge.host.quantize.search import Search, search_of
-from vit_edge.host.quantize.types import Progress, Quantization
+from vit_edge.host.quantize.types import Quantization
 from vit_edge.host.rewrite.canonical import Canonical, canonicalise
 from vit_edge.host.sources import Source
+from vit_edge.progress import Progress
 from vit_edge.runtime.evaluate.dataset import list_images
 from vit_edge.runtime.model.file import read_model
 from vit_edge.runtime.session.session import Session, SessionSettings

@@ -19,8 +19,9 @@ from vit_edge.host.quantize.plans import GELU, LayerPlans, plan_layers
 from vit_edge.host.quantize.probe import Probe, decibels
 from vit_edge.host.quantize.reduced_range import reduced_plans
 from vit_edge.host.quantize.search import Search, choices
-from vit_edge.host.quantize.types import Form, Goal, LayerDecision, Quantization, silent
+from vit_edge.host.quantize.types import Form, Goal, LayerDecision, Quantization
 from vit_edge.host.rewrite.composites import ATTENTION, LINEAR, composites
+from vit_edge.progress import silent
 from vit_edge.spec import Arithmetic, PreprocessSpec
 
 STATIC_ONLY = Goal(target_db=0.0, row_scales=False)  # of a classifier for which nothing was chosen

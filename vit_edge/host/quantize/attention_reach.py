@@ -5,7 +5,7 @@ keys and values everywhere, for sums that no image comes near; so the sums thems
 """
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from vit_edge.host.plan import EXPONENTIALS, FLOAT, AttentionPlan
 from vit_edge.host.quantize.observe import load
 from vit_edge.host.quantize.saturation import CODE, outermost
 from vit_edge.host.rewrite.canonical import Canonical
+from vit_edge.progress import Step
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,7 +44,7 @@ def attention_reaches(
     settings: LowerSettings,
     plans: Mapping[str, AttentionPlan],
     images: Sequence[Pixels],
-    progress: Callable[[int, int], None],
+    progress: Step,
 ) -> dict[str, AttentionReach]:
     """The reach of every attention, in the float model.
 

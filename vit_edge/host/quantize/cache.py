@@ -8,7 +8,7 @@ import dataclasses
 import hashlib
 import io
 import json
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from vit_edge.files import read_file, write_file
 from vit_edge.host.quantize.histogram import BINS, Histogram
 from vit_edge.host.quantize.observe import Activation, Observer, Tallies, Tally
 from vit_edge.host.quantize.sample import RowSample
+from vit_edge.progress import Step
 from vit_edge.runtime.image.limits import DEFAULT_LIMITS, DecodeLimits
 from vit_edge.runtime.image.preprocess import load_pixels
 from vit_edge.spec import PreprocessSpec
@@ -109,7 +110,7 @@ def observed(
     images: Sequence[Path],
     read: Reader,
     folder: Path | None,
-    progress: Callable[[int, int], None],
+    progress: Step,
 ) -> dict[str, Activation]:
     """One pass over image files, or the rest of one, or none where a finished one was kept.
 

@@ -11,8 +11,9 @@ from vit_edge.host.quantize.balance import Fold, balance
 from vit_edge.host.quantize.cache import Reader, observed
 from vit_edge.host.quantize.observe import Activation, observer_of
 from vit_edge.host.quantize.probe import Probe
-from vit_edge.host.quantize.types import Progress, QuantizeSettings, step_of
+from vit_edge.host.quantize.types import QuantizeSettings
 from vit_edge.host.rewrite.canonical import Canonical
+from vit_edge.progress import Progress, step_of
 from vit_edge.spec import PreprocessSpec
 
 PROBE_IMAGES = 24  # images on which the damage of single layers is measured

@@ -5,7 +5,7 @@ already corrected, so that what remains is the error of this block alone.
 """
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +15,7 @@ from vit_edge.host.lower.model import LowerSettings, lower_taps
 from vit_edge.host.plan import FLOAT, QuantPlan
 from vit_edge.host.quantize.observe import load
 from vit_edge.host.rewrite.canonical import Canonical
+from vit_edge.progress import Step
 
 Means = dict[str, npt.NDArray[np.float64]]
 
@@ -24,7 +25,7 @@ def correct_biases(
     settings: LowerSettings,
     plan: QuantPlan,
     images: Sequence[Pixels],
-    progress: Callable[[int, int], None],
+    progress: Step,
 ) -> QuantPlan:
     """The plan with corrected biases; the plan itself where no linear layer is quantized.
 

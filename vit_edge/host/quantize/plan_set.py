@@ -8,10 +8,11 @@ from vit_edge.host.quantize.attention_reach import AttentionReach, attention_rea
 from vit_edge.host.quantize.calibration import Calibration, Folded
 from vit_edge.host.quantize.plans import LayerPlans, plan_layers
 from vit_edge.host.quantize.reduced_range import reduced_plans
-from vit_edge.host.quantize.types import Form, Progress, step_of
+from vit_edge.host.quantize.types import Form
 from vit_edge.host.quantize.whole import whole_plan
 from vit_edge.host.rewrite.canonical import Canonical
 from vit_edge.host.rewrite.composites import ATTENTION, LINEAR, composites
+from vit_edge.progress import Progress, step_of
 from vit_edge.spec import Arithmetic
 
 

@@ -1,7 +1,7 @@
 """Every INT8 form that each layer may take: ranges and weights, before anything is decided."""
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import onnx_ir as ir
 
@@ -17,6 +17,7 @@ from vit_edge.host.quantize.types import Form
 from vit_edge.host.quantize.weights import column_scales, compensated, nearest
 from vit_edge.host.rewrite.composites import EMBED, composites
 from vit_edge.host.rewrite.values import linear_parts
+from vit_edge.progress import Step
 
 GELU = "gelu"  # the name under which all GELUs together are decided
 
@@ -47,7 +48,7 @@ def plan_layers(
     attentions: Mapping[str, ir.Node],
     seen: Mapping[str, Activation],
     normalisation: Normalisation | None,
-    progress: Callable[[int, int], None],
+    progress: Step,
 ) -> LayerPlans:
     """Ranges and weights of every form of every layer, from what calibration saw.
 

@@ -20,19 +20,11 @@ from vit_edge.host.quantize.plan_set import PlanSet, plan_set
 from vit_edge.host.quantize.plans import GELU, LayerPlans
 from vit_edge.host.quantize.probe import Probe, decibels
 from vit_edge.host.quantize.reduced_range import reduced_operands
-from vit_edge.host.quantize.types import (
-    Form,
-    Goal,
-    LayerDecision,
-    Preset,
-    Progress,
-    Quantization,
-    QuantizeSettings,
-    step_of,
-)
+from vit_edge.host.quantize.types import Form, Goal, LayerDecision, Preset, Quantization, QuantizeSettings
 from vit_edge.host.rewrite.canonical import Canonical
 from vit_edge.host.rewrite.composites import is_op
 from vit_edge.host.rewrite.values import static_shape
+from vit_edge.progress import Progress, Step, step_of
 from vit_edge.spec import Arithmetic, PreprocessSpec
 
 # On ViT-Tiny 20 dB goes with 97.5 % agreement with the float model, 24 dB with 98.5 %, and 27 dB with 99 %.
@@ -209,7 +201,7 @@ class Search:
         }
         return made if goal is None else made | {"target_db": goal.target_db}
 
-    def step(self, what: str) -> Callable[[int, int], None]:
+    def step(self, what: str) -> Step:
         """Progress of one step."""
         return step_of(self.progress, what)
 
@@ -244,7 +236,7 @@ def choices(
     plans: LayerPlans,
     probe: Probe,
     costs: Costs,
-    step: Callable[[str], Callable[[int, int], None]],
+    step: Callable[[str], Step],
 ) -> list[Choice]:
     """Every form of the planned layers, each with the damage that it does alone, and its cost.
 

@@ -2,7 +2,7 @@
 
 import dataclasses
 import enum
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,20 +10,6 @@ from vit_edge.fields import settle_members
 from vit_edge.host.plan import QuantPlan, WholePlan
 from vit_edge.runtime.image.limits import DEFAULT_LIMITS, DecodeLimits
 from vit_edge.spec import Arithmetic
-
-Progress = Callable[[str, int, int], None]  # (what is being done, steps done, steps in all)
-
-
-def silent(_: str) -> Callable[[int, int], None]:
-    """A step of which nobody is told."""
-    return lambda *_: None
-
-
-def step_of(progress: Progress | None, what: str) -> Callable[[int, int], None]:
-    """Progress of one step, told with (done, count)."""
-    if progress is None:
-        return silent(what)
-    return lambda done, count: progress(what, done, count)
 
 
 class Preset(enum.Enum):

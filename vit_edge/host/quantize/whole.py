@@ -1,6 +1,6 @@
 """The range of every tensor, for devices that compute every operator in integers."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import onnx
@@ -14,6 +14,7 @@ from vit_edge.host.quantize.observe import load
 from vit_edge.host.quantize.plans import LayerPlans
 from vit_edge.host.quantize.types import Form
 from vit_edge.host.rewrite.canonical import Canonical
+from vit_edge.progress import Step
 
 
 def whole_plan(
@@ -21,7 +22,7 @@ def whole_plan(
     settings: LowerSettings,
     plans: LayerPlans,
     images: Sequence[Pixels],
-    progress: Callable[[int, int], None],
+    progress: Step,
 ) -> WholePlan:
     """Weights as in any INT8 file, and of every tensor the smallest and largest value.
 
