@@ -11,6 +11,7 @@ from vit_edge.cli.targets import target_named
 from vit_edge.errors import UsageError
 from vit_edge.spec import InputForm, ModelForm, VersionsWanted
 from vit_edge.verify.fidelity import Fidelity
+from vit_edge.verify.words import decibel
 
 
 def add(commands: Commands) -> None:
@@ -162,7 +163,7 @@ def _print_outputs(outputs: Mapping[str, tuple[int | None, ...]], fidelity: Mapp
             if found is None
             else (
                 f": cosine to float32 {found.cosine:.4f} on average, {found.least_cosine:.4f} at least, "
-                f"{found.sqnr_db:.1f} dB"
+                f"{decibel(found.sqnr_db)}"
             )
         )
         print(f"{name} (N, {', '.join(map(str, shape))}){close}")

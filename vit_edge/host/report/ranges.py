@@ -23,6 +23,7 @@ from vit_edge.runtime.model.file import ModelFile
 from vit_edge.runtime.session.providers import cause
 from vit_edge.runtime.session.session import feed_of
 from vit_edge.spec import PreprocessSpec
+from vit_edge.verify.words import sqnr_db
 
 TENSORS_AT_ONCE = 16  # observed in one run: bounds the memory that a large model's activations take
 SHOWN_BINS = 64
@@ -187,7 +188,7 @@ class _Tally:
             range=span if operand.kind is RangeKind.STATIC else None,
             seen=(self.low, self.high),
             clipped=self.clipped / self.values,
-            sqnr_db=_decibels(self.signal, self.noise),
+            sqnr_db=sqnr_db(self.signal, self.noise),
             row_reach=(float(np.median(rows)), float(rows.max())),
             edges=edges,
             counts=counts,
@@ -225,9 +226,3 @@ def _weight_range(weight: Weight) -> WeightRange:
     ordered = np.sort(weight.reaches)
     places = np.linspace(0, ordered.size - 1, min(ordered.size, SHOWN_CHANNELS)).round().astype(int)
     return WeightRange(weight.layer, int(ordered.size), tuple(float(ordered[place]) for place in places))
-
-
-def _decibels(signal: float, noise: float) -> float:
-    if noise == 0.0:
-        return math.inf
-    return 10.0 * math.log10(max(signal, 1e-300) / noise)
