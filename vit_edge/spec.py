@@ -387,7 +387,17 @@ AS_WRITTEN = VersionsWanted()
 # What graphs are written at: opset 20 is the newest whose int8 graphs every execution provider of interest
 # loads, and has Gelu and LayerNormalization; 9 is the oldest IR version that it came with (onnxruntime 1.17).
 WRITTEN = OnnxVersions(20, 9)
-LARGEST_BATCH = 1024  # of a file that fixes it
+MAX_BATCH = 1024  # of a file that fixes it
+
+
+def check_batch(batch: int | None) -> None:
+    """Refuse a batch that no file can have; None is a dynamic one.
+
+    Raises:
+        UsageError: below 1 or above MAX_BATCH.
+    """
+    if batch is not None and not 1 <= batch <= MAX_BATCH:
+        raise UsageError(f"batch must be 1 to {MAX_BATCH}, got {batch}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -413,8 +423,7 @@ class ModelForm:
     def __post_init__(self) -> None:
         """Refuse a batch that no file can have."""
         settle_members(self)
-        if self.batch is not None and not 1 <= self.batch <= LARGEST_BATCH:
-            raise UsageError(f"batch must be 1 to {LARGEST_BATCH}, got {self.batch}")
+        check_batch(self.batch)
 
     @property
     def sizes(self) -> Batch:
