@@ -32,7 +32,7 @@ from vit_edge.host.quantize.saturation import (
 )
 from vit_edge.host.quantize.search import search_of
 from vit_edge.host.quantize.types import Form, Preset, Quantization, QuantizeSettings
-from vit_edge.host.quantize.weights import STEPS, column_scales, compensated
+from vit_edge.host.quantize.weights import STEPS, column_scales, gptq_rounded
 from vit_edge.host.rewrite.canonical import Canonical
 from vit_edge.spec import Arithmetic
 from vit_edge.targets import load_target
@@ -48,7 +48,7 @@ def layer(seed: int, inner: int, activation: Affine | RowRange) -> tuple[LinearP
     seen = activation_of(rows)
     assert seen.moment is not None
     scale = column_scales(weight, seen.moment)
-    coded = compensated(weight, scale, seen.moment, seen.rows)
+    coded = gptq_rounded(weight, scale, seen.moment, seen.rows)
     return LinearPlan(activation, coded, scale, None), weight, rows
 
 
@@ -95,7 +95,7 @@ def test_a_layer_that_calibration_shows_far_from_the_limit_keeps_eight_bits() ->
     weight[0] *= 1e-3
     seen = activation_of(rows)
     assert seen.moment is not None
-    coded = compensated(weight, plan.weight_scale, seen.moment, seen.rows)
+    coded = gptq_rounded(weight, plan.weight_scale, seen.moment, seen.rows)
     plan = dataclasses.replace(plan, weight=coded)
     anywhere = box_corners(np.zeros(16, int), np.full(16, CODE))
     assert (pair_reach(plan.weight, anywhere) > LIMIT).any()

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from vit_edge.host.embedder.graph import FeatureGraph
 from vit_edge.host.plan import QuantPlan
 from vit_edge.host.quantize.cache import Reader, observed
-from vit_edge.host.quantize.choose import Option, allowed, choose
+from vit_edge.host.quantize.choose import Option, allowed, choose_forms
 from vit_edge.host.quantize.observe import Observer
 from vit_edge.host.quantize.plan_set import reaches_of
 from vit_edge.host.quantize.plans import GELU, LayerPlans, plan_layers
@@ -85,7 +85,7 @@ class _LastBlock:
         before = int(self.features.last_block.removeprefix("blocks."))
         budget = probe.damage(plan) / before if before else goal.damage
         layers = choices(self.features.canonical, plans, probe, self.search.costs, silent)
-        taken = choose(allowed(layers, goal), budget)
+        taken = choose_forms(allowed(layers, goal), budget)
         own = plans.chosen({name: option.form for name, option in taken.items()})
         decisions = tuple(_decision(name, option, plans) for name, option in taken.items())
         whole = dataclasses.replace(

@@ -14,7 +14,7 @@ from vit_edge.host.quantize.balance import signed_range
 from vit_edge.host.quantize.observe import Activation
 from vit_edge.host.quantize.ranges import probability_scale, row_range, search_static
 from vit_edge.host.quantize.types import Form
-from vit_edge.host.quantize.weights import column_scales, compensated, nearest
+from vit_edge.host.quantize.weights import column_scales, gptq_rounded, nearest
 from vit_edge.host.rewrite.composites import EMBED, composites
 from vit_edge.host.rewrite.values import linear_parts
 from vit_edge.progress import Step
@@ -75,7 +75,7 @@ def _linear_plans(node: ir.Node, activation: Activation) -> tuple[dict[Form, Lin
     if activation.moment is None:
         raise ValueError(f"{node.name} was observed without its second moment")
     scale = column_scales(weight, activation.moment)
-    coded = compensated(weight, scale, activation.moment, activation.rows)
+    coded = gptq_rounded(weight, scale, activation.moment, activation.rows)
     reach, method = search_static(activation, weight)
     forms = {
         Form.STATIC: LinearPlan(reach, coded, scale, bias),

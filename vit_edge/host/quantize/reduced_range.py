@@ -20,7 +20,7 @@ from vit_edge.host.quantize.observe import Activation
 from vit_edge.host.quantize.plans import LayerPlans
 from vit_edge.host.quantize.saturation import CODE, LIMIT, MARGIN, box_corners, pair_reach, seen_corners
 from vit_edge.host.quantize.types import LayerDecision, Reduced
-from vit_edge.host.quantize.weights import STEPS, compensated, nearest
+from vit_edge.host.quantize.weights import STEPS, gptq_rounded, nearest
 from vit_edge.host.rewrite.composites import EMBED, LINEAR, composites
 from vit_edge.host.rewrite.values import linear_parts
 
@@ -85,7 +85,7 @@ def reduced_linear(plan: LinearPlan, weight: Array, activation: Activation) -> L
     coded, scale = fitted(
         plan.weight,
         plan.weight_scale,
-        lambda columns, scales: compensated(weight[:, columns], scales, moment, rows),
+        lambda columns, scales: gptq_rounded(weight[:, columns], scales, moment, rows),
         lambda codes: pair_reach(codes, corners),
     )
     return dataclasses.replace(plan, weight=coded, weight_scale=scale)

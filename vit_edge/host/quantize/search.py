@@ -12,7 +12,15 @@ import onnx_ir as ir
 from vit_edge.host.lower.model import LowerSettings
 from vit_edge.host.plan import QuantPlan
 from vit_edge.host.quantize.calibration import Folded, calibrate, fold
-from vit_edge.host.quantize.choose import Choice, Option, Upgrade, allowed, cheapest, choose, upgrades
+from vit_edge.host.quantize.choose import (
+    LayerOptions,
+    Option,
+    Upgrade,
+    allowed,
+    cheapest,
+    choose_forms,
+    upgrades,
+)
 from vit_edge.host.quantize.correct import correct_biases
 from vit_edge.host.quantize.cost import Costs, gelu_costs
 from vit_edge.host.quantize.observe import SESSION_OPTIONS
@@ -91,7 +99,7 @@ class Search:
         found: list[tuple[float, dict[str, Option]]] = []
 
         def reached(budget: float) -> float:
-            taken = choose(layers, budget)
+            taken = choose_forms(layers, budget)
             found.append((self.probe.damage(self.plans.chosen(_forms(taken))), taken))
             tell(len(found), count)
             return found[-1][0]
@@ -125,7 +133,7 @@ class Search:
         goal = given.goal or Goal(math.inf, float_layers=True)
         return sum(option.cost for option in self.options(given, goal)[1].values())
 
-    def options(self, given: Quantization, goal: Goal) -> tuple[list[Choice], dict[str, Option]]:
+    def options(self, given: Quantization, goal: Goal) -> tuple[list[LayerOptions], dict[str, Option]]:
         """The layers with what a goal allows, and of each the option that a quantization took."""
         layers, forms = allowed(self.layers, goal), {layer.name: layer.form for layer in given.layers}
         return layers, {
@@ -136,11 +144,11 @@ class Search:
         }
 
     @functools.cached_property
-    def layers(self) -> tuple[Choice, ...]:
+    def layers(self) -> tuple[LayerOptions, ...]:
         """Every form of every layer with its damage and cost."""
-        return (*choices(self.canonical, self.plans, self.probe, self.costs, self.step), *self.gelu_choice())
+        return (*choices(self.canonical, self.plans, self.probe, self.costs, self.step), *self.gelu_options())
 
-    def gelu_choice(self) -> list[Choice]:
+    def gelu_options(self) -> list[LayerOptions]:
         """The exact or the tanh form of all GELUs together; nothing where there is none."""
         exact = [node for node in self.canonical.model.graph if is_op(node, "Gelu") and not _is_tanh(node)]
         if not exact:
@@ -148,9 +156,13 @@ class Search:
         rows, columns = max((static_shape(node.outputs[0]) or (0, 0) for node in exact), key=math.prod)
         cost = gelu_costs(rows, columns)
         damage = {Form.TANH: self.probe.damage(QuantPlan(tanh_gelu=True)), Form.FLOAT: 0.0}
-        return [Choice(GELU, tuple(Option(form, damage[form], cost[form] * len(exact)) for form in damage))]
+        return [
+            LayerOptions(GELU, tuple(Option(form, damage[form], cost[form] * len(exact)) for form in damage))
+        ]
 
-    def decided(self, layers: Sequence[Choice], taken: Mapping[str, Option], goal: Goal) -> Quantization:
+    def decided(
+        self, layers: Sequence[LayerOptions], taken: Mapping[str, Option], goal: Goal
+    ) -> Quantization:
         """The quantization of a choice."""
         decisions = [_decision(layer, taken[layer.name], self.plans) for layer in layers]
         return self.finished(_forms(taken), decisions, goal)
@@ -237,7 +249,7 @@ def choices(
     probe: Probe,
     costs: Costs,
     step: Callable[[str], Step],
-) -> list[Choice]:
+) -> list[LayerOptions]:
     """Every form of the planned layers, each with the damage that it does alone, and its cost.
 
     Args:
@@ -252,20 +264,22 @@ def choices(
     tell, count = step("measure layers"), len(plans.linears)
     for done, (name, forms) in enumerate(plans.linears.items(), 1):
         alone = {form: probe.damage(QuantPlan({name: plan})) for form, plan in forms.items()}
-        made.append(_choice(name, alone, costs.of_linear(nodes[name]), weights=True))
+        made.append(_options(name, alone, costs.of_linear(nodes[name]), weights=True))
         tell(done, count)
     tell, count = step("measure attention"), len(plans.attentions)
     for done, (name, cores) in enumerate(plans.attentions.items(), 1):
         alone = {form: probe.damage(QuantPlan(attentions={name: core})) for form, core in cores.items()}
-        made.append(_choice(name, alone, costs.of_attention(nodes[name]), weights=False))
+        made.append(_options(name, alone, costs.of_attention(nodes[name]), weights=False))
         tell(done, count)
     return made
 
 
-def _choice(name: str, damages: Mapping[Form, float], cost: Mapping[Form, float], *, weights: bool) -> Choice:
+def _options(
+    name: str, damages: Mapping[Form, float], cost: Mapping[Form, float], *, weights: bool
+) -> LayerOptions:
     """Of a layer whose INT8 forms do this damage; float does none."""
     options = [Option(form, damage, cost[form]) for form, damage in {**damages, Form.FLOAT: 0.0}.items()]
-    return Choice(name, tuple(options), weights)
+    return LayerOptions(name, tuple(options), weights)
 
 
 def _forms(taken: Mapping[str, Option]) -> dict[str, Form]:
@@ -277,7 +291,7 @@ def _is_tanh(node: ir.Node) -> bool:
     return attribute is not None and attribute.as_string() == "tanh"
 
 
-def _decision(layer: Choice, taken: Option, plans: LayerPlans) -> LayerDecision:
+def _decision(layer: LayerOptions, taken: Option, plans: LayerPlans) -> LayerDecision:
     static = next((option for option in layer.options if option.form is Form.STATIC), None)
     sensitivity = None if static is None else round(decibels(static.damage), 2)
     first = cheapest(layer)

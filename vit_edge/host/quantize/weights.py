@@ -38,7 +38,7 @@ def column_scales(weight: Array, moment: Float64 | None = None) -> Float32:
     return np.asarray(best, np.float32)
 
 
-def compensated(weight: Array, scale: Float32, moment: Float64, rows: int) -> Int8:
+def gptq_rounded(weight: Array, scale: Float32, moment: Float64, rows: int) -> Int8:
     """Error-compensated rounding of (in, out) to the steps of `scale` (out,).
 
     Args:
