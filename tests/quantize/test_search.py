@@ -85,4 +85,4 @@ def test_plans_are_made_for_what_was_asked_for(
     made = plan_set(fold(small(1), calibrate(small(1), paths[:3], PREPROCESS, SETTINGS)), asked)
     assert made.arithmetic is first
     assert set(made.by_arithmetic) == {kind for kind in asked if kind is not Arithmetic.INTEGER}
-    assert (made.whole is not None) is whole
+    assert (made.full_integer is not None) is whole

@@ -78,7 +78,7 @@ class QuantPlan:
 
 
 @dataclasses.dataclass(frozen=True)
-class WholePlan:
+class FullIntegerPlan:
     """What it takes to compute every operator in integers, for devices without floating point."""
 
     linears: Mapping[str, LinearPlan]  # every linear layer; its activation range is not used

@@ -14,8 +14,8 @@ from vit_edge.host.convert.normal import normal_form
 from vit_edge.host.convert.onnx_io import Stamp, check_output, finish, read_onnx, read_stamp, save_onnx
 from vit_edge.host.convert.optimize import CheckImages, natural_pixels, normalisation_of, optimized
 from vit_edge.host.convert.parity import Parity
+from vit_edge.host.lower.full_integer import OPSET_16_BIT, lower_full_integer
 from vit_edge.host.lower.model import LowerSettings, lower
-from vit_edge.host.lower.whole import OPSET_16_BIT, lower_whole
 from vit_edge.host.plan import FLOAT
 from vit_edge.host.quantize.observe import EIGHT_BITS
 from vit_edge.host.quantize.plans import GELU
@@ -187,7 +187,7 @@ def quantized(
     lowering = LowerSettings(form, normalisation_of(source.preprocess), outputs)
     if target.quantized_operators is QuantizedOperators.ALL:
         options = tuple(sorted({**EIGHT_BITS, **dict(target.session_options)}.items()))
-        return finish(_whole(canonical, quantization, lowering, target), stamp_of(source, options))
+        return finish(_full_integer(canonical, quantization, lowering, target), stamp_of(source, options))
     model = lower(canonical, lowering, plan)
     # the quantizer's options rely on uint8 first operands; with signed ones they would pick reference kernels
     signed = form.activations is not ActivationType.UINT8 or form.style is GraphStyle.COMPILER
@@ -198,15 +198,15 @@ def quantized(
     return finish(model, stamp_of(source, options))
 
 
-def _whole(
+def _full_integer(
     canonical: Canonical, quantization: Quantization, lowering: LowerSettings, target: TargetSpec
 ) -> onnx.ModelProto:
     """The file with every operator in integers."""
     if lowering.outputs != (LOGITS,):
         raise TargetError(f"target {target.name} runs classifiers only: choose another for embeddings")
-    if quantization.whole is None:
+    if quantization.full_integer is None:
         raise ValueError(f"target {target.name} needs a quantization made for integer arithmetic")
-    return lower_whole(canonical, lowering, quantization.whole)
+    return lower_full_integer(canonical, lowering, quantization.full_integer)
 
 
 def settings_for(settings: QuantizeSettings, targets: Iterable[TargetSpec]) -> QuantizeSettings:

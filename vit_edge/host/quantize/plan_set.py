@@ -3,13 +3,13 @@
 import dataclasses
 from collections.abc import Collection, Mapping
 
-from vit_edge.host.plan import WholePlan
+from vit_edge.host.plan import FullIntegerPlan
 from vit_edge.host.quantize.attention_reach import AttentionReach, attention_reaches
 from vit_edge.host.quantize.calibration import Calibration, Folded
+from vit_edge.host.quantize.full_integer import full_integer_plan
 from vit_edge.host.quantize.plans import LayerPlans, plan_layers
 from vit_edge.host.quantize.reduced_range import reduced_plans
 from vit_edge.host.quantize.types import Form
-from vit_edge.host.quantize.whole import whole_plan
 from vit_edge.host.rewrite.canonical import Canonical
 from vit_edge.host.rewrite.composites import ATTENTION, LINEAR, composites
 from vit_edge.progress import Progress, step_of
@@ -24,7 +24,7 @@ class PlanSet:
     """Eight bits everywhere."""
     by_arithmetic: Mapping[Arithmetic, LayerPlans]
     """Those asked for that leave some operators in float."""
-    whole: WholePlan | None
+    full_integer: FullIntegerPlan | None
     """For integer arithmetic alone, if it was asked for; nothing is chosen there."""
 
     @property
@@ -64,12 +64,12 @@ def plan_set(
     if Arithmetic.SATURATING in made:
         reaches = reaches_of(canonical, calibration, exact, progress)
         made[Arithmetic.SATURATING] = reduced_plans(exact, graph, calibration.seen, reaches, normal)
-    whole = None
+    full_integer = None
     if Arithmetic.INTEGER in arithmetics:
         pixels = [*calibration.corrected, *calibration.probed]
         tell = step_of(progress, "observe every tensor")
-        whole = whole_plan(canonical, calibration.lowering, exact, pixels, tell)
-    return PlanSet(exact, made, whole)
+        full_integer = full_integer_plan(canonical, calibration.lowering, exact, pixels, tell)
+    return PlanSet(exact, made, full_integer)
 
 
 def reaches_of(

@@ -189,7 +189,7 @@ class Search:
             dict(SESSION_OPTIONS),
             goal,
             () if safe is None else reduced_operands(given.exact.chosen(forms), safe),
-            given.whole,
+            given.full_integer,
         )
 
     def corrected(self, plan: QuantPlan) -> tuple[QuantPlan, float]:

@@ -20,7 +20,7 @@ from vit_edge.host.lower.graph import initializer
 from vit_edge.host.lower.linear import bias_steps
 from vit_edge.host.lower.model import LowerSettings, lower
 from vit_edge.host.lower.versions import to_versions
-from vit_edge.host.plan import LinearPlan, QuantPlan, WholePlan
+from vit_edge.host.plan import FullIntegerPlan, LinearPlan, QuantPlan
 from vit_edge.host.rewrite.canonical import Canonical
 from vit_edge.spec import WRITTEN, ActivationType, GraphStyle
 
@@ -43,7 +43,9 @@ def float_settings(settings: LowerSettings) -> LowerSettings:
     return dataclasses.replace(settings, form=form)
 
 
-def lower_whole(canonical: Canonical, settings: LowerSettings, plan: WholePlan) -> onnx.ModelProto:
+def lower_full_integer(
+    canonical: Canonical, settings: LowerSettings, plan: FullIntegerPlan
+) -> onnx.ModelProto:
     """The model with every operator in integers, batch 1.
 
     Args:
@@ -68,7 +70,9 @@ def lower_whole(canonical: Canonical, settings: LowerSettings, plan: WholePlan) 
 
 
 class _Quantizer:
-    def __init__(self, graph: ir.Graph, plan: WholePlan, activations: ActivationType, name: str) -> None:
+    def __init__(
+        self, graph: ir.Graph, plan: FullIntegerPlan, activations: ActivationType, name: str
+    ) -> None:
         self.graph, self.plan, self.name = graph, plan, name
         self.dtype: Integer = np.dtype(activations.value).type
         self.constants = 0

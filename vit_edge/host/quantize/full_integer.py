@@ -7,9 +7,9 @@ import onnx
 
 from vit_edge.arrays import Pixels
 from vit_edge.errors import ModelError
+from vit_edge.host.lower.full_integer import float_settings
 from vit_edge.host.lower.model import LowerSettings, lower
-from vit_edge.host.lower.whole import float_settings
-from vit_edge.host.plan import QuantPlan, WholePlan
+from vit_edge.host.plan import FullIntegerPlan, QuantPlan
 from vit_edge.host.quantize.observe import load
 from vit_edge.host.quantize.plans import LayerPlans
 from vit_edge.host.quantize.types import Form
@@ -17,13 +17,13 @@ from vit_edge.host.rewrite.canonical import Canonical
 from vit_edge.progress import Step
 
 
-def whole_plan(
+def full_integer_plan(
     canonical: Canonical,
     settings: LowerSettings,
     plans: LayerPlans,
     images: Sequence[Pixels],
     progress: Step,
-) -> WholePlan:
+) -> FullIntegerPlan:
     """Weights as in any INT8 file, and of every tensor the smallest and largest value.
 
     Nothing is cut off: an outlier that one layer's range may clip is what the token stream exists to carry.
@@ -60,4 +60,4 @@ def whole_plan(
         raise ModelError(f"{canonical.name}: gets values that are not finite; look for a broken checkpoint")
     ranges = {name: (float(a), float(b)) for name, a, b in zip(names, low, high, strict=True)}
     linears = {name: forms[Form.STATIC] for name, forms in plans.linears.items()}
-    return WholePlan(linears, plans.embed, ranges)
+    return FullIntegerPlan(linears, plans.embed, ranges)
