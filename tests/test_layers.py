@@ -20,7 +20,7 @@ LAYERS: list[set[str]] = [
     {"stated", "source_parity"},
     {"manifest"},
     {"targets", "bundle", "verify"},
-    {"golden"},
+    {"golden", "signing"},
     {"runtime"},
     {"host"},
     {"cli", "__main__"},

@@ -236,6 +236,93 @@ def laborious() -> dict[str, bytes]:
         + struct.pack("<H", 5000)
         + struct.pack("<HHII", 1, 7, 60_000, 8) * 5000,
         "strips_by_the_million.tif": b"II*\0" + struct.pack("<IH", 8, 1) + strips + bytes(20_000_004),
+        **_finely_cut(),
+        **_many_frames(),
+    }
+
+
+def codestream(
+    side: int, tile: int = 0, layers: int = 1, block: int = 4, precincts: bytes = b"", more: bytes = b""
+) -> bytes:
+    """The headers of a JPEG 2000 picture; no pixels."""
+    edges = (side, side, 0, 0, tile or side, tile or side, 0, 0)
+    size = segment(0x51, struct.pack(">H8IH", 0, *edges, 3) + b"\x07\1\1" * 3)
+    return b"\xff\x4f" + size + coding_style(layers, block, precincts) + more
+
+
+def coding_style(layers: int, block: int = 4, precincts: bytes = b"") -> bytes:
+    """A COD segment; `precincts` are exponents, one byte for each of six resolutions."""
+    body = struct.pack(">BBHBBBBBB", bool(precincts), 0, layers, 1, 5, block, block, 0, 1)
+    return segment(0x52, body + precincts)
+
+
+def tile_part(header: bytes) -> bytes:
+    """A tile-part up to its pixels."""
+    return segment(0x90, struct.pack(">HIBB", 0, 0, 0, 1)) + header + b"\xff\x93"
+
+
+def box(kind: bytes, content: bytes = b"") -> bytes:
+    return struct.pack(">I", len(content) + 8) + kind + content
+
+
+JP2 = box(b"jP  ", b"\r\n\x87\n") + box(b"ftyp", b"jp2 \0\0\0\0jp2 ")
+
+
+def _finely_cut() -> dict[str, bytes]:
+    """JPEG 2000 of a few hundred bytes that a decoder would make gigabytes or hours of."""
+    return {
+        "tiles_by_the_ten_thousand.j2k": codestream(255, tile=1),
+        "layers_by_the_ten_thousand.j2k": codestream(4000, layers=65_535),
+        "layers_in_a_tile.j2k": codestream(4000, tile=64, more=tile_part(coding_style(65_535))),
+        "precincts_of_a_pixel.j2k": codestream(4000, precincts=bytes(6)),
+        "orders_by_the_thousand.j2k": codestream(4000, tile=256, more=segment(0x5F, bytes(7 * 1000))),
+        "blocks_by_the_million.jp2": JP2 + box(b"jp2c", codestream(9000, block=0)),
+        "header_that_hides_another.j2k": codestream(4000, more=segment(0x30, coding_style(65_535))),
+        "comments_by_the_thousand.j2k": codestream(16, more=segment(0x64, b"\0\1") * 5000),
+        "boxes_by_the_thousand.jp2": JP2 + box(b"free") * 1100,
+        "boxes_within_a_header.jp2": JP2 + box(b"jp2h", box(b"free") * 1100),
+    }
+
+
+def unit(kind: int, content: bytes) -> bytes:
+    """An OBU of AV1 of less than 128 bytes."""
+    return bytes([kind << 3 | 2, len(content)]) + content
+
+
+# A reduced header of a still picture of 65536 x 65536 pixels, and one of 16 x 16.
+GIGAPIXELS = unit(1, (0b000_1_1_00000_1111_1111 << 46 | (1 << 32) - 1 << 14).to_bytes(8, "big"))
+SMALL = unit(1, (0b000_1_1_00000_0011_0011_1111_1111 << 38).to_bytes(8, "big"))
+
+
+def avif(units: bytes, extents: int = 1, inside: bool = False, length: int | None = None) -> bytes:
+    """A file with one coded item; `inside`: it lies in the box `idat`."""
+    information = box(b"infe", b"\2\0\0\0" + struct.pack(">HH", 1, 0) + b"av01\0")
+    items = box(b"iinf", b"\0\0\0\0\0\1" + information)
+
+    def located(offset: int) -> bytes:
+        pieces = struct.pack(">II", offset, len(units) if length is None else length) * extents
+        place = struct.pack(">IHHHHHH", 1 << 24, 0x4400, 1, 1, int(inside), 0, extents) + pieces
+        rest = box(b"idat", units) if inside else b""
+        meta = box(b"meta", bytes(4) + items + box(b"iloc", place) + rest)
+        return box(b"ftyp", b"avif\0\0\0\0avifmif1") + meta
+
+    return located(0) if inside else located(len(located(0)) + 8) + box(b"mdat", units)
+
+
+def _many_frames() -> dict[str, bytes]:
+    """AVIF of a few thousand bytes that holds pictures by the gigapixel."""
+    return {
+        "frames_by_the_hundred.avif": avif(SMALL + unit(6, b"x") * 600),
+        "frames_inside.avif": avif(SMALL + unit(3, b"x") * 600, inside=True),
+        "frame_of_gigapixels.avif": avif(GIGAPIXELS + unit(6, b"x")),
+        "pieces_by_the_thousand.avif": avif(SMALL, extents=5000),
+        "items_of_gigabytes.avif": avif(SMALL, length=2**31),
+        "animation.avif": box(b"ftyp", b"avis\0\0\0\0avis") + box(b"moov"),
+        "boxes_by_the_thousand.avif": box(b"ftyp", b"avif\0\0\0\0") + box(b"free") * 1100,
+        "items_by_the_thousand.avif": box(b"ftyp", b"avif\0\0\0\0")
+        + box(b"meta", bytes(4) + box(b"iinf", bytes(6) + box(b"infe") * 1100)),
+        "properties_by_the_thousand.avif": box(b"ftyp", b"avif\0\0\0\0")
+        + box(b"meta", bytes(4) + box(b"iprp", box(b"ipco", box(b"free") * 1100))),
     }
 
 
@@ -290,10 +377,10 @@ def nested(depth: int) -> bytes:
     return model(inner)
 
 
-def runnable(body: bytes) -> bytes:
+def runnable(body: bytes, *parts: bytes) -> bytes:
     """A model that says how its input is normalised, so that onnxruntime gets to see it."""
     spec = json.dumps(manifest()["preprocess"]).encode()
-    return model(body, field(14, field(1, b"vit_edge.preprocess") + field(2, spec)))
+    return model(body, field(14, field(1, b"vit_edge.preprocess") + field(2, spec)), *parts)
 
 
 def constant_bomb() -> bytes:
@@ -325,8 +412,8 @@ def functions(depth: int) -> bytes:
     return model(graph(node(b"f%d" % (depth - 1), domain=b"local")), function(b"f0", b"Abs"), *doubled)
 
 
-def loop(turns: int) -> bytes:
-    """A Loop of so many turns that does nothing in each."""
+def loop(turns: int, *parts: bytes) -> bytes:
+    """A Loop of so many turns that does nothing in each, and more parts of the file."""
     info = tensor_info(b"i", 7, ()), tensor_info(b"c", 9, ())
     body = (
         field(1, field(1, b"c") + field(2, b"d") + field(4, b"Identity"))
@@ -335,7 +422,9 @@ def loop(turns: int) -> bytes:
     )
     count = field(2, 7) + field(8, b"turns") + field(9, struct.pack("<q", turns))
     attribute = field(5, field(1, b"body") + field(6, body) + field(20, 5))
-    return runnable(graph(field(5, count), node_of(b"Loop", field(1, b"turns"), field(1, b""), attribute)))
+    return runnable(
+        graph(field(5, count), node_of(b"Loop", field(1, b"turns"), field(1, b""), attribute)), *parts
+    )
 
 
 def context(embedded: int) -> bytes:
@@ -373,6 +462,11 @@ def models() -> dict[str, bytes]:
         "constant_of_terabytes.onnx": constant_bomb(),
         "nested_graphs.onnx": nested(40),
         "loop_of_a_trillion_turns.onnx": loop(2**40),
+        "loop_behind_a_function_of_its_name.onnx": loop(2**40, field(25, field(1, b"Loop"))),
+        "context_behind_a_function_of_its_name.onnx": model(
+            graph(node(b"EPContext", b"pixel_values", domain=b"com.microsoft")),
+            field(25, field(1, b"EPContext") + field(10, b"com.microsoft")),
+        ),
         "functions_that_double.onnx": functions(60),
         "functions_in_a_circle.onnx": model(
             graph(node(b"a", domain=b"local")), function(b"a", b"b"), function(b"b", b"a")

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         IntegrityError,
         ModelError,
         ProviderError,
+        SignatureError,
         UsageError,
         VitEdgeError,
     )
@@ -52,6 +53,7 @@ _HOME = {
     "SelfTest": "runtime.selftest",
     "Session": "runtime.session.session",
     "SessionSettings": "runtime.session.session",
+    "SignatureError": "errors",
     "UsageError": "errors",
     "VitEdgeError": "errors",
     "read_bundle": "bundle",
@@ -80,6 +82,7 @@ __all__ = [
     "SelfTest",
     "Session",
     "SessionSettings",
+    "SignatureError",
     "UsageError",
     "VitEdgeError",
     "read_bundle",

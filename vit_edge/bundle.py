@@ -29,7 +29,8 @@ providers         object: execution provider -> share of graph nodes it is expec
 output            what the classifiers' numbers mean, the value of an `OutputKind`. It MUST be absent for
                   "single_label_logits", which is what its absence means.
 
-The hashes detect damage. They do not stop somebody who can rewrite the manifest too: sign it for that.
+The hashes detect damage. They do not stop somebody who can rewrite the manifest too: that is what a signature
+is for, `model.sig` in the folder, see `vit_edge.signing`. No listed file may have that name.
 """
 
 import dataclasses
@@ -49,6 +50,7 @@ from vit_edge.manifest import (
     FORMAT_VERSION,
     MANIFEST,
     MODEL_ROLES,
+    SIGNATURE,
     FileEntry,
     Manifest,
     Role,
@@ -86,6 +88,7 @@ class Bundle:
 
     path: Path
     manifest: Manifest
+    sha256: str  # of the manifest's own bytes
 
     def read(self, name: str) -> bytes:
         """The bytes of one listed file, the very bytes whose SHA-256 was checked.
@@ -182,7 +185,7 @@ def read_manifest(path: str | os.PathLike[str]) -> Bundle:
         raise
     except ValueError as error:
         raise BundleError(f"{root / MANIFEST}: {error}") from None
-    return Bundle(root, manifest)
+    return Bundle(root, manifest, hashlib.sha256(data).hexdigest())
 
 
 def verify_bundle(path: str | os.PathLike[str]) -> Bundle:
@@ -230,7 +233,7 @@ def write_bundle(path: str | os.PathLike[str], files: Mapping[str, bytes], manif
             put_in_place(draft, target)
     except OSError as error:
         raise BundleError(f"{target} cannot be written ({error.strerror})") from error
-    return Bundle(target, manifest)
+    return Bundle(target, manifest, hashlib.sha256(text.encode()).hexdigest())
 
 
 def _open_inside(root: Path, name: str) -> int:
@@ -271,7 +274,7 @@ def check_replaceable(target: Path) -> None:
         return
     if not is_bundle(target):
         raise BundleError(f"{target} exists, is not empty and is no bundle; choose another output")
-    known = {*read_bundle(target).manifest.files, MANIFEST}
+    known = {*read_bundle(target).manifest.files, MANIFEST, SIGNATURE}
     for path in target.rglob("*"):
         name = path.relative_to(target).as_posix()
         if not path.is_dir() and name not in known:

@@ -11,7 +11,8 @@ vit_edge still catches the right thing. A message is one sentence that says what
     ├── ParityError           (ArithmeticError)  two forms of one model disagree beyond the tolerance
     ├── StepError             (RuntimeError)     a library failed inside a step; names step and mend
     ├── BundleError           (ValueError)       a bundle with missing, malformed or unexpected parts
-    │   └── IntegrityError                       bytes that do not have the recorded SHA-256
+    │   ├── IntegrityError                       bytes that do not have the recorded SHA-256
+    │   └── SignatureError                       a bundle that is not what the owner of a key has signed
     ├── ImageError            (ValueError)       an image that cannot be decoded within the limits
     ├── DatasetError          (ValueError)       a folder of images or labels that cannot be used
     ├── TargetError           (ValueError)       a target description that is unknown or malformed
@@ -54,6 +55,10 @@ class BundleError(VitEdgeError, ValueError):
 
 class IntegrityError(BundleError):
     """Bytes that do not have the recorded SHA-256."""
+
+
+class SignatureError(BundleError):
+    """A bundle that is not what the owner of a key has signed."""
 
 
 class ImageError(VitEdgeError, ValueError):

@@ -7,7 +7,7 @@
 
 import dataclasses
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from vit_edge import fields
 from vit_edge.bundle import Bundle
@@ -19,6 +19,9 @@ EXPECTED = "golden/expected.json"
 OUTPUTS = (LOGITS, CLS_EMBEDDING, POOLED_EMBEDDING)  # patches are hundreds of times as many numbers
 
 _MAX_BYTES = 64 * 2**20  # three images, ten models and 20,000 classes take a quarter of it
+_MOST_IMAGES = 64  # three are recorded; each is decoded for every model
+_MOST_CASES = 4096
+_BYTES_PER_PIXEL, _MOST_BESIDE = 4, 65_536  # of a PNG: pixels that do not compress take three and a bit
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,7 +48,8 @@ def read_golden(bundle: Bundle) -> tuple[GoldenCase, ...]:
     """The cases of a bundle, empty where it has none.
 
     Raises:
-        BundleError: the file is malformed, or a case speaks of a file that the bundle does not list.
+        BundleError: the file is malformed, a case speaks of a file that the bundle does not list, or there
+            are more cases, or more or larger images, than a self-test needs.
     """
     if EXPECTED not in bundle.manifest.files:
         return ()
@@ -53,7 +57,10 @@ def read_golden(bundle: Bundle) -> tuple[GoldenCase, ...]:
         raise BundleError(f"{bundle.path / EXPECTED} is larger than {_MAX_BYTES} bytes")
     try:
         raw = fields.parse_json(bundle.read(EXPECTED), "the file")
-        cases = tuple(_case(item) for item in fields.sequence(raw, "the file"))
+        items = fields.sequence(raw, "the file")
+        if len(items) > _MOST_CASES:
+            raise ValueError(f"more than {_MOST_CASES} cases")
+        cases = tuple(map(_case, items))
     except BundleError:
         raise
     except ValueError as error:
@@ -64,7 +71,22 @@ def read_golden(bundle: Bundle) -> tuple[GoldenCase, ...]:
                 raise BundleError(
                     f"{bundle.path / EXPECTED} speaks of {fields.shown(name)}, which the bundle does not list"
                 )
+    _check_images(bundle, cases)
     return cases
+
+
+def _check_images(bundle: Bundle, cases: Sequence[GoldenCase]) -> None:
+    """Refuse more images, or larger ones, than a self-test needs, before one of them is read."""
+    images = dict.fromkeys(case.image for case in cases)
+    if len(images) > _MOST_IMAGES:
+        raise BundleError(f"{bundle.path / EXPECTED} speaks of more than {_MOST_IMAGES} images")
+    spec = bundle.manifest.preprocess
+    most = _BYTES_PER_PIXEL * spec.height * spec.width + _MOST_BESIDE
+    for name in images:
+        if bundle.manifest.files[name].size > most:
+            raise BundleError(
+                f"{bundle.path / name} is longer than any picture of {spec.height} x {spec.width} pixels"
+            )
 
 
 def _case(raw: object) -> GoldenCase:

@@ -12,6 +12,7 @@ from vit_edge.source_parity import UNRECORDED, SourceParity
 from vit_edge.spec import OutputKind, PreprocessSpec, Verdict
 
 MANIFEST = "vit_edge.json"
+SIGNATURE = "model.sig"  # not among the files: it covers them
 FORMAT_VERSION = 1
 
 _OPTIONAL = frozenset({"output", "source_parity"})  # keys that manifests from before them lack
@@ -127,7 +128,6 @@ class Manifest:
         _check_version(fields.mapping(raw, "the manifest"))
         required = frozenset(f.name for f in dataclasses.fields(cls)) - _OPTIONAL
         keys = fields.exact_keys(raw, required, "the manifest", _OPTIONAL)
-        parity = keys.get("source_parity")
         return cls(
             format_version=keys["format_version"],
             files={path: _entry(path, e) for path, e in fields.mapping(keys["files"], "files").items()},
@@ -143,7 +143,9 @@ class Manifest:
             latency=_records(keys["latency"], "latency", "machine"),
             providers=_each(keys["providers"], "providers", _share),
             output=output_kind(keys.get("output", OutputKind.SINGLE_LABEL.value)),
-            source_parity=UNRECORDED if parity is None else SourceParity.from_json(parity),
+            source_parity=SourceParity.from_json(keys["source_parity"])
+            if "source_parity" in keys
+            else UNRECORDED,
         )
 
 
@@ -168,7 +170,7 @@ def _check_version(raw: Mapping[str, Any]) -> None:
 
 
 def _check_paths(paths: Mapping[str, FileEntry]) -> None:
-    seen = {MANIFEST.casefold()}
+    seen = {MANIFEST.casefold(), SIGNATURE.casefold()}
     for path in paths:
         parts = path.split("/")
         if not _PATH.fullmatch(path) or len(path) > 200 or any(part.strip(".") == "" for part in parts):
@@ -176,7 +178,9 @@ def _check_paths(paths: Mapping[str, FileEntry]) -> None:
                 f"files has the path {fields.shown(path)}, which is no plain relative path inside the bundle"
             )
         if path.casefold() in seen:
-            raise ValueError(f"files has the path {path!r} twice, or uses the manifest's name")
+            raise ValueError(
+                f"files has the path {path!r} twice, or uses the name of {MANIFEST} or {SIGNATURE}"
+            )
         seen.add(path.casefold())
 
 

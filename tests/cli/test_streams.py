@@ -98,7 +98,7 @@ _WAIT = """
 import sys, time
 import vit_edge.runtime.selftest
 from vit_edge.files import scratch_folder
-def wait(*_):
+def wait(*_, **__):
     with scratch_folder() as folder:
         print(folder, flush=True)
         time.sleep(60)

@@ -1,7 +1,11 @@
 """A model that a provider compiles for its device is compiled once, and again when anything has changed."""
 
 import dataclasses
+import hashlib
 import importlib.util
+import json
+import os
+import stat
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -19,7 +23,8 @@ from vit_edge.runtime.session.providers import CPU, known_providers
 from vit_edge.runtime.session.session import Session, SessionSettings
 
 KEY = ContextKey("a" * 64, CPU, "Maker NPU", (("mode", "fast"),), (), "wheel 1.0", "1.32.0")
-CONTEXT = Context(b"compiled", ((CPU, 1.0),))
+DATA = Path(__file__).resolve().parents[1] / "data"
+CONTEXT = Context((DATA / "dynamic.onnx").read_bytes(), ((CPU, 1.0),))
 SETTINGS = SessionSettings("cpu", threads=1)
 
 Open = Callable[..., onnxruntime.InferenceSession]
@@ -167,6 +172,94 @@ def test_a_context_is_read_for_its_own_key_only(field: str) -> None:
     changed: Any = f"{value}x" if isinstance(value, str) else (("k", "v"),)
     other = dataclasses.replace(KEY, **{field: changed})
     assert read_context(other) is None
+
+
+def planted(cache: Path) -> Path:
+    """The one compiled model that is kept."""
+    (kept,) = (cache / "vit-edge" / "contexts").iterdir()
+    return kept
+
+
+def negated(path: Path) -> bytes:
+    """A model that answers the opposite."""
+    onnx = pytest.importorskip("onnx", reason="the model is made with the package onnx")
+    model = onnx.load(path)
+    for node in model.graph.node:
+        node.output[:] = ["right" if name == "logits" else name for name in node.output]
+    model.graph.node.append(onnx.helper.make_node("Neg", ["right"], ["logits"]))
+    return bytes(model.SerializeToString())
+
+
+def test_a_planted_model_that_answers_the_opposite_is_never_run(
+    data: Path, compiler: Compiler, cache: Path
+) -> None:
+    model = read_model(data / "dynamic.onnx")
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 8, 8, 3), np.uint8)
+    right = Session(model, SETTINGS).run(pixels)
+    wrong = negated(data / "dynamic.onnx")
+    kept = planted(cache)
+    opposite = dataclasses.replace(model, data=wrong, sha256="b" * 64)
+    np.testing.assert_array_equal(Session(opposite, SETTINGS).run(pixels), -right)
+    head, _, _ = kept.read_bytes().partition(b"\n")
+    plain = json.dumps({"shares": {CPU: 1.0}, "seal": hashlib.sha256(wrong).hexdigest()}).encode()
+    for forged in (head, plain, b'{"shares": {}, "seal": ""}', b'{"shares": {}, "seal": "\\ud800"}'):
+        kept.write_bytes(forged + b"\n" + wrong)
+        before = compiler.loaded
+        np.testing.assert_array_equal(Session(model, SETTINGS).run(pixels), right)
+        assert compiler.loaded == before, "nothing of what was planted may reach an engine"
+
+
+def test_a_context_sealed_by_somebody_else_is_compiled_again(
+    data: Path, compiler: Compiler, cache: Path
+) -> None:
+    model = read_model(data / "dynamic.onnx")
+    Session(model, SETTINGS)
+    secret = cache / "vit-edge" / "key"
+    assert stat.S_IMODE(secret.stat().st_mode) == 0o600
+    secret.write_bytes(bytes(32))
+    Session(model, SETTINGS)
+    Session(model, SETTINGS)
+    assert (compiler.compiled, compiler.loaded) == (2, 1)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="modes are those of POSIX")
+@pytest.mark.parametrize("name", ["", "contexts", "contexts/*"])
+@pytest.mark.parametrize("mode", [0o020, 0o002])
+def test_contexts_where_others_may_write_are_not_read(
+    data: Path, compiler: Compiler, cache: Path, name: str, mode: int
+) -> None:
+    model = read_model(data / "dynamic.onnx")
+    Session(model, SETTINGS)
+    (place,) = (cache / "vit-edge").glob(name) if name else [cache / "vit-edge"]
+    place.chmod(place.stat().st_mode | mode)
+    Session(model, SETTINGS)
+    assert (compiler.compiled, compiler.loaded) == (2, 0)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="modes are those of POSIX")
+def test_a_secret_that_others_may_read_seals_nothing(data: Path, compiler: Compiler, cache: Path) -> None:
+    model = read_model(data / "dynamic.onnx")
+    Session(model, SETTINGS)
+    secret = cache / "vit-edge" / "key"
+    known = secret.read_bytes()
+    secret.chmod(0o640)
+    Session(model, SETTINGS)
+    assert (compiler.compiled, compiler.loaded) == (2, 0)
+    assert secret.read_bytes() != known, "what others may have read is replaced"
+    Session(model, SETTINGS)
+    assert (compiler.compiled, compiler.loaded) == (2, 1)
+
+
+@pytest.mark.parametrize("name", ["bad_external.onnx", "bad_foreign.onnx", "bad_foreign_subgraph.onnx"])
+def test_what_no_engine_may_load_is_not_read_even_with_a_seal(data: Path, name: str) -> None:
+    assert write_context(KEY, Context((data / name).read_bytes(), ()))
+    assert read_context(KEY) is None
+
+
+@pytest.mark.parametrize("content", [b"", b"compiled", b"\x00" * 100])
+def test_what_is_no_model_is_not_read_even_with_a_seal(content: bytes) -> None:
+    assert write_context(KEY, Context(content, ()))
+    assert read_context(KEY) is None
 
 
 def test_a_package_that_is_not_installed_has_no_version() -> None:

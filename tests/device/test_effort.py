@@ -7,21 +7,47 @@ import contextlib
 import io
 import time
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, features
 
-from tools.make_hostile import PNG, chunk, directory, encoded, header, laborious, png, red, red_rows
+from tools.make_hostile import (
+    PNG,
+    SMALL,
+    avif,
+    chunk,
+    codestream,
+    directory,
+    encoded,
+    header,
+    laborious,
+    png,
+    red,
+    red_rows,
+    unit,
+)
 from vit_edge.errors import ImageError
 from vit_edge.runtime.image.decode import decode
-from vit_edge.runtime.image.effort import TooMuch, check_effort, check_exif
+from vit_edge.runtime.image.effort import check_effort, check_exif
 from vit_edge.runtime.image.limits import DecodeLimits, ImageFormat
+from vit_edge.runtime.image.too_much import TooMuch
 
 LIMITS = DecodeLimits(formats=(*DecodeLimits().formats, ImageFormat.GIF, ImageFormat.TIFF, ImageFormat.PPM))
 FILES = laborious()
+# As far as the place where anything may stand.
+BOXES = (
+    b"\0\0\0\x0cjP  \r\n\x87\n",
+    b"\0\0\0\x0cjP  \0\0\0\0jp2c",
+    b"\xff\x4f\xff\x51",
+    codestream(64),
+    b"\0\0\0\x08ftyp\0\0\0\0meta",
+    b"\0\0\0\x08ftyp\0\0\0\0meta\0\0\0\0\0\0\0\0iloc",
+    avif(SMALL)[:-8],
+)
 
 CAUSES: Mapping[str, str] = {
     "scans_over_81_megapixels.jpg": "81000000 pixels in more than 29 scans",
@@ -47,6 +73,25 @@ CAUSES: Mapping[str, str] = {
     "directory_of_gigabytes.tif": "longer than the block",
     "exif_of_gigabytes.tif": "longer than the block",
     "strips_by_the_million.tif": "longer than the block",
+    "tiles_by_the_ten_thousand.j2k": "8192 tiles",
+    "layers_by_the_ten_thousand.j2k": r"cut into \d+ packets",
+    "layers_in_a_tile.j2k": r"cut into \d+ packets",
+    "precincts_of_a_pixel.j2k": r"cut into \d+ packets",
+    "orders_by_the_thousand.j2k": r"cut into \d+ packets",
+    "blocks_by_the_million.jp2": "2000000 code blocks",
+    "header_that_hides_another.j2k": "no JPEG 2000 has .ff30",
+    "comments_by_the_thousand.j2k": "4096 parts in its headers",
+    "boxes_by_the_thousand.jp2": "1000 boxes",
+    "boxes_within_a_header.jp2": "1000 boxes",
+    "frames_by_the_hundred.avif": "501 frames",
+    "frames_inside.avif": "501 frames",
+    "frame_of_gigapixels.avif": "1 frames of 4294967296 pixels",
+    "pieces_by_the_thousand.avif": "4096 pieces",
+    "items_of_gigabytes.avif": "longer than the file",
+    "animation.avif": "is an animation",
+    "boxes_by_the_thousand.avif": "1000 boxes",
+    "items_by_the_thousand.avif": "1000 boxes",
+    "properties_by_the_thousand.avif": "1000 boxes",
 }
 
 
@@ -62,6 +107,48 @@ def test_a_file_that_asks_for_more_work_than_any_picture_is_refused_before_it_is
     with pytest.raises(ImageError, match=CAUSES[name]) as caught:
         decode(FILES[name], LIMITS)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.skipif(not features.check("jpg_2000"), reason="this Pillow was built without JPEG 2000")
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"no_jp2": True},
+        {"tile_size": (64, 64)},
+        {"quality_layers": [40, 20, 10, 5, 0], "irreversible": True, "progression": "RPCL"},
+        {"num_resolutions": 3, "codeblock_size": (16, 16), "precinct_size": (64, 64)},
+    ],
+)
+def test_a_picture_in_jpeg_2000_is_no_bomb(options: dict[str, Any]) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (300, 400, 3), np.uint8)
+    data = encoded(Image.fromarray(pixels), "JPEG2000", **options)
+    assert decode(data, DecodeLimits(formats=(ImageFormat.JPEG2000,))).size == (400, 300)
+
+
+def test_a_picture_of_100_megapixels_may_be_cut_as_encoders_do() -> None:
+    check_effort(codestream(10_000, tile=256, layers=20), 100_000_000)
+    check_effort(codestream(10_000, layers=6, precincts=b"\x77" * 6), 100_000_000)
+    check_effort(codestream(10_000, block=3), 100_000_000)
+
+
+@pytest.mark.skipif(not features.check("avif"), reason="this Pillow was built without AVIF")
+@pytest.mark.parametrize("mode", ["RGB", "RGBA"])
+@pytest.mark.parametrize("options", [{}, {"quality": 100, "subsampling": "4:4:4"}])
+def test_a_picture_in_avif_is_no_bomb(mode: str, options: dict[str, Any]) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (30, 40, len(mode)), np.uint8)
+    data = encoded(Image.fromarray(pixels), "AVIF", **options)
+    check_effort(data, 40 * 30)
+    assert decode(data, DecodeLimits(formats=(ImageFormat.AVIF,))).size == (40, 30)
+    with pytest.raises(TooMuch, match="frames of"):
+        check_effort(data, 40 * 30 // 25)
+
+
+def test_one_frame_of_the_size_that_is_stated_is_no_bomb() -> None:
+    for inside in (False, True):
+        check_effort(avif(SMALL + unit(6, b"x"), inside=inside), 16 * 16)
+        with pytest.raises(TooMuch, match="1 frames of 256 pixels"):
+            check_effort(avif(SMALL + unit(6, b"x"), inside=inside), 10)
 
 
 def test_a_progressive_photo_is_no_bomb() -> None:
@@ -109,7 +196,9 @@ def test_a_block_that_only_pillow_has_seen_is_bounded_too(name: str) -> None:
 
 
 @given(
-    st.sampled_from([b"\xff\xd8", b"\x89PNG", b"RIFF....WEBP", b"GIF89a", b"BM", b"P6", b"II*\0", b"MM\0*"])
+    st.sampled_from(
+        [b"\xff\xd8", b"\x89PNG", b"RIFF....WEBP", b"GIF89a", b"BM", b"P6", b"II*\0", b"MM\0*", *BOXES]
+    )
 )
 def test_the_mere_beginning_of_a_file_is_left_to_its_decoder(start: bytes) -> None:
     for length in range(len(start) + 1):
@@ -118,7 +207,7 @@ def test_the_mere_beginning_of_a_file_is_left_to_its_decoder(start: bytes) -> No
 
 @given(
     st.sampled_from(
-        [b"\xff\xd8", b"\x89PNG", b"RIFF....WEBP", b"GIF89a", b"BM", b"P6", b"II*\0", b"MM\0\x2b"]
+        [b"\xff\xd8", b"\x89PNG", b"RIFF....WEBP", b"GIF89a", b"BM", b"P6", b"II*\0", b"MM\0\x2b", *BOXES]
     ),
     st.binary(max_size=300),
 )

@@ -20,6 +20,7 @@ from vit_edge.errors import (
     ModelError,
     ParityError,
     ProviderError,
+    SignatureError,
     SourceError,
     StepError,
     TargetError,
@@ -47,6 +48,7 @@ BUILTIN: dict[type[VitEdgeError], type[Exception]] = {
     ParityError: ArithmeticError,
     BundleError: ValueError,
     IntegrityError: ValueError,
+    SignatureError: ValueError,
     ImageError: ValueError,
     DatasetError: ValueError,
     TargetError: ValueError,
@@ -122,7 +124,9 @@ def test_every_error_has_a_place_that_raises_it() -> None:
 BETWEEN = {
     "files.py": {"OSError", "IsADirectoryError"},  # as `open` does
     "cli/console.py": {"OSError"},
+    "runtime/image/boxes.py": {"TooMuch"},
     "runtime/image/decode.py": {"TooMuch"},
+    "runtime/image/effort.py": {"TooMuch"},
 }
 
 

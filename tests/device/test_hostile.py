@@ -92,6 +92,8 @@ REFUSED_MODELS: Mapping[str, str] = {
     "functions_in_a_circle.onnx": "more than 200000 nodes",
     "functions_that_double.onnx": "more than 200000 nodes",
     "loop_of_a_trillion_turns.onnx": "as often as it likes .Loop",
+    "loop_behind_a_function_of_its_name.onnx": "as often as it likes .Loop",
+    "context_behind_a_function_of_its_name.onnx": "compiled for one device",
     "custom_domain.onnx": "evil.example::Run",
     "endless_number.onnx": "longer than 64 bits",
     "external_data.onnx": "external data",

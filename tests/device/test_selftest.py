@@ -417,6 +417,47 @@ def test_a_golden_file_that_claims_gigabytes_is_refused_unread(bundle: Path) -> 
         read_golden(read_bundle(bundle))
 
 
+def cases_json(images: Sequence[str], each: int = 1) -> bytes:
+    return golden_bytes(
+        [GoldenCase(image, FLOAT, (0.0, 0.0, 0.0), 1.0) for image in images for _ in range(each)]
+    )
+
+
+def test_more_golden_images_than_a_selftest_needs_are_refused(
+    tmp_path: Path, files: dict[str, bytes]
+) -> None:
+    picture = files["golden/0.png"]
+    named = {f"golden/{index}.png": picture for index in range(65)}
+    allowed = make(tmp_path / "allowed", files | named | {EXPECTED: cases_json([*named][:64])})
+    assert len(read_golden(read_bundle(allowed))) == 64
+    path = make(tmp_path / "bundle", files | named | {EXPECTED: cases_json([*named])})
+    with pytest.raises(BundleError, match="more than 64 images"):
+        run(path)
+
+
+def test_more_golden_cases_than_a_selftest_needs_are_refused(tmp_path: Path, files: dict[str, bytes]) -> None:
+    path = make(tmp_path / "bundle", files | {EXPECTED: cases_json(["golden/0.png"], each=4097)})
+    with pytest.raises(BundleError, match="more than 4096 cases"):
+        run(path)
+
+
+def test_a_golden_image_longer_than_its_pixels_is_refused_unread(
+    tmp_path: Path, files: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    long = files["golden/0.png"] + bytes(70_000)
+    path = make(tmp_path / "bundle", files | {"golden/0.png": long})
+    monkeypatch.setattr(module, "decode", None)
+    with pytest.raises(BundleError, match=r"golden/0.png is longer than any picture of 8 x 8 pixels"):
+        run(path)
+
+
+def test_a_golden_image_of_many_pixels_is_not_decoded(tmp_path: Path, files: dict[str, bytes]) -> None:
+    flat = png(np.zeros((2000, 2000, 3), np.uint8))
+    assert len(flat) < 65_536
+    result = run(make(tmp_path / "bundle", files | {"golden/0.png": flat}))
+    assert "more than the limit of 64" in by_name(result)[f"answers of {FLOAT}"].found
+
+
 def test_a_model_that_the_bundle_does_not_have_is_refused(bundle: Path) -> None:
     with pytest.raises(BundleError, match=r"no model 'onnx/other\.onnx'"):
         run(bundle, models=["onnx/other.onnx"])

@@ -4,11 +4,12 @@ import json
 import math
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import onnx
@@ -16,7 +17,7 @@ import onnxruntime
 import pytest
 from PIL import Image
 
-from tools.digits import make_folders
+from tests.end_to_end.digits import Built
 from vit_edge import Classifier, read_model, selftest, verify_bundle
 from vit_edge.bundle import Role
 from vit_edge.cli import main
@@ -40,34 +41,6 @@ FILES = {
     "golden/2.png",
     "golden/expected.json",
 }
-
-
-class Built(NamedTuple):
-    """What one run of `vit-edge build` left behind."""
-
-    bundle: Path
-    images: Path
-    manifest: Path
-    status: int
-
-
-@pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
-    folder = tmp_path_factory.mktemp("build")
-    make_folders(folder / "digits")
-    words = [
-        "build",
-        str(ROOT / "models" / "digits_vit"),
-        *("--calib", str(folder / "digits" / "calibration")),
-        *("--data", str(folder / "digits" / "test")),
-        *("--target", "cpu-x86-vnni"),
-        *("--max-drop", "2"),
-        *("--threads", "1"),
-        *("--json", str(folder / "manifest.json")),
-        *("-o", str(folder / "bundle")),
-    ]
-    status = main(words)
-    return Built(folder / "bundle", folder / "digits", folder / "manifest.json", status)
 
 
 def test_the_build_passes_and_writes_every_file(built: Built) -> None:
@@ -102,6 +75,25 @@ def test_the_manifest_tells_the_whole_story(built: Built) -> None:
     assert sum(manifest.providers.values()) == pytest.approx(1)
     assert manifest.layers
     assert manifest.quantization is not None
+
+
+def test_every_key_of_the_manifest_is_in_the_page_on_its_format(built: Built) -> None:
+    page = (ROOT / "docs" / "bundle-format.md").read_text()
+    documented = set(re.findall(r"[a-z0-9_]+", " ".join(re.findall(r"`([^`]+)`", page))))
+    raw = json.loads((built.bundle / "vit_edge.json").read_text())
+    assert {key for key in _keys(raw) if re.fullmatch("[a-z0-9_]+", key)} - documented == set()
+
+
+def _keys(raw: object) -> Iterator[str]:
+    """Every key of objects within objects; those of an object that maps names to values are not keys."""
+    if isinstance(raw, list):
+        for item in raw:
+            yield from _keys(item)
+    elif isinstance(raw, dict):
+        for key, value in raw.items():
+            yield key
+            if key not in ("tools", "providers", "static_ranges", "forms", "narrowed"):
+                yield from _keys(value)
 
 
 @pytest.mark.parametrize("name", sorted(FILES - {"vit_edge.json"}))

@@ -298,6 +298,16 @@ def add_session(parser: Parser, provider: bool = True) -> None:
         )
 
 
+def add_trust(parser: Parser) -> None:
+    """Whose signature a bundle must bear."""
+    parser.add_argument(
+        "--trust",
+        type=Path,
+        metavar="KEY",
+        help="public key (PEM): only run the bundle if it is what the owner of this key has signed",
+    )
+
+
 def add_json(parser: Parser, what: str) -> None:
     """Where the figures go for a program to read."""
     parser.add_argument(

@@ -29,6 +29,7 @@ def add(commands: Commands) -> None:
     arguments.add_formats(parser)
     arguments.add_output(parser)
     arguments.add_session(parser)
+    arguments.add_trust(parser)
     parser.set_defaults(run=run)
 
 
@@ -42,6 +43,7 @@ def run(args: argparse.Namespace) -> int:
         limits=args.limits,
         output=args.output,
         kind=args.output_kind,
+        trust=args.trust,
     )
     shown = _value if classify.kind is OutputKind.REGRESSION else _percent
     answers = list(zip(args.images, classify.batch(args.images, top_k=args.top), strict=True))

@@ -45,13 +45,16 @@ def add(commands: Commands) -> None:
     arguments.add_decoding(parser)
     arguments.add_formats(parser)
     arguments.add_session(parser)
+    arguments.add_trust(parser)
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
     """`vit-edge embed`; a bad image is reported, the rest goes on, and the status is 2."""
     check_file("--out", args.out)
-    embed = Embedder(args.model, args.provider, args.threads, args.decoding, limits=args.limits)
+    embed = Embedder(
+        args.model, args.provider, args.threads, args.decoding, limits=args.limits, trust=args.trust
+    )
     kinds = _kinds(embed, args)
     kept: dict[str, list[Floats]] = {kind: [] for kind in kinds}
     names, refused = [], 0

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import FrameType
 
 from vit_edge import __version__
-from vit_edge.cli import build, classify, convert, embed, inspect, measure, parity, selftest, targets
+from vit_edge.cli import build, classify, convert, embed, inspect, measure, parity, selftest, sign, targets
 from vit_edge.cli.arguments import EXIT_STATUS, CommandParser, Parser
 from vit_edge.cli.console import file_for, one_line, text_aside
 from vit_edge.errors import MissingExtraError, VitEdgeError
@@ -139,6 +139,7 @@ def parser() -> Parser:
     embed.add(commands)
     inspect.add(commands)
     selftest.add(commands)
+    sign.add(commands)
     targets.add(commands)
     return whole
 

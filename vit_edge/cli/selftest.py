@@ -31,6 +31,7 @@ def add(commands: Commands) -> None:
         metavar="NAME",
         help="execution provider (default: the first that works)",
     )
+    arguments.add_trust(parser)
     arguments.add_json(parser, "the checks")
     parser.set_defaults(run=run)
 
@@ -38,7 +39,7 @@ def add(commands: Commands) -> None:
 def run(args: argparse.Namespace) -> int:
     """`vit-edge selftest`; 0 if no check fails, 1 if one does."""
     check_json(args.json)
-    result = selftest(args.bundle, args.provider, args.models)
+    result = selftest(args.bundle, args.provider, args.models, trust=args.trust)
     write_json(args.json, result.to_json())
     print(summary(result))
     return 0 if result.passed else 1

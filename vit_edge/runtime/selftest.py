@@ -20,11 +20,13 @@ from vit_edge.errors import BundleError, VitEdgeError
 from vit_edge.golden import GoldenCase, read_golden
 from vit_edge.runtime.device.machine import Machine, describe_machine, usable_cores
 from vit_edge.runtime.image.decode import decode
+from vit_edge.runtime.image.limits import DecodeLimits, ImageFormat
 from vit_edge.runtime.measure.timing import Latency, Rounds, latency, time_interleaved
 from vit_edge.runtime.model.file import read_model
 from vit_edge.runtime.session.providers import AUTO, find_provider, short_name
 from vit_edge.runtime.session.session import Placement, Session, SessionSettings
 from vit_edge.runtime.session.wheels import describe_clash, onnxruntime_wheels
+from vit_edge.signing import check_signature
 from vit_edge.source_parity import ProofState, SourceParity
 
 SLOWEST = 3.0  # times the recorded latency on the same machine, from which on the latency check fails
@@ -32,6 +34,7 @@ ROUNDS = Rounds(at_least=20, seconds=1.0)
 
 _LOST_SHARE = 0.01  # of the nodes: an onnxruntime of another version may count a few more or fewer
 _FETCH_AGAIN = "fetch the bundle again"
+_FIRST = ("signature", "files")  # checks without which no model is run
 _EXACT_INTEGERS = frozenset({"avx512_vnni", "avx_vnni", "amx_int8"})  # x86 CPUs without them saturate
 _SAME_MACHINE = ("cpu", "cores", "flags", "onnxruntime")  # fields of Machine
 
@@ -73,7 +76,11 @@ class SelfTest:
 
 
 def selftest(
-    path: str | Path, provider: str | None = AUTO, models: Sequence[str] = (), rounds: Rounds = ROUNDS
+    path: str | Path,
+    provider: str | None = AUTO,
+    models: Sequence[str] = (),
+    rounds: Rounds = ROUNDS,
+    trust: str | Path | None = None,
 ) -> SelfTest:
     """Check a bundle on this device: its files, the onnxruntime, the answers of its models, and their speed.
 
@@ -82,6 +89,7 @@ def selftest(
         provider: execution provider that runs the models, by its short or full name.
         models: paths in the bundle of the models to run; by default all of them.
         rounds: how long to time the default model.
+        trust: a public key whose owner must have signed the bundle; no model runs if that is not so.
 
     Returns:
         The checks, whether they passed or not. Slowness fails on the machine of the recorded figure only.
@@ -96,7 +104,9 @@ def selftest(
     bundle = read_manifest(path)
     machine = describe_machine()
     checks = [_files(bundle), _wheels(), _source(bundle.manifest.source_parity)]
-    if checks[0].passed:
+    if trust is not None:
+        checks.insert(0, _signature(bundle, trust))
+    if all(check.passed for check in checks if check.name in _FIRST):
         cases = read_golden(bundle)
         for name in _chosen(bundle, models):
             checks += _model(bundle, name, [case for case in cases if case.model == name], provider, machine)
@@ -125,6 +135,14 @@ def _files(bundle: Bundle) -> Check:
         return Check("files", False, f"{len(damage)} of {count}: {damage[0]}", _FETCH_AGAIN)
     size = sum(entry.size for entry in bundle.manifest.files.values())
     return Check("files", True, f"{count} files, {size / 1e6:.1f} MB, every SHA-256 as recorded")
+
+
+def _signature(bundle: Bundle, key: str | Path) -> Check:
+    try:
+        signed = check_signature(bundle, key)
+    except BundleError as error:
+        return Check("signature", False, str(error), _FETCH_AGAIN)
+    return Check("signature", True, f"{signed.files} files as signed by the owner of {key}")
 
 
 def _wheels() -> Check:
@@ -173,8 +191,10 @@ def _distances(
 ) -> Iterator[tuple[float, float, float]]:
     """For each case what `_distance` gives; the model runs once per image."""
     by_image = operator.attrgetter("image")
+    spec = bundle.manifest.preprocess
+    limits = DecodeLimits(max_pixels=spec.height * spec.width, formats=(ImageFormat.PNG,))
     for image, group in itertools.groupby(sorted(cases, key=by_image), by_image):
-        made = session.outputs(np.asarray(decode(bundle.read(image)))[None])
+        made = session.outputs(np.asarray(decode(bundle.read(image), limits))[None])
         yield from (_distance(case, made) for case in group)
 
 

@@ -26,7 +26,7 @@ from vit_edge.runtime.image.limits import DEFAULT_LIMITS, DecodeLimits
 from vit_edge.runtime.image.preprocess import load_pixels
 from vit_edge.spec import PreprocessSpec
 
-VERSION = 1  # of the file and of what is collected
+VERSION = 2  # of the file and of what is collected
 SAVE_EVERY = 64  # images
 
 _MAX_BYTES = 2**31  # of an image or of the file

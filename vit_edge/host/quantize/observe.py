@@ -15,14 +15,16 @@ import onnxruntime
 
 from vit_edge.arrays import Float32, Float64, Pixels
 from vit_edge.errors import ModelError
-from vit_edge.host.lower.embed import Normalisation
-from vit_edge.host.lower.model import LowerSettings, lower_taps
+from vit_edge.host.lower.embed import PIXELS, Normalisation, Patches
+from vit_edge.host.lower.model import LowerSettings, lower_taps, patches_of
 from vit_edge.host.plan import FLOAT
 from vit_edge.host.quantize.histogram import Histogram
 from vit_edge.host.quantize.sample import RowSample
 from vit_edge.host.rewrite.canonical import Canonical
-from vit_edge.host.rewrite.composites import ATTENTION, LINEAR, composites
+from vit_edge.host.rewrite.composites import ATTENTION, EMBED, LINEAR, composites
 from vit_edge.spec import InputForm, ModelForm, PreprocessSpec
+
+PATCHES = "embed"  # the tap of the patch embedding's input, which no model is needed for
 
 
 @dataclasses.dataclass
@@ -38,6 +40,13 @@ class Activation:
     rows: int  # rows seen
     sample: Float32  # (at most SAMPLE_ROWS, channels)
     histogram: Histogram  # of all values seen; once folded, of the sample, for channels cannot be told apart
+
+    @property
+    def covariance(self) -> Float64:
+        """(channels, channels), of an activation whose second moment was asked for."""
+        if self.moment is None:
+            raise ValueError("the activation was observed without its second moment")
+        return self.moment - np.outer(self.mean, self.mean)
 
     def folded(self, scale: Float64, shift: Float64) -> "Activation":
         """The same of (x - shift) / scale, both (channels,); exact but for the histogram: no second pass."""
@@ -141,9 +150,17 @@ class Observer:
         settings: fixed batch 1, `pixels` input.
         taps: as for `lower_taps`; operands of attention come as (rows, heads * width), its probabilities as
             (heads * rows, keys).
+        patches: of the patch embedding, whose input is then observed, too: pixel / 255, channel first.
     """
 
-    def __init__(self, canonical: Canonical, settings: LowerSettings, taps: Sequence[str]) -> None:
+    def __init__(
+        self,
+        canonical: Canonical,
+        settings: LowerSettings,
+        taps: Sequence[str],
+        patches: Patches | None = None,
+    ) -> None:
+        self.patches = patches
         model, self.outputs = lower_taps(canonical, settings, FLOAT, taps)
         self.name, self.taps, self.settings = canonical.name, taps, settings
         self.model: bytes = model.SerializeToString(deterministic=True)
@@ -159,8 +176,13 @@ class Observer:
         key = int.from_bytes(hashlib.sha256(pixels.tobytes()).digest()[:8], "big") >> 1
         made = self.session.run(self.distinct, {self.settings.form.input.value: pixels[None]})
         values = dict(zip(self.distinct, made, strict=True))
-        for tap, output in zip(self.taps, self.outputs, strict=True):
-            rows = _as_rows(values[output], joined=not tap.endswith(".p"))
+        seen = {
+            tap: _as_rows(values[output], joined=not tap.endswith(".p"))
+            for tap, output in zip(self.taps, self.outputs, strict=True)
+        }
+        if self.patches is not None:
+            seen[PATCHES] = patch_rows(pixels, self.patches) * np.float32(PIXELS.scale)
+        for tap, rows in seen.items():
             try:
                 if tap in calibration.tallies:
                     calibration.tallies[tap].add(rows, key)
@@ -187,7 +209,14 @@ def observer_of(canonical: Canonical, preprocess: PreprocessSpec) -> Observer:
     operands = [f"{node.name}.{letter}" for node in composites(graph, ATTENTION) for letter in "qkvp"]
     mean, std = np.asarray(preprocess.mean, np.float32), np.asarray(preprocess.std, np.float32)
     lowering = LowerSettings(ModelForm(1, InputForm.PIXELS), Normalisation(mean, std))
-    return Observer(canonical, lowering, [*linears, *operands])
+    embed = next(composites(graph, EMBED), None)
+    return Observer(canonical, lowering, [*linears, *operands], None if embed is None else patches_of(embed))
+
+
+def patch_rows(pixels: Pixels, patches: Patches) -> Pixels:
+    """The patches (count, channels * height * width) of an image (H, W, channels), channel first."""
+    sizes = patches.rows, patches.height, patches.columns, patches.width, patches.channels
+    return pixels.reshape(sizes).transpose(0, 2, 4, 1, 3).reshape(patches.count, -1)
 
 
 def _is_operand(tap: str) -> bool:

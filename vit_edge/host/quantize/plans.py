@@ -3,18 +3,20 @@
 import dataclasses
 from collections.abc import Mapping
 
+import numpy as np
 import onnx_ir as ir
 
+from vit_edge.arrays import Array
 from vit_edge.host.affine import Affine
 from vit_edge.host.lower import embed as embeds
-from vit_edge.host.lower.embed import Normalisation
+from vit_edge.host.lower.embed import Normalisation, Patches
 from vit_edge.host.lower.model import patches_of
 from vit_edge.host.plan import AttentionPlan, EmbedPlan, LinearPlan, QuantPlan
 from vit_edge.host.quantize.balance import signed_range
-from vit_edge.host.quantize.observe import Activation
+from vit_edge.host.quantize.observe import PATCHES, Activation
 from vit_edge.host.quantize.ranges import probability_scale, row_range, search_static
 from vit_edge.host.quantize.types import Form
-from vit_edge.host.quantize.weights import column_scales, gptq_rounded, nearest
+from vit_edge.host.quantize.weights import column_scales, gptq_rounded
 from vit_edge.host.rewrite.composites import EMBED, composites
 from vit_edge.host.rewrite.values import linear_parts
 from vit_edge.progress import Step
@@ -66,7 +68,7 @@ def plan_layers(
         plans[name], methods[name] = _linear_plans(node, seen[name])
         progress(done, len(linears))
     cores = {name: _attention_plans(name, seen) for name in attentions}
-    return LayerPlans(plans, cores, _embed_plan(graph, normalisation), methods)
+    return LayerPlans(plans, cores, _embed_plan(graph, seen.get(PATCHES), normalisation), methods)
 
 
 def _linear_plans(node: ir.Node, activation: Activation) -> tuple[dict[Form, LinearPlan], str]:
@@ -93,14 +95,26 @@ def _attention_plans(name: str, seen: Mapping[str, Activation]) -> dict[Form, At
     return {Form.STATIC: dataclasses.replace(row, probability_scale=scale), Form.ROW: row}
 
 
-def _embed_plan(graph: ir.Graph, normal: Normalisation | None) -> EmbedPlan | None:
+def _embed_plan(graph: ir.Graph, seen: Activation | None, normal: Normalisation | None) -> EmbedPlan | None:
     """The patch embedding on pixels; None where the model has none that was recognised."""
     node = next(composites(graph, EMBED), None)
-    if node is None or normal is None:
+    if node is None or seen is None or normal is None:
         return None
     _, weight, table = linear_parts(node)
     if table is None:
         return None
-    weight, table = embeds.unnormalised(weight, table, patches_of(node), normal)
-    scale = column_scales(weight)
-    return EmbedPlan(nearest(weight, scale), scale, table)
+    patches = patches_of(node)
+    weight, table = embeds.unnormalised(weight, table, patches, normal)
+    scale = column_scales(weight, seen.covariance)
+    coded = gptq_rounded(weight, scale, seen.covariance, seen.rows)
+    return EmbedPlan(coded, scale, table_for(table, patches, weight, coded * scale, seen))
+
+
+def table_for(table: Array, patches: Patches, weight: Array, rounded: Array, seen: Activation) -> Array:
+    """The table with what rounding the weight (in, out) adds to the mean patch taken off.
+
+    So only what differs between patches counts as error, and weights are rounded against its covariance.
+    """
+    moved = table.astype(np.float64).copy()
+    moved[patches.prefix :] -= seen.mean @ (rounded.astype(np.float64) - weight)
+    return moved.astype(np.float32)

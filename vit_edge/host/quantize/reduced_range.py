@@ -16,11 +16,11 @@ from vit_edge.host.lower.embed import Normalisation, channels_last, unnormalised
 from vit_edge.host.lower.model import patches_of
 from vit_edge.host.plan import AttentionPlan, EmbedPlan, LinearPlan, QuantPlan
 from vit_edge.host.quantize.attention_reach import AttentionReach
-from vit_edge.host.quantize.observe import Activation
-from vit_edge.host.quantize.plans import LayerPlans
+from vit_edge.host.quantize.observe import PATCHES, Activation
+from vit_edge.host.quantize.plans import LayerPlans, table_for
 from vit_edge.host.quantize.saturation import CODE, LIMIT, MARGIN, box_corners, pair_reach, seen_corners
 from vit_edge.host.quantize.types import LayerDecision, Reduced
-from vit_edge.host.quantize.weights import STEPS, gptq_rounded, nearest
+from vit_edge.host.quantize.weights import STEPS, gptq_rounded
 from vit_edge.host.rewrite.composites import EMBED, LINEAR, composites
 from vit_edge.host.rewrite.values import linear_parts
 
@@ -54,7 +54,7 @@ def reduced_plans(
     }
     patches = next(composites(graph, EMBED), None)
     if embed is not None and patches is not None and normal is not None:
-        embed = reduced_embed(embed, patches, normal)
+        embed = reduced_embed(embed, patches, normal, seen[PATCHES])
     return dataclasses.replace(plans, linears=linears, attentions=attentions, embed=embed)
 
 
@@ -91,22 +91,25 @@ def reduced_linear(plan: LinearPlan, weight: Array, activation: Activation) -> L
     return dataclasses.replace(plan, weight=coded, weight_scale=scale)
 
 
-def reduced_embed(plan: EmbedPlan, node: ir.Node, normal: Normalisation) -> EmbedPlan:
+def reduced_embed(plan: EmbedPlan, node: ir.Node, normal: Normalisation, seen: Activation) -> EmbedPlan:
     """A patch embedding that no image can saturate, whichever way round a file takes its pixels."""
     _, weight, table = linear_parts(node)
     if table is None:
         raise ValueError("the patch embedding has no table")
     patches = patches_of(node)
-    weight, _ = unnormalised(weight, table, patches, normal)
+    weight, table = unnormalised(weight, table, patches, normal)
     corners = box_corners(np.zeros(len(weight), np.int64), np.full(len(weight), CODE, np.int64))
+    covariance = seen.covariance
 
     def reach(codes: Int8) -> Float64:
         return np.maximum(*(pair_reach(order, corners) for order in (codes, channels_last(codes, patches))))
 
-    coded, scale = fitted(
-        plan.weight, plan.weight_scale, lambda columns, scales: nearest(weight[:, columns], scales), reach
-    )
-    return dataclasses.replace(plan, weight=coded, weight_scale=scale)
+    def recode(columns: Array, scales: Float32) -> Int8:
+        return gptq_rounded(weight[:, columns], scales, covariance, seen.rows)
+
+    coded, scale = fitted(plan.weight, plan.weight_scale, recode, reach)
+    table = table_for(table, patches, weight, coded * scale, seen)
+    return dataclasses.replace(plan, weight=coded, weight_scale=scale, table=table)
 
 
 def reduced_attention(plan: AttentionPlan, reach: AttentionReach) -> AttentionPlan:

@@ -104,10 +104,10 @@ class Search:
             tell(len(found), count)
             return found[-1][0]
 
-        budget, measured = goal.damage, math.inf
+        budget, measured = goal.damage, reached(goal.damage)
         while measured > goal.damage and len(found) < CORRECTIONS:
-            measured = reached(budget)  # what the whole model really does, by which the budget is corrected
-            budget *= goal.damage / measured
+            budget *= goal.damage / measured  # by what the whole model really does
+            measured = reached(budget)
         if measured > goal.damage:  # out of reach, where more upgrades are not always less noise
             for factor in LOOSER:
                 reached(goal.damage * factor)

@@ -104,9 +104,7 @@ class Quantization:
     session_options: dict[str, str]  # onnxruntime config entries that the INT8 file runs best with
     goal: Goal | None = None  # what the forms were chosen for; None where nothing was chosen
     reduced: tuple[Reduced, ...] = ()  # what the plan for saturating arithmetic has fewer steps in
-    full_integer: FullIntegerPlan | None = (
-        None  # if asked for
-    )
+    full_integer: FullIntegerPlan | None = None  # if asked for
 
     @property
     def plan(self) -> QuantPlan:

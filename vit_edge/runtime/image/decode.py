@@ -24,9 +24,10 @@ from PIL.JpegImagePlugin import JpegImageFile
 from vit_edge.errors import ImageError
 from vit_edge.files import read_file
 from vit_edge.runtime.device.lock import Lock
-from vit_edge.runtime.image.effort import TooMuch, check_effort, check_exif
+from vit_edge.runtime.image.effort import check_effort, check_exif
 from vit_edge.runtime.image.limits import DEFAULT_LIMITS, PILLOW_CEILING, DecodeLimits, named
 from vit_edge.runtime.image.reduced import TURNS, Box, Reduced, Turn
+from vit_edge.runtime.image.too_much import TooMuch
 
 Enough = Callable[[int, int], tuple[int, int]]
 _PATHS = (str, Path, os.PathLike)  # a Path is one, too, but the check of a class takes less time

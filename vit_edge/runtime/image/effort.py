@@ -10,6 +10,9 @@ import re
 import struct
 from collections.abc import Callable, Iterator, Mapping
 
+from vit_edge.runtime.image.boxes import check_avif, check_codestream, check_jp2
+from vit_edge.runtime.image.too_much import TooMuch
+
 _MOST_SCANS = 500  # of a JPEG; an encoder makes 1 to 20
 _SCANS_PER_LIMIT = 24  # times the pixel limit: how many pixels all scans together may go over
 _MOST_SEGMENTS = 4096  # of a JPEG before its first scan; a large colour profile takes 255
@@ -37,10 +40,6 @@ _UNITS = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12
 _BYTE_TYPES = frozenset({1, 2, 6, 7})
 
 
-class TooMuch(ValueError):  # noqa: N818  it is no fault of the reader's
-    """More than any picture needs; the message is a clause about the file."""
-
-
 def check_effort(data: bytes, max_pixels: int) -> None:
     """Refuse a file whose decoding would take far more than its pixels justify.
 
@@ -54,7 +53,8 @@ def check_effort(data: bytes, max_pixels: int) -> None:
     for signature, check in _CHECKS.items():
         if data.startswith(signature):
             check(data, max_pixels)
-            return
+    if data[4:8] == b"ftyp":
+        check_avif(data, max_pixels)
 
 
 def check_exif(block: bytes) -> None:
@@ -241,4 +241,6 @@ _CHECKS: Mapping[bytes, Callable[[bytes, int], None]] = {
     b"P": _ppm,
     b"II": _tiff,
     b"MM": _tiff,
+    b"\0\0\0\x0cjP": check_jp2,
+    b"\xff\x4f\xff\x51": check_codestream,
 }

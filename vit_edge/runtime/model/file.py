@@ -22,9 +22,16 @@ from vit_edge import fields
 from vit_edge.bundle import EMBEDDER_ROLES, MODEL_ROLES, Bundle, Role, is_bundle, read_steadily
 from vit_edge.errors import BundleError, ModelError
 from vit_edge.files import read_file, recover
-from vit_edge.runtime.model.header import COMPILED, OnnxHeader, check_bounded, read_header
+from vit_edge.runtime.model.header import (
+    COMPILED,
+    OPERATOR_DOMAINS,
+    OnnxHeader,
+    check_bounded,
+    read_header,
+)
 from vit_edge.runtime.model.interface import ImageInput, image_input
 from vit_edge.runtime.model.outputs import Features, OutputWanted, both_names, check_meaning, read_outputs
+from vit_edge.signing import check_signature
 from vit_edge.spec import (
     CLS_EMBEDDING,
     LOGITS,
@@ -41,8 +48,6 @@ PREPROCESS_KEY = "vit_edge.preprocess"  # JSON, PreprocessSpec.to_json()
 SESSION_OPTIONS_KEY = "vit_edge.session_options"  # JSON object of spec.SESSION_OPTIONS entries
 
 T = TypeVar("T")
-
-OPERATOR_DOMAINS = frozenset({"", "ai.onnx", "ai.onnx.ml", "com.microsoft"})
 
 _MAX_BYTES = 2**31 - 1  # protobuf's own limit
 
@@ -93,7 +98,10 @@ class ModelFile:
 
 
 def read_model(
-    path: str | os.PathLike[str], role: Role | str | None = None, wanted: OutputWanted = ANYTHING
+    path: str | os.PathLike[str],
+    role: Role | str | None = None,
+    wanted: OutputWanted = ANYTHING,
+    trust: str | os.PathLike[str] | None = None,
 ) -> ModelFile:
     """Read an ONNX file or a model of a bundle.
 
@@ -101,24 +109,37 @@ def read_model(
         path: an ONNX file, or a bundle folder; of the latter, only bytes with the recorded SHA-256 are used.
         role: for a bundle, which model: a role, or a path inside it; by default the manifest's default_model.
         wanted: what the caller states about the outputs of somebody else's file.
+        trust: a public key (PEM file) whose owner must have signed the bundle.
 
     Raises:
         ModelError: the file is missing, empty, too large, not ONNX, not self-contained, or not as above.
         BundleError: the bundle is malformed or has not exactly one model of that role.
         IntegrityError: the file is not the one that the bundle's manifest records.
+        SignatureError: the bundle is not what the owner of the key has signed.
     """
     location = Path(path)
     if location.is_dir() or (not location.exists() and recover(location)):
-        return _read_from_bundle(location, role, wanted)
+        return _read_from_bundle(location, role, wanted, trust)
+    if trust is not None:
+        raise ModelError(f"{location} is no bundle folder, and a signature covers a bundle; give the bundle")
     if role is not None:
         raise ModelError(f"{location} is no bundle folder, so a role ({role}) cannot be chosen from it")
     return _model_file(location, _read_file(location), None, None, wanted)
 
 
-def _read_from_bundle(folder: Path, role: Role | str | None, wanted: OutputWanted) -> ModelFile:
+def _read_from_bundle(
+    folder: Path,
+    role: Role | str | None,
+    wanted: OutputWanted,
+    trust: str | os.PathLike[str] | None,
+) -> ModelFile:
     if not is_bundle(folder):
         raise ModelError(f"{folder} is a folder without vit_edge.json; give an ONNX file or a bundle")
-    return read_steadily(folder, lambda bundle: _chosen(bundle, role, wanted))
+
+    def read(bundle: Bundle) -> ModelFile:
+        return _chosen(bundle if trust is None else check_signature(bundle, trust).bundle, role, wanted)
+
+    return read_steadily(folder, read)
 
 
 def _chosen(bundle: Bundle, role: Role | str | None, wanted: OutputWanted) -> ModelFile:

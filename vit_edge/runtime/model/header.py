@@ -26,6 +26,8 @@ _PASSING = frozenset(
 REPEATING = frozenset(
     {"Loop", "Scan", "SequenceMap", "BeamSearch", "GreedySearch", "Sampling", "WhisperBeamSearch"}
 )
+# Whose operators onnxruntime ships. It takes its own, whatever function of that name a file holds.
+OPERATOR_DOMAINS = frozenset({"", "ai.onnx", "ai.onnx.ml", "com.microsoft"})
 COMPILED = "EPContext"  # a part that is compiled for one device
 MOST_NODES = 200_000  # with every call of a local function replaced by its nodes, as a loader does it
 _MOST_CALLS = 64  # of functions within one another
@@ -52,7 +54,7 @@ class OnnxHeader:
     metadata: dict[str, str]
     inputs: tuple[TensorInfo, ...]  # without those that are initializers
     outputs: tuple[TensorInfo, ...]
-    foreign_operators: frozenset[Operator]  # of nodes, local functions excepted
+    foreign_operators: frozenset[Operator]  # of nodes, but those that the file itself defines
     external_data: bool  # some tensor, or compiled part, keeps its values in another file
     nodes: int  # with local functions replaced by their nodes; at most MOST_NODES + 1
     ends: Mapping[str, str]  # name of an output -> Softmax or Sigmoid, of those that one of them makes
@@ -114,7 +116,9 @@ def read_header(data: bytes) -> OnnxHeader:
         metadata=metadata,
         inputs=tuple(info for info in reader.inputs if info.name not in reader.initializers),
         outputs=tuple(reader.outputs),
-        foreign_operators=frozenset(reader.operators - reader.functions.keys()),
+        foreign_operators=frozenset(
+            each for each in reader.operators if each[0] in OPERATOR_DOMAINS or each not in reader.functions
+        ),
         external_data=reader.external,
         nodes=_expanded(reader.calls, reader.functions),
         ends=reader.ends(),

@@ -3,7 +3,7 @@
 import dataclasses
 import os
 from collections.abc import Iterable, Iterator
-from typing import Literal, Self
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +16,7 @@ from vit_edge.runtime.image.preprocess import Decoding
 from vit_edge.runtime.model.file import check_classifier, read_model
 from vit_edge.runtime.model.outputs import OutputWanted
 from vit_edge.runtime.predict.batching import in_batches
-from vit_edge.runtime.predict.image_model import ImageModel, opened_with
+from vit_edge.runtime.predict.image_model import ImageModel, key_file, opened_with
 from vit_edge.runtime.predict.scores import ranking
 from vit_edge.spec import OutputKind
 
@@ -55,11 +55,14 @@ class Classifier(ImageModel):
             large they may be; None: the default.
         output: of an ONNX file with several outputs, the name of the one to read.
         kind: what its numbers mean, where the file does not say so.
+        trust: a public key (PEM file); the bundle must be, to the last file, what its owner has signed.
 
     Raises:
         ModelError: the model cannot be read or loaded, is no classifier, or does not say how images are
             preprocessed.
-        BundleError: the bundle is malformed (IntegrityError: a file is not the recorded one).
+        BundleError: the bundle is malformed (IntegrityError: a file is not the recorded one; SignatureError:
+            it is not what was signed).
+        MissingExtraError: a signature is to be checked, and the library for that is not installed.
         ProviderError: the requested provider is not the one that would run.
         UsageError: an argument that is none of its values.
     """
@@ -74,17 +77,15 @@ class Classifier(ImageModel):
         limits: DecodeLimits | None = DEFAULT_LIMITS,
         output: str | None = None,
         kind: OutputKind | None = None,
+        trust: str | os.PathLike[str] | None = None,
     ) -> None:
-        file = read_model(path, model, OutputWanted(output, kind))
+        key = key_file(trust)
+        file = read_model(path, model, OutputWanted(output, kind), key)
         check_classifier(file)
-        super().__init__(file, opened_with(path, provider, threads, decoding, model, limits))
-        self._wanted = output, kind
+        given = opened_with(path, provider, threads, decoding, model, limits)
+        super().__init__(file, given, output, kind, key)
         self._labels = file.labels
         self._ranking = ranking(file.output)
-
-    def __reduce__(self) -> tuple[type[Self], tuple[object, ...]]:
-        made, arguments = super().__reduce__()
-        return made, (*arguments, *self._wanted)
 
     @property
     def kind(self) -> OutputKind:

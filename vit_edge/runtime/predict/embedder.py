@@ -18,7 +18,7 @@ from vit_edge.runtime.image.preprocess import Decoding
 from vit_edge.runtime.model.file import ModelFile, read_model
 from vit_edge.runtime.model.outputs import Features
 from vit_edge.runtime.predict.batching import in_batches
-from vit_edge.runtime.predict.image_model import ImageModel, opened_with, preprocess_of
+from vit_edge.runtime.predict.image_model import ImageModel, key_file, opened_with, preprocess_of
 from vit_edge.spec import CLS_EMBEDDING, PATCH_FEATURES, POOLED_EMBEDDING
 
 Floats = npt.NDArray[np.float32]
@@ -55,12 +55,14 @@ class Embedder(ImageModel):
         model: which embedder of a bundle: a role (`embedder`, `embedder_float`) or a path inside it; by
             default the one of the precision that the bundle classifies with.
         limits: the formats of images that are taken and how large they may be, as for `Classifier`.
+        trust: a public key whose owner must have signed the bundle, as for `Classifier`.
 
     Raises:
         ModelError: the model cannot be read or loaded, is no embedder, or does not say how images are
             preprocessed.
         BundleError: the bundle is malformed or has no embedder (IntegrityError: a file is not the recorded
-            one).
+            one; SignatureError: it is not what was signed).
+        MissingExtraError: a signature is to be checked, and the library for that is not installed.
         ProviderError: the requested provider is not the one that would run.
     """
 
@@ -72,11 +74,13 @@ class Embedder(ImageModel):
         decoding: Decoding | str = Decoding.FAST,
         model: Role | str | None = None,
         limits: DecodeLimits | None = DEFAULT_LIMITS,
+        trust: str | os.PathLike[str] | None = None,
     ) -> None:
-        file = _read(Path(path), model)
+        key = key_file(trust)
+        file = _read(Path(path), model, key)
         preprocess_of(file)  # what is neither is refused for this first
         self._features = _features(file)
-        super().__init__(file, opened_with(path, provider, threads, decoding, model, limits))
+        super().__init__(file, opened_with(path, provider, threads, decoding, model, limits), key)
 
     @property
     def dim(self) -> int:
@@ -126,13 +130,13 @@ class Embedder(ImageModel):
         return [Embedding(row.get(CLS_EMBEDDING), row[POOLED_EMBEDDING], row[PATCH_FEATURES]) for row in rows]
 
 
-def _read(path: Path, model: Role | str | None) -> ModelFile:
+def _read(path: Path, model: Role | str | None, trust: Path | None) -> ModelFile:
     if model is None and path.is_dir() and is_bundle(path):
         names = read_bundle(path).embedders()
         if not names:
             raise BundleError(f"{path} has no embedder; build it with --embedder")
         model = names[0]
-    return read_model(path, model)
+    return read_model(path, model, trust=trust)
 
 
 def _features(file: ModelFile) -> Features:

@@ -54,20 +54,22 @@ class ImageModel:
     Args:
         file: the model file.
         arguments: what the caller opened it with.
+        more: further arguments of the class's own constructor, behind those.
 
     Raises:
         ModelError: the model cannot be loaded, or does not say how images are preprocessed.
         ProviderError: the requested provider is not the one that would run.
     """
 
-    def __init__(self, file: ModelFile, arguments: OpenedWith) -> None:
+    def __init__(self, file: ModelFile, arguments: OpenedWith, *more: object) -> None:
         self._spec = preprocess_of(file)
         settings = SessionSettings(provider=arguments.provider, threads=arguments.threads)
         self._session = Session(file, settings)
         self._arguments = arguments._replace(path=arguments.path.absolute())
+        self._more = more
 
     def __reduce__(self) -> tuple[type[Self], tuple[object, ...]]:
-        return type(self), tuple(self._arguments)
+        return type(self), (*self._arguments, *self._more)
 
     @property
     def placement(self) -> Placement:
@@ -76,6 +78,19 @@ class ImageModel:
 
     def _load(self, source: ImageSource) -> npt.NDArray[np.uint8]:
         return load_pixels(source, self._spec, self._arguments.limits, self._arguments.decoding)
+
+
+def key_file(trust: str | os.PathLike[str] | None) -> Path | None:
+    """A key that the caller trusts, to be found from anywhere.
+
+    Raises:
+        UsageError: no path.
+    """
+    if trust is None:
+        return None
+    if not isinstance(trust, str | os.PathLike):
+        raise UsageError(f"trust must be the path of a public key, got {type(trust).__name__}")
+    return Path(trust).absolute()
 
 
 def preprocess_of(file: ModelFile) -> PreprocessSpec:

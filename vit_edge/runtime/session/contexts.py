@@ -3,10 +3,15 @@
 What is kept is onnxruntime's EPContext form in one piece: an ONNX file whose nodes hold the compiled graph.
 It belongs to one model, provider, device and set of options, and to the versions of onnxruntime and of the
 provider; where any of them is another, or the file is damaged, the model is compiled again.
+
+An engine runs what it finds there in place of a model whose hash was checked. So each file bears a seal
+(HMAC-SHA256, RFC 2104) over its bytes and over what it belongs to, the model's own hash among it, by a secret
+that only this user can read; and whatever passes goes through the same check of its header as a model file.
 """
 
 import dataclasses
 import hashlib
+import hmac
 import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -17,11 +22,13 @@ import onnxruntime
 from vit_edge import fields
 from vit_edge.files import read_file, scratch_folder
 from vit_edge.runtime.device.machine import version_of
-from vit_edge.runtime.device.user_cache import read_cached, write_cached
+from vit_edge.runtime.device.user_cache import read_cached, user_secret, write_cached
+from vit_edge.runtime.model.file import check_compiled
 
 _MOST_BYTES = 2**31  # what ONNX can hold in one file
 _FOLDER = "contexts"
-_HEAD = frozenset({"key", "sha256", "shares"})
+_HEAD = frozenset({"shares", "seal"})
+_PURPOSE = b"vit-edge compiled model"  # no seal of another kind of file passes for this one
 
 Shares = tuple[tuple[str, float], ...]  # (provider, share of graph nodes before compilation)
 
@@ -68,33 +75,45 @@ def versioned(package: str) -> str:
 
 
 def read_context(key: ContextKey) -> Context | None:
-    """What was kept for this key; None where nothing was, it is for other versions, or it is damaged."""
+    """What was kept for this key.
+
+    None where nothing was, or what is there is for other versions, damaged, not sealed by this user, or no
+    model that may be loaded.
+    """
     found = read_cached(key.file, _MOST_BYTES)
-    if found is None:
+    secret = None if found is None else user_secret()
+    if found is None or secret is None:
         return None
     head, _, data = found.partition(b"\n")
     try:
-        said = fields.exact_keys(
-            fields.parse_json(head, "context"), frozenset({"key", "sha256", "shares"}), "context"
-        )
+        said = fields.exact_keys(fields.parse_json(head, "context"), _HEAD, "context")
         shares = tuple(
             (name, fields.number(share, "share"))
-            for name, share in fields.mapping(said["shares"], "s").items()
+            for name, share in fields.mapping(said["shares"], "shares").items()
         )
+        context = Context(data, shares)
+        if not hmac.compare_digest(fields.string(said["seal"], "seal").encode(), _seal(key, context, secret)):
+            return None
+        check_compiled(data)
     except ValueError:
         return None
-    intact = said["sha256"] == hashlib.sha256(data).hexdigest()
-    return Context(data, shares) if intact and said["key"] == key.to_json() else None
+    return context
 
 
 def write_context(key: ContextKey, context: Context) -> bool:
     """Keep a compiled model, whole or not at all; False where the folder cannot be written."""
-    head = {
-        "key": key.to_json(),
-        "sha256": hashlib.sha256(context.data).hexdigest(),
-        "shares": dict(context.shares),
-    }
+    secret = user_secret()
+    if secret is None:
+        return False
+    head = {"shares": dict(context.shares), "seal": _seal(key, context, secret).decode()}
     return write_cached(key.file, json.dumps(head).encode() + b"\n" + context.data)
+
+
+def _seal(key: ContextKey, context: Context, secret: bytes) -> bytes:
+    """In hexadecimal digits."""
+    belongs = json.dumps([key.to_json(), list(context.shares)], sort_keys=True).encode()
+    digests = (hashlib.sha256(part).digest() for part in (_PURPOSE, belongs, context.data))
+    return hmac.new(secret, b"".join(digests), hashlib.sha256).hexdigest().encode()
 
 
 @contextmanager

@@ -1,0 +1,117 @@
+"""Every command of the pages, run on the embedded model; every example, run on its bundle."""
+
+import re
+import shutil
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
+
+from tests.end_to_end.digits import Built
+from tests.pages import ROOT, Command, commands
+from vit_edge.cli import main
+
+EXAMPLES = ROOT / "examples"
+DONE, FAIL, UNDECIDED = 0, 1, 3
+
+# What the pages leave for the reader to fill in, and what it is here.
+PLACES = {
+    "SOURCE": "digits_vit",
+    "BUNDLE": "bundle/",
+    "DIR": "validation/",
+    "MODEL": "float.onnx",
+    "FLOAT": "float.onnx",
+    "INT8": "int8.onnx",
+    "FILE": "written.json",
+    "FILE.html": "written.html",
+    "KEY": "key.pem",
+}
+ABBREVIATED = "..."  # a command that is shown in part only
+
+
+@pytest.fixture(scope="module")
+def workplace(built: Built, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that holds whatever the commands speak of."""
+    folder = tmp_path_factory.mktemp("pages")
+    shutil.copytree(ROOT / "models" / "digits_vit", folder / "digits_vit")
+    shutil.copytree(built.bundle, folder / "bundle")
+    private = ec.generate_private_key(ec.SECP256R1())
+    (folder / "key.pem").write_bytes(private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    public = private.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    (folder / "key.pub").write_bytes(public)
+    for board in re.findall(r"```toml\n(.*?)```", (ROOT / "docs" / "add-a-target.md").read_text(), re.S):
+        (folder / "boards").mkdir()
+        (folder / "boards" / "camera.toml").write_text(textwrap.dedent(board))
+    embedder = ["export", str(folder / "digits_vit"), "--embedder", "-o", str(folder / "embedder.onnx")]
+    assert main(embedder) == DONE
+    shutil.copytree(built.images / "calibration", folder / "images")
+    for kind in (built.images / "test").iterdir():  # a tenth is enough to run a command
+        (folder / "validation" / kind.name).mkdir(parents=True)
+        for image in sorted(kind.iterdir())[:6]:
+            shutil.copy(image, folder / "validation" / kind.name)
+    image = next((folder / "validation").rglob("*.png"))
+    shutil.copy(image, folder / "image.jpg")  # its content is looked at, not its name
+    for name, path in (("float", "model"), ("int8", "model_quantized"), ("model", "model")):
+        shutil.copy(built.bundle / "onnx" / f"{path}.onnx", folder / f"{name}.onnx")
+    return folder
+
+
+def shown(command: Command) -> str:
+    return " ".join(command.words)
+
+
+def distinct(first: str) -> list[Command]:
+    """Each command once, however many pages show it; those shown in part left out."""
+    once = {command.words: command for command in commands(first) if ABBREVIATED not in command.words}
+    return list(once.values())
+
+
+@pytest.mark.parametrize("command", distinct("vit-edge"), ids=shown)
+def test_every_command_of_the_pages_runs(
+    command: Command, workplace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(workplace)
+    words = [PLACES.get(word, word) for word in command.words[1:]]
+    if words[0] == "embed":  # the bundle here is without; an embedder's file stands for it
+        words[1] = "embedder.onnx"
+    words = [
+        str(path) for word in words for path in (sorted(workplace.glob(word)) if "*" in word else [word])
+    ]
+    if words[0] == "export":
+        (workplace / "model.onnx").unlink(missing_ok=True)
+    if len(words) < 2 and words[0] != "targets":
+        words.append("--help")  # a command is spoken of, not told to be typed
+    if words[0] == "build":
+        words += ["--preset", "static", "--repair", "never"]
+    assert main(words) in (DONE, FAIL, UNDECIDED), f"{command} does not run"
+
+
+@pytest.mark.parametrize(
+    ("name", "words", "expected"),
+    [
+        ("classify_folder.py", ["bundle", "validation"], "file,label,score,error"),
+        ("similar_images.py", ["embedder.onnx", "validation", "image.jpg"], "1.0000  "),
+        ("watch_camera.py", ["bundle", ".", "2"], "image.jpg: "),
+    ],
+)
+def test_every_example_runs(name: str, words: list[str], expected: str, workplace: Path) -> None:
+    run = subprocess.run(
+        [sys.executable, str(EXAMPLES / name), *words],
+        cwd=workplace,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    assert expected in run.stdout
+    assert run.stderr == ""
+
+
+@pytest.mark.parametrize("name", sorted(path.name for path in EXAMPLES.glob("*.py")))
+def test_every_example_says_how_it_is_started(name: str) -> None:
+    first = (EXAMPLES / name).read_text().splitlines()[0]
+    assert f"python {name} " in first
