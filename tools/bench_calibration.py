@@ -52,7 +52,7 @@ def in_own_process(source: str, count: int) -> int:
 def measured(source: str, folder: Path) -> int:
     """Run the pass here and say the peak so far."""
     from vit_edge.host.convert.export import export
-    from vit_edge.host.quantize.cache import Reader, calibrate
+    from vit_edge.host.quantize.cache import Reader, observed
     from vit_edge.host.quantize.observe import observer_of
     from vit_edge.host.rewrite.canonical import canonicalise
     from vit_edge.host.sources import SourceOptions, resolve
@@ -60,7 +60,7 @@ def measured(source: str, folder: Path) -> int:
     resolved = resolve(source, SourceOptions())
     canonical = canonicalise(export(resolved)[0], source)
     observer = observer_of(canonical, resolved.preprocess)
-    calibrate(observer, sorted(folder.iterdir()), Reader(resolved.preprocess), None, nothing)
+    observed(observer, sorted(folder.iterdir()), Reader(resolved.preprocess), None, nothing)
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 

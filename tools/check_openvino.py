@@ -31,7 +31,7 @@ from vit_edge.errors import MissingExtraError, VitEdgeError
 from vit_edge.host.bundling.proof import BuildImages
 from vit_edge.host.convert.export import export
 from vit_edge.host.convert.pipeline import quantized
-from vit_edge.host.quantize.quantize import quantize
+from vit_edge.host.quantize.search import search_of
 from vit_edge.host.quantize.types import Preset, QuantizeSettings
 from vit_edge.host.rewrite.canonical import canonicalise
 from vit_edge.host.sources import Source, SourceOptions, resolve
@@ -101,7 +101,7 @@ def gather(
     exported, ours = made(source, images.calibration, preset, workshop)
     contenders = [onnx_contender(FLOAT, exported, {})]
     for name in TARGETS:
-        path, form = ours / f"{name}.onnx", load_target(name).input_form
+        path, form = ours / f"{name}.onnx", load_target(name).form.input
         contenders.append(onnx_contender(f"{name}, onnxruntime", path, {}))
         contenders += _in_openvino(name, path, path.stat().st_size, form)
     if not peer:
@@ -121,9 +121,11 @@ def made(source: Source, images: Sequence[Path], preset: Preset, workshop: Works
         exported, _ = export(source)
         canonical = canonicalise(exported, source.name)
         settings = QuantizeSettings(preset, len(images), workshop.folder / "calibration")
-        found = quantize(canonical, images, source.preprocess, settings, _step)
+        search = search_of(canonical, images, source.preprocess, settings, _step)
+        found = search.first()
         files = {
-            f"{name}.onnx": _bytes(quantized(canonical, found, load_target(name), source)) for name in TARGETS
+            f"{name}.onnx": _bytes(quantized(search.canonical, found, load_target(name), source))
+            for name in TARGETS
         }
         return Made({"float.onnx": _bytes(exported)} | files)
 

@@ -27,7 +27,7 @@ from vit_edge.errors import ProviderError, VitEdgeError
 from vit_edge.host.convert.export import export
 from vit_edge.host.convert.onnx_io import finish, save_onnx
 from vit_edge.host.convert.pipeline import quantized, settings_for, stamp_of
-from vit_edge.host.quantize.search import Search
+from vit_edge.host.quantize.search import search_of
 from vit_edge.host.quantize.types import Preset, QuantizeSettings
 from vit_edge.host.rewrite.canonical import canonicalise
 from vit_edge.host.sources import Source, SourceOptions, resolve
@@ -77,13 +77,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def check(given: argparse.Namespace, target: TargetSpec) -> dict[str, Any]:
     """Make every file, run it, and compare; the target's own file comes first."""
     source = resolve(str(given.source), SourceOptions(crop_pct=given.crop_pct))
-    kinds = sorted(ACTIVATIONS, key=lambda kind: kind is not target.activation_type)
+    kinds = sorted(ACTIVATIONS, key=lambda kind: kind is not target.form.activations)
     asked = [
-        Asked(f"every operator integer, {kind.value}", dataclasses.replace(target, activation_type=kind))
+        Asked(
+            f"every operator integer, {kind.value}",
+            dataclasses.replace(target, form=dataclasses.replace(target.form, activations=kind)),
+        )
         for kind in kinds
     ]
     portable = load_target("cpu")
-    asked.append(Asked("portable form, batch 1", dataclasses.replace(portable, batch=target.batch)))
+    asked.append(
+        Asked(
+            "portable form, batch 1",
+            dataclasses.replace(portable, form=dataclasses.replace(portable.form, batch=target.form.batch)),
+        )
+    )
     paths = list_images(given.data).paths
     paths = tuple(paths[i * len(paths) // given.count] for i in range(min(given.count, len(paths))))
     pixels = np.stack([load_pixels(path, source.preprocess) for path in paths])
@@ -117,11 +125,11 @@ def _made(
     settings = settings_for(
         QuantizeSettings(Preset.STATIC, cache=given.cache), [each.target for each in asked]
     )
-    search = Search(canonical, list_images(given.calib).paths, source.preprocess, settings)
+    search = search_of(canonical, list_images(given.calib).paths, source.preprocess, settings)
     quantization = search.first()
     paths = [folder / f"{index}.onnx" for index in range(len(asked))]
     for each, path in zip(asked, paths, strict=True):
-        save_onnx(quantized(canonical, quantization, each.target, source), path)
+        save_onnx(quantized(search.canonical, quantization, each.target, source), path)
     return paths, reference
 
 

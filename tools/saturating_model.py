@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -12,12 +12,11 @@ from onnx.reference import ReferenceEvaluator
 from onnx.reference.op_run import OpRun
 
 from vit_edge import read_model
+from vit_edge.arrays import Array
 from vit_edge.errors import ModelError
 from vit_edge.host.quantize.saturation import saturating_product
 from vit_edge.runtime.image.preprocess import load_pixels, normalize
 from vit_edge.spec import InputForm
-
-Array = npt.NDArray[Any]
 
 DOMAIN = "vit_edge.saturating"
 UNSIGNED = 128  # what the runtime adds to int8 activations when it loads a file

@@ -9,6 +9,7 @@ import enum
 from collections.abc import Mapping, Set
 from typing import Any, Self, TypeVar
 
+from vit_edge.errors import UsageError
 from vit_edge.fields import is_finite, settle_members, shown
 
 E = TypeVar("E", bound=enum.Enum)
@@ -383,6 +384,59 @@ class VersionsWanted:
 
 AS_WRITTEN = VersionsWanted()
 
+# What graphs are written at: opset 20 is the newest whose int8 graphs every execution provider of interest
+# loads, and has Gelu and LayerNormalization; 9 is the oldest IR version that it came with (onnxruntime 1.17).
+WRITTEN = OnnxVersions(20, 9)
+MAX_BATCH = 1024  # of a file that fixes it
+
+
+def check_batch(batch: int | None) -> None:
+    """Refuse a batch that no file can have; None is a dynamic one.
+
+    Raises:
+        UsageError: below 1 or above MAX_BATCH.
+    """
+    if batch is not None and not 1 <= batch <= MAX_BATCH:
+        raise UsageError(f"batch must be 1 to {MAX_BATCH}, got {batch}")
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelForm:
+    """The form of a model file: what it takes and gives, and in which number formats and words.
+
+    Raises:
+        UsageError: a batch that no file can have.
+    """
+
+    batch: int | None = None
+    """Images that it takes at once; None: any number."""
+    input: InputForm = InputForm.PIXEL_VALUES
+    activations: ActivationType = ActivationType.UINT8
+    """Type of what goes into INT8 layers."""
+    symmetric: bool = False
+    """Every activation range is centred on zero: int8 with zero point 0."""
+    style: GraphStyle = GraphStyle.KERNELS
+    float_type: FloatType = FloatType.FLOAT32
+    """Of what is not INT8; inputs and outputs stay as they are."""
+    versions: OnnxVersions = WRITTEN
+
+    def __post_init__(self) -> None:
+        """Refuse a batch that no file can have."""
+        settle_members(self)
+        check_batch(self.batch)
+
+    @property
+    def sizes(self) -> Batch:
+        """Whether the batch is free."""
+        return Batch.DYNAMIC if self.batch is None else Batch.FIXED
+
+    def at(self, versions: VersionsWanted) -> Self:
+        """The same form in a file of the versions that were asked for."""
+        return dataclasses.replace(self, versions=versions.over(self.versions))
+
+
+PORTABLE = ModelForm()
+
 
 @dataclasses.dataclass(frozen=True)
 class TargetSpec:
@@ -392,19 +446,13 @@ class TargetSpec:
     title: str  # for a heading
     description: str  # one or two sentences
     provider: ProviderSpec
-    activation_type: ActivationType
-    symmetric_activations: bool  # every range centred on zero: int8 with zero point 0
+    form: ModelForm  # its keys stand in the table itself; a fixed batch is one image
     weight_type: str  # "int8"
     weight_bits: int  # 8, 7 or 4, of every layer
     per_channel: bool  # one weight scale per output channel
     saturating: bool  # may run where pairs of uint8 x int8 products are added in int16, which can overflow
     quantized_operators: QuantizedOperators
     row_scales: bool  # may a layer's activations have one scale per row (token), measured at run time
-    float_type: FloatType
-    graph_style: GraphStyle
-    batch: Batch
-    input_form: InputForm
-    versions: OnnxVersions  # of the file; the table says them as `opset` and `ir_version`
     session_options: tuple[tuple[str, str], ...]  # onnxruntime session config entries
     requires: Requirements
     priority: int  # among the targets that fit a machine the highest is taken; 0: only where it is named
@@ -416,6 +464,12 @@ class TargetSpec:
         if self.quantized_operators is QuantizedOperators.ALL:
             return Arithmetic.INTEGER
         return Arithmetic.SATURATING if self.saturating else Arithmetic.EXACT
+
+    @property
+    def file(self) -> tuple[object, ...]:
+        """Everything that its file depends on: targets that agree in it share one."""
+        made = self.weight_type, self.weight_bits, self.per_channel, self.saturating
+        return self.form, *made, self.quantized_operators, self.row_scales, self.session_options
 
     @property
     def integer_attention(self) -> bool:

@@ -123,13 +123,13 @@ def test_no_target_claims_a_check_without_saying_where(name: str) -> None:
 def test_the_portable_target_needs_no_option_and_any_batch_fits() -> None:
     portable = load_target("cpu")
     assert portable.session_options == ()
-    assert portable.batch is Batch.DYNAMIC
-    assert portable.input_form is InputForm.PIXEL_VALUES
+    assert portable.form.sizes is Batch.DYNAMIC
+    assert portable.form.input is InputForm.PIXEL_VALUES
 
 
 def test_a_target_is_read_field_by_field(folder: Path) -> None:
     board = load_target("board", folder)
-    assert (board.title, board.activation_type, board.weight_bits) == ("A board", ActivationType.UINT8, 8)
+    assert (board.title, board.form.activations, board.weight_bits) == ("A board", ActivationType.UINT8, 8)
     assert board.session_options == (("session.qdqisint8allowed", "1"),)
     assert board.quantized_operators is QuantizedOperators.LINEAR
     assert not board.integer_attention
@@ -254,9 +254,9 @@ def test_ones_own_file_is_a_target_and_inherits_from_ours(tmp_path: Path) -> Non
     path = tmp_path / "camera.toml"
     path.write_text(f'inherits = "cpu-arm64"\nbatch = "dynamic"\n{OWN}{UNVERIFIED}')
     camera, arm = find_target(str(path)), load_target("cpu-arm64")
-    assert (camera.name, camera.batch) == ("camera", Batch.DYNAMIC)
-    assert (camera.input_form, camera.requires, camera.provider) == (
-        arm.input_form,
+    assert (camera.name, camera.form.sizes) == ("camera", Batch.DYNAMIC)
+    assert (camera.form.input, camera.requires, camera.provider) == (
+        arm.form.input,
         arm.requires,
         arm.provider,
     )

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from tests.host.composite_reference import evaluate
-from tests.host.vit_forms import Array, Export, randomised, run, to_onnx
+from tests.host.vit_forms import Export, randomised, run, to_onnx
+from vit_edge.arrays import Array
 from vit_edge.host.lower.model import LowerSettings, lower
 from vit_edge.host.rewrite import canonical as canonical_module
 from vit_edge.host.rewrite.canonical import canonicalise

@@ -28,7 +28,7 @@ from vit_edge.errors import ContractError, ModelError
 from vit_edge.host.lower.embed import Normalisation
 from vit_edge.host.lower.model import LowerSettings, lower
 from vit_edge.host.rewrite.canonical import canonicalise
-from vit_edge.spec import InputForm
+from vit_edge.spec import InputForm, ModelForm
 
 ONE_IMAGE = Export(False, 17, 1)
 NAME = "some.onnx"
@@ -195,7 +195,7 @@ def test_an_uncanonical_model_is_still_lowered_for_one_image(build: Callable[[],
     assert canonical.description is None
     assert canonical.refusal is not None
     images = np.random.default_rng(1).normal(size=(3, 3, IMAGE, IMAGE)).astype(np.float32)
-    lowered = lower(canonical, LowerSettings(batch=1))
+    lowered = lower(canonical, LowerSettings(ModelForm(1)))
     assert {node.domain for node in lowered.graph.node} == {""}
     assert np.abs(run(lowered, images) - run(given, images)).max() < 1e-4  # logits of order one, float32
 
@@ -210,7 +210,8 @@ NORMAL = Normalisation(np.zeros(3, np.float32), np.ones(3, np.float32))
 
 
 @pytest.mark.parametrize(
-    "settings", [LowerSettings(), LowerSettings(batch=2), LowerSettings(1, InputForm.PIXELS, NORMAL)]
+    "settings",
+    [LowerSettings(), LowerSettings(ModelForm(2)), LowerSettings(ModelForm(1, InputForm.PIXELS), NORMAL)],
 )
 def test_an_uncanonical_model_is_lowered_for_one_image_only(settings: LowerSettings) -> None:
     canonical = canonicalise(_exported(cnn), NAME, allow_uncanonical=True)
@@ -221,7 +222,7 @@ def test_an_uncanonical_model_is_lowered_for_one_image_only(settings: LowerSetti
 def test_pixels_need_the_normalisation() -> None:
     canonical = canonicalise(_exported(lambda: PlainVit(usual())), NAME)
     with pytest.raises(ModelError, match="needs the mean and std of the preprocessing"):
-        lower(canonical, LowerSettings(form=InputForm.PIXELS))
+        lower(canonical, LowerSettings(ModelForm(input=InputForm.PIXELS)))
 
 
 def _graph(text: str, header: str = '<ir_version: 8, opset_import: ["": 17]>') -> onnx.ModelProto:

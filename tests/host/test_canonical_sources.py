@@ -12,11 +12,12 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from tests.host.vit_forms import FORMS, Array, Export, exported, run
+from tests.host.vit_forms import FORMS, Export, exported, run
+from vit_edge.arrays import Array
 from vit_edge.host.lower.embed import Normalisation
 from vit_edge.host.lower.model import LowerSettings, lower
 from vit_edge.host.rewrite.canonical import Canonical, canonicalise
-from vit_edge.spec import InputForm
+from vit_edge.spec import InputForm, ModelForm
 
 TOLERANCE = 1e-4  # of a logit
 IMAGES = 4
@@ -55,6 +56,7 @@ CASES = [
         "timm-packed": (_dynamo(20), _script(16, 4)),
         "timm-split": (_dynamo(18, 1), _script(13)),
         "timm-tanh": (_script(17),),
+        "einsum": (_script(17), _dynamo(20, 4)),
         "torchvision": (_dynamo(20), _script(17), _script(17, 4)),
         "mean-relu": (_dynamo(20), _script(13, 4)),
     }.items()
@@ -109,7 +111,7 @@ def test_lowered_pixel_values_give_the_logits_of_the_source(
     form: str, how: Export, batch: int | None
 ) -> None:
     images, expected = _normalised(_pixels(form)), _expected(form, how)
-    lowered = lower(_canonical(form, how), LowerSettings(batch))
+    lowered = lower(_canonical(form, how), LowerSettings(ModelForm(batch)))
     for count in (1, IMAGES) if batch is None else (batch,):
         assert np.abs(run(lowered, images[:count]) - expected[:count]).max() < TOLERANCE
 
@@ -118,7 +120,7 @@ def test_lowered_pixel_values_give_the_logits_of_the_source(
 @pytest.mark.parametrize("batch", [None, 1, 3])
 def test_lowered_pixels_give_the_logits_of_the_source(form: str, how: Export, batch: int | None) -> None:
     pixels, expected = _pixels(form), _expected(form, how)
-    lowered = lower(_canonical(form, how), LowerSettings(batch, InputForm.PIXELS, NORMAL))
+    lowered = lower(_canonical(form, how), LowerSettings(ModelForm(batch, InputForm.PIXELS), NORMAL))
     for count in (1, IMAGES) if batch is None else (batch,):
         assert np.abs(run(lowered, pixels[:count]) - expected[:count]).max() < TOLERANCE
 

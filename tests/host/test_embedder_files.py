@@ -2,10 +2,8 @@
 
 import dataclasses
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import onnx
 import onnxruntime
 import pytest
@@ -14,6 +12,7 @@ import torch
 from tests.quantize.small_vit import PREPROCESS, small, written
 from tools.digits import make_folders
 from vit_edge import Classifier, Embedder, Embedding, selftest
+from vit_edge.arrays import Array
 from vit_edge.bundle import Bundle, verify_bundle
 from vit_edge.errors import ContractError, ModelError, SourceError, UsageError
 from vit_edge.golden import read_golden
@@ -23,9 +22,9 @@ from vit_edge.host.convert.onnx_io import finish, read_stamp, save_onnx
 from vit_edge.host.convert.pipeline import QuantizeFileSettings, export_model, stamp_of
 from vit_edge.host.embedder.files import WrittenEmbedder, export_embedder, quantize_embedder_file
 from vit_edge.host.embedder.graph import FeatureGraph, feature_graph
-from vit_edge.host.embedder.quantize import FeatureProbe, quantize_embedder
+from vit_edge.host.embedder.quantize import feature_probe, quantize_embedder
 from vit_edge.host.plan import QuantPlan
-from vit_edge.host.quantize.search import Search
+from vit_edge.host.quantize.search import Search, search_of
 from vit_edge.host.quantize.types import Form, Preset, Quantization, QuantizeSettings
 from vit_edge.host.sources import Source, SourceOptions, resolve
 from vit_edge.host.vit import VisionTransformer
@@ -38,8 +37,6 @@ from vit_edge.targets import load_target
 
 ROOT = Path(__file__).resolve().parents[2]
 OUTPUTS = ["cls_embedding", "pooled_embedding", "patch_features"]
-
-Array = npt.NDArray[Any]
 
 
 @pytest.fixture(scope="module")
@@ -180,7 +177,7 @@ def target() -> TargetSpec:
 def test_a_target_of_pixels_gets_an_embedder_of_pixels(
     digits: Source, images: Path, target: TargetSpec, exported: WrittenEmbedder, tmp_path: Path
 ) -> None:
-    assert target.input_form is InputForm.PIXELS
+    assert target.form.input is InputForm.PIXELS
     settings = QuantizeFileSettings(images / "calibration", target, QuantizeSettings(Preset.STATIC, 16))
     quantize_embedder_file(digits, tmp_path / "e.onnx", settings)
     photo = list_images(images / "test").paths[0]
@@ -206,14 +203,14 @@ def small_one(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
     canonical = small()
     plain = feature_graph(canonical)
     paths = written(tmp_path_factory.mktemp("images"), 24)
-    search = Search(canonical, paths, PREPROCESS, QuantizeSettings(request.param, 24))
-    return Small(plain, feature_graph(canonical, plain.norm), search, search.first())
+    search = search_of(canonical, paths, PREPROCESS, QuantizeSettings(request.param, 24))
+    return Small(plain, feature_graph(search.canonical, plain.norm), search, search.first())
 
 
 def test_the_folds_of_quantization_leave_the_embeddings_as_they_are(small_one: Small) -> None:
     """Among them one that moves a scale out of the final norm into the head."""
-    before = FeatureProbe(small_one.plain, small_one.search).reference
-    after = FeatureProbe(small_one.folded, small_one.search).reference
+    before = feature_probe(small_one.plain, small_one.search).reference
+    after = feature_probe(small_one.folded, small_one.search).reference
     assert small_one.folded.outputs == tuple(OUTPUTS)
     for one, other in zip(before, after, strict=True):
         np.testing.assert_allclose(other, one, atol=1e-4, rtol=0)
@@ -224,7 +221,7 @@ def test_the_last_block_is_calibrated_on_every_token(small_one: Small) -> None:
     static = small_one.search.plain()
     found = quantize_embedder(small_one.folded, small_one.search, static, PREPROCESS)
     assert set(found.plan.linears) == set(static.plan.linears) - {"head"}
-    probe, last = FeatureProbe(small_one.folded, small_one.search), f"{small_one.folded.last_block}."
+    probe, last = feature_probe(small_one.folded, small_one.search), f"{small_one.folded.last_block}."
 
     def damage_of_last(plan: QuantPlan) -> float:
         linears = {name: layer for name, layer in plan.linears.items() if name.startswith(last)}

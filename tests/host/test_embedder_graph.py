@@ -2,10 +2,8 @@
 
 import functools
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import onnxruntime
 import pytest
 import torch
@@ -23,14 +21,13 @@ from tests.host.vit_forms import (
     randomised,
     to_onnx,
 )
+from vit_edge.arrays import Array
 from vit_edge.errors import ContractError
 from vit_edge.host.embedder.graph import FeatureGraph, NormPlace, feature_graph
 from vit_edge.host.lower.model import LowerSettings, lower
 from vit_edge.host.rewrite.canonical import canonicalise
 from vit_edge.host.vit import VisionTransformer
-from vit_edge.spec import LOGITS
-
-Array = npt.NDArray[Any]
+from vit_edge.spec import LOGITS, ModelForm
 
 HOW = Export(True, 20, None)
 TOLERANCE = 5e-5  # of values up to 5: onnxruntime's float32 arithmetic against torch's
@@ -83,7 +80,7 @@ def run(
     graph: FeatureGraph, given: Array, batch: int | None = None, logits: bool = False
 ) -> dict[str, Array]:
     names = (*graph.outputs, LOGITS) if logits else graph.outputs
-    model = lower(graph.canonical, LowerSettings(batch, outputs=names))
+    model = lower(graph.canonical, LowerSettings(ModelForm(batch), outputs=names))
     session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
     return dict(zip(names, session.run(None, {"pixel_values": given}), strict=True))
 

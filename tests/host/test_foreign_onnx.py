@@ -22,7 +22,8 @@ from onnxruntime.quantization import QuantType, quantize_dynamic
 from onnxruntime.transformers.float16 import convert_float_to_float16
 from torch import Tensor, nn
 
-from tests.host.vit_forms import FORMS, IMAGE, Array, randomised, run
+from tests.host.vit_forms import FORMS, IMAGE, randomised, run
+from vit_edge.arrays import Array
 from vit_edge.errors import ContractError, ModelError, SourceError
 from vit_edge.host.convert.export import export
 from vit_edge.host.convert.inspect import inspect_onnx

@@ -6,10 +6,8 @@ The reference is transformers' own pipeline, and onnxruntime on the file as its 
 import json
 import pickle
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import onnx
 import onnxruntime
 import pytest
@@ -18,6 +16,7 @@ from PIL import Image
 
 from tests.host.output_kinds import ending, folder_of, foreign, renamed_output, source_of
 from vit_edge import Classifier
+from vit_edge.arrays import Array
 from vit_edge.errors import ModelError, SourceError, UsageError
 from vit_edge.host.convert.onnx_io import read_onnx, read_stamp
 from vit_edge.host.convert.pipeline import OptimizeSettings, export_model, optimize_model
@@ -29,8 +28,6 @@ from vit_edge.runtime.model.file import read_model
 from vit_edge.runtime.model.outputs import OutputWanted
 from vit_edge.runtime.predict.scores import ranking
 from vit_edge.spec import OutputKind, Tolerance
-
-Array = npt.NDArray[Any]
 
 
 @pytest.fixture

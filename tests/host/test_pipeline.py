@@ -22,12 +22,13 @@ from vit_edge.errors import (
     UsageError,
 )
 from vit_edge.golden import read_golden
+from vit_edge.host.affine import Affine
 from vit_edge.host.bundling.build import BuildSettings, build_bundle
 from vit_edge.host.bundling.golden import golden_files
 from vit_edge.host.bundling.proof import choose_images
 from vit_edge.host.convert.inspect import inspect_onnx
 from vit_edge.host.convert.onnx_io import Stamp, finish, read_onnx, read_stamp, save_onnx
-from vit_edge.host.convert.optimize import CheckImages, FileForm, optimized
+from vit_edge.host.convert.optimize import CheckImages, optimized
 from vit_edge.host.convert.pipeline import (
     OptimizeSettings,
     QuantizeFileSettings,
@@ -36,9 +37,8 @@ from vit_edge.host.convert.pipeline import (
     for_target,
     optimize_model,
     quantize_model,
-    same_file,
 )
-from vit_edge.host.plan import AttentionPlan, QuantPlan, StaticRange
+from vit_edge.host.plan import AttentionPlan, QuantPlan
 from vit_edge.host.quantize.types import Form, LayerDecision, Quantization, QuantizeSettings
 from vit_edge.host.rewrite.canonical import canonicalise
 from vit_edge.host.sources import Source, SourceOptions, resolve
@@ -48,9 +48,9 @@ from vit_edge.runtime.session.session import Session
 from vit_edge.spec import (
     ActivationType,
     Arithmetic,
-    Batch,
     InputForm,
     Interpolation,
+    ModelForm,
     QuantizedOperators,
     TargetSpec,
 )
@@ -97,7 +97,7 @@ def test_an_optimized_file_gives_the_logits_of_its_original(
     """2e-5: float32 rounding of logits below 5."""
     out = tmp_path / "optimized.onnx"
     written = optimize_model(
-        exported, out, OptimizeSettings(FileForm(batch, form), images=images / "calibration")
+        exported, out, OptimizeSettings(ModelForm(batch, form), images=images / "calibration")
     )
     pixels = some_pixels()
     normal = normalize(pixels, digits.preprocess)
@@ -130,7 +130,7 @@ def test_a_file_without_preprocessing_can_be_optimized_but_not_for_pixels(
     assert read_stamp(read_onnx(out), "out") == Stamp()
     out.unlink()
     with pytest.raises(UsageError, match="does not say how its images are normalised"):
-        optimize_model(bare, out, OptimizeSettings(FileForm(form=InputForm.PIXELS)))
+        optimize_model(bare, out, OptimizeSettings(ModelForm(input=InputForm.PIXELS)))
     with pytest.raises(UsageError, match="does not say how images are preprocessed"):
         optimize_model(bare, out, OptimizeSettings(images=tmp_path))
     assert not out.exists()
@@ -163,13 +163,13 @@ def test_a_rewrite_that_changes_the_logits_is_caught(exported: Path, tmp_path: P
     original = onnx.load(with_another_activation(exported, tmp_path / "odd.onnx"))
     canonical = canonicalise(read_onnx(exported), "digits")
     with pytest.raises(ParityError, match="the optimized digits differs from the original"):
-        optimized(original, canonical, FileForm(), CheckImages((32, 32)))
+        optimized(original, canonical, ModelForm(), CheckImages((32, 32)))
 
 
 @pytest.mark.parametrize("batch", [0, 1025])
 def test_a_form_that_no_file_can_have_is_refused(batch: int) -> None:
     with pytest.raises(UsageError, match="batch must be 1 to 1024"):
-        FileForm(batch)
+        ModelForm(batch)
 
 
 @pytest.mark.parametrize(
@@ -182,8 +182,8 @@ def test_a_quantized_file_has_the_form_of_its_target_and_keeps_the_answers(
     settings = QuantizeFileSettings(images / "calibration", target, QuantizeSettings(images=16))
     written = quantize_model(digits, out, settings)
     model = read_model(out)
-    assert model.form is target.input_form
-    assert model.batch == (1 if target.batch is Batch.FIXED else None)
+    assert model.form is target.form.input
+    assert model.batch == target.form.batch
     assert set(target.session_options) <= set(model.session_options)
     assert (model.labels, model.preprocess) == (digits.labels, digits.preprocess)
     assert written.quantization is not None
@@ -211,7 +211,7 @@ def torch_images(pixels: np.ndarray, source: Source):  # type: ignore[no-untyped
 @pytest.mark.parametrize("integer", [True, False], ids=["integer attention", "float attention"])
 def test_the_record_speaks_of_the_file_and_not_of_what_was_possible(integer: bool) -> None:
     """A target without integer attention gets neither its plan nor a record that claims it."""
-    attention = AttentionPlan(StaticRange(0.1, 128), 0.1, 0.1)
+    attention = AttentionPlan(Affine(0.1, 128), 0.1, 0.1)
     decided = (
         LayerDecision("blocks.0.attention", Form.STATIC, 40.0, "the fastest form"),
         LayerDecision("blocks.0.fc1", Form.STATIC, 40.0, "the fastest form"),
@@ -231,7 +231,10 @@ def test_the_record_speaks_of_the_file_and_not_of_what_was_possible(integer: boo
         ({"weight_bits": 4}, "weight_bits 4, but only 8"),
         ({"per_channel": False}, "per_channel False, but only True"),
         ({"row_scales": False}, "row_scales False, but only True"),
-        ({"activation_type": ActivationType.UINT16}, "activation_type uint16, but only uint8 or int8"),
+        (
+            {"form": ModelForm(activations=ActivationType.UINT16)},
+            "activation_type uint16, but only uint8 or int8",
+        ),
         ({"quantized_operators": QuantizedOperators.ALL}, "row_scales True, but only False"),
     ],
 )
@@ -257,10 +260,18 @@ def test_nothing_is_quantized_for_a_target_that_stays_in_float(
 
 def test_two_targets_share_a_file_where_they_differ_only_in_what_runs_it() -> None:
     portable = load_target("cpu")
-    assert same_file(portable, load_target("wasm"))
+    assert portable.file == load_target("wasm").file
     for name in ("cpu-x86-vnni", "cpu-arm64", "openvino", "cuda", "tensorrt"):
-        assert not same_file(portable, load_target(name)), name
-    assert same_file(load_target("coreml"), load_target("xnnpack"))
+        assert portable.file != load_target(name).file, name
+    assert load_target("coreml").file == load_target("xnnpack").file
+
+
+def test_every_field_of_a_target_goes_into_its_file_or_into_what_runs_it() -> None:
+    target = load_target("cpu")
+    fields = {field.name: getattr(target, field.name) for field in dataclasses.fields(target)}
+    runs_it = {"name", "title", "description", "provider", "requires", "priority", "verification"}
+    in_file = [value for name, value in fields.items() if name not in runs_it]
+    assert sorted(map(repr, target.file)) == sorted(map(repr, in_file))
 
 
 def with_fields(target: TargetSpec, change: dict[str, object]) -> TargetSpec:

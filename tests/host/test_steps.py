@@ -100,7 +100,7 @@ def test_quantizing_names_the_step_and_the_cache_that_is_kept(
     from PIL import Image
 
     Image.new("RGB", (40, 40)).save(tmp_path / "a.png")
-    monkeypatch.setattr(pipeline, "quantize", broken)
+    monkeypatch.setattr(pipeline, "search_of", broken)
     source = resolve(str(ROOT / "models" / "digits_vit"), SourceOptions())
     settings = QuantizeFileSettings(tmp_path, quantize=QuantizeSettings(cache=tmp_path / "kept"))
     with pytest.raises(StepError, match=r"'search attention' failed .* is kept in .*kept; try fewer"):

@@ -9,17 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import onnx
 import onnxruntime
 import torch
 import transformers
 from torch import Tensor, nn
 
+from vit_edge.arrays import Array
 from vit_edge.host.rewrite.contract import Description
 from vit_edge.host.vit import Activation, Distillation, Pooling, VisionTransformer, VitConfig
-
-Array = npt.NDArray[Any]
 
 DIM, HEADS, DEPTH, MLP, CLASSES, PATCH, IMAGE = 32, 2, 2, 64, 5, 4, 16
 PATCHES = (IMAGE // PATCH) ** 2
@@ -74,6 +72,19 @@ class SplitAttention(PackedAttention):
         q, k, v = (part.reshape(shape).transpose(1, 2) for part in self.qkv(x).split(dim, dim=-1))
         weights = ((q * (dim // HEADS) ** -0.5) @ k.transpose(-2, -1)).softmax(dim=-1)
         joined: Tensor = self.proj((weights @ v).transpose(1, 2).reshape(batch, tokens, dim))
+        return joined
+
+
+class EinsumAttention(PackedAttention):
+    """The heads stay behind the tokens, and both products are written as sums over labels."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        batch, tokens, dim = x.shape
+        packed = self.qkv(x).reshape(batch, tokens, 3, HEADS, dim // HEADS)
+        q, k, v = packed.unbind(2)
+        weights = (torch.einsum("bihd,bjhd->bhij", q, k) * (dim // HEADS) ** -0.5).softmax(dim=-1)
+        mixed = torch.einsum("bhij,bjhd->bihd", weights, v).reshape(batch, tokens, dim)
+        joined: Tensor = self.proj(mixed)
         return joined
 
 
@@ -257,6 +268,7 @@ FORMS: dict[str, Form] = {
         lambda: _plain(PackedAttention, functools.partial(nn.GELU, approximate="tanh")),
         described(activation="gelu_tanh"),
     ),
+    "einsum": Form(lambda: _plain(EinsumAttention), described()),
     "torchvision": Form(_torchvision, described()),
     "mean-relu": Form(_mean_pooled, described(activation="relu", **_PATCHES_ONLY)),
 }

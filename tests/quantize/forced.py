@@ -7,7 +7,7 @@ import pytest
 from tests.quantize.small_vit import PREPROCESS, small
 from vit_edge.host.quantize import cost as cost_module
 from vit_edge.host.quantize import search as search_module
-from vit_edge.host.quantize.quantize import quantize
+from vit_edge.host.quantize.search import search_of
 from vit_edge.host.quantize.types import Form, Goal, Preset, Quantization, QuantizeSettings
 from vit_edge.host.rewrite.canonical import Canonical
 
@@ -32,5 +32,5 @@ def quantized(
         if target_db is not None:
             goal = Goal(target_db, float_layers=settings.preset is Preset.ACCURATE)
             patch.setattr(search_module, "GOALS", dict.fromkeys(Preset, goal))
-        canonical = small()
-        return canonical, quantize(canonical, paths, PREPROCESS, settings)
+        search = search_of(small(), paths, PREPROCESS, settings)
+        return search.canonical, search.first()

@@ -12,15 +12,13 @@ from PIL import Image
 
 from tests.arithmetic import exact_session
 from tests.host.vit_forms import Export, randomised, to_onnx
+from vit_edge.arrays import Float32, Pixels
 from vit_edge.host.lower.embed import Normalisation
 from vit_edge.host.lower.model import LowerSettings
 from vit_edge.host.quantize.observe import SESSION_OPTIONS
 from vit_edge.host.rewrite.canonical import Canonical, canonicalise
 from vit_edge.host.vit import VisionTransformer, VitConfig
-from vit_edge.spec import InputForm, Interpolation, PreprocessSpec, ResizeMode
-
-Float32 = npt.NDArray[np.float32]
-Pixels = npt.NDArray[np.uint8]
+from vit_edge.spec import InputForm, Interpolation, ModelForm, PreprocessSpec, ResizeMode
 
 SIDE, PATCH, DIM, DEPTH, HEADS, CLASSES = 16, 4, 72, 3, 3, 10
 MEAN, STD = (0.48, 0.45, 0.41), (0.23, 0.22, 0.225)
@@ -43,13 +41,13 @@ def proto(depth: int = DEPTH, dim: int = DIM) -> onnx.ModelProto:
 
 
 def small(depth: int = DEPTH, dim: int = DIM) -> Canonical:
-    """A fresh canonical form; quantizing changes it in place."""
+    """The canonical form."""
     return canonicalise(proto(depth, dim), "small")
 
 
 def lowering(batch: int | None = 1, form: InputForm = InputForm.PIXELS) -> LowerSettings:
     """The form of a file for the small model's preprocessing."""
-    return LowerSettings(batch, form, NORMAL)
+    return LowerSettings(ModelForm(batch, form), NORMAL)
 
 
 def images(count: int, seed: int = 0) -> Pixels:

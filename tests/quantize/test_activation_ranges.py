@@ -9,14 +9,14 @@ from hypothesis import strategies as st
 from scipy.special import erf
 
 from tests.quantize.activations import activation_of
-from vit_edge.host.plan import Float32, RowRange
+from vit_edge.arrays import Float32
+from vit_edge.host.affine import Affine
+from vit_edge.host.plan import RowRange
 from vit_edge.host.quantize.ranges import (
     LEVELS,
     probability_scale,
     row_range,
     search_static,
-    static_range,
-    through,
 )
 
 FEW = settings(max_examples=50, deadline=None, derandomize=True)
@@ -31,33 +31,33 @@ def linear_error(values: Float32, restored: Float32, weight: Float32) -> float:
 @given(FINITE, FINITE)
 def test_a_static_range_holds_zero_exactly_and_both_ends_to_a_step(a: float, b: float) -> None:
     low, high = min(a, b), max(a, b)
-    reach = static_range(low, high)
+    reach = Affine.of(low, high)
     assert 0 <= reach.zero_point <= LEVELS
     assert reach.scale > 0
-    assert through(np.zeros(1, np.float32), reach)[0] == 0.0
+    assert reach.rounded(np.zeros(1, np.float32))[0] == 0.0
     # the zero point is a whole step, so one end may lie half a step outside, and is clipped by that much
     ends = np.asarray([low, high], np.float32)
-    assert (np.abs(through(ends, reach) - ends) <= reach.scale * 0.5001 + 1e-6 * np.abs(ends)).all()
+    assert (np.abs(reach.rounded(ends) - ends) <= reach.scale * 0.5001 + 1e-6 * np.abs(ends)).all()
 
 
 @FEW
 @given(FINITE, FINITE, st.integers(0, 1000))
 def test_a_round_trip_inside_the_range_errs_by_half_a_step_at_most(a: float, b: float, seed: int) -> None:
     low, high = min(a, b, 0.0), max(a, b, 1e-3)
-    reach = static_range(low, high)
+    reach = Affine.of(low, high)
     values = np.random.default_rng(seed).uniform(low, high, 200).astype(np.float32)
     # 1e-3 of a step: float32 division of values up to 255 steps
-    assert (np.abs(through(values, reach) - values) <= reach.scale * 0.501 + 1e-6 * np.abs(values)).all()
+    assert (np.abs(reach.rounded(values) - values) <= reach.scale * 0.501 + 1e-6 * np.abs(values)).all()
 
 
 @pytest.mark.parametrize(("low", "high"), [(-3.0, 5.0), (0.0, 0.7), (-8.0, 0.0), (2.0, 9.0), (-1e-3, 1e3)])
 def test_a_round_trip_is_that_of_onnxruntime_bit_for_bit(low: float, high: float) -> None:
-    reach = static_range(low, high)
+    reach = Affine.of(low, high)
     rng = np.random.default_rng(0)
     halves = (np.arange(-300, 300) + 0.5) * reach.scale
     values = np.concatenate([rng.normal(0, abs(high - low), 5000), halves]).astype(np.float32)
     np.testing.assert_array_equal(
-        through(values, reach), _by_onnxruntime(values, reach.scale, reach.zero_point)
+        reach.rounded(values), _by_onnxruntime(values, reach.scale, reach.zero_point)
     )
 
 
@@ -94,11 +94,11 @@ def test_the_search_never_does_worse_than_the_whole_range(seed: int, kind: str) 
         "negative": -np.abs(values),
     }[kind]
     weight = rng.standard_normal((12, 7)).astype(np.float32)
-    whole = static_range(float(values.min()), float(values.max()))
+    whole = Affine.of(float(values.min()), float(values.max()))
     found, _ = search_static(activation_of(values), weight)
-    before = linear_error(values, through(values, whole), weight)
+    before = linear_error(values, whole.rounded(values), weight)
     # 1e-6: both are float32 sums
-    assert linear_error(values, through(values, found), weight) <= before * (1 + 1e-6) + 1e-12
+    assert linear_error(values, found.rounded(values), weight) <= before * (1 + 1e-6) + 1e-12
 
 
 def test_the_search_clips_a_lone_outlier_that_the_layer_hardly_reads() -> None:

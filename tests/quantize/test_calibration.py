@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 
 from tests.quantize.forced import quantized
-from tests.quantize.small_vit import PREPROCESS, Pixels, images, lowering, small, written
+from tests.quantize.small_vit import PREPROCESS, images, lowering, small, written
+from vit_edge.arrays import Pixels
 from vit_edge.errors import ImageError, ModelError, UsageError
 from vit_edge.host.quantize import cache as cache_module
 from vit_edge.host.quantize import sample as sample_module
-from vit_edge.host.quantize.cache import CalibrationFile, Reader, calibrate, key_of
+from vit_edge.host.quantize.cache import CalibrationFile, Reader, key_of, observed
 from vit_edge.host.quantize.histogram import Histogram
-from vit_edge.host.quantize.observe import Activation, Calibration, Observer
+from vit_edge.host.quantize.observe import Activation, Observer, Tallies
 from vit_edge.host.quantize.sample import RowSample
 from vit_edge.host.quantize.types import Preset, QuantizeSettings
 
@@ -33,8 +34,8 @@ def paths(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     return written(tmp_path_factory.mktemp("calibration"), 6)
 
 
-def passed(observer: Observer, pixels: Pixels) -> Calibration:
-    calibration = Calibration()
+def passed(observer: Observer, pixels: Pixels) -> Tallies:
+    calibration = Tallies()
     for image in pixels:
         observer.add(calibration, image)
     return calibration
@@ -67,7 +68,7 @@ def test_parts_of_the_images_merge_into_the_pass_over_all_of_them(
     pixels = images(40)
     whole = passed(observer, pixels)
     parts = [passed(observer, part) for part in np.split(pixels, cuts)]
-    merged = Calibration()
+    merged = Tallies()
     for part in reversed(parts):
         merged = merged.merged(part)
     assert merged.done == 40
@@ -125,14 +126,14 @@ def test_activations_that_are_not_finite_are_refused() -> None:
     broken = Observer(small(), lowering(), ["blocks.0.qkv"])
     broken.session = Broken()
     with pytest.raises(ModelError, match=r"small: blocks\.0\.qkv gets values that are not finite on .* 1"):
-        broken.add(Calibration(), images(1)[0])
+        broken.add(Tallies(), images(1)[0])
 
 
 def counted(
     told: list[int], paths: list[Path], observer: Observer, folder: Path | None
 ) -> dict[str, Activation]:
     told.clear()
-    return calibrate(observer, paths, Reader(PREPROCESS), folder, lambda done, _: told.append(done))
+    return observed(observer, paths, Reader(PREPROCESS), folder, lambda done, _: told.append(done))
 
 
 def test_a_finished_pass_is_not_repeated(observer: Observer, paths: list[Path], tmp_path: Path) -> None:
@@ -156,7 +157,7 @@ def test_an_interrupted_pass_goes_on_where_it_was_last_kept(
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        calibrate(observer, paths, Reader(PREPROCESS), tmp_path, stop)
+        observed(observer, paths, Reader(PREPROCESS), tmp_path, stop)
     told: list[int] = []
     resumed = counted(told, paths, observer, tmp_path)
     assert told == [4, 5, 6]
@@ -268,9 +269,9 @@ MEASURE = """
 import resource, sys
 from tests.quantize.small_vit import images, lowering, small
 from vit_edge.host.quantize import sample
-from vit_edge.host.quantize.observe import Calibration, Observer
+from vit_edge.host.quantize.observe import Tallies, Observer
 sample.SAMPLE_ROWS, few, pixels = 512, int(sys.argv[1]), images(1)[0]
-observer, calibration = Observer(small(1), lowering(), ["blocks.0.fc2", "head"]), Calibration()
+observer, calibration = Observer(small(1), lowering(), ["blocks.0.fc2", "head"]), Tallies()
 for i in range(10 * few):
     pixels[0, 0] = i // 256, i % 256, 0
     observer.add(calibration, pixels)

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vit_edge.host.quantize.choose import Choice, Option, allowed, cheapest, choose, upgrades
+from vit_edge.host.quantize.choose import LayerOptions, Option, allowed, cheapest, choose_forms, upgrades
 from vit_edge.host.quantize.types import Form, Goal
 
 MANY = settings(max_examples=200, deadline=None, derandomize=True)
@@ -12,14 +12,14 @@ POSITIVE = st.floats(1e-6, 10.0)
 
 
 @st.composite
-def layers(draw: st.DrawFn) -> list[Choice]:
+def layers(draw: st.DrawFn) -> list[LayerOptions]:
     def options() -> tuple[Option, ...]:
         forms = draw(st.lists(st.sampled_from(Form), min_size=1, max_size=3, unique=True))
         return tuple(
             Option(form, 0.0 if form is Form.FLOAT else draw(POSITIVE), draw(POSITIVE)) for form in forms
         )
 
-    return [Choice(f"layer.{i}", options()) for i in range(draw(st.integers(1, 8)))]
+    return [LayerOptions(f"layer.{i}", options()) for i in range(draw(st.integers(1, 8)))]
 
 
 def damage(taken: dict[str, Option]) -> float:
@@ -28,9 +28,9 @@ def damage(taken: dict[str, Option]) -> float:
 
 @MANY
 @given(layers(), st.floats(0, 50))
-def test_the_budget_is_kept_wherever_it_can_be(found: list[Choice], budget: float) -> None:
+def test_the_budget_is_kept_wherever_it_can_be(found: list[LayerOptions], budget: float) -> None:
     least = sum(min(option.damage for option in layer.options) for layer in found)
-    taken = choose(found, budget)
+    taken = choose_forms(found, budget)
     assert set(taken) == {layer.name for layer in found}
     assert all(taken[layer.name] in layer.options for layer in found)
     assert damage(taken) <= max(budget, least) * (1 + 1e-9)
@@ -38,21 +38,21 @@ def test_the_budget_is_kept_wherever_it_can_be(found: list[Choice], budget: floa
 
 @MANY
 @given(layers(), st.floats(0, 50), st.floats(0, 50))
-def test_a_smaller_budget_never_means_more_damage(found: list[Choice], a: float, b: float) -> None:
-    assert damage(choose(found, min(a, b))) <= damage(choose(found, max(a, b)))
+def test_a_smaller_budget_never_means_more_damage(found: list[LayerOptions], a: float, b: float) -> None:
+    assert damage(choose_forms(found, min(a, b))) <= damage(choose_forms(found, max(a, b)))
 
 
 @MANY
 @given(layers())
-def test_without_a_limit_every_layer_is_as_fast_as_it_can_be(found: list[Choice]) -> None:
-    taken = choose(found, float("inf"))
+def test_without_a_limit_every_layer_is_as_fast_as_it_can_be(found: list[LayerOptions]) -> None:
+    taken = choose_forms(found, float("inf"))
     assert all(taken[layer.name].cost == min(option.cost for option in layer.options) for layer in found)
     assert all(taken[layer.name] == cheapest(layer) for layer in found)
 
 
 def test_of_two_equally_fast_forms_the_better_one_is_taken() -> None:
     better, worse = Option(Form.ROW, 0.1, 1.0), Option(Form.STATIC, 0.2, 1.0)
-    assert cheapest(Choice("a", (worse, better))) == better
+    assert cheapest(LayerOptions("a", (worse, better))) == better
 
 
 def forms(static: float, row: float, row_cost: float = 2.0, float_cost: float = 4.0) -> tuple[Option, ...]:
@@ -77,20 +77,20 @@ def forms(static: float, row: float, row_cost: float = 2.0, float_cost: float = 
 def test_the_upgrade_that_removes_most_damage_per_millisecond_goes_first(
     budget: float, expected: tuple[Form, Form]
 ) -> None:
-    found = [Choice("a", forms(1.0, 0.1)), Choice("b", forms(0.5, 0.2, float_cost=10.0))]
-    taken = choose(found, budget)
+    found = [LayerOptions("a", forms(1.0, 0.1)), LayerOptions("b", forms(0.5, 0.2, float_cost=10.0))]
+    taken = choose_forms(found, budget)
     assert (taken["a"].form, taken["b"].form) == expected
 
 
 def test_a_budget_out_of_reach_gives_the_least_damage_there_is() -> None:
-    found = [Choice("a", forms(1.0, 0.1)[:2]), Choice("b", forms(0.5, 0.2)[:1])]
-    taken = choose(found, 0.01)
+    found = [LayerOptions("a", forms(1.0, 0.1)[:2]), LayerOptions("b", forms(0.5, 0.2)[:1])]
+    taken = choose_forms(found, 0.01)
     assert (taken["a"].form, taken["b"].form) == (Form.ROW, Form.STATIC)
 
 
 def test_a_form_that_is_slower_and_worse_is_never_taken() -> None:
-    found = [Choice("a", (Option(Form.STATIC, 0.1, 1.0), Option(Form.ROW, 0.3, 2.0)))]
-    assert choose(found, 0.0)["a"].form is Form.STATIC
+    found = [LayerOptions("a", (Option(Form.STATIC, 0.1, 1.0), Option(Form.ROW, 0.3, 2.0)))]
+    assert choose_forms(found, 0.0)["a"].form is Form.STATIC
 
 
 @pytest.mark.parametrize(
@@ -105,27 +105,30 @@ def test_a_form_that_is_slower_and_worse_is_never_taken() -> None:
     ],
 )
 def test_a_goal_says_which_forms_may_be_chosen(goal: Goal, weights: bool, expected: set[Form]) -> None:
-    (layer,) = allowed([Choice("a", forms(0.2, 0.01), weights)], goal)
+    (layer,) = allowed([LayerOptions("a", forms(0.2, 0.01), weights)], goal)
     assert {option.form for option in layer.options} == expected
 
 
 def test_upgrades_are_what_costs_more_than_the_cheapest_form_the_most_worthy_first() -> None:
     found = [
-        Choice(name, forms(damage, damage / 10)) for name, damage in (("a", 0.1), ("b", 0.5), ("c", 0.2))
+        LayerOptions(name, forms(damage, damage / 10))
+        for name, damage in (("a", 0.1), ("b", 0.5), ("c", 0.2))
     ]
-    taken = choose(found, 0.2)  # 0.05 + 0.02 + 0.1: the upgrades of b and c are needed
+    taken = choose_forms(found, 0.2)  # 0.05 + 0.02 + 0.1: the upgrades of b and c are needed
     made = upgrades(found, taken)
     assert [upgrade.name for upgrade in made] == ["b", "c"]
     assert made[0].worth == pytest.approx((0.5 - 0.05) / (2.0 - 1.0))
     assert sum(upgrade.added for upgrade in made) == pytest.approx(
         sum(option.cost for option in taken.values()) - 3.0
     )
-    assert upgrades(found, choose(found, 1.0)) == []
+    assert upgrades(found, choose_forms(found, 1.0)) == []
 
 
 @MANY
 @given(layers(), st.floats(0, 50))
-def test_without_its_upgrades_every_layer_is_in_its_cheapest_form(found: list[Choice], budget: float) -> None:
-    taken = choose(found, budget)
+def test_without_its_upgrades_every_layer_is_in_its_cheapest_form(
+    found: list[LayerOptions], budget: float
+) -> None:
+    taken = choose_forms(found, budget)
     upgraded = {upgrade.name for upgrade in upgrades(found, taken)}
     assert all((taken[layer.name] == cheapest(layer)) == (layer.name not in upgraded) for layer in found)

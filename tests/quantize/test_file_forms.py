@@ -10,20 +10,21 @@ import pytest
 
 from tests.arithmetic import exact_session
 from tests.quantize.forced import ROW_FIRST, STATIC_FIRST, Costs, quantized
-from tests.quantize.small_vit import PREPROCESS, Float32, images, written
-from vit_edge.host.convert.optimize import FileForm
-from vit_edge.host.lower.model import lower
-from vit_edge.host.plan import FLOAT, AttentionPlan, QuantPlan, StaticRange
+from tests.quantize.small_vit import NORMAL, PREPROCESS, images, written
+from vit_edge.arrays import Float32
+from vit_edge.host.affine import Affine
+from vit_edge.host.lower.model import LowerSettings, lower
+from vit_edge.host.plan import FLOAT, AttentionPlan, QuantPlan
 from vit_edge.host.quantize.types import QuantizeSettings
 from vit_edge.host.rewrite.canonical import Canonical
 from vit_edge.host.rewrite.composites import ATTENTION, composites
 from vit_edge.runtime.image.preprocess import normalize
-from vit_edge.spec import ActivationType, Arithmetic, FloatType, GraphStyle, InputForm
+from vit_edge.spec import ActivationType, Arithmetic, FloatType, GraphStyle, InputForm, ModelForm
 from vit_edge.verify.metrics import logit_sqnr_db
 
 INT8 = onnx.TensorProto.INT8
 HALF = onnx.TensorProto.FLOAT16
-SYMMETRIC = FileForm(1, activations=ActivationType.INT8, symmetric=True)
+SYMMETRIC = ModelForm(1, activations=ActivationType.INT8, symmetric=True)
 
 PLANS = pytest.mark.parametrize("costs", [STATIC_FIRST, ROW_FIRST], ids=["static ranges", "row ranges"])
 FORMS = pytest.mark.parametrize(("batch", "form"), list(itertools.product([None, 1, 3], InputForm)), ids=str)
@@ -49,11 +50,11 @@ def logits_of(model: onnx.ModelProto, pixels: np.ndarray = PIXELS) -> Float32:
 
 def sqnr(canonical: Canonical, model: onnx.ModelProto) -> float:
     """Of a form's logits to those of the float model, dB: two forms round apart, and neither is the truth."""
-    return logit_sqnr_db(logits_of(written_as(canonical, FileForm(1), FLOAT)), logits_of(model))
+    return logit_sqnr_db(logits_of(written_as(canonical, ModelForm(1), FLOAT)), logits_of(model))
 
 
-def written_as(canonical: Canonical, form: FileForm, plan: QuantPlan) -> onnx.ModelProto:
-    return lower(canonical, form.lowering(PREPROCESS), plan)
+def written_as(canonical: Canonical, form: ModelForm, plan: QuantPlan) -> onnx.ModelProto:
+    return lower(canonical, LowerSettings(form, NORMAL), plan)
 
 
 def made(folder: Path, costs: Costs = STATIC_FIRST) -> tuple[Canonical, QuantPlan]:
@@ -64,7 +65,7 @@ def made(folder: Path, costs: Costs = STATIC_FIRST) -> tuple[Canonical, QuantPla
 
 def with_products(canonical: Canonical, plan: QuantPlan) -> QuantPlan:
     """The plan with integer attention, which so small a model does not choose."""
-    attention = AttentionPlan(StaticRange(0.04, 120), 0.04, 0.04)
+    attention = AttentionPlan(Affine(0.04, 120), 0.04, 0.04)
     names = [str(node.name) for node in composites(canonical.model.graph, ATTENTION)]
     return dataclasses.replace(plan, attentions=dict.fromkeys(names, attention))
 
@@ -89,15 +90,15 @@ def test_the_form_for_compilers_gives_nearly_the_same_logits(
     """Only queries differ, which are signed and so rounded otherwise: at most 2 dB more noise."""
     canonical, plan = made(folder, costs)
     plan = with_products(canonical, plan)
-    kernels = written_as(canonical, FileForm(batch, form), plan)
-    compiler = written_as(canonical, FileForm(batch, form, style=GraphStyle.COMPILER), plan)
+    kernels = written_as(canonical, ModelForm(batch, form), plan)
+    compiler = written_as(canonical, ModelForm(batch, form, style=GraphStyle.COMPILER), plan)
     assert sqnr(canonical, compiler) > sqnr(canonical, kernels) - 2
 
 
 def test_the_form_for_compilers_has_what_they_fuse(folder: Path) -> None:
     canonical, plan = made(folder)
     plan = with_products(canonical, plan)
-    model = written_as(canonical, FileForm(1, style=GraphStyle.COMPILER), plan)
+    model = written_as(canonical, ModelForm(1, style=GraphStyle.COMPILER), plan)
     shapes = {info.name: len(info.type.tensor_type.shape.dim) for info in model.graph.value_info}
     types = constants(model)
     fused = [
@@ -119,7 +120,7 @@ def test_the_form_for_compilers_has_what_they_fuse(folder: Path) -> None:
 def test_the_form_for_kernels_transposes_keys_as_integers(folder: Path) -> None:
     canonical, plan = made(folder)
     plan = with_products(canonical, plan)
-    model = written_as(canonical, FileForm(1), plan)
+    model = written_as(canonical, ModelForm(1), plan)
     keys = [n for n in nodes(model, "DequantizeLinear") if "keys" in n.name]
     assert keys
     assert {reader.op_type for node in keys for reader in readers(model, node)} == {"MatMul"}
@@ -134,7 +135,7 @@ def test_symmetric_activations_are_int8_around_zero_and_keep_the_logits(folder: 
     zeros = [stored[node.input[2]] for node in nodes(model, "QuantizeLinear")]
     assert zeros
     assert all(zero.dtype == np.int8 and zero == 0 for zero in zeros)
-    assert sqnr(canonical, model) > sqnr(canonical, written_as(canonical, FileForm(1), plan)) - 2
+    assert sqnr(canonical, model) > sqnr(canonical, written_as(canonical, ModelForm(1), plan)) - 2
 
 
 def test_symmetric_pixels_are_still_exact(folder: Path) -> None:
@@ -142,7 +143,7 @@ def test_symmetric_pixels_are_still_exact(folder: Path) -> None:
     canonical, plan = made(folder)
     embedding = QuantPlan(embed=plan.embed)
     assert embedding.embed is not None
-    unsigned = logits_of(written_as(canonical, FileForm(1), embedding))
+    unsigned = logits_of(written_as(canonical, ModelForm(1), embedding))
     symmetric = logits_of(written_as(canonical, SYMMETRIC, embedding))
     np.testing.assert_allclose(symmetric, unsigned, atol=2e-4)
 
@@ -155,8 +156,8 @@ def test_half_precision_keeps_the_logits_inputs_and_outputs(
     """40 dB, a hundredth: float16 keeps 11 bits. Beside INT8, at most 1 dB more noise than in float32."""
     canonical, plan = made(folder, costs or STATIC_FIRST)
     plan = plan if costs else FLOAT
-    full = written_as(canonical, FileForm(batch, form), plan)
-    half = written_as(canonical, FileForm(batch, form, float_type=FloatType.FLOAT16), plan)
+    full = written_as(canonical, ModelForm(batch, form), plan)
+    half = written_as(canonical, ModelForm(batch, form, float_type=FloatType.FLOAT16), plan)
     assert [v.type for v in half.graph.input] == [v.type for v in full.graph.input]
     assert half.graph.output[0].type.tensor_type.elem_type == onnx.TensorProto.FLOAT
     assert [v.name for v in half.graph.output] == ["logits"]
@@ -167,7 +168,7 @@ def test_half_precision_keeps_the_logits_inputs_and_outputs(
 @PLANS
 def test_half_precision_halves_the_weights_and_keeps_softmax_in_full(folder: Path, costs: Costs) -> None:
     canonical, plan = made(folder, costs)
-    half = written_as(canonical, FileForm(1, float_type=FloatType.FLOAT16), FLOAT)
+    half = written_as(canonical, ModelForm(1, float_type=FloatType.FLOAT16), FLOAT)
     types = {info.name: info.type.tensor_type.elem_type for info in half.graph.value_info}
     assert all(types[node.input[0]] == onnx.TensorProto.FLOAT for node in nodes(half, "Softmax"))
     assert all(types[node.input[0]] == HALF for node in nodes(half, "LayerNormalization"))
@@ -175,7 +176,7 @@ def test_half_precision_halves_the_weights_and_keeps_softmax_in_full(folder: Pat
     matrices = [array for array in constants(half).values() if array.ndim >= 2]
     assert matrices
     assert {array.dtype for array in matrices} == {np.dtype(np.float16)}
-    quantized_too = written_as(canonical, FileForm(1, float_type=FloatType.FLOAT16), plan)
+    quantized_too = written_as(canonical, ModelForm(1, float_type=FloatType.FLOAT16), plan)
     wide = [each for each in constants(quantized_too).values() if each.dtype == np.float32 and each.size > 1]
     assert wide == []  # single scales of what is measured per row are all that is left
     assert not [each for each in constants(quantized_too).values() if each.dtype == np.int32]
@@ -184,5 +185,5 @@ def test_half_precision_halves_the_weights_and_keeps_softmax_in_full(folder: Pat
 def test_a_row_of_zeros_stays_zero_in_half_precision(folder: Path) -> None:
     """Its scale is the floor of 1e-12, which float16 would take for zero, and its reciprocal for infinity."""
     canonical, plan = made(folder, ROW_FIRST)
-    half = written_as(canonical, FileForm(1, float_type=FloatType.FLOAT16), plan)
+    half = written_as(canonical, ModelForm(1, float_type=FloatType.FLOAT16), plan)
     assert np.isfinite(logits_of(half, np.zeros_like(PIXELS))).all()

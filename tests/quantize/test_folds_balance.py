@@ -7,10 +7,11 @@ import onnx_ir as ir
 import pytest
 
 from tests.quantize.small_vit import PREPROCESS, images, lowering, run, small
+from vit_edge.arrays import Float64
 from vit_edge.host.lower.model import lower
 from vit_edge.host.quantize import folds
 from vit_edge.host.quantize.balance import _linear_damage, balance
-from vit_edge.host.quantize.observe import Activation, Calibration, observer_of
+from vit_edge.host.quantize.observe import Activation, Tallies, observer_of
 from vit_edge.host.rewrite.canonical import Canonical
 from vit_edge.host.rewrite.composites import ATTENTION, composites, is_op
 from vit_edge.host.rewrite.values import constant_of, linear_parts
@@ -19,7 +20,7 @@ SAME = 1e-4  # of the largest logit; float32 with weights of very different size
 
 
 def observed(canonical: Canonical, count: int = 6) -> dict[str, Activation]:
-    observer, calibration = observer_of(canonical, PREPROCESS), Calibration()
+    observer, calibration = observer_of(canonical, PREPROCESS), Tallies()
     for pixels in images(count):
         observer.add(calibration, pixels)
     return calibration.finished()
@@ -40,7 +41,7 @@ def test_every_fold_preserves_the_function_whatever_its_scale_and_shift(kind: st
     before = run(lower(canonical, lowering(None)), images(8, 1))
     graph, rng = canonical.model.graph, np.random.default_rng(0)
 
-    def drawn(size: int) -> tuple[folds.Float64, folds.Float64]:
+    def drawn(size: int) -> tuple[Float64, Float64]:
         return np.exp(rng.normal(0, 0.7, size)), rng.normal(0, 1, size)
 
     changed = 0

@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import entropy
 
+from vit_edge.host.affine import Affine
 from vit_edge.host.quantize.histogram import BINS, LEVELS, SMALLEST, Histogram
-from vit_edge.host.quantize.ranges import static_range, statistical_ranges, through
+from vit_edge.host.quantize.ranges import statistical_ranges
 
 FEW = settings(max_examples=25, deadline=None, derandomize=True)
 PARTS = st.lists(
@@ -134,8 +135,8 @@ def test_least_squares_beats_the_whole_range_on_the_values_themselves(kind: str)
     low, high = min(float(values.min()), 0.0), float(values.max())
 
     def error(a: float, b: float) -> float:
-        reach = static_range(a, b)
-        return float(np.square(through(values, reach) - values, dtype=np.float64).mean())
+        reach = Affine.of(a, b)
+        return float(np.square(reach.rounded(values) - values, dtype=np.float64).mean())
 
     ends = Histogram.of(values).least_squares(low, high)
     assert low <= ends[0] <= 0.0 < ends[1] <= high
@@ -149,7 +150,7 @@ def test_least_squares_beats_the_whole_range_on_the_values_themselves(kind: str)
 @given(st.lists(st.floats(-1e4, 1e4, width=32), min_size=1, max_size=50))
 def test_no_method_reaches_beyond_what_was_seen(values: list[float]) -> None:
     low, high = min(values), max(values)
-    whole = static_range(low, high)
+    whole = Affine.of(low, high)
     found = statistical_ranges(of(values), low, high)
     assert len(found) == 6
     for reach in found.values():

@@ -8,11 +8,12 @@ import pytest
 
 from tests.arithmetic import exact_session
 from tests.quantize.small_vit import MEAN, NORMAL, STD, images, run
+from vit_edge.host.affine import Affine
 from vit_edge.host.lower.attention import int8_core
 from vit_edge.host.lower.embed import Patches, int8_embed
 from vit_edge.host.lower.graph import GraphWriter
 from vit_edge.host.lower.linear import int8_linear
-from vit_edge.host.plan import AttentionPlan, EmbedPlan, LinearPlan, RowRange, StaticRange
+from vit_edge.host.plan import AttentionPlan, EmbedPlan, LinearPlan, RowRange
 from vit_edge.spec import InputForm
 
 Array = npt.NDArray[np.float64]
@@ -41,7 +42,7 @@ def close(found: npt.NDArray[np.float32], expected: Array, tolerance: float = RO
     np.testing.assert_allclose(found, expected, rtol=0, atol=tolerance * np.abs(expected).max())
 
 
-def linear_plan(activation: StaticRange | RowRange, inputs: int, bias: bool) -> LinearPlan:
+def linear_plan(activation: Affine | RowRange, inputs: int, bias: bool) -> LinearPlan:
     rng = np.random.default_rng(0)
     weight = rng.integers(-127, 128, (inputs, 11)).astype(np.int8)
     scale = rng.uniform(1e-3, 1e-2, 11).astype(np.float32)
@@ -52,7 +53,7 @@ def linear_plan(activation: StaticRange | RowRange, inputs: int, bias: bool) -> 
 @pytest.mark.parametrize("inputs", [1, 24, 300])
 @pytest.mark.parametrize("zero_point", [0, 93, 255])
 def test_a_linear_layer_with_a_static_range(inputs: int, zero_point: int, bias: bool) -> None:
-    plan = linear_plan(StaticRange(0.02, zero_point), inputs, bias)
+    plan = linear_plan(Affine(0.02, zero_point), inputs, bias)
     x = np.random.default_rng(1).normal(0, 2, (9, inputs)).astype(np.float32)
     scale = np.float32(0.02).astype(np.float64) * plan.weight_scale
     steps = np.rint((np.zeros(11) if plan.bias is None else plan.bias) / scale)
@@ -89,7 +90,7 @@ def test_a_linear_layer_with_a_range_per_row(reach: RowRange, bias: bool) -> Non
 def test_attention(probability_scale: float | None, factor: float) -> None:
     rng = np.random.default_rng(2)
     q, k, v = (rng.normal(0, 1, (2, 3, 13, 8)).astype(np.float32) for _ in range(3))
-    plan = AttentionPlan(StaticRange(0.03, 120), 0.025, 0.027, probability_scale)
+    plan = AttentionPlan(Affine(0.03, 120), 0.025, 0.027, probability_scale)
     w = GraphWriter()
     queries, keyed, valued = values = [given(letter, (2, 3, 13, 8)) for letter in "qkv"]
     attention = model(w, values, int8_core(w, queries, keyed, valued, plan, factor, "y"), 4)

@@ -25,12 +25,12 @@ from tests.quantize.small_vit import (
     written,
 )
 from vit_edge.host.lower.model import LowerSettings, lower
-from vit_edge.host.quantize.search import Search
+from vit_edge.host.quantize.search import search_of
 from vit_edge.host.quantize.types import Preset, QuantizeSettings
 from vit_edge.host.rewrite.canonical import canonicalise
 from vit_edge.host.vit import Distillation, Pooling, VisionTransformer, VitConfig
 from vit_edge.runtime.image.preprocess import normalize
-from vit_edge.spec import InputForm
+from vit_edge.spec import InputForm, ModelForm
 from vit_edge.verify.metrics import logit_sqnr_db
 
 CLS = VitConfig((SIDE, SIDE), (PATCH, PATCH), DIM, 2, HEADS, mlp_dim=2 * DIM, num_classes=CLASSES)
@@ -65,8 +65,8 @@ def test_openvino_compiles_the_dynamic_batch_and_answers_as_onnxruntime(
     config: VitConfig, form: InputForm, tmp_path: Path
 ) -> None:
     canonical = canonicalise(vit(config), "small")
-    search = Search(canonical, written(tmp_path, 8), PREPROCESS, QuantizeSettings(Preset.STATIC))
-    model = lower(canonical, LowerSettings(None, form, NORMAL), search.first().plan)
+    search = search_of(canonical, written(tmp_path, 8), PREPROCESS, QuantizeSettings(Preset.STATIC))
+    model = lower(search.canonical, LowerSettings(ModelForm(None, form), NORMAL), search.first().plan)
     runs = compiled(model)
     for count in (1, 3):
         pixels = images(count, seed=9)

@@ -11,7 +11,6 @@ from tests.quantize.small_vit import (
     PATCH,
     PREPROCESS,
     SIDE,
-    Float32,
     decibels,
     images,
     lowering,
@@ -19,10 +18,11 @@ from tests.quantize.small_vit import (
     small,
     written,
 )
+from vit_edge.arrays import Float32
 from vit_edge.host.lower.embed import Patches, unnormalised
 from vit_edge.host.lower.model import lower, patches_of
 from vit_edge.host.plan import EmbedPlan, QuantPlan
-from vit_edge.host.quantize.observe import PATCHES, Calibration, observer_of, patch_rows
+from vit_edge.host.quantize.observe import PATCHES, Tallies, observer_of, patch_rows
 from vit_edge.host.quantize.saturation import LIMIT
 from vit_edge.host.quantize.types import Preset, QuantizeSettings
 from vit_edge.host.quantize.weights import nearest
@@ -112,7 +112,7 @@ def test_patches_are_rows_of_the_weight_in_its_order() -> None:
 
 
 def test_patches_are_observed_once_per_image() -> None:
-    observer, calibration = observer_of(small(), PREPROCESS), Calibration()
+    observer, calibration = observer_of(small(), PREPROCESS), Tallies()
     pixels = images(3)
     for image in pixels:
         observer.add(calibration, image)

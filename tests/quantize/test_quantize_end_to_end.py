@@ -11,8 +11,7 @@ from tests.quantize.small_vit import PREPROCESS, decibels, images, lowering, run
 from vit_edge.errors import ImageError, ModelError
 from vit_edge.host.lower.model import lower
 from vit_edge.host.plan import FLOAT, AttentionPlan, LinearPlan
-from vit_edge.host.quantize.quantize import quantize
-from vit_edge.host.quantize.search import GOALS
+from vit_edge.host.quantize.search import GOALS, search_of
 from vit_edge.host.quantize.types import Form, Preset, Quantization, QuantizeSettings
 from vit_edge.host.rewrite.canonical import Canonical
 from vit_edge.host.rewrite.composites import ATTENTION, LINEAR, composites
@@ -141,7 +140,7 @@ def test_progress_is_told_to_the_end_of_every_step(paths: list[Path]) -> None:
     told: list[tuple[str, int, int]] = []
     canonical = small()
     settings = QuantizeSettings(Preset.FAST, 3)
-    quantize(canonical, paths, PREPROCESS, settings, lambda *step: told.append(step))
+    search_of(canonical, paths, PREPROCESS, settings, lambda *step: told.append(step)).first()
     ends = {what for what, done, count in told if done == count}
     assert {"calibrate", "round weights", "measure layers"} <= ends
     assert [done for what, done, _ in told if what == "calibrate"] == [1, 2, 3]
@@ -149,7 +148,7 @@ def test_progress_is_told_to_the_end_of_every_step(paths: list[Path]) -> None:
 
 def test_no_image_is_refused() -> None:
     with pytest.raises(ModelError, match="at least one image"):
-        quantize(small(), [], PREPROCESS, QuantizeSettings())
+        search_of(small(), [], PREPROCESS, QuantizeSettings())
 
 
 @pytest.mark.parametrize("images_used", [0, -1])
@@ -162,4 +161,4 @@ def test_an_unreadable_image_is_refused_by_name(tmp_path: Path) -> None:
     broken = tmp_path / "broken.png"
     broken.write_bytes(b"no image")
     with pytest.raises(ImageError, match=r"broken\.png"):
-        quantize(small(), [broken], PREPROCESS, QuantizeSettings())
+        search_of(small(), [broken], PREPROCESS, QuantizeSettings())

@@ -11,25 +11,15 @@ from hypothesis import strategies as st
 
 from tests.quantize.activations import activation_of
 from tests.quantize.forced import ROW_FIRST, STATIC_FIRST, Costs, quantized
-from tests.quantize.small_vit import (
-    PREPROCESS,
-    Float32,
-    Pixels,
-    decibels,
-    images,
-    lowering,
-    run,
-    session,
-    small,
-    written,
-)
+from tests.quantize.small_vit import PREPROCESS, decibels, images, lowering, run, session, small, written
 from tools.saturating_model import predict
+from vit_edge.arrays import Float32, Pixels
+from vit_edge.host.affine import Affine
 from vit_edge.host.convert.onnx_io import Stamp, finish, save_onnx
 from vit_edge.host.convert.pipeline import for_target, settings_for
 from vit_edge.host.lower.model import lower, lower_taps
-from vit_edge.host.plan import FLOAT, AttentionPlan, LinearPlan, RowRange, StaticRange
+from vit_edge.host.plan import FLOAT, AttentionPlan, LinearPlan, RowRange
 from vit_edge.host.quantize.attention_reach import AttentionReach, attention_reaches
-from vit_edge.host.quantize.ranges import static_range
 from vit_edge.host.quantize.reduced_range import reduced_attention, reduced_linear, reduced_operands
 from vit_edge.host.quantize.saturation import (
     CODE,
@@ -40,9 +30,9 @@ from vit_edge.host.quantize.saturation import (
     saturating_product,
     seen_corners,
 )
-from vit_edge.host.quantize.search import Search
+from vit_edge.host.quantize.search import search_of
 from vit_edge.host.quantize.types import Form, Preset, Quantization, QuantizeSettings
-from vit_edge.host.quantize.weights import STEPS, column_scales, compensated
+from vit_edge.host.quantize.weights import STEPS, column_scales, gptq_rounded
 from vit_edge.host.rewrite.canonical import Canonical
 from vit_edge.spec import Arithmetic
 from vit_edge.targets import load_target
@@ -50,7 +40,7 @@ from vit_edge.targets import load_target
 FEW = settings(max_examples=15, deadline=None, derandomize=True)
 
 
-def layer(seed: int, inner: int, activation: StaticRange | RowRange) -> tuple[LinearPlan, Float32, Float32]:
+def layer(seed: int, inner: int, activation: Affine | RowRange) -> tuple[LinearPlan, Float32, Float32]:
     """(plan with eight bits, its float weight, the rows it was calibrated on)."""
     rng = np.random.default_rng(seed)
     weight = rng.standard_normal((inner, 12)).astype(np.float32)
@@ -58,7 +48,7 @@ def layer(seed: int, inner: int, activation: StaticRange | RowRange) -> tuple[Li
     seen = activation_of(rows)
     assert seen.moment is not None
     scale = column_scales(weight, seen.moment)
-    coded = compensated(weight, scale, seen.moment, seen.rows)
+    coded = gptq_rounded(weight, scale, seen.moment, seen.rows)
     return LinearPlan(activation, coded, scale, None), weight, rows
 
 
@@ -101,11 +91,11 @@ def test_a_layer_that_calibration_shows_far_from_the_limit_keeps_eight_bits() ->
     rng = np.random.default_rng(1)
     rows = rng.uniform(0, 1, (50, 16)).astype(np.float32)
     rows[:, 0] = 10.0  # one channel alone decides the range, so all others have small codes
-    plan, weight, _ = layer(1, 16, static_range(0.0, 10.0))
+    plan, weight, _ = layer(1, 16, Affine.of(0.0, 10.0))
     weight[0] *= 1e-3
     seen = activation_of(rows)
     assert seen.moment is not None
-    coded = compensated(weight, plan.weight_scale, seen.moment, seen.rows)
+    coded = gptq_rounded(weight, plan.weight_scale, seen.moment, seen.rows)
     plan = dataclasses.replace(plan, weight=coded)
     anywhere = box_corners(np.zeros(16, int), np.full(16, CODE))
     assert (pair_reach(plan.weight, anywhere) > LIMIT).any()
@@ -120,7 +110,7 @@ def test_a_layer_without_a_second_moment_is_refused() -> None:
         reduced_linear(plan, weight, blind)
 
 
-STATIC = AttentionPlan(StaticRange(1.0, 0), 1.0, 1.0, probability_scale=1 / 255)
+STATIC = AttentionPlan(Affine(1.0, 0), 1.0, 1.0, probability_scale=1 / 255)
 ROW = dataclasses.replace(STATIC, probability_scale=None)
 
 
@@ -144,10 +134,11 @@ def test_keys_and_values_have_as_many_steps_as_the_sums_that_were_seen_leave_roo
 
 
 def test_the_reach_of_an_attention_is_the_largest_pair_sum_of_its_codes(tmp_path: Path) -> None:
-    canonical, pixels = small(), images(3)
+    pixels = images(3)
     paths = written(tmp_path, 12)
-    found = Search(canonical, paths, PREPROCESS, QuantizeSettings(Preset.STATIC, 12))
-    plans = {name: forms[Form.STATIC] for name, forms in found.exact.attentions.items()}
+    found = search_of(small(), paths, PREPROCESS, QuantizeSettings(Preset.STATIC, 12))
+    canonical = found.canonical
+    plans = {name: forms[Form.STATIC] for name, forms in found.plan_set.exact.attentions.items()}
     reaches = attention_reaches(canonical, lowering(), plans, list(pixels), lambda *_: None)
     alone = [attention_reaches(canonical, lowering(), plans, [each], lambda *_: None) for each in pixels]
     model, outputs = lower_taps(

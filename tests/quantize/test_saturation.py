@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from tests.quantize import integer_products
 from tests.quantize.activations import activation_of
-from vit_edge.host.plan import RowRange, StaticRange
+from vit_edge.host.affine import Affine
+from vit_edge.host.plan import RowRange
 from vit_edge.host.quantize.saturation import (
     CODE,
     FEW_ROWS,
@@ -125,9 +126,9 @@ def test_a_column_within_reach_of_what_was_seen_is_exact_on_all_of_it(seed: int,
     rng = np.random.default_rng(seed)
     rows = rng.normal(0, 40, (80, inner)).astype(np.float32)
     weights = rng.integers(-127, 128, (inner, 30)).astype(np.int8)
-    for reach in (StaticRange(1.0, 128), RowRange()):
+    for reach in (Affine(1.0, 128), RowRange()):
         safe = pair_reach(weights, seen_corners(activation_of(rows), reach)) < LIMIT + 1
-        scaled = rows if isinstance(reach, StaticRange) else rows / np.abs(rows).max(axis=1)[:, None] * 127.5
+        scaled = rows if isinstance(reach, Affine) else rows / np.abs(rows).max(axis=1)[:, None] * 127.5
         codes = np.clip(np.rint(scaled) + 128, 0, CODE).astype(np.uint8)
         made = saturating_product(codes, weights)
         np.testing.assert_array_equal(made[:, safe], (codes.astype(np.int64) @ weights)[:, safe])
@@ -136,7 +137,7 @@ def test_a_column_within_reach_of_what_was_seen_is_exact_on_all_of_it(seed: int,
 @pytest.mark.parametrize("rows", [4, 100, 10_000])
 def test_the_margin_is_larger_where_fewer_rows_were_seen(rows: int) -> None:
     values = np.tile(np.array([[-20.0, 0.0], [20.0, 300.0]], np.float32), (rows // 2, 1))
-    corners = seen_corners(activation_of(values), StaticRange(1.0, 100))[0]
+    corners = seen_corners(activation_of(values), Affine(1.0, 100))[0]
     moved = round(20 * (1 + MARGIN + FEW_ROWS / np.sqrt(rows)))
     assert corners[:, 0].min() == pytest.approx(100 - moved, abs=1e-6)
     assert corners[:, 0].max() == pytest.approx(100 + moved, abs=1e-6)
@@ -146,7 +147,7 @@ def test_the_margin_is_larger_where_fewer_rows_were_seen(rows: int) -> None:
 def test_neighbours_that_are_never_large_together_leave_each_other_room() -> None:
     apart = np.array([[255.0, 0.0], [0.0, 255.0]], np.float32)
     weights = np.full((2, 1), 127, np.int8)
-    alone = pair_reach(weights, seen_corners(activation_of(apart), StaticRange(1.0, 0)))
+    alone = pair_reach(weights, seen_corners(activation_of(apart), Affine(1.0, 0)))
     boxed = pair_reach(weights, box_corners(np.array([0, 0]), np.array([255, 255])))
     assert alone == pytest.approx(255 * 127, rel=0.006)
     assert boxed == 2 * 255 * 127

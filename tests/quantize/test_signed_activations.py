@@ -8,11 +8,12 @@ import pytest
 
 from tests.arithmetic import exact_session
 from tests.quantize.forced import ROW_FIRST, STATIC_FIRST, Costs, quantized
-from tests.quantize.small_vit import PREPROCESS, Float32, images, written
-from vit_edge.host.convert.optimize import FileForm
-from vit_edge.host.lower.model import lower
+from tests.quantize.small_vit import PREPROCESS, images, written
+from vit_edge.arrays import Float32
+from vit_edge.host.convert.optimize import normalisation_of
+from vit_edge.host.lower.model import LowerSettings, lower
 from vit_edge.host.quantize.types import QuantizeSettings
-from vit_edge.spec import ActivationType, InputForm
+from vit_edge.spec import ActivationType, InputForm, ModelForm
 
 
 def _activation_types(model: onnx.ModelProto) -> set[int]:
@@ -38,7 +39,11 @@ def test_signed_activations_give_the_logits_of_unsigned_ones(tmp_path: Path, cos
     mean, std = (np.asarray(v, np.float32).reshape(1, 3, 1, 1) for v in (PREPROCESS.mean, PREPROCESS.std))
     values = (images(12, seed=5).transpose(0, 3, 1, 2) / np.float32(255) - mean) / std
     models = {
-        kind: lower(canonical, FileForm(1, InputForm.PIXEL_VALUES, kind).lowering(PREPROCESS), found.plan)
+        kind: lower(
+            canonical,
+            LowerSettings(ModelForm(1, InputForm.PIXEL_VALUES, kind), normalisation_of(PREPROCESS)),
+            found.plan,
+        )
         for kind in (ActivationType.UINT8, ActivationType.INT8)
     }
     assert _activation_types(models[ActivationType.INT8]) == {onnx.TensorProto.INT8}
@@ -55,7 +60,7 @@ def test_signed_activations_give_the_logits_of_unsigned_ones(tmp_path: Path, cos
 def test_uint8_pixels_stay_uint8_where_activations_are_signed(tmp_path: Path) -> None:
     """The image comes as it is; only what the model itself quantizes is signed."""
     canonical, found = quantized(written(tmp_path, 4), QuantizeSettings(images=4))
-    form = FileForm(1, InputForm.PIXELS, ActivationType.INT8)
-    model = lower(canonical, form.lowering(PREPROCESS), found.plan)
+    form = ModelForm(1, InputForm.PIXELS, ActivationType.INT8)
+    model = lower(canonical, LowerSettings(form, normalisation_of(PREPROCESS)), found.plan)
     assert model.graph.input[0].type.tensor_type.elem_type == onnx.TensorProto.UINT8
     assert _activation_types(model) == {onnx.TensorProto.INT8}

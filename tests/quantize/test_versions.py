@@ -10,18 +10,17 @@ from onnx import TensorProto, helper
 
 from tests.quantize.small_vit import NORMAL, PREPROCESS, images, proto, run, small, written
 from vit_edge.errors import ModelError, TargetError
-from vit_edge.host.convert.optimize import CheckImages, FileForm, optimized
+from vit_edge.host.convert.optimize import CheckImages, optimized
 from vit_edge.host.convert.pipeline import at_versions, check_target
 from vit_edge.host.convert.runtimes import oldest_onnxruntime
 from vit_edge.host.lower.model import LowerSettings, lower
 from vit_edge.host.lower.versions import proto_at
 from vit_edge.host.plan import FLOAT, QuantPlan
-from vit_edge.host.quantize.search import Search
+from vit_edge.host.quantize.search import search_of
 from vit_edge.host.quantize.types import Preset, QuantizeSettings
 from vit_edge.host.rewrite.canonical import Canonical
-from vit_edge.host.rewrite.prepare import WRITTEN
 from vit_edge.runtime.image.preprocess import normalize
-from vit_edge.spec import OPSETS, FloatType, InputForm, OnnxVersions, VersionsWanted
+from vit_edge.spec import OPSETS, WRITTEN, FloatType, InputForm, ModelForm, OnnxVersions, VersionsWanted
 from vit_edge.targets import load_target
 
 FLOAT32 = TensorProto.FLOAT
@@ -30,10 +29,9 @@ ALL = pytest.mark.parametrize("opset", OPSETS)
 
 @pytest.fixture(scope="module")
 def plan(tmp_path_factory: pytest.TempPathFactory) -> tuple[Canonical, QuantPlan]:
-    canonical = small()
     paths = written(tmp_path_factory.mktemp("calibration"), 8)
-    search = Search(canonical, paths, PREPROCESS, QuantizeSettings(Preset.STATIC))
-    return canonical, search.first().plan
+    search = search_of(small(), paths, PREPROCESS, QuantizeSettings(Preset.STATIC))
+    return search.canonical, search.first().plan
 
 
 def at(opset: int) -> OnnxVersions:
@@ -54,8 +52,8 @@ def kinds(model: onnx.ModelProto) -> set[str]:
 def test_a_float_model_gives_the_same_logits_at_every_opset(opset: int, tanh: bool) -> None:
     canonical, chosen = small(), dataclasses.replace(FLOAT, tanh_gelu=tanh)
     given = normalize(images(3), PREPROCESS)
-    reference = run(lower(canonical, LowerSettings(None), chosen), given)
-    model = lower(canonical, LowerSettings(None, versions=at(opset)), chosen)
+    reference = run(lower(canonical, LowerSettings(), chosen), given)
+    model = lower(canonical, LowerSettings(ModelForm(versions=at(opset))), chosen)
     assert stated(model) == (opset, at(opset).ir)
     assert ("Gelu" in kinds(model)) == (opset >= 20)
     # one product more in the decomposed Gelu, in float32
@@ -70,16 +68,20 @@ def test_an_int8_model_gives_the_same_logits_at_every_opset(
     canonical, chosen = plan
     pixels = images(3)
     given = pixels if form is InputForm.PIXELS else normalize(pixels, PREPROCESS)
-    settings = LowerSettings(None, form, NORMAL)
+    settings = LowerSettings(ModelForm(None, form), NORMAL)
     reference = run(lower(canonical, settings, chosen), given)
-    model = lower(canonical, dataclasses.replace(settings, versions=at(opset)), chosen)
+    model = lower(
+        canonical,
+        dataclasses.replace(settings, form=ModelForm(None, form, versions=at(opset))),
+        chosen,
+    )
     assert stated(model)[0] == opset
     assert np.abs(run(model, given) - reference).max() <= 1e-5 * max(1.0, np.abs(reference).max())
 
 
 @ALL
 def test_parity_is_checked_at_the_opset_that_is_written(opset: int) -> None:
-    form = FileForm(versions=at(opset))
+    form = ModelForm(versions=at(opset))
     model, parity = optimized(proto(), small(), form, CheckImages((16, 16)))
     assert stated(model) == (opset, at(opset).ir)
     assert parity.largest <= parity.allowed
@@ -88,7 +90,7 @@ def test_parity_is_checked_at_the_opset_that_is_written(opset: int) -> None:
 @pytest.mark.parametrize("style", ["float", "int8"])
 def test_every_layer_normalization_says_its_axis(plan: tuple[Canonical, QuantPlan], style: str) -> None:
     canonical, chosen = plan
-    model = lower(canonical, LowerSettings(None, normalisation=NORMAL), FLOAT if style == "float" else chosen)
+    model = lower(canonical, LowerSettings(normalisation=NORMAL), FLOAT if style == "float" else chosen)
     norms = [node for node in model.graph.node if node.op_type == "LayerNormalization"]
     assert norms
     for node in norms:
@@ -96,13 +98,17 @@ def test_every_layer_normalization_says_its_axis(plan: tuple[Canonical, QuantPla
 
 
 def test_the_default_is_the_oldest_ir_version_of_its_opset() -> None:
-    assert stated(lower(small(), LowerSettings(None))) == (20, 9)
-    assert load_target("cpu").versions == WRITTEN
+    assert stated(lower(small(), LowerSettings())) == (20, 9)
+    assert load_target("cpu").form.versions == WRITTEN
 
 
 def test_a_stated_ir_version_is_written() -> None:
-    assert stated(lower(small(), LowerSettings(versions=VersionsWanted(17, 10).over(WRITTEN)))) == (17, 10)
-    assert stated(lower(small(), LowerSettings(versions=VersionsWanted(None, 8).over(WRITTEN)))) == (20, 8)
+    assert stated(
+        lower(small(), LowerSettings(ModelForm(versions=VersionsWanted(17, 10).over(WRITTEN))))
+    ) == (17, 10)
+    assert stated(
+        lower(small(), LowerSettings(ModelForm(versions=VersionsWanted(None, 8).over(WRITTEN))))
+    ) == (20, 8)
 
 
 @pytest.mark.parametrize(
@@ -127,10 +133,10 @@ def test_a_target_whose_number_formats_the_opset_lacks_is_refused() -> None:
 
 
 def test_half_precision_is_written_at_an_old_opset() -> None:
-    settings = LowerSettings(None, float_type=FloatType.FLOAT16)
+    settings = LowerSettings(ModelForm(float_type=FloatType.FLOAT16))
     given = normalize(images(2), PREPROCESS)
     reference = run(lower(small(), settings), given)
-    old = lower(small(), dataclasses.replace(settings, versions=at(17)))
+    old = lower(small(), LowerSettings(ModelForm(float_type=FloatType.FLOAT16, versions=at(17))))
     # Gelu in single steps rounds to 11 bits after each
     assert np.abs(run(old, given) - reference).max() <= 1e-2 * np.abs(reference).max()
 
@@ -171,7 +177,7 @@ def test_an_operator_that_an_old_opset_lacks_is_refused_by_name() -> None:
 
 
 def test_the_given_model_stays_as_it_is(tmp_path: Path) -> None:
-    model = lower(small(), LowerSettings(None))
+    model = lower(small(), LowerSettings())
     before = model.SerializeToString(deterministic=True)
     proto_at(model, at(17), str(tmp_path))
     assert model.SerializeToString(deterministic=True) == before

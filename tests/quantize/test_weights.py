@@ -5,8 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from vit_edge.arrays import Float64
 from vit_edge.host.quantize import weights as weights_module
-from vit_edge.host.quantize.weights import SHRINKS, STEPS, Float64, column_scales, compensated, nearest
+from vit_edge.host.quantize.weights import SHRINKS, STEPS, column_scales, gptq_rounded, nearest
 
 FEW = settings(max_examples=25, deadline=None, derandomize=True)
 
@@ -77,7 +78,7 @@ def test_compensation_never_costs_more_than_a_little(seed: int, size: int, corre
     weight, moment = drawn(seed, size, 4 * size + 50, correlation)
     scale = column_scales(weight, moment)
     plain = output_error(weight, nearest(weight, scale), scale, moment)
-    coded = compensated(weight, scale, moment, 4 * size + 50)
+    coded = gptq_rounded(weight, scale, moment, 4 * size + 50)
     assert coded.dtype == np.int8
     assert np.abs(coded.astype(int)).max() <= STEPS
     # it is greedy, so it has no guarantee; one part in ten is more than was ever seen
@@ -89,7 +90,7 @@ def test_compensation_helps_where_inputs_are_correlated(size: int) -> None:
     weight, moment = drawn(1, size, 4000, 3.0)
     scale = column_scales(weight, moment)
     plain = output_error(weight, nearest(weight, scale), scale, moment)
-    assert output_error(weight, compensated(weight, scale, moment, 4000), scale, moment) < 0.9 * plain
+    assert output_error(weight, gptq_rounded(weight, scale, moment, 4000), scale, moment) < 0.9 * plain
 
 
 @pytest.mark.parametrize("size", [5, 64, 100])
@@ -97,24 +98,24 @@ def test_compensation_of_uncorrelated_inputs_is_rounding_to_nearest(size: int) -
     weight, _ = drawn(2, size, 10, 0.0)
     scale = column_scales(weight)
     diagonal = np.diag(np.random.default_rng(2).uniform(0.1, 5.0, size))
-    np.testing.assert_array_equal(compensated(weight, scale, diagonal, 10_000), nearest(weight, scale))
+    np.testing.assert_array_equal(gptq_rounded(weight, scale, diagonal, 10_000), nearest(weight, scale))
 
 
 @pytest.mark.parametrize("block", [1, 7, 64, 1000])
 def test_the_block_size_does_not_change_the_result(monkeypatch: pytest.MonkeyPatch, block: int) -> None:
     weight, moment = drawn(3, 130, 900, 2.0)
     scale = column_scales(weight, moment)
-    expected = compensated(weight, scale, moment, 900)
+    expected = gptq_rounded(weight, scale, moment, 900)
     monkeypatch.setattr(weights_module, "BLOCK", block)
-    np.testing.assert_array_equal(compensated(weight, scale, moment, 900), expected)
+    np.testing.assert_array_equal(gptq_rounded(weight, scale, moment, 900), expected)
 
 
 def test_the_order_of_the_inputs_does_not_change_the_result() -> None:
     weight, moment = drawn(4, 70, 900, 2.0)
     scale = column_scales(weight, moment)
     order = np.random.default_rng(0).permutation(70)
-    permuted = compensated(weight[order], scale, moment[np.ix_(order, order)], 900)
-    np.testing.assert_array_equal(permuted, compensated(weight, scale, moment, 900)[order])
+    permuted = gptq_rounded(weight[order], scale, moment[np.ix_(order, order)], 900)
+    np.testing.assert_array_equal(permuted, gptq_rounded(weight, scale, moment, 900)[order])
 
 
 @pytest.mark.parametrize("rows", [1, 2, 10])
@@ -124,7 +125,7 @@ def test_few_rows_do_not_wreck_the_weights(rows: int) -> None:
     rng = np.random.default_rng(6)
     seen = rng.multivariate_normal(np.zeros(60), full, rows)
     scale = column_scales(weight)
-    coded = compensated(weight, scale, seen.T @ seen / rows, rows)
+    coded = gptq_rounded(weight, scale, seen.T @ seen / rows, rows)
     plain = output_error(weight, nearest(weight, scale), scale, full)
     assert output_error(weight, coded, scale, full) <= 1.5 * plain
 
@@ -133,13 +134,13 @@ def test_an_input_that_is_always_zero_is_no_trouble() -> None:
     weight, moment = drawn(7, 20, 500, 1.0)
     moment[3], moment[:, 3] = 0.0, 0.0
     scale = column_scales(weight, moment)
-    coded = compensated(weight, scale, moment, 500)
+    coded = gptq_rounded(weight, scale, moment, 500)
     assert np.abs(coded.astype(int)).max() <= STEPS
-    assert np.abs(compensated(weight, scale, np.zeros((20, 20)), 500).astype(int)).max() <= STEPS
+    assert np.abs(gptq_rounded(weight, scale, np.zeros((20, 20)), 500).astype(int)).max() <= STEPS
 
 
 def test_a_moment_that_rounding_made_indefinite_is_damped_until_it_serves() -> None:
     weight, _ = drawn(8, 30, 100, 0.0)
     moment = -1e-7 * np.eye(30)
     scale = column_scales(weight)
-    np.testing.assert_array_equal(compensated(weight, scale, moment, 1), nearest(weight, scale))
+    np.testing.assert_array_equal(gptq_rounded(weight, scale, moment, 1), nearest(weight, scale))

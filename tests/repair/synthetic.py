@@ -8,7 +8,15 @@ import numpy as np
 
 from vit_edge.host.bundling.repair import Look
 from vit_edge.host.plan import FLOAT
-from vit_edge.host.quantize.choose import Choice, Option, Upgrade, allowed, cheapest, choose, upgrades
+from vit_edge.host.quantize.choose import (
+    LayerOptions,
+    Option,
+    Upgrade,
+    allowed,
+    cheapest,
+    choose_forms,
+    upgrades,
+)
 from vit_edge.host.quantize.probe import decibels
 from vit_edge.host.quantize.types import Form, Goal, LayerDecision, Quantization
 from vit_edge.runtime.evaluate.compare import Comparison
@@ -47,7 +55,7 @@ def look(
 class SyntheticSearch:
     """A search over layers whose damages add up exactly."""
 
-    layers: Sequence[Choice]
+    layers: Sequence[LayerOptions]
     asked: list[str] = dataclasses.field(default_factory=list)
 
     def plain(self) -> Quantization:
@@ -55,7 +63,7 @@ class SyntheticSearch:
 
     def reach(self, goal: Goal) -> Quantization:
         self.asked.append(f"{goal.target_db:g}")
-        return self.made(choose(allowed(self.layers, goal), goal.damage), goal)
+        return self.made(choose_forms(allowed(self.layers, goal), goal.damage), goal)
 
     def upgrades(self, given: Quantization) -> list[Upgrade]:
         return [] if given.goal is None else upgrades(allowed(self.layers, given.goal), self.taken(given))
@@ -83,10 +91,10 @@ class SyntheticSearch:
         return quantization(forms, decibels(sum(option.damage for option in taken.values())), goal)
 
 
-def layers_with(damages: Sequence[float], added: float = 1.0) -> list[Choice]:
+def layers_with(damages: Sequence[float], added: float = 1.0) -> list[LayerOptions]:
     """Layers that do this damage in their cheapest form, a thousandth of it for `added` ms, none in float."""
     return [
-        Choice(
+        LayerOptions(
             f"layer.{i}",
             (
                 Option(Form.STATIC, damage, 1.0),

@@ -8,6 +8,7 @@ import numpy.typing as npt
 import onnx
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
+from vit_edge.arrays import Float32
 from vit_edge.runtime.model.file import ModelFile, read_model
 from vit_edge.spec import Interpolation, PreprocessSpec, ResizeMode
 
@@ -15,7 +16,6 @@ SIDE, CLASSES = 8, 5
 SPEC = PreprocessSpec(
     SIDE, SIDE, ResizeMode.NONE, (SIDE, SIDE), Interpolation.NEAREST, (0.0,) * 3, (1.0,) * 3
 )
-Float32 = npt.NDArray[np.float32]
 
 
 def weights() -> Float32:

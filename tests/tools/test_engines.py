@@ -14,7 +14,7 @@ from tools.engines.table import FLOAT, INT8, closeness, figures, markdown
 from vit_edge.errors import ModelError, UsageError
 from vit_edge.host.convert.export import export
 from vit_edge.host.convert.onnx_io import finish, save_onnx
-from vit_edge.host.convert.optimize import PORTABLE, CheckImages, optimized
+from vit_edge.host.convert.optimize import CheckImages, optimized
 from vit_edge.host.convert.pipeline import QuantizeFileSettings, image_size, quantize_model, stamp_of
 from vit_edge.host.quantize.types import Preset, QuantizeSettings
 from vit_edge.host.rewrite.canonical import canonicalise
@@ -23,6 +23,7 @@ from vit_edge.runtime.evaluate.dataset import list_images
 from vit_edge.runtime.image.preprocess import load_pixels
 from vit_edge.runtime.model.file import ModelFile, read_model
 from vit_edge.runtime.session.session import Session, SessionSettings
+from vit_edge.spec import PORTABLE
 
 ROOT = Path(__file__).resolve().parents[2]
 DATA = ROOT / "tests" / "data"

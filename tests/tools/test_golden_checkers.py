@@ -17,7 +17,7 @@ from tools.engines.catalogue import ENGINES, WORKERS, default_cache
 from vit_edge.host.bundling.golden import TENSORS, golden_files
 from vit_edge.host.convert.export import export
 from vit_edge.host.convert.onnx_io import finish, save_onnx
-from vit_edge.host.convert.optimize import PORTABLE, CheckImages, optimized
+from vit_edge.host.convert.optimize import CheckImages, optimized
 from vit_edge.host.convert.pipeline import QuantizeFileSettings, image_size, quantize_model, stamp_of
 from vit_edge.host.quantize.types import Preset, QuantizeSettings
 from vit_edge.host.rewrite.canonical import canonicalise
@@ -26,6 +26,7 @@ from vit_edge.runtime.device.machine import may_saturate
 from vit_edge.runtime.evaluate.dataset import list_images
 from vit_edge.runtime.image.preprocess import load_pixels
 from vit_edge.runtime.model.file import read_model
+from vit_edge.spec import PORTABLE
 
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAMS = ROOT / "examples" / "golden"

@@ -17,15 +17,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 import vit_edge
 from tools.arm64_parity import on_device
 from tools.arm64_parity.root import EMULATOR, SITE, locked, python_of
+from vit_edge.arrays import Float64
 from vit_edge.errors import VitEdgeError
 
 Answers = dict[str, Any]  # what on_device writes
-Float64 = npt.NDArray[np.float64]
 
 TIMEOUT_S = 3600.0
 CORES = 2

@@ -10,6 +10,7 @@ import numpy.typing as npt
 import onnx
 import onnxruntime
 
+from vit_edge.arrays import Pixels
 from vit_edge.host.convert.onnx_io import read_stamp
 from vit_edge.runtime.evaluate.compare import Subject, evaluate
 from vit_edge.runtime.evaluate.dataset import ImageSet
@@ -18,7 +19,6 @@ from vit_edge.runtime.measure.timing import Milliseconds, Rounds, time_interleav
 from vit_edge.spec import InputForm, PreprocessSpec
 
 Floats = npt.NDArray[np.float32]
-Pixels = npt.NDArray[np.uint8]
 Inputs = npt.NDArray[Any]  # in the model's own form, see spec.InputForm
 
 
@@ -90,11 +90,7 @@ def all_logits(
 ) -> list[Floats]:
     """Logits (N, C) of each; one image at a time, since some quantizers' results depend on the batch."""
     subjects = [Subject(_Runner(contender, preprocess), preprocess) for contender in contenders]
-
-    def tell(done: int, total: int) -> None:
-        progress(done, total)
-
-    return evaluate(subjects, images, 1, tell)
+    return evaluate(subjects, images, 1, progress)
 
 
 def all_times(

@@ -11,18 +11,18 @@ import onnx
 from tools.peers.workshop import Made, Workshop, package_digest
 from vit_edge.host.convert.export import export
 from vit_edge.host.convert.pipeline import quantized
-from vit_edge.host.quantize.quantize import quantize
+from vit_edge.host.quantize.search import search_of
 from vit_edge.host.quantize.types import Preset, QuantizeSettings
 from vit_edge.host.rewrite.canonical import canonicalise
 from vit_edge.host.sources import Source
-from vit_edge.spec import Batch, TargetSpec
+from vit_edge.spec import TargetSpec
 from vit_edge.targets import load_target
 
 PORTABLE, VNNI = load_target("cpu"), load_target("cpu-x86-vnni")
 # One quantization, written in three forms
 FORMS: dict[str, TargetSpec] = {
     "cpu, dynamic batch": PORTABLE,
-    "cpu, batch 1": dataclasses.replace(PORTABLE, batch=Batch.FIXED),
+    "cpu, batch 1": dataclasses.replace(PORTABLE, form=dataclasses.replace(PORTABLE.form, batch=1)),
     "cpu-x86-vnni, dynamic batch, uint8 pixels": VNNI,
 }
 
@@ -49,9 +49,10 @@ def _build(source: Source, images: Sequence[Path], preset: Preset) -> Made:
     exported, _ = export(source)
     canonical = canonicalise(exported, source.name)
     settings = QuantizeSettings(preset, len(images))
-    quantization = quantize(canonical, images, source.preprocess, settings, _tell)
+    search = search_of(canonical, images, source.preprocess, settings, _tell)
+    quantization = search.first()
     files = {
-        f"{index}.onnx": _bytes(quantized(canonical, quantization, target, source))
+        f"{index}.onnx": _bytes(quantized(search.canonical, quantization, target, source))
         for index, target in enumerate(FORMS.values())
     }
     forms = collections.Counter(layer.form.value for layer in quantization.layers)

@@ -8,12 +8,12 @@ from typing import Any
 from vit_edge.cli import arguments
 from vit_edge.cli.arguments import Commands, settings_from
 from vit_edge.cli.console import check_json, progress, table, write_json
-from vit_edge.cli.figures import percent
 from vit_edge.cli.measure import status_of
 from vit_edge.cli.targets import best_here, target_named
 from vit_edge.manifest import Manifest, lowered_name
 from vit_edge.source_parity import ProofState
 from vit_edge.spec import Tolerance, Verdict, VersionsWanted
+from vit_edge.verify.words import percent
 
 ELSEWHERE = " *"  # marks a latency
 _WORST_FIRST = (Verdict.FAIL, Verdict.UNDECIDED, Verdict.PASS)

@@ -11,8 +11,7 @@ from typing import Any
 
 from vit_edge.errors import UsageError
 from vit_edge.files import scratch_folder, write_file
-
-Tell = Callable[[str, int, int], None]  # (what is being done, steps done, steps in all)
+from vit_edge.progress import Progress
 
 STANDARD_OUTPUT = Path("-")  # as a file that an option names
 
@@ -130,7 +129,7 @@ def write_json(path: Path | None, content: Any) -> None:
 
 
 @contextlib.contextmanager
-def progress() -> Iterator[Tell]:
+def progress() -> Iterator[Progress]:
     """A bar on a terminal, a few plain lines elsewhere."""
     bar = _bar() if sys.stderr.isatty() and os.environ.get("TERM") != "dumb" else None
     if bar is None:
@@ -170,7 +169,7 @@ def _bar() -> _Bar | None:
     return _Bar(tqdm)
 
 
-def _lines() -> Tell:
+def _lines() -> Progress:
     printed: dict[str, int] = {}
 
     def tell(what: str, done: int, total: int) -> None:

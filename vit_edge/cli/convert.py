@@ -9,8 +9,9 @@ from vit_edge.cli.arguments import Commands, settings_from
 from vit_edge.cli.console import one_line, progress
 from vit_edge.cli.targets import target_named
 from vit_edge.errors import UsageError
-from vit_edge.spec import InputForm, VersionsWanted
+from vit_edge.spec import InputForm, ModelForm, VersionsWanted
 from vit_edge.verify.fidelity import Fidelity
+from vit_edge.verify.words import decibel
 
 
 def add(commands: Commands) -> None:
@@ -87,13 +88,11 @@ def run_export(args: argparse.Namespace) -> int:
 
 def run_optimize(args: argparse.Namespace) -> int:
     """`vit-edge optimize`."""
-    from vit_edge.host.convert.optimize import PORTABLE, FileForm
     from vit_edge.host.convert.pipeline import OptimizeSettings, optimize_model
     from vit_edge.host.sources import SourceOptions
 
-    versions = settings_from(args, VersionsWanted).over(PORTABLE.versions)
     settings = OptimizeSettings(
-        form=FileForm(args.batch, InputForm(args.input), versions=versions),
+        form=ModelForm(args.batch, InputForm(args.input)).at(settings_from(args, VersionsWanted)),
         options=settings_from(args, SourceOptions),
         images=args.calib,
         limits=args.limits,
@@ -164,7 +163,7 @@ def _print_outputs(outputs: Mapping[str, tuple[int | None, ...]], fidelity: Mapp
             if found is None
             else (
                 f": cosine to float32 {found.cosine:.4f} on average, {found.least_cosine:.4f} at least, "
-                f"{found.sqnr_db:.1f} dB"
+                f"{decibel(found.sqnr_db)}"
             )
         )
         print(f"{name} (N, {', '.join(map(str, shape))}){close}")

@@ -8,15 +8,11 @@ from vit_edge.spec import Verdict
 from vit_edge.verify import GateReport
 from vit_edge.verify.expected import ExpectedDrop
 from vit_edge.verify.gate import LabelFigures, ValueFigures
+from vit_edge.verify.words import percent
 
 Rows = list[tuple[str, str]]
 
 _WORST = 3  # classes that are named
-
-
-def percent(value: float | None) -> str:
-    """For a table; a dash where there is none."""
-    return "-" if value is None else f"{value:.2f} %"
 
 
 def would_decide(report: GateReport) -> str:

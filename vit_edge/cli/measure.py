@@ -12,6 +12,7 @@ from vit_edge.cli.console import check_file, check_json, pairs, progress, table,
 from vit_edge.cli.figures import figures
 from vit_edge.cli.junit import junit_xml
 from vit_edge.errors import UsageError
+from vit_edge.progress import step_of
 from vit_edge.runtime.evaluate.compare import CompareSettings, compare
 from vit_edge.runtime.evaluate.compatible import read_quantized, stated_top1
 from vit_edge.runtime.evaluate.dataset import read_images
@@ -136,7 +137,7 @@ def run_compare(args: argparse.Namespace) -> int:
             images,
             tolerance,
             settings,
-            lambda done, total: tell("compare", done, total),
+            step_of(tell, "compare"),
         )
     report = comparison.report
     if not remember(comparison.pair, comparison.history):

@@ -9,6 +9,7 @@ from vit_edge.cli.arguments import Commands, settings_from
 from vit_edge.cli.console import check_json, progress, write_json
 from vit_edge.errors import SourceError, UsageError
 from vit_edge.manifest import SIGNATURE
+from vit_edge.progress import step_of
 from vit_edge.runtime.evaluate.dataset import ImageSet, list_images
 from vit_edge.source_parity import ProofState, SourceParity, not_proven
 
@@ -118,5 +119,5 @@ def _found(args: argparse.Namespace, images: ImageSet) -> SourceParity:
             args.bundle,
             images if args.limit is None else images.limited(args.limit),
             args.tolerance,
-            lambda done, total: tell("parity", done, total),
+            step_of(tell, "parity"),
         )

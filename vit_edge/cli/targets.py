@@ -80,7 +80,7 @@ def overview(fits: list[Fit]) -> str:
                 target.name,
                 target.title,
                 _integer_type(target),
-                target.float_type.value,
+                target.form.float_type.value,
                 ", ".join(dict.fromkeys(entry.state.value for entry in target.verification)),
                 "yes" if fit.available else "no",
             ]
@@ -97,11 +97,11 @@ def details(fit: Fit) -> str:
     """Everything about one target that a person may want to know."""
     target = fit.target
     rows = [
-        ("input", f"{target.input_form.value}, {target.batch.value} batch"),
+        ("input", f"{target.form.input.value}, {target.form.sizes.value} batch"),
         ("integer", _OPERATORS[target.quantized_operators]),
         ("activations", _integer_type(target)),
         ("weights", f"{target.weight_type}, {target.weight_bits} bits, {_scales(target)}"),
-        ("elsewhere", target.float_type.value),
+        ("elsewhere", target.form.float_type.value),
         ("provider", target.provider.name),
         ("needs", target.provider.package),
         ("here", "yes" if fit.available else f"no: {'; '.join(fit.reasons)}"),
@@ -147,7 +147,7 @@ def _auto() -> str:
 def _integer_type(target: TargetSpec) -> str:
     if target.quantized_operators is QuantizedOperators.NONE:
         return "-"
-    return f"{target.activation_type.value}{', symmetric' if target.symmetric_activations else ''}"
+    return f"{target.form.activations.value}{', symmetric' if target.form.symmetric else ''}"
 
 
 def _scales(target: TargetSpec) -> str:

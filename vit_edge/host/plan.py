@@ -1,25 +1,16 @@
 """What quantization decided, layer by layer: numbers only, ready to be written into a graph.
 
 Layers are called by their canonical names (`blocks.3.fc2`). A layer that no plan names stays float.
-Quantization is affine, real = scale * (quantized - zero_point), as in ONNX QuantizeLinear.
+Quantization is affine (`affine.Affine`); ranges of activations are given for uint8.
 """
 
 import dataclasses
 from collections.abc import Mapping
 
-import numpy as np
-import numpy.typing as npt
+from vit_edge.arrays import Float32, Int8
+from vit_edge.host.affine import Affine
 
-Int8 = npt.NDArray[np.int8]
-Float32 = npt.NDArray[np.float32]
-
-
-@dataclasses.dataclass(frozen=True)
-class StaticRange:
-    """One uint8 scale and zero point for a whole activation."""
-
-    scale: float
-    zero_point: int  # 0 to 255
+EXPONENTIALS = Affine(1.0 / 255.0)  # of exp(score - row maximum), which is 0 to 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,12 +26,18 @@ class RowRange:
     one_sided: bool = False
     floor: float = 1e-12  # keeps an all-zero row zero instead of 0 / 0
 
+    @property
+    def unit(self) -> Affine:
+        """Of a row that was divided by its reach."""
+        step = (1.0 + self.low) / 255.0
+        return Affine(step, round(self.low / step))
+
 
 @dataclasses.dataclass(frozen=True)
 class LinearPlan:
     """An INT8 linear layer."""
 
-    activation: StaticRange | RowRange
+    activation: Affine | RowRange
     weight: Int8  # (in, out), symmetric
     weight_scale: Float32  # (out,)
     bias: Float32 | None  # (out,)
@@ -64,7 +61,7 @@ class AttentionPlan:
     are normalised, as exp(score - row maximum), which reaches 1 in every row.
     """
 
-    queries: StaticRange
+    queries: Affine
     key_scale: float
     value_scale: float
     probability_scale: float | None = None
@@ -81,7 +78,7 @@ class QuantPlan:
 
 
 @dataclasses.dataclass(frozen=True)
-class WholePlan:
+class FullIntegerPlan:
     """What it takes to compute every operator in integers, for devices without floating point."""
 
     linears: Mapping[str, LinearPlan]  # every linear layer; its activation range is not used

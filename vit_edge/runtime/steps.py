@@ -5,13 +5,12 @@ as the name of a layer's node, is in what they say.
 """
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from types import TracebackType
 
 from vit_edge.errors import StepError, VitEdgeError
+from vit_edge.progress import Progress
 from vit_edge.runtime.session.providers import cause
-
-Progress = Callable[[str, int, int], None]
 
 _LIBRARIES = frozenset({"onnxruntime", "torch", "onnx", "onnx_ir", "onnxscript", "safetensors"})
 _MOST_SAID = 300  # characters of what a library says

@@ -17,6 +17,7 @@ from vit_edge.spec import (
     FloatType,
     GraphStyle,
     InputForm,
+    ModelForm,
     OnnxVersions,
     Packaging,
     ProviderRuns,
@@ -29,8 +30,19 @@ from vit_edge.spec import (
     session_options,
 )
 
-_VERSIONS = frozenset({"opset", "ir_version"})
-KEYS = frozenset(field.name for field in dataclasses.fields(TargetSpec)) - {"name", "versions"} | _VERSIONS
+_FORM = frozenset(
+    {
+        "batch",
+        "input_form",
+        "activation_type",
+        "symmetric_activations",
+        "graph_style",
+        "float_type",
+        "opset",
+        "ir_version",
+    }
+)
+KEYS = frozenset(field.name for field in dataclasses.fields(TargetSpec)) - {"name", "form"} | _FORM
 
 _WEIGHT_BITS = (4, 7, 8)
 _SIGNED = (ActivationType.INT8, ActivationType.INT16)
@@ -54,22 +66,13 @@ def read_spec(name: str, table: dict[str, Any]) -> TargetSpec:
         title=fields.string(raw["title"], "title"),
         description=fields.string(raw["description"], "description"),
         provider=_provider(raw["provider"]),
-        activation_type=_member(ActivationType, raw["activation_type"], "activation_type"),
-        symmetric_activations=fields.boolean(raw["symmetric_activations"], "symmetric_activations"),
+        form=_form(raw),
         weight_type=fields.choice(raw["weight_type"], "weight_type", ("int8",)),
         weight_bits=fields.choice(raw["weight_bits"], "weight_bits", _WEIGHT_BITS),
         per_channel=fields.boolean(raw["per_channel"], "per_channel"),
         saturating=fields.boolean(raw["saturating"], "saturating"),
         quantized_operators=_member(QuantizedOperators, raw["quantized_operators"], "quantized_operators"),
         row_scales=fields.boolean(raw["row_scales"], "row_scales"),
-        float_type=_member(FloatType, raw["float_type"], "float_type"),
-        graph_style=_member(GraphStyle, raw["graph_style"], "graph_style"),
-        batch=_member(Batch, raw["batch"], "batch"),
-        input_form=_member(InputForm, raw["input_form"], "input_form"),
-        versions=OnnxVersions(
-            fields.integer(raw["opset"], "opset", OPSETS[0], OPSETS[-1]),
-            fields.integer(raw["ir_version"], "ir_version", IR_VERSIONS[0], IR_VERSIONS[-1]),
-        ),
         session_options=session_options(raw["session_options"]),
         requires=_requirements(raw["requires"]),
         priority=fields.integer(raw["priority"], "priority", 0, _MAX_PRIORITY),
@@ -77,6 +80,21 @@ def read_spec(name: str, table: dict[str, Any]) -> TargetSpec:
     )
     _check_runs(spec)
     return spec
+
+
+def _form(raw: dict[str, Any]) -> ModelForm:
+    return ModelForm(
+        batch=1 if _member(Batch, raw["batch"], "batch") is Batch.FIXED else None,
+        input=_member(InputForm, raw["input_form"], "input_form"),
+        activations=_member(ActivationType, raw["activation_type"], "activation_type"),
+        symmetric=fields.boolean(raw["symmetric_activations"], "symmetric_activations"),
+        style=_member(GraphStyle, raw["graph_style"], "graph_style"),
+        float_type=_member(FloatType, raw["float_type"], "float_type"),
+        versions=OnnxVersions(
+            fields.integer(raw["opset"], "opset", OPSETS[0], OPSETS[-1]),
+            fields.integer(raw["ir_version"], "ir_version", IR_VERSIONS[0], IR_VERSIONS[-1]),
+        ),
+    )
 
 
 def _provider(raw: object) -> ProviderSpec:
@@ -142,22 +160,22 @@ def _verification(raw: object) -> Verification:
 
 def _check_runs(spec: TargetSpec) -> None:
     """Refuse what the provider says it cannot run."""
-    runs, provider = spec.provider.runs, spec.provider.name
+    runs, provider, form = spec.provider.runs, spec.provider.name, spec.form
     asked: list[tuple[str, object, tuple[object, ...]]] = [
-        ("float_type", spec.float_type, runs.float_types),
-        ("batch", spec.batch, runs.batches),
+        ("float_type", form.float_type, runs.float_types),
+        ("batch", form.sizes, runs.batches),
     ]
     if spec.quantized_operators is not QuantizedOperators.NONE:
-        asked.append(("activation_type", spec.activation_type, runs.activation_types))
+        asked.append(("activation_type", form.activations, runs.activation_types))
         asked.append(("weight_bits", spec.weight_bits, runs.weight_bits))
-        if not spec.symmetric_activations and not runs.asymmetric:
+        if not form.symmetric and not runs.asymmetric:
             raise ValueError(f"symmetric_activations must be true for provider {provider}")
-        if spec.symmetric_activations and spec.activation_type not in _SIGNED:
+        if form.symmetric and form.activations not in _SIGNED:
             raise ValueError("symmetric_activations go with a signed activation_type")
-        if spec.symmetric_activations and spec.input_form is InputForm.PIXELS:
+        if form.symmetric and form.input is InputForm.PIXELS:
             raise ValueError("symmetric_activations go with input_form pixel_values: pixels are unsigned")
     if spec.quantized_operators is QuantizedOperators.ALL and not (
-        spec.batch is Batch.FIXED and spec.input_form is InputForm.PIXELS
+        form.sizes is Batch.FIXED and form.input is InputForm.PIXELS
     ):
         raise ValueError("quantized_operators all goes with batch fixed and input_form pixels")
     for key, wanted, possible in asked:

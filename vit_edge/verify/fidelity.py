@@ -8,6 +8,7 @@ import numpy as np
 
 from vit_edge.errors import ModelError
 from vit_edge.verify.arrays import Floats
+from vit_edge.verify.words import sqnr_db
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,5 +44,5 @@ def fidelity(reference: Floats, other: Floats) -> Fidelity:
     products = np.sum(expected * found, axis=1)
     cosines = products / (lengths * np.maximum(np.linalg.norm(found, axis=1), np.finfo(np.float64).tiny))
     noise = float(np.sum((expected - found) ** 2))
-    sqnr_db = math.inf if noise == 0 else 10.0 * math.log10(float(np.sum(expected**2)) / noise)
-    return Fidelity(float(cosines.mean()), float(cosines.min()), sqnr_db)
+    ratio = sqnr_db(float(np.sum(expected**2)), noise)
+    return Fidelity(float(cosines.mean()), float(cosines.min()), ratio)

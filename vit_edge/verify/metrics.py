@@ -3,8 +3,6 @@
 Sums are taken in float64 whatever the logits' dtype.
 """
 
-import math
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -18,6 +16,7 @@ from vit_edge.verify.arrays import (
     check_pair,
     row_blocks,
 )
+from vit_edge.verify.words import sqnr_db
 
 CALIBRATION_BINS = 15  # Guo et al. 2017, section 5
 
@@ -119,7 +118,7 @@ def logit_sqnr_db(float_logits: Floats, quant_logits: Floats) -> float:
         noise += float(np.sum((reference - quant_logits[rows]) ** 2))
     if signal == 0.0:
         raise ModelError("the float model's logits are all zero; give a model with a trained head")
-    return math.inf if noise == 0.0 else 10.0 * math.log10(signal / noise)
+    return sqnr_db(signal, noise)
 
 
 def mean_kl_divergence(float_logits: Floats, quant_logits: Floats) -> float:

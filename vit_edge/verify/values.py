@@ -1,7 +1,6 @@
 """The gate for models that give values: by how much they change, as a share of the range that they span."""
 
 import dataclasses
-import math
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +12,7 @@ from vit_edge.verify.bounded import images_to_decide, mean_interval, per_scene
 from vit_edge.verify.copies import Scenes
 from vit_edge.verify.gate import REPORTED_CONFIDENCE, Evidence, GateReport, ValueFigures
 from vit_edge.verify.verdict import Interval, verdict_of
+from vit_edge.verify.words import sqnr_db
 
 Reals = NDArray[np.float64]
 
@@ -83,7 +83,7 @@ def _report(given: Reals, found: Reals, changes: Reals, tolerance: Tolerance, sp
         drop=None,
         drop_ci95=None,
         agreement=100.0 * (1.0 - float(changes.mean())),
-        logit_sqnr_db=math.inf if noise == 0 else 10.0 * math.log10(max(signal, 1e-300) / noise),
+        logit_sqnr_db=sqnr_db(signal, noise),
         verdict=verdict,
         images_needed=_needed(verdict, changes, tolerance.max_changed, tolerance.confidence),
         worst_classes=(),

@@ -33,7 +33,7 @@ from vit_edge.host.bundling.select import Bench, Selected, SelectSettings, selec
 from vit_edge.host.bundling.trial import FileWanted, Trials, on_disk
 from vit_edge.host.convert.export import export
 from vit_edge.host.convert.onnx_io import finish, to_bytes
-from vit_edge.host.convert.optimize import PORTABLE, CheckImages, natural_pixels, optimized
+from vit_edge.host.convert.optimize import CheckImages, natural_pixels, optimized
 from vit_edge.host.convert.parity import Parity
 from vit_edge.host.convert.pipeline import (
     PORTABLE_TARGET,
@@ -43,14 +43,13 @@ from vit_edge.host.convert.pipeline import (
     image_size,
     mend_of,
     possible_form,
-    same_file,
     settings_for,
     stamp_of,
 )
 from vit_edge.host.embedder.bundled import BundledEmbedders, bundled_embedders
 from vit_edge.host.embedder.files import FloatEmbedder, float_embedder
-from vit_edge.host.quantize.search import Search
-from vit_edge.host.quantize.types import Progress, QuantizeSettings
+from vit_edge.host.quantize.search import Search, search_of
+from vit_edge.host.quantize.types import QuantizeSettings
 from vit_edge.host.reference.attempt import attempted
 from vit_edge.host.reference.types import Reference
 from vit_edge.host.report.bundled import bundle_report, measure_selected
@@ -58,13 +57,14 @@ from vit_edge.host.report.gather import Measured
 from vit_edge.host.rewrite.canonical import Canonical, canonicalise
 from vit_edge.host.sources import Source
 from vit_edge.manifest import lowered_name
+from vit_edge.progress import Progress
 from vit_edge.runtime.measure.benchmark import BenchSettings, bench
 from vit_edge.runtime.measure.timing import Rounds
 from vit_edge.runtime.model.file import ModelFile
 from vit_edge.runtime.session.session import Session, SessionSettings
 from vit_edge.runtime.steps import Doing, explained
 from vit_edge.source_parity import SourceParity
-from vit_edge.spec import AS_WRITTEN, TargetSpec, Tolerance, VersionsWanted
+from vit_edge.spec import AS_WRITTEN, PORTABLE, TargetSpec, Tolerance, VersionsWanted
 from vit_edge.targets import load_target
 
 FLOAT_MODEL = "onnx/model.onnx"
@@ -248,17 +248,17 @@ def _convert(
     canonical = canonicalise(exported, source.name, allow_uncanonical=settings.allow_uncanonical)
     natural = natural_pixels(images.calibration, source.preprocess, settings.quantize.limits)
     checked = CheckImages(image_size(canonical), source.preprocess, natural)
-    portable = dataclasses.replace(PORTABLE, versions=settings.versions.over(PORTABLE.versions))
+    portable = PORTABLE.at(settings.versions)
     form = possible_form(canonical, portable)
     plain, to_export = optimized(exported, canonical, form, checked)
     float_model = on_disk(folder / FLOAT_MODEL, to_bytes(finish(plain, stamp_of(source)), FLOAT_MODEL))
     embedder = float_embedder(exported, canonical, source, portable) if settings.embedder else None
     wanted = settings_for(settings.quantize, [load_target(PORTABLE_TARGET), *settings.targets])
-    search = Search(canonical, images.calibration, source.preprocess, wanted, progress)
+    search = search_of(canonical, images.calibration, source.preprocess, wanted, progress)
     parity = {"rewrite": to_export} if to_torch is None else {"export": to_torch, "rewrite": to_export}
     if embedder is not None:
         parity["embedder"] = embedder.parity
-    return _Converted(canonical, float_model, search, parity, embedder)
+    return _Converted(search.canonical, float_model, search, parity, embedder)
 
 
 def _wanted(targets: Sequence[TargetSpec], versions: VersionsWanted) -> tuple[FileWanted, ...]:
@@ -267,7 +267,7 @@ def _wanted(targets: Sequence[TargetSpec], versions: VersionsWanted) -> tuple[Fi
     own = [
         FileWanted(lowered_name(target.name), Role.LOWERED, target)
         for target in targets
-        if not same_file(target, portable)
+        if target.file != portable.file
     ]
     return FileWanted(QUANTIZED_MODEL, Role.QUANTIZED, portable), *own
 

@@ -10,6 +10,7 @@ from vit_edge.host.rewrite.contract import Description
 from vit_edge.manifest import Manifest
 from vit_edge.source_parity import SourceParity
 from vit_edge.spec import OutputKind, PreprocessSpec, ResizeMode
+from vit_edge.verify.words import decibel, percent
 
 _VERDICTS = {
     "PASS": "the {} stays within the tolerance",
@@ -130,11 +131,11 @@ def _accuracy(accuracy: Mapping[str, Any]) -> str:
         cells = [
             f"`{name}`",
             report["verdict"],
-            _percent(report["top1_float"]),
-            _percent(report["top1_quant"]),
+            percent(report["top1_float"]),
+            percent(report["top1_quant"]),
             drop,
-            _percent(report["agreement"]),
-            "identical" if ratio is None else f"{ratio:.1f} dB",
+            percent(report["agreement"]),
+            decibel(ratio),
         ]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join([*lines, *_measures(accuracy["evidence"]), *_expected(accuracy)]) + "\n"
@@ -156,10 +157,10 @@ def _measures(evidence: Mapping[str, Any]) -> list[str]:
     found = evidence.get("labels")
     if found is not None:
         return [
-            f"\nAll labels right: {_percent(found['exact_float'])} float, "
-            f"{_percent(found['exact_quant'])} INT8; accuracy of labels: "
-            f"{_percent(found['accuracy_float'])} and {_percent(found['accuracy_quant'])}; "
-            f"F1 (micro): {_percent(found['f1_micro_float'])} and {_percent(found['f1_micro_quant'])}."
+            f"\nAll labels right: {percent(found['exact_float'])} float, "
+            f"{percent(found['exact_quant'])} INT8; accuracy of labels: "
+            f"{percent(found['accuracy_float'])} and {percent(found['accuracy_quant'])}; "
+            f"F1 (micro): {percent(found['f1_micro_float'])} and {percent(found['f1_micro_quant'])}."
         ]
     found = evidence.get("values")
     if found is None:
@@ -249,8 +250,8 @@ def _seen(row: Mapping[str, Any]) -> str:
         f"**{row['name']}**" if row["chosen"] else row["name"],
         forms or "-",
         row["verdict"] or "-",
-        _percent(row["top1"]),
-        _percent(row["agreement"]),
+        percent(row["top1"]),
+        percent(row["agreement"]),
         f"{row['drop_at_most']:.2f}",
         f"{row['latency_ratio']:.2f}",
         f"{row['size_mb']:.2f} MB",
@@ -301,7 +302,7 @@ def _embedder(record: Mapping[str, Any] | None) -> str:
             "|---|---|---|---|",
         ]
     for name, found in record["outputs"].items():
-        ratio = "identical" if found["sqnr_db"] is None else f"{found['sqnr_db']:.1f} dB"
+        ratio = decibel(found["sqnr_db"])
         lines.append(f"| `{name}` | {found['cosine']:.4f} | {found['least_cosine']:.4f} | {ratio} |")
     return "\n".join(lines) + "\n"
 
@@ -312,7 +313,3 @@ def _value(value: object) -> str:
     if isinstance(value, list):
         return str(len(value))  # the manifest holds them
     return value if isinstance(value, str) else json.dumps(value)
-
-
-def _percent(value: float | None) -> str:
-    return "-" if value is None else f"{value:.2f} %"

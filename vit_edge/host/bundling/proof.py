@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from vit_edge.errors import DatasetError, UsageError
 from vit_edge.files import read_file
-from vit_edge.host.quantize.types import Progress
+from vit_edge.progress import Progress, step_of
 from vit_edge.runtime.evaluate.compare import Comparison, Logits, Subject, evaluate
 from vit_edge.runtime.evaluate.compatible import accuracy_notes, check_expected
 from vit_edge.runtime.evaluate.dataset import ImageSet, list_images, read_images
@@ -122,7 +122,7 @@ class Gate:
         answers = evaluate(
             subjects,
             self.images,
-            progress=lambda done, total: self.progress("check", done, total),
+            progress=step_of(self.progress, "check"),
             viewer=viewer,
         )
         if self.logits is None:

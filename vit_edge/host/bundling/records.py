@@ -59,8 +59,8 @@ def forms_record(selected: Selected, wanted: Sequence[FileWanted]) -> dict[str, 
         each.name: {
             "target": each.target.name,
             "integer_attention": each.target.integer_attention,
-            "activations": each.target.activation_type.value,
-            "elsewhere": each.target.float_type.value,
+            "activations": each.target.form.activations.value,
+            "elsewhere": each.target.form.float_type.value,
             "narrowed": _reduced(selected.outcomes[each.name].look.quantization, each.target),
             "verification": [entry.to_json() for entry in each.target.verification],
         }

@@ -10,7 +10,8 @@ from vit_edge.host.bundling.pareto import Timings
 from vit_edge.host.bundling.repair import Look, Repair, Standing, corrected, repaired
 from vit_edge.host.bundling.trial import FileWanted, Trials
 from vit_edge.host.quantize.search import Search
-from vit_edge.host.quantize.types import Progress, Quantization
+from vit_edge.host.quantize.types import Quantization
+from vit_edge.progress import Progress
 from vit_edge.runtime.capabilities import fit_of, this_machine
 from vit_edge.runtime.measure.benchmark import BenchReport, BenchSettings, bench
 from vit_edge.runtime.model.file import ModelFile

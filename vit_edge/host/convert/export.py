@@ -28,15 +28,14 @@ from vit_edge.host.convert.parity import (
     runner,
 )
 from vit_edge.host.lower.versions import proto_at
-from vit_edge.host.rewrite.prepare import OPSET, WRITTEN
+from vit_edge.host.rewrite.prepare import OPSET
 from vit_edge.host.sources import Source
 from vit_edge.runtime.image.preprocess import random_pixels
-from vit_edge.spec import AS_WRITTEN, LOGITS, InputForm, VersionsWanted
+from vit_edge.spec import AS_WRITTEN, LOGITS, WRITTEN, InputForm, VersionsWanted, check_batch
 
 INPUT = InputForm.PIXEL_VALUES.value
 
 _EXAMPLE_BATCH = 2  # torch.export specialises a dimension of 1, so a dynamic batch needs an example above it
-_MAX_BATCH = 1024
 
 
 def export(
@@ -62,8 +61,7 @@ def export(
         ModelError: an ONNX source that cannot be read.
         ParityError: the export differs from torch.
     """
-    if batch is not None and not 1 <= batch <= _MAX_BATCH:
-        raise UsageError(f"batch must be 1 to {_MAX_BATCH}, got {batch}")
+    check_batch(batch)
     if source.module is None:
         if batch is not None:
             raise UsageError(

@@ -14,7 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from vit_edge.errors import ModelError
 from vit_edge.host.convert.onnx_io import messages
-from vit_edge.host.rewrite.affine import Affine, affine_of, image_operand
+from vit_edge.host.rewrite.affine import ChannelAffine, affine_of, image_operand
 from vit_edge.host.rewrite.prepare import prepare, refuse_quantized
 from vit_edge.host.rewrite.values import only_user
 
@@ -117,7 +117,7 @@ def has_halves(model: onnx.ModelProto) -> bool:
     return any(each.data_type in _HALVES for each in tensors)
 
 
-def normalisation_inside(model: onnx.ModelProto, name: str) -> Affine | None:
+def normalisation_inside(model: onnx.ModelProto, name: str) -> ChannelAffine | None:
     """What a graph in normal form does to the channels of its image before anything else; None if nothing.
 
     Raises:
@@ -192,7 +192,7 @@ def _declare(model: onnx.ModelProto, image: ImageInput, size: Size) -> None:
     del model.graph.value_info[:]  # inferred for what the input was
 
 
-def takes_raw_pixels(affine: Affine) -> bool | None:
+def takes_raw_pixels(affine: ChannelAffine) -> bool | None:
     """Whether what a graph does to its pixels is meant for 0 to 255, not for 0 to 1; None: not clear.
 
     Images leave a normalisation with a spread of about 1, and that of natural images is about a quarter of

@@ -5,11 +5,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import onnx
 
+from vit_edge.arrays import Pixels
 from vit_edge.errors import DatasetError, ImageError, UsageError
-from vit_edge.fields import settle_members
 from vit_edge.host.convert.parity import (
     HALF_TOLERANCE,
     REWRITE_TOLERANCE,
@@ -23,76 +22,11 @@ from vit_edge.host.convert.parity import (
 from vit_edge.host.lower.embed import Normalisation
 from vit_edge.host.lower.model import LowerSettings, lower
 from vit_edge.host.rewrite.canonical import Canonical
-from vit_edge.host.rewrite.prepare import WRITTEN
 from vit_edge.runtime.image.limits import DEFAULT_LIMITS, DecodeLimits
 from vit_edge.runtime.image.preprocess import load_pixels, normalize, random_pixels
-from vit_edge.spec import (
-    ActivationType,
-    Batch,
-    FloatType,
-    GraphStyle,
-    InputForm,
-    OnnxVersions,
-    PreprocessSpec,
-    TargetSpec,
-)
+from vit_edge.spec import FloatType, InputForm, ModelForm, PreprocessSpec
 
 NATURAL_IMAGES = 4  # of those given, on which parity is checked beside the random ones
-
-Pixels = npt.NDArray[np.uint8]
-
-
-@dataclasses.dataclass(frozen=True)
-class FileForm:
-    """The form of one model file.
-
-    Raises:
-        UsageError: a batch below 1.
-    """
-
-    batch: int | None = None  # None: dynamic
-    form: InputForm = InputForm.PIXEL_VALUES
-    activations: ActivationType = ActivationType.UINT8
-    symmetric: bool = False  # every activation range centred on zero
-    style: GraphStyle = GraphStyle.KERNELS
-    float_type: FloatType = FloatType.FLOAT32  # of what is not INT8
-    versions: OnnxVersions = WRITTEN
-
-    def __post_init__(self) -> None:
-        """Refuse a batch that no file can have."""
-        settle_members(self)
-        if self.batch is not None and not 1 <= self.batch <= 1024:
-            raise UsageError(f"batch must be 1 to 1024, got {self.batch}")
-
-    @classmethod
-    def of(cls, target: TargetSpec) -> "FileForm":
-        """What a target asks for; a fixed batch is one image."""
-        batch = 1 if target.batch is Batch.FIXED else None
-        return cls(
-            batch,
-            target.input_form,
-            target.activation_type,
-            target.symmetric_activations,
-            target.graph_style,
-            target.float_type,
-            target.versions,
-        )
-
-    def lowering(self, preprocess: PreprocessSpec | None) -> LowerSettings:
-        """The same, in the words of the lowering."""
-        return LowerSettings(
-            self.batch,
-            self.form,
-            normalisation_of(preprocess),
-            self.activations,
-            symmetric=self.symmetric,
-            style=self.style,
-            float_type=self.float_type,
-            versions=self.versions,
-        )
-
-
-PORTABLE = FileForm()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -132,7 +66,7 @@ def natural_pixels(
 
 
 def optimized(
-    original: onnx.ModelProto, canonical: Canonical, form: FileForm, images: CheckImages
+    original: onnx.ModelProto, canonical: Canonical, form: ModelForm, images: CheckImages
 ) -> tuple[onnx.ModelProto, Parity]:
     """Write a canonical model in float32 and check that it still gives the logits of the original.
 
@@ -147,12 +81,12 @@ def optimized(
         ModelError: a form that a model which is not canonical cannot have.
         ParityError: the logits differ.
     """
-    if form.form is InputForm.PIXELS and images.preprocess is None:
+    if form.input is InputForm.PIXELS and images.preprocess is None:
         raise UsageError(
             f"{canonical.name} does not say how its images are normalised, which the pixels input needs: "
             "pass mean, std, interpolation and crop_pct or resize_mode"
         )
-    model = lower(canonical, form.lowering(images.preprocess))
+    model = lower(canonical, LowerSettings(form, normalisation_of(images.preprocess)))
     reference = runner(original, canonical.name)
     other = runner(model, f"the optimized {canonical.name}")
     share = HALF_TOLERANCE if form.float_type is FloatType.FLOAT16 else REWRITE_TOLERANCE
@@ -160,10 +94,10 @@ def optimized(
     return model, parity
 
 
-def _comparable(reference: Run, other: Run, form: FileForm, images: CheckImages) -> tuple[Run, Run, Images]:
+def _comparable(reference: Run, other: Run, form: ModelForm, images: CheckImages) -> tuple[Run, Run, Images]:
     """Both forms as functions of the same images, and the images."""
     spec = images.preprocess
-    if form.form is InputForm.PIXELS and spec is not None:
+    if form.input is InputForm.PIXELS and spec is not None:
         noise = random_pixels(2, images.size)
         pixels = noise if images.natural is None else np.concatenate([noise, images.natural])
         return (lambda given: reference(normalize(given, spec))), other, pixels

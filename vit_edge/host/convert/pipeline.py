@@ -12,18 +12,19 @@ from vit_edge.host.convert.answers import answers_of, check_answers
 from vit_edge.host.convert.export import export
 from vit_edge.host.convert.normal import normal_form
 from vit_edge.host.convert.onnx_io import Stamp, check_output, finish, read_onnx, read_stamp, save_onnx
-from vit_edge.host.convert.optimize import PORTABLE, CheckImages, FileForm, natural_pixels, optimized
+from vit_edge.host.convert.optimize import CheckImages, natural_pixels, normalisation_of, optimized
 from vit_edge.host.convert.parity import Parity
+from vit_edge.host.lower.full_integer import OPSET_16_BIT, lower_full_integer
 from vit_edge.host.lower.model import LowerSettings, lower
-from vit_edge.host.lower.whole import OPSET_16_BIT, lower_whole
 from vit_edge.host.plan import FLOAT
 from vit_edge.host.quantize.observe import EIGHT_BITS
 from vit_edge.host.quantize.plans import GELU
-from vit_edge.host.quantize.quantize import quantize
 from vit_edge.host.quantize.reduced_range import with_notes
-from vit_edge.host.quantize.types import Form, Progress, Quantization, QuantizeSettings
+from vit_edge.host.quantize.search import search_of
+from vit_edge.host.quantize.types import Form, Quantization, QuantizeSettings
 from vit_edge.host.rewrite.canonical import Canonical, canonicalise
 from vit_edge.host.sources import Source, SourceOptions, resolve
+from vit_edge.progress import Progress
 from vit_edge.runtime.evaluate.dataset import list_images
 from vit_edge.runtime.image.limits import DEFAULT_LIMITS, DecodeLimits
 from vit_edge.runtime.steps import Doing, explained
@@ -31,11 +32,13 @@ from vit_edge.spec import (
     AS_WRITTEN,
     LOGITS,
     OPSETS,
+    PORTABLE,
     ActivationType,
     Arithmetic,
     FloatType,
     GraphStyle,
     InputForm,
+    ModelForm,
     OutputKind,
     QuantizedOperators,
     TargetSpec,
@@ -46,11 +49,6 @@ from vit_edge.targets import load_target
 PORTABLE_TARGET = "cpu"
 
 _OPSET_HALF_SCALES = 19  # QuantizeLinear of float16
-
-# What a target says that leaves no trace in its file.
-_NOT_IN_FILES = frozenset(
-    {"name", "title", "description", "provider", "requires", "priority", "verification"}
-)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,7 +66,7 @@ class Written:
 class OptimizeSettings:
     """What `optimize_model` is to write."""
 
-    form: FileForm = PORTABLE
+    form: ModelForm = PORTABLE
     options: SourceOptions = dataclasses.field(default_factory=SourceOptions)
     images: Path | None = None  # folder of natural images on which parity is checked as well
     limits: DecodeLimits = DEFAULT_LIMITS  # what they are decoded within
@@ -154,8 +152,8 @@ def quantize_model(
     check_target(target)
     if target.quantized_operators is QuantizedOperators.NONE:
         raise TargetError(
-            f"target {target.name} computes everything in {target.float_type.value}, so there is nothing to "
-            "quantize: use `vit-edge build`, or `vit-edge optimize`"
+            f"target {target.name} computes everything in {target.form.float_type.value}, so there is "
+            "nothing to quantize: use `vit-edge build`, or `vit-edge optimize`"
         )
     check_output(out)
     original, _ = export(source)
@@ -164,8 +162,9 @@ def quantize_model(
     wanted = settings_for(settings.quantize, [target])
     doing = Doing("calibrate", progress)
     with explained(source.name, doing, mend_of(settings.quantize)):
-        quantization = quantize(canonical, paths, source.preprocess, wanted, doing)
-        model = quantized(canonical, quantization, target, source)
+        search = search_of(canonical, paths, source.preprocess, wanted, doing)
+        quantization = search.first()
+        model = quantized(search.canonical, quantization, target, source)
     taken = for_target(quantization, target)
     return Written(Path(out), save_onnx(model, out), None, canonical, taken)
 
@@ -185,14 +184,14 @@ def quantized(
 ) -> onnx.ModelProto:
     """The finished INT8 file for one target; `outputs` as in `LowerSettings`."""
     plan = for_target(quantization, target).plan
-    form = possible_form(canonical, FileForm.of(target))
-    lowering = dataclasses.replace(form.lowering(source.preprocess), outputs=outputs)
+    form = possible_form(canonical, target.form)
+    lowering = LowerSettings(form, normalisation_of(source.preprocess), outputs)
     if target.quantized_operators is QuantizedOperators.ALL:
         options = tuple(sorted({**EIGHT_BITS, **dict(target.session_options)}.items()))
-        return finish(_whole(canonical, quantization, lowering, target), stamp_of(source, options))
+        return finish(_full_integer(canonical, quantization, lowering, target), stamp_of(source, options))
     model = lower(canonical, lowering, plan)
     # the quantizer's options rely on uint8 first operands; with signed ones they would pick reference kernels
-    signed = target.activation_type is not ActivationType.UINT8 or target.graph_style is GraphStyle.COMPILER
+    signed = form.activations is not ActivationType.UINT8 or form.style is GraphStyle.COMPILER
     own = {} if signed or plan is FLOAT else dict(quantization.session_options)
     if plan is not FLOAT and target.arithmetic is Arithmetic.EXACT:
         own |= EIGHT_BITS  # so that a CPU without VNNI is slower, and not wrong
@@ -200,15 +199,15 @@ def quantized(
     return finish(model, stamp_of(source, options))
 
 
-def _whole(
+def _full_integer(
     canonical: Canonical, quantization: Quantization, lowering: LowerSettings, target: TargetSpec
 ) -> onnx.ModelProto:
     """The file with every operator in integers."""
     if lowering.outputs != (LOGITS,):
         raise TargetError(f"target {target.name} runs classifiers only: choose another for embeddings")
-    if quantization.whole is None:
+    if quantization.full_integer is None:
         raise ValueError(f"target {target.name} needs a quantization made for integer arithmetic")
-    return lower_whole(canonical, lowering, quantization.whole, target.activation_type)
+    return lower_full_integer(canonical, lowering, quantization.full_integer)
 
 
 def settings_for(settings: QuantizeSettings, targets: Iterable[TargetSpec]) -> QuantizeSettings:
@@ -220,7 +219,7 @@ def settings_for(settings: QuantizeSettings, targets: Iterable[TargetSpec]) -> Q
 
 def for_target(quantization: Quantization, target: TargetSpec) -> Quantization:
     """What of a quantization goes into a target's file: what the target computes in float stays float."""
-    kind = target.float_type.value
+    kind = target.form.float_type.value
     if target.quantized_operators is QuantizedOperators.NONE:
         return _without(quantization, None, f"target {target.name} computes everything in {kind}")
     if target.quantized_operators is QuantizedOperators.ALL:
@@ -247,7 +246,7 @@ def _without(quantization: Quantization, names: Container[str] | None, reason: s
 
 def _all_integer(quantization: Quantization, target: TargetSpec) -> Quantization:
     """The quantization with every layer in one static range, as nothing else is possible there."""
-    kind = target.activation_type.value
+    kind = target.form.activations.value
     reason = f"target {target.name} computes every operator in integers, activations {kind}"
     layers = tuple(
         dataclasses.replace(layer, form=Form.STATIC, reason=reason, static_range="minimum and maximum")
@@ -255,17 +254,6 @@ def _all_integer(quantization: Quantization, target: TargetSpec) -> Quantization
         if layer.name != GELU
     )
     return dataclasses.replace(quantization, layers=layers)
-
-
-def same_file(target: TargetSpec, other: TargetSpec) -> bool:
-    """Whether two targets ask for the same file, whatever runs it."""
-    return _file_of(target) == _file_of(other)
-
-
-def _file_of(target: TargetSpec) -> dict[str, object]:
-    """Everything about a target that its file depends on."""
-    said = {field.name: getattr(target, field.name) for field in dataclasses.fields(target)}
-    return {key: value for key, value in said.items() if key not in _NOT_IN_FILES}
 
 
 def stamp_of(source: Source, session_options: Sequence[tuple[str, str]] = ()) -> Stamp:
@@ -276,7 +264,7 @@ def stamp_of(source: Source, session_options: Sequence[tuple[str, str]] = ()) ->
 
 def at_versions(target: TargetSpec, versions: VersionsWanted) -> TargetSpec:
     """The target with files of the versions that were asked for."""
-    return dataclasses.replace(target, versions=versions.over(target.versions))
+    return dataclasses.replace(target, form=target.form.at(versions))
 
 
 def check_target(target: TargetSpec) -> None:
@@ -291,7 +279,10 @@ def check_target(target: TargetSpec) -> None:
         "weight_bits": (target.weight_bits, (8,)),
         "per_channel": (target.per_channel, (True,)),
         "row_scales": (target.row_scales, (not whole,)),
-        "activation_type": (target.activation_type.value, ("uint8", "int8", *(("uint16",) if whole else ()))),
+        "activation_type": (
+            target.form.activations.value,
+            ("uint8", "int8", *(("uint16",) if whole else ())),
+        ),
     }
     for key, (wanted, possible) in asked.items():
         if wanted not in possible:
@@ -300,27 +291,30 @@ def check_target(target: TargetSpec) -> None:
                 "can be written: choose another target"
             )
     least, why = _least_opset(target)
-    if target.versions.opset < least:
+    if target.form.versions.opset < least:
         raise TargetError(
             f"target {target.name} has {why}, which ONNX knows from opset {least} on, not in "
-            f"{target.versions.opset}: ask for a newer opset, or choose another target"
+            f"{target.form.versions.opset}: ask for a newer opset, or choose another target"
         )
 
 
 def _least_opset(target: TargetSpec) -> tuple[int, str]:
     """The oldest opset that can say what a target asks for, and what that is."""
-    if target.quantized_operators is QuantizedOperators.ALL and target.activation_type.value == "uint16":
+    if target.quantized_operators is QuantizedOperators.ALL and target.form.activations.value == "uint16":
         return OPSET_16_BIT, "activations of 16 bits"
-    if target.quantized_operators is not QuantizedOperators.NONE and target.float_type is FloatType.FLOAT16:
+    if (
+        target.quantized_operators is not QuantizedOperators.NONE
+        and target.form.float_type is FloatType.FLOAT16
+    ):
         return _OPSET_HALF_SCALES, "scales in float16"
     return OPSETS[0], "float32"
 
 
-def possible_form(canonical: Canonical, form: FileForm) -> FileForm:
+def possible_form(canonical: Canonical, form: ModelForm) -> ModelForm:
     """The form itself, or for a model that is not canonical the only one it can have."""
     if canonical.description is not None:
         return form
-    return dataclasses.replace(form, batch=1, form=InputForm.PIXEL_VALUES)
+    return dataclasses.replace(form, batch=1, input=InputForm.PIXEL_VALUES)
 
 
 def image_size(canonical: Canonical) -> tuple[int, int]:

@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 import onnx
 
+from vit_edge.arrays import Pixels
 from vit_edge.host.convert.export import export
 from vit_edge.host.convert.onnx_io import check_output, finish, read_stamp, save_onnx
-from vit_edge.host.convert.optimize import PORTABLE, FileForm
+from vit_edge.host.convert.optimize import normalisation_of
 from vit_edge.host.convert.parity import REWRITE_TOLERANCE, Parity, check_parity, random_images, runner
 from vit_edge.host.convert.pipeline import (
     PORTABLE_TARGET,
@@ -28,18 +29,17 @@ from vit_edge.host.convert.pipeline import (
 )
 from vit_edge.host.embedder.graph import FeatureGraph, feature_graph
 from vit_edge.host.embedder.quantize import quantize_embedder
-from vit_edge.host.lower.model import lower
-from vit_edge.host.quantize.observe import Pixels
-from vit_edge.host.quantize.search import Search
-from vit_edge.host.quantize.types import Progress, Quantization
+from vit_edge.host.lower.model import LowerSettings, lower
+from vit_edge.host.quantize.search import Search, search_of
+from vit_edge.host.quantize.types import Quantization
 from vit_edge.host.rewrite.canonical import Canonical, canonicalise
-from vit_edge.host.rewrite.prepare import WRITTEN
 from vit_edge.host.sources import Source
+from vit_edge.progress import Progress
 from vit_edge.runtime.evaluate.dataset import list_images
 from vit_edge.runtime.model.file import read_model
 from vit_edge.runtime.session.session import Session, SessionSettings
 from vit_edge.runtime.steps import Doing, explained
-from vit_edge.spec import AS_WRITTEN, LOGITS, TargetSpec, VersionsWanted
+from vit_edge.spec import AS_WRITTEN, LOGITS, PORTABLE, ModelForm, TargetSpec, VersionsWanted
 from vit_edge.targets import load_target
 from vit_edge.verify.fidelity import Fidelity, fidelity
 
@@ -54,7 +54,7 @@ class FloatEmbedder:
 
 
 def float_embedder(
-    original: onnx.ModelProto, canonical: Canonical, source: Source, form: FileForm = PORTABLE
+    original: onnx.ModelProto, canonical: Canonical, source: Source, form: ModelForm = PORTABLE
 ) -> FloatEmbedder:
     """The float32 embedder of a classifier.
 
@@ -69,7 +69,7 @@ def float_embedder(
         ParityError: the head on these embeddings gives other logits than the original.
     """
     features, name = feature_graph(canonical), canonical.name
-    settings = form.lowering(source.preprocess)
+    settings = LowerSettings(form, normalisation_of(source.preprocess))
     with_head = lower(features.canonical, dataclasses.replace(settings, outputs=(*features.outputs, LOGITS)))
     parity = check_parity(
         runner(original, name),
@@ -149,7 +149,7 @@ def export_embedder(
         ContractError: the source is no canonical ViT, and so has no grid of patches.
         VitEdgeError: as in `export` and `save_onnx`.
     """
-    form = FileForm(batch, versions=versions.over(WRITTEN))
+    form = ModelForm(batch).at(versions)
     check_output(out)
     original, _ = export(source)
     canonical = canonicalise(original, source.name)
@@ -182,8 +182,8 @@ def quantize_embedder_file(
     wanted = settings_for(settings.quantize, [target])
     doing = Doing("calibrate", progress)
     with explained(source.name, doing, mend_of(settings.quantize)):
-        search = Search(canonical, paths, source.preprocess, wanted, doing)
+        search = search_of(canonical, paths, source.preprocess, wanted, doing)
         model, taken = int8_embedder(plain.features, search, search.first(), source, target)
-        close = embedding_fidelity(plain.model, model, search.probe.images)
+        close = embedding_fidelity(plain.model, model, search.calibration.probed)
     written = Written(Path(out), save_onnx(model, out), None, canonical, taken)
     return WrittenEmbedder(written, read_model(out).outputs, close)

@@ -22,11 +22,12 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
+from vit_edge.arrays import Array
 from vit_edge.errors import ContractError
 from vit_edge.host.lower.model import patches_of
 from vit_edge.host.rewrite.canonical import Canonical
 from vit_edge.host.rewrite.composites import DOMAIN, EMBED, MEAN, SELECT, composites, is_composite, is_op
-from vit_edge.host.rewrite.values import Array, constant_of, integer, static_shape, users
+from vit_edge.host.rewrite.values import constant_of, integer, static_shape, users
 from vit_edge.spec import CLS_EMBEDDING, PATCH_FEATURES, POOLED_EMBEDDING
 
 

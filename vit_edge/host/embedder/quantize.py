@@ -9,20 +9,19 @@ embeddings than the blocks before them do on average.
 import dataclasses
 from collections.abc import Callable
 
-import numpy as np
-
 from vit_edge.host.embedder.graph import FeatureGraph
-from vit_edge.host.lower.model import lower
-from vit_edge.host.plan import FLOAT, QuantPlan
-from vit_edge.host.quantize.cache import Reader, calibrate
-from vit_edge.host.quantize.choose import Choice, Option, allowed, choose
-from vit_edge.host.quantize.observe import Float32, Observer, load
+from vit_edge.host.plan import QuantPlan
+from vit_edge.host.quantize.cache import Reader, observed
+from vit_edge.host.quantize.choose import Option, allowed, choose_forms
+from vit_edge.host.quantize.observe import Observer
+from vit_edge.host.quantize.plan_set import reaches_of
 from vit_edge.host.quantize.plans import GELU, LayerPlans, plan_layers
-from vit_edge.host.quantize.probe import decibels
+from vit_edge.host.quantize.probe import Probe, decibels
 from vit_edge.host.quantize.reduced_range import reduced_plans
-from vit_edge.host.quantize.search import Search
+from vit_edge.host.quantize.search import Search, choices
 from vit_edge.host.quantize.types import Form, Goal, LayerDecision, Quantization
 from vit_edge.host.rewrite.composites import ATTENTION, LINEAR, composites
+from vit_edge.progress import silent
 from vit_edge.spec import Arithmetic, PreprocessSpec
 
 STATIC_ONLY = Goal(target_db=0.0, row_scales=False)  # of a classifier for which nothing was chosen
@@ -57,30 +56,10 @@ def quantize_embedder(
     return quantization.with_plan(plan, layers)
 
 
-class FeatureProbe:
-    """What a plan does to the embeddings of a few images.
-
-    Args:
-        features: the embedder.
-        search: lends the form of the file and the images.
-    """
-
-    def __init__(self, features: FeatureGraph, search: Search) -> None:
-        self.features, self.images = features, search.probe.images
-        self.settings = dataclasses.replace(search.lowering, outputs=features.outputs)
-        self.reference = self.embeddings(FLOAT)
-
-    def damage(self, plan: QuantPlan) -> float:
-        """Noise power over signal power, the mean over the outputs."""
-        pairs = zip(self.embeddings(plan), self.reference, strict=True)
-        return float(np.mean([np.square(a - b).sum() / np.square(b).sum() for a, b in pairs]))
-
-    def embeddings(self, plan: QuantPlan) -> list[Float32]:
-        """Each output of the embedder with this plan, for all images."""
-        model = lower(self.features.canonical, self.settings, plan, check=False)
-        session, name = load(model.SerializeToString()), self.settings.form.value
-        rows = [session.run(None, {name: pixels[None]}) for pixels in self.images]
-        return [np.concatenate(output).astype(np.float64) for output in zip(*rows, strict=True)]
+def feature_probe(features: FeatureGraph, search: Search) -> Probe:
+    """What plans do to the embeddings of the images that the search looks at."""
+    settings = dataclasses.replace(search.lowering, outputs=features.outputs)
+    return Probe(features.canonical, settings, search.calibration.probed)
 
 
 class _LastBlock:
@@ -102,10 +81,11 @@ class _LastBlock:
         """The plan of the blocks before with this one's, and what was decided about it."""
         plans = self.plans(quantization.arithmetic)
         goal = quantization.goal or STATIC_ONLY
-        probe = FeatureProbe(self.features, self.search)
+        probe = feature_probe(self.features, self.search)
         before = int(self.features.last_block.removeprefix("blocks."))
         budget = probe.damage(plan) / before if before else goal.damage
-        taken = choose(allowed(self.choices(plans, probe), goal), budget)
+        layers = choices(self.features.canonical, plans, probe, self.search.costs, silent)
+        taken = choose_forms(allowed(layers, goal), budget)
         own = plans.chosen({name: option.form for name, option in taken.items()})
         decisions = tuple(_decision(name, option, plans) for name, option in taken.items())
         whole = dataclasses.replace(
@@ -117,30 +97,13 @@ class _LastBlock:
         """Every form of every layer, calibrated on all tokens."""
         operands = [f"{name}.{letter}" for name in self.attentions for letter in "qkvp"]
         observer = Observer(self.features.canonical, self.search.lowering, [*self.linears, *operands])
-        read, tell = Reader(self.preprocess), self.search.step
-        seen = calibrate(
-            observer, self.search.images, read, self.search.settings.cache, tell("calibrate the embedder")
-        )
+        images, cache, tell = self.search.calibration.images, self.search.settings.cache, self.search.step
+        seen = observed(observer, images, Reader(self.preprocess), cache, tell("calibrate the embedder"))
         plans = plan_layers(self.graph, self.linears, self.attentions, seen, None, tell("round its weights"))
         if arithmetic is not Arithmetic.SATURATING:
             return plans
-        reaches = self.search.attention_reaches(self.features.canonical, plans)
+        reaches = reaches_of(self.features.canonical, self.search.calibration, plans, self.search.progress)
         return reduced_plans(plans, self.graph, seen, reaches, None)
-
-    def choices(self, plans: LayerPlans, probe: FeatureProbe) -> list[Choice]:
-        """Every form of every layer with the damage that it does alone, and its cost."""
-        made = []
-        for name, forms in plans.linears.items():
-            cost = self.search.costs.of_linear(self.linears[name])
-            options = [Option(f, probe.damage(QuantPlan({name: p})), cost[f]) for f, p in forms.items()]
-            made.append(Choice(name, (*options, Option(Form.FLOAT, 0.0, cost[Form.FLOAT])), weights=True))
-        for name, cores in plans.attentions.items():
-            cost = self.search.costs.of_attention(self.attentions[name])
-            options = [
-                Option(f, probe.damage(QuantPlan(attentions={name: c})), cost[f]) for f, c in cores.items()
-            ]
-            made.append(Choice(name, (*options, Option(Form.FLOAT, 0.0, cost[Form.FLOAT]))))
-        return made
 
 
 def _decision(name: str, taken: Option, plans: LayerPlans) -> LayerDecision:

@@ -9,8 +9,9 @@ import dataclasses
 import numpy as np
 import onnx_ir as ir
 
-from vit_edge.host.lower.graph import GraphWriter, symmetric_scale
-from vit_edge.host.plan import AttentionPlan
+from vit_edge.host.affine import Affine
+from vit_edge.host.lower.graph import GraphWriter
+from vit_edge.host.plan import EXPONENTIALS, AttentionPlan
 from vit_edge.spec import GraphStyle
 
 
@@ -63,17 +64,17 @@ def int8_core(
     would fall between the first few steps.
     """
     queries, keys = _int8_operands(w, q, k, plan, name)
-    values = w.fake(v, plan.value_scale, 0, np.int8, f"{name}.values")
+    values = w.fake(v, Affine(plan.value_scale, 0, np.int8), f"{name}.values")
     scores = _scaled(w, w.op("MatMul", [queries, keys], f"{name}.scores"), scale, name)
     if plan.probability_scale is not None:
         probabilities = w.op("Softmax", [scores], f"{name}.probabilities", {"axis": -1})
-        coded = w.activation(probabilities, plan.probability_scale, 0, f"{name}.probabilities")
+        coded = w.activation(probabilities, Affine(plan.probability_scale), f"{name}.probabilities")
         return w.op("MatMul", [coded, values], f"{name}.mix")
     axes = w.shared(np.asarray([-1], np.int64), "axes")
     largest = w.op("ReduceMax", [scores, axes], f"{name}.row_max", {"keepdims": 1})
     weights = w.op("Exp", [w.op("Sub", [scores, largest], f"{name}.shifted")], f"{name}.exp")
     total = w.op("ReduceSum", [weights, axes], f"{name}.row_sum", {"keepdims": 1})
-    coded = w.activation(weights, 1.0 / 255.0, 0, f"{name}.exp")
+    coded = w.activation(weights, EXPONENTIALS, f"{name}.exp")
     mixed = w.op("MatMul", [coded, values], f"{name}.weighted")
     return w.op("Div", [mixed, total], f"{name}.mix")
 
@@ -82,16 +83,15 @@ def _int8_operands(
     w: GraphWriter, q: ir.Value, k: ir.Value, plan: AttentionPlan, name: str
 ) -> tuple[ir.Value, ir.Value]:
     """Queries, and keys with their last two axes exchanged, after their round trips."""
-    reach = plan.queries
+    reach = Affine(plan.key_scale, 0, np.int8)
     if w.style is GraphStyle.COMPILER:
-        scale = symmetric_scale(reach.scale, reach.zero_point)
-        queries = w.fake(q, scale, 0, np.int8, f"{name}.queries")
-        keys = w.fake(k, plan.key_scale, 0, np.int8, f"{name}.keys")
+        queries = w.fake(q, plan.queries.centred(), f"{name}.queries")
+        keys = w.fake(k, reach, f"{name}.keys")
         return queries, w.transpose(keys, (0, 1, 3, 2), f"{name}.keys")
-    queries = w.activation(q, reach.scale, reach.zero_point, f"{name}.queries")
-    stored = w.quantized(k, plan.key_scale, 0, np.int8, f"{name}.keys")
+    queries = w.activation(q, plan.queries, f"{name}.queries")
+    stored = w.quantized(k, reach, f"{name}.keys")
     turned = w.transpose(stored, (0, 1, 3, 2), f"{name}.keys")
-    return queries, w.dequantized(turned, plan.key_scale, 0, np.int8, f"{name}.keys")
+    return queries, w.dequantized(turned, reach, f"{name}.keys")
 
 
 def _scaled(w: GraphWriter, scores: ir.Value, scale: float, name: str) -> ir.Value:

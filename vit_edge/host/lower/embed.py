@@ -9,12 +9,14 @@ import dataclasses
 import numpy as np
 import onnx_ir as ir
 
-from vit_edge.host.lower.graph import Array, GraphWriter
+from vit_edge.arrays import Array
+from vit_edge.host.affine import Affine
+from vit_edge.host.lower.graph import GraphWriter
 from vit_edge.host.lower.linear import int32_bias
 from vit_edge.host.plan import EmbedPlan
 from vit_edge.spec import InputForm
 
-PIXEL_SCALE = 1.0 / 255.0
+PIXELS = Affine(1.0 / 255.0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,7 +101,7 @@ def float_pixels(w: GraphWriter, pixels: ir.Value, weight: Array, patches: Patch
     """(batch, patches, dim) from uint8 `pixels`; `weight` takes pixel / 255."""
     flat = flat_patches(w, pixels, patches, InputForm.PIXELS)
     values = w.op("Cast", [flat], "embed.values", {"to": ir.DataType.FLOAT.value})
-    scaled = channels_last(weight, patches) * np.float32(PIXEL_SCALE)
+    scaled = channels_last(weight, patches) * np.float32(PIXELS.scale)
     made = w.op("Gemm", [values, w.constant(scaled, "embed.weight")], "embed.rows")
     return w.reshape(made, (-1, patches.count, patches.dim), "embed.projected")
 
@@ -122,26 +124,24 @@ def int8_embed(
     where the batch is dynamic (2026.4: "[ReshapeTransformation] ... CALLBACK HAS THROWN").
     """
     bias, table = apart_from_mean(plan.table, patches)
-    weight = plan.weight
-    zero = 0
-    kind: type = np.uint8  # of the pixels as they come
+    weight, reach = plan.weight, PIXELS
     if form is InputForm.PIXEL_VALUES:
         shape = (1, patches.channels, 1, 1)
         std = w.constant(normal.std.astype(np.float32).reshape(shape), "embed.std")
-        middle = 128 * PIXEL_SCALE if w.symmetric else 0.0  # int8 around zero holds pixels less 128
+        middle = 128 * PIXELS.scale if w.symmetric else 0.0  # int8 around zero holds pixels less 128
         bias = bias + np.float32(middle) * plan.weight_scale * weight.sum(0, np.int32)
         mean = w.constant((normal.mean.astype(np.float32) - np.float32(middle)).reshape(shape), "embed.mean")
         unit = w.op("Add", [w.op("Mul", [image, std], "embed.unscaled"), mean], "embed.unit")
         if w.signed:
-            zero, kind = 0 if w.symmetric else -128, np.int8
-        image = w.quantized(unit, PIXEL_SCALE, zero, kind, "embed.pixels")
+            reach = Affine(PIXELS.scale, 0, np.int8) if w.symmetric else PIXELS.signed()
+        image = w.quantized(unit, reach, "embed.pixels")
     else:
         weight = channels_last(weight, patches)
     flat = flat_patches(w, image, patches, form)
     inputs = [
-        w.dequantized(flat, PIXEL_SCALE, zero, kind, "embed.pixels"),
+        w.dequantized(flat, reach, "embed.pixels"),
         w.weight(weight, plan.weight_scale, "embed"),
-        int32_bias(w, bias, PIXEL_SCALE, plan.weight_scale, "embed"),
+        int32_bias(w, bias, reach.scale, plan.weight_scale, "embed"),
     ]
     made = w.op("Gemm", inputs, "embed.rows")
     return w.reshape(made, (-1, patches.count, patches.dim), "embed.projected"), table

@@ -4,12 +4,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import onnx_ir as ir
 
-from vit_edge.spec import ActivationType, GraphStyle
+from vit_edge.arrays import Array
+from vit_edge.host.affine import Affine
+from vit_edge.spec import PORTABLE, ActivationType, ModelForm
 
-Array = npt.NDArray[Any]
 Attributes = Mapping[str, Any]
 
 
@@ -17,25 +17,17 @@ class GraphWriter:
     """Collects nodes and initializers; every value is named after the layer it belongs to.
 
     Args:
-        activations: the type of quantized activations. A range is always given for uint8; as int8 the same
-            steps are numbered 128 lower.
-        symmetric: centre every range on zero, so that the zero point is 0; activations are int8 then.
-        style: for which reader the graph is written.
+        form: the type of quantized activations, and for which reader the graph is written. A range is always
+            given for uint8; as int8 the same steps are numbered 128 lower, or centred on zero.
     """
 
-    def __init__(
-        self,
-        activations: ActivationType = ActivationType.UINT8,
-        *,
-        symmetric: bool = False,
-        style: GraphStyle = GraphStyle.KERNELS,
-    ) -> None:
-        self.signed = activations is ActivationType.INT8
-        self.symmetric, self.style = symmetric, style
+    def __init__(self, form: ModelForm = PORTABLE) -> None:
+        self.signed = form.activations is ActivationType.INT8
+        self.symmetric, self.style = form.symmetric, form.style
         self.nodes: list[ir.Node] = []
         self.initializers: dict[str, ir.Value] = {}
         self._names: set[str] = set()
-        self._quantized: dict[tuple[str, float, int, str], ir.Value] = {}
+        self._quantized: dict[tuple[str, Affine], ir.Value] = {}
         self._apart: dict[ir.Value, tuple[ir.Value, int]] = {}  # flat value -> (what it was made from, width)
 
     def op(
@@ -79,12 +71,12 @@ class GraphWriter:
         name = f"{kind}_{array.dtype}_" + "x".join(str(item) for item in array.reshape(-1).tolist())
         return self.initializers[name] if name in self.initializers else self.constant(array, name)
 
-    def quantized(self, x: ir.Value, scale: float, zero_point: int, dtype: type, name: str) -> ir.Value:
+    def quantized(self, x: ir.Value, reach: Affine, name: str) -> ir.Value:
         """QuantizeLinear of `x` (per tensor), written once for each value and range."""
-        key = (str(x.name), scale, zero_point, np.dtype(dtype).name)
+        key = (str(x.name), reach)
         if key not in self._quantized:
             apart, width = self._apart.get(x, (x, 0))
-            inputs = [apart, *self._range(scale, zero_point, dtype)]
+            inputs = [apart, *self._range(reach)]
             made = self.op("QuantizeLinear", inputs, f"{name}.quantized")
             self._quantized[key] = self.reshape(made, (-1, width), f"{name}.flat") if width else made
         return self._quantized[key]
@@ -100,24 +92,23 @@ class GraphWriter:
         apart, flat_width = self._apart.get(x, (x, 0))
         return apart if flat_width == width else self.reshape(x, (-1, rows, width), name)
 
-    def dequantized(self, x: ir.Value, scale: float, zero_point: int, dtype: type, name: str) -> ir.Value:
+    def dequantized(self, x: ir.Value, reach: Affine, name: str) -> ir.Value:
         """DequantizeLinear of `x` (per tensor)."""
-        return self.op("DequantizeLinear", [x, *self._range(scale, zero_point, dtype)], f"{name}.dequantized")
+        return self.op("DequantizeLinear", [x, *self._range(reach)], f"{name}.dequantized")
 
-    def fake(self, x: ir.Value, scale: float, zero_point: int, dtype: type, name: str) -> ir.Value:
+    def fake(self, x: ir.Value, reach: Affine, name: str) -> ir.Value:
         """QuantizeLinear followed by DequantizeLinear: what a fused integer kernel reads."""
-        stored = self.quantized(x, scale, zero_point, dtype, name)
-        return self.dequantized(stored, scale, zero_point, dtype, name)
+        return self.dequantized(self.quantized(x, reach, name), reach, name)
 
-    def activation(self, x: ir.Value, scale: float, zero_point: int, name: str) -> ir.Value:
+    def activation(self, x: ir.Value, reach: Affine, name: str) -> ir.Value:
         """The round trip of an activation, whose range is given for uint8."""
-        return self.fake(x, *self.activation_range(scale, zero_point), name)
+        return self.fake(x, self.activation_range(reach), name)
 
-    def activation_range(self, scale: float, zero_point: int) -> tuple[float, int, type]:
-        """A uint8 range (scale, zero point) in the type of activations, with that type."""
+    def activation_range(self, reach: Affine) -> Affine:
+        """A uint8 range in the type of activations."""
         if self.symmetric:
-            return symmetric_scale(scale, zero_point), 0, np.int8
-        return (scale, zero_point - 128, np.int8) if self.signed else (scale, zero_point, np.uint8)
+            return reach.centred()
+        return reach.signed() if self.signed else reach
 
     def weight(self, weight: Array, scale: Array, name: str) -> ir.Value:
         """DequantizeLinear of an int8 weight (in, out), one scale per output column."""
@@ -128,10 +119,10 @@ class GraphWriter:
         ]
         return self.op("DequantizeLinear", inputs, f"{name}.weight_dequantized", {"axis": 1})
 
-    def _range(self, scale: float, zero_point: int, dtype: type) -> list[ir.Value]:
+    def _range(self, reach: Affine) -> list[ir.Value]:
         return [
-            self.shared(np.asarray(scale, np.float32), "scale"),
-            self.shared(np.asarray(zero_point, dtype), "zero_point"),
+            self.shared(np.asarray(reach.scale, np.float32), "scale"),
+            self.shared(np.asarray(reach.zero_point, reach.dtype), "zero_point"),
         ]
 
     def _unique(self, name: str) -> str:
@@ -141,11 +132,6 @@ class GraphWriter:
             candidate = f"{name}.{count}"
         self._names.add(candidate)
         return candidate
-
-
-def symmetric_scale(scale: float, zero_point: int) -> float:
-    """The scale of the smallest int8 range around zero that holds a uint8 range."""
-    return scale * max(zero_point, 255 - zero_point) / 127
 
 
 def initializer(array: Array, name: str) -> ir.Value:

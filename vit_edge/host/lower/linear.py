@@ -9,8 +9,10 @@ standard operators and without calibration. It survives rows (tokens) of very di
 import numpy as np
 import onnx_ir as ir
 
-from vit_edge.host.lower.graph import Array, GraphWriter
-from vit_edge.host.plan import LinearPlan, RowRange, StaticRange
+from vit_edge.arrays import Array
+from vit_edge.host.affine import Affine
+from vit_edge.host.lower.graph import GraphWriter
+from vit_edge.host.plan import LinearPlan, RowRange
 
 
 def float_linear(w: GraphWriter, x: ir.Value, weight: Array, bias: Array | None, name: str) -> ir.Value:
@@ -23,19 +25,18 @@ def float_linear(w: GraphWriter, x: ir.Value, weight: Array, bias: Array | None,
 
 def int8_linear(w: GraphWriter, x: ir.Value, plan: LinearPlan, name: str) -> ir.Value:
     """The same, through an integer kernel."""
-    if isinstance(plan.activation, StaticRange):
+    if isinstance(plan.activation, Affine):
         return _static(w, x, plan, plan.activation, name)
     return _by_row(w, x, plan, plan.activation, name)
 
 
-def _static(w: GraphWriter, x: ir.Value, plan: LinearPlan, reach: StaticRange, name: str) -> ir.Value:
+def _static(w: GraphWriter, x: ir.Value, plan: LinearPlan, reach: Affine, name: str) -> ir.Value:
     inputs = [
-        w.activation(x, reach.scale, reach.zero_point, f"{name}.input"),
+        w.activation(x, reach, f"{name}.input"),
         w.weight(plan.weight, plan.weight_scale, name),
     ]
     bias = np.zeros(plan.weight.shape[1], np.float32) if plan.bias is None else plan.bias
-    scale, _, _ = w.activation_range(reach.scale, reach.zero_point)
-    inputs.append(int32_bias(w, bias, scale, plan.weight_scale, name))
+    inputs.append(int32_bias(w, bias, w.activation_range(reach).scale, plan.weight_scale, name))
     return w.op("Gemm", inputs, name)
 
 
@@ -64,8 +65,7 @@ def _by_row(w: GraphWriter, x: ir.Value, plan: LinearPlan, reach: RowRange, name
     row = w.op("Max", [largest, w.shared(np.asarray(reach.floor, np.float32), "floor")], f"{name}.row_scale")
     inverse = w.op("Reciprocal", [row], f"{name}.inverse")  # a product per element is cheaper than a division
     unit = w.op("Mul", [x, inverse], f"{name}.unit")
-    step = (1.0 + reach.low) / 255.0
-    coded = w.activation(unit, step, round(reach.low / step), f"{name}.input")
+    coded = w.activation(unit, reach.unit, f"{name}.input")
     weight = w.weight(plan.weight, plan.weight_scale, name)
     product = w.op("MatMul", [coded, weight], f"{name}.product")
     if plan.bias is None:

@@ -9,36 +9,32 @@ import onnx
 import onnx_ir as ir
 from onnx_ir.passes.common import CheckerPass, RemoveUnusedNodesPass, ShapeInferencePass
 
+from vit_edge.arrays import Array
 from vit_edge.errors import ModelError
 from vit_edge.host.lower import attention as attentions
 from vit_edge.host.lower import embed as embeds
 from vit_edge.host.lower.embed import Normalisation, Patches
-from vit_edge.host.lower.graph import Array, GraphWriter
+from vit_edge.host.lower.graph import GraphWriter
 from vit_edge.host.lower.half import to_half
 from vit_edge.host.lower.linear import float_linear, int8_linear
 from vit_edge.host.lower.versions import to_versions
 from vit_edge.host.plan import FLOAT, QuantPlan
 from vit_edge.host.rewrite.canonical import Canonical
 from vit_edge.host.rewrite.composites import ATTENTION, EMBED, LINEAR, MEAN, SELECT, is_composite, is_op
-from vit_edge.host.rewrite.prepare import WRITTEN
 from vit_edge.host.rewrite.values import constant_of, integer, integers, linear_parts, number, static_shape
 from vit_edge.runtime.steps import explained
-from vit_edge.spec import LOGITS, ActivationType, FloatType, GraphStyle, InputForm, OnnxVersions
+from vit_edge.spec import LOGITS, PORTABLE, WRITTEN, FloatType, GraphStyle, InputForm, ModelForm
 
 
 @dataclasses.dataclass(frozen=True)
 class LowerSettings:
-    """The form of the file."""
+    """What is written, and with what it is normalised."""
 
-    batch: int | None = None  # None: a dynamic batch dimension
-    form: InputForm = InputForm.PIXEL_VALUES
-    normalisation: Normalisation | None = None  # needed where the pixels themselves are used
-    activations: ActivationType = ActivationType.UINT8  # of INT8 layers
-    symmetric: bool = False  # every activation range centred on zero; activations are int8 then
-    style: GraphStyle = GraphStyle.KERNELS
-    float_type: FloatType = FloatType.FLOAT32  # of what is not INT8; inputs and outputs stay as they are
-    versions: OnnxVersions = WRITTEN
-    outputs: tuple[str, ...] = (LOGITS,)  # names for the first outputs of the graph; the rest is not written
+    form: ModelForm = PORTABLE
+    normalisation: Normalisation | None = None
+    """Needed where the pixels themselves are used."""
+    outputs: tuple[str, ...] = (LOGITS,)
+    """Names for the first outputs of the graph; the rest is not written."""
 
 
 def lower(
@@ -80,12 +76,12 @@ class _Lowering:
     ) -> None:
         self.check = check
         self.canonical, self.settings, self.plan = canonical, settings, plan
-        self.w = GraphWriter(settings.activations, symmetric=settings.symmetric, style=settings.style)
+        self.w = GraphWriter(settings.form)
         self.made: dict[ir.Value, ir.Value] = {}
         self.taps: dict[str, ir.Value] = {}
         self.image = canonical.model.graph.inputs[0]
         if canonical.description is None and (
-            settings.batch != 1 or settings.form is not InputForm.PIXEL_VALUES
+            settings.form.batch != 1 or settings.form.input is not InputForm.PIXEL_VALUES
         ):
             raise ModelError(
                 f"{canonical.name} is not canonical: it can be written for batch 1 and pixel_values only"
@@ -101,7 +97,7 @@ class _Lowering:
         if output.producer() is None:
             raise ModelError(f"{self.canonical.name}: the output does not depend on the image")
         output.name, output.dtype = name, ir.DataType.FLOAT
-        batch = "batch" if self.settings.batch is None else self.settings.batch
+        batch = "batch" if self.settings.form.batch is None else self.settings.form.batch
         output.shape = ir.Shape([batch, *self.per_image(result)])
         return output
 
@@ -132,20 +128,20 @@ class _Lowering:
         )
         model = ir.Model(lowered, ir_version=WRITTEN.ir, producer_name="vit-edge")
         RemoveUnusedNodesPass()(model)
-        if self.settings.float_type is FloatType.FLOAT16:
+        if self.settings.form.float_type is FloatType.FLOAT16:
             to_half(model)
-        to_versions(model, self.settings.versions, self.canonical.name)
+        to_versions(model, self.settings.form.versions, self.canonical.name)
         if self.check:
             ShapeInferencePass()(model)
             CheckerPass(full_check=True)(model)
         return ir.to_proto(model)
 
     def input(self) -> ir.Value:
-        form = self.settings.form
+        form = self.settings.form.input
         shape = self.per_image(self.image)
         if form is InputForm.PIXELS:
             shape = (*shape[1:], shape[0])
-        batch = "batch" if self.settings.batch is None else self.settings.batch
+        batch = "batch" if self.settings.form.batch is None else self.settings.form.batch
         kind = ir.DataType.FLOAT if form is InputForm.PIXEL_VALUES else ir.DataType.UINT8
         return ir.Value(name=form.value, shape=ir.Shape([batch, *shape]), type=ir.TensorType(kind))
 
@@ -223,7 +219,7 @@ class _Lowering:
         if table is None:
             raise ModelError(f"{self.canonical.name}: the patch embedding has no table")
         patches = patches_of(node)
-        given, form, normal = self.value(image), self.settings.form, self.settings.normalisation
+        given, form, normal = self.value(image), self.settings.form.input, self.settings.normalisation
         if form is InputForm.PIXEL_VALUES and self.plan.embed is None:
             projected = embeds.float_conv(self.w, given, weight, patches)
             return self.placed(projected, table, patches)
@@ -240,7 +236,7 @@ class _Lowering:
 
     def placed(self, projected: ir.Value, table: Array, patches: Patches) -> ir.Value:
         """The token stream: the prefix, and the patches at their positions."""
-        compiled = self.settings.style is GraphStyle.COMPILER and self.settings.batch == 1
+        compiled = self.settings.form.style is GraphStyle.COMPILER and self.settings.form.batch == 1
         place = embeds.join_table if compiled else embeds.add_table
         return place(self.w, projected, table, patches)
 
@@ -290,7 +286,7 @@ class _Lowering:
             return ()
         readers = [use.node for output in node.outputs for use in output.uses()]
         by_image = any(is_composite(reader, kind) for reader in readers for kind in (SELECT, MEAN))
-        if self.settings.style is GraphStyle.KERNELS and not by_image:
+        if self.settings.form.style is GraphStyle.KERNELS and not by_image:
             return ()
         shape = static_shape(node.inputs[0]) or ()
         return shape if len(shape) == 2 and shape[0] > 1 and len(node.outputs) == 1 else ()

@@ -5,16 +5,18 @@ keys and values everywhere, for sums that no image comes near; so the sums thems
 """
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from vit_edge.host.lower.graph import Array
+from vit_edge.arrays import Array, Pixels
+from vit_edge.host.affine import Affine
 from vit_edge.host.lower.model import LowerSettings, lower_taps
-from vit_edge.host.plan import FLOAT, AttentionPlan
-from vit_edge.host.quantize.observe import Pixels, load
+from vit_edge.host.plan import EXPONENTIALS, FLOAT, AttentionPlan
+from vit_edge.host.quantize.observe import load
 from vit_edge.host.quantize.saturation import CODE, outermost
 from vit_edge.host.rewrite.canonical import Canonical
+from vit_edge.progress import Step
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,7 +44,7 @@ def attention_reaches(
     settings: LowerSettings,
     plans: Mapping[str, AttentionPlan],
     images: Sequence[Pixels],
-    progress: Callable[[int, int], None],
+    progress: Step,
 ) -> dict[str, AttentionReach]:
     """The reach of every attention, in the float model.
 
@@ -60,7 +62,9 @@ def attention_reaches(
     session, distinct = load(model.SerializeToString()), list(dict.fromkeys(outputs))
     found = dict.fromkeys(plans, AttentionReach())
     for done, pixels in enumerate(images, 1):
-        made = dict(zip(distinct, session.run(distinct, {settings.form.value: pixels[None]}), strict=True))
+        made = dict(
+            zip(distinct, session.run(distinct, {settings.form.input.value: pixels[None]}), strict=True)
+        )
         tapped = iter([made[output][0] for output in outputs])
         for name, plan in plans.items():
             operands = next(tapped), next(tapped), next(tapped), next(tapped)
@@ -71,17 +75,16 @@ def attention_reaches(
 
 def _reach_of(plan: AttentionPlan, q: Array, k: Array, v: Array, p: Array) -> AttentionReach:
     """Of one image: q, k, v (heads, rows, width) and p (heads, queries, keys)."""
-    queries = np.clip(np.rint(q / plan.queries.scale) + plan.queries.zero_point, 0, CODE)
-    ends, others = outermost(_paired(queries)), outermost(_paired(k / plan.key_scale))
+    ends, others = outermost(_paired(plan.queries.codes(q))), outermost(_paired(k / plan.key_scale))
     keys = float(np.abs(ends @ others.swapaxes(-1, -2)).max())
     columns = _paired(v.swapaxes(1, 2) / plan.value_scale).swapaxes(-1, -2)  # (heads, pairs, 2, width)
 
     def with_values(codes: Array) -> float:
         return float(np.abs(outermost(_paired(codes)) @ columns).max())
 
-    scale = 1.0 / CODE if plan.probability_scale is None else plan.probability_scale
-    shared = with_values(np.minimum(np.rint(p / scale), CODE))
-    return AttentionReach(keys, shared, with_values(np.rint(p / p.max(axis=-1, keepdims=True) * CODE)))
+    shared = EXPONENTIALS if plan.probability_scale is None else Affine(plan.probability_scale)
+    by_row = with_values(np.rint(p / p.max(axis=-1, keepdims=True) * CODE))
+    return AttentionReach(keys, with_values(shared.codes(p)), by_row)
 
 
 def _paired(values: Array) -> Array:

@@ -11,18 +11,16 @@ from collections.abc import Iterator
 import numpy as np
 import onnx_ir as ir
 
-from vit_edge.host.lower.graph import Array
+from vit_edge.arrays import Array, Float64
+from vit_edge.host.affine import Affine
 from vit_edge.host.quantize import folds
-from vit_edge.host.quantize.folds import Float64
 from vit_edge.host.quantize.observe import Activation
-from vit_edge.host.quantize.ranges import static_range, through
 from vit_edge.host.quantize.weights import column_scales, nearest
 from vit_edge.host.rewrite.composites import ATTENTION, composites, is_op
 from vit_edge.host.rewrite.values import integer, linear_parts
 
 STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0)
 SCORED_ROWS = 512
-INT8 = 127.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -131,15 +129,15 @@ def _linear_damage(activation: Activation, weight: Array) -> float:
     scale = column_scales(weight)
     rounded = (nearest(weight, scale) * scale).astype(np.float32)
     rows = _scored(activation)
-    reach = static_range(float(activation.low.min()), float(activation.high.max()))
-    error = through(rows, reach).astype(np.float32) @ rounded - rows @ weight.astype(np.float32)
+    reach = Affine.of(float(activation.low.min()), float(activation.high.max()))
+    error = reach.rounded(rows).astype(np.float32) @ rounded - rows @ weight.astype(np.float32)
     return float(np.square(error).sum()) / len(rows)
 
 
 def _score_damage(q: Activation, k: Activation, heads: int) -> float:
     """Squared error of the attention scores of sampled queries against sampled keys."""
     rows_q, rows_k = _scored(q)[:256], _scored(k)[:256]
-    coded_q = through(rows_q, static_range(float(q.low.min()), float(q.high.max()))).astype(np.float32)
+    coded_q = Affine.of(float(q.low.min()), float(q.high.max())).rounded(rows_q).astype(np.float32)
     coded_k = rows_k + _signed_error(k)[:256]
     total = 0.0
     for part in np.split(np.arange(rows_q.shape[1]), heads):
@@ -151,14 +149,12 @@ def _score_damage(q: Activation, k: Activation, heads: int) -> float:
 def _signed_error(activation: Activation) -> Array:
     """What a symmetric int8 range does to the scored rows."""
     rows = _scored(activation)
-    step = signed_scale(activation)
-    return (np.clip(np.rint(rows / step), -INT8, INT8) * step - rows).astype(np.float32)
+    return (signed_range(activation).rounded(rows) - rows).astype(np.float32)
 
 
-def signed_scale(activation: Activation) -> float:
-    """The scale of the symmetric int8 range that holds everything seen."""
-    reach = max(float(np.abs(activation.low).max()), float(np.abs(activation.high).max()), 1e-12)
-    return float(np.float32(reach / INT8))
+def signed_range(activation: Activation) -> Affine:
+    """The symmetric int8 range that holds everything seen."""
+    return Affine.symmetric(max(float(np.abs(activation.low).max()), float(np.abs(activation.high).max())))
 
 
 def _scored(activation: Activation) -> Array:

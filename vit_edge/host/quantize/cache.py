@@ -8,18 +8,20 @@ import dataclasses
 import hashlib
 import io
 import json
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from vit_edge.arrays import Pixels
 from vit_edge.errors import ImageError, UsageError
 from vit_edge.files import read_file, write_file
 from vit_edge.host.quantize.histogram import BINS, Histogram
-from vit_edge.host.quantize.observe import Activation, Calibration, Observer, Pixels, Tally
+from vit_edge.host.quantize.observe import Activation, Observer, Tallies, Tally
 from vit_edge.host.quantize.sample import RowSample
+from vit_edge.progress import Step
 from vit_edge.runtime.image.limits import DEFAULT_LIMITS, DecodeLimits
 from vit_edge.runtime.image.preprocess import load_pixels
 from vit_edge.spec import PreprocessSpec
@@ -44,17 +46,17 @@ class CalibrationFile:
         """The file."""
         return self.folder / f"calibration-{self.key[:32]}.npz"
 
-    def load(self) -> Calibration:
+    def load(self) -> Tallies:
         """What was kept; nothing done where there is no such file, or it is damaged or another's."""
         try:
             with np.load(io.BytesIO(read_file(self.path, _MAX_BYTES)), allow_pickle=False) as stored:
                 if sum(each.file_size for each in stored.zip.infolist()) > _MAX_BYTES:
-                    return Calibration()  # it would inflate to more than was ever written
+                    return Tallies()  # it would inflate to more than was ever written
                 return _restored({name: stored[name] for name in stored.files}, self.key)
         except Exception:  # a damaged file may raise anything, and it always means that there is none
-            return Calibration()
+            return Tallies()
 
-    def save(self, calibration: Calibration) -> None:
+    def save(self, calibration: Tallies) -> None:
         """Replace the file at once.
 
         Raises:
@@ -103,12 +105,12 @@ class Reader:
         return pixels
 
 
-def calibrate(
+def observed(
     observer: Observer,
     images: Sequence[Path],
     read: Reader,
     folder: Path | None,
-    progress: Callable[[int, int], None],
+    progress: Step,
 ) -> dict[str, Activation]:
     """One pass over image files, or the rest of one, or none where a finished one was kept.
 
@@ -125,7 +127,7 @@ def calibrate(
         UsageError: the folder cannot be written.
     """
     kept = None if folder is None else CalibrationFile(folder, key_of(observer, images, read.preprocess))
-    calibration = Calibration() if kept is None else kept.load()
+    calibration = Tallies() if kept is None else kept.load()
     start = calibration.done
     if start:
         progress(start, len(images))
@@ -153,7 +155,7 @@ def key_of(observer: Observer, images: Sequence[Path], preprocess: PreprocessSpe
     return digest.hexdigest()
 
 
-def _arrays(calibration: Calibration, key: str) -> Arrays:
+def _arrays(calibration: Tallies, key: str) -> Arrays:
     arrays: Arrays = {
         "key": np.asarray(key),
         "done": np.asarray(calibration.done),
@@ -179,7 +181,7 @@ def _tally_arrays(tally: Tally) -> Iterator[tuple[str, npt.NDArray[Any]]]:
     yield "sample_rows", np.asarray([len(rows) for _, rows in blocks], np.int64)
 
 
-def _restored(arrays: Arrays, key: str) -> Calibration:
+def _restored(arrays: Arrays, key: str) -> Tallies:
     """The reverse of `_arrays`.
 
     Raises:
@@ -191,7 +193,7 @@ def _restored(arrays: Arrays, key: str) -> Calibration:
     tallies = {str(tap): _restored_tally(arrays, i) for i, tap in enumerate(arrays["taps"])}
     if int(arrays["done"]) < 1 or not tallies:
         raise ValueError("nothing was done")
-    return Calibration(int(arrays["done"]), tallies)
+    return Tallies(int(arrays["done"]), tallies)
 
 
 def _restored_tally(arrays: Arrays, i: int) -> Tally:

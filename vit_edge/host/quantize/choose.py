@@ -21,7 +21,7 @@ class Option:
 
 
 @dataclasses.dataclass(frozen=True)
-class Choice:
+class LayerOptions:
     """A layer and the forms it may take."""
 
     name: str
@@ -38,7 +38,7 @@ class Upgrade:
     worth: float  # damage removed per millisecond
 
 
-def allowed(layers: Sequence[Choice], goal: Goal) -> list[Choice]:
+def allowed(layers: Sequence[LayerOptions], goal: Goal) -> list[LayerOptions]:
     """The layers with only the options that a goal allows.
 
     A layer with weights may be float where the goal says so, or where each other form of it alone does more
@@ -47,7 +47,7 @@ def allowed(layers: Sequence[Choice], goal: Goal) -> list[Choice]:
     return [dataclasses.replace(layer, options=_allowed(layer, goal)) for layer in layers]
 
 
-def _allowed(layer: Choice, goal: Goal) -> tuple[Option, ...]:
+def _allowed(layer: LayerOptions, goal: Goal) -> tuple[Option, ...]:
     others = [option for option in layer.options if option.form is not Form.FLOAT]
     others = [option for option in others if goal.row_scales or option.form is not Form.ROW]
     hopeless = all(option.damage > goal.damage for option in others)
@@ -56,7 +56,7 @@ def _allowed(layer: Choice, goal: Goal) -> tuple[Option, ...]:
     return (*others, *(floats if floats_allowed else ()))
 
 
-def choose(layers: Sequence[Choice], budget: float) -> dict[str, Option]:
+def choose_forms(layers: Sequence[LayerOptions], budget: float) -> dict[str, Option]:
     """The option of each layer; total damage at most `budget` where the options allow it.
 
     Args:
@@ -78,7 +78,7 @@ def choose(layers: Sequence[Choice], budget: float) -> dict[str, Option]:
     return taken
 
 
-def upgrades(layers: Sequence[Choice], taken: Mapping[str, Option]) -> list[Upgrade]:
+def upgrades(layers: Sequence[LayerOptions], taken: Mapping[str, Option]) -> list[Upgrade]:
     """The layers that are not in their cheapest form, the most worthy upgrade first."""
     found = []
     for layer in layers:
@@ -88,7 +88,7 @@ def upgrades(layers: Sequence[Choice], taken: Mapping[str, Option]) -> list[Upgr
     return sorted(found, key=lambda upgrade: -upgrade.worth)
 
 
-def cheapest(layer: Choice) -> Option:
+def cheapest(layer: LayerOptions) -> Option:
     """The fastest form of a layer."""
     return min(layer.options, key=lambda option: (option.cost, option.damage))
 

@@ -5,15 +5,17 @@ already corrected, so that what remains is the error of this block alone.
 """
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
 
+from vit_edge.arrays import Pixels
 from vit_edge.host.lower.model import LowerSettings, lower_taps
 from vit_edge.host.plan import FLOAT, QuantPlan
-from vit_edge.host.quantize.observe import Pixels, load
+from vit_edge.host.quantize.observe import load
 from vit_edge.host.rewrite.canonical import Canonical
+from vit_edge.progress import Step
 
 Means = dict[str, npt.NDArray[np.float64]]
 
@@ -23,7 +25,7 @@ def correct_biases(
     settings: LowerSettings,
     plan: QuantPlan,
     images: Sequence[Pixels],
-    progress: Callable[[int, int], None],
+    progress: Step,
 ) -> QuantPlan:
     """The plan with corrected biases; the plan itself where no linear layer is quantized.
 
@@ -71,7 +73,7 @@ def _means(
     session = load(model.SerializeToString())
     total: Means = {}
     for pixels in images:
-        results = session.run(outputs, {settings.form.value: pixels[None]})
+        results = session.run(outputs, {settings.form.input.value: pixels[None]})
         for name, values in zip(names, results, strict=True):
             mean = values.mean(axis=0, dtype=np.float64)
             total[name] = total[name] + mean if name in total else mean

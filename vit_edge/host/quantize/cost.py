@@ -11,14 +11,15 @@ import numpy as np
 import onnx_ir as ir
 import onnxruntime
 
+from vit_edge.host.affine import Affine
 from vit_edge.host.lower.attention import Heads, float_core, int8_core
 from vit_edge.host.lower.graph import GraphWriter
 from vit_edge.host.lower.linear import float_linear, int8_linear
-from vit_edge.host.plan import AttentionPlan, LinearPlan, RowRange, StaticRange
+from vit_edge.host.plan import AttentionPlan, LinearPlan, RowRange
 from vit_edge.host.quantize.observe import SESSION_OPTIONS
 from vit_edge.host.quantize.types import Form
-from vit_edge.host.rewrite.prepare import WRITTEN
 from vit_edge.host.rewrite.values import integer, linear_parts, static_shape
+from vit_edge.spec import WRITTEN
 
 ROUNDS = 12
 RUNS = 3  # per round
@@ -91,7 +92,7 @@ def _linear_model(shape: LinearShape, form: Form) -> bytes:
     if form is Form.FLOAT:
         made = float_linear(w, x, weight.astype(np.float32), bias, "y")
     else:
-        activation = StaticRange(0.02, 128) if form is Form.STATIC else RowRange()
+        activation = Affine(0.02, 128) if form is Form.STATIC else RowRange()
         plan = LinearPlan(activation, weight, np.full(shape.outputs, 0.01, np.float32), bias)
         made = int8_linear(w, x, plan, "y")
     return _model(w, x, made, (shape.rows, shape.outputs))
@@ -106,7 +107,7 @@ def _attention_model(heads: Heads, form: Form) -> bytes:
         made, _ = float_core(w, queries, keys, keys, 1.0, "y")
     else:
         scale = 1.0 / 255.0 if form is Form.STATIC else None
-        plan = AttentionPlan(StaticRange(0.02, 128), 0.02, 0.02, scale)
+        plan = AttentionPlan(Affine(0.02, 128), 0.02, 0.02, scale)
         made = int8_core(w, queries, keys, keys, plan, 1.0, "y")
     return _model(w, x, made, (1, heads.heads, heads.queries, heads.width))
 

@@ -11,14 +11,11 @@ never channels, and its weights sum to one (SmoothQuant, Xiao et al. 2023, for a
 import dataclasses
 
 import numpy as np
-import numpy.typing as npt
 import onnx_ir as ir
 
-from vit_edge.host.lower.graph import Array
+from vit_edge.arrays import Array, Float64
 from vit_edge.host.rewrite.composites import LINEAR, SELECT, is_composite, is_op
 from vit_edge.host.rewrite.values import constant_of, linear_parts, users
-
-Float64 = npt.NDArray[np.float64]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -10,8 +10,8 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-Float32 = npt.NDArray[np.float32]
-Float64 = npt.NDArray[np.float64]
+from vit_edge.arrays import Float32, Float64
+
 Counts = npt.NDArray[np.int64]
 
 BINS = 2048

@@ -11,22 +11,18 @@ import hashlib
 from collections.abc import Iterator, Sequence
 
 import numpy as np
-import numpy.typing as npt
 import onnxruntime
 
+from vit_edge.arrays import Float32, Float64, Pixels
 from vit_edge.errors import ModelError
-from vit_edge.host.lower.embed import PIXEL_SCALE, Normalisation, Patches
+from vit_edge.host.lower.embed import PIXELS, Normalisation, Patches
 from vit_edge.host.lower.model import LowerSettings, lower_taps, patches_of
 from vit_edge.host.plan import FLOAT
 from vit_edge.host.quantize.histogram import Histogram
 from vit_edge.host.quantize.sample import RowSample
 from vit_edge.host.rewrite.canonical import Canonical
 from vit_edge.host.rewrite.composites import ATTENTION, EMBED, LINEAR, composites
-from vit_edge.spec import InputForm, PreprocessSpec
-
-Float64 = npt.NDArray[np.float64]
-Float32 = npt.NDArray[np.float32]
-Pixels = npt.NDArray[np.uint8]
+from vit_edge.spec import InputForm, ModelForm, PreprocessSpec
 
 PATCHES = "embed"  # the tap of the patch embedding's input, which no model is needed for
 
@@ -126,18 +122,18 @@ class Tally:
 
 
 @dataclasses.dataclass
-class Calibration:
+class Tallies:
     """The state of a pass: every tap's tally after some images."""
 
     done: int = 0
     tallies: dict[str, Tally] = dataclasses.field(default_factory=dict)
 
-    def merged(self, other: "Calibration") -> "Calibration":
+    def merged(self, other: "Tallies") -> "Tallies":
         """The pass over the images of both, which have the same taps."""
         if not self.done or not other.done:
             return self if self.done else other
         tallies = {tap: tally.merged(other.tallies[tap]) for tap, tally in self.tallies.items()}
-        return Calibration(self.done + other.done, tallies)
+        return Tallies(self.done + other.done, tallies)
 
     def finished(self) -> dict[str, Activation]:
         """What each activation was like."""
@@ -171,21 +167,21 @@ class Observer:
         self.distinct = list(dict.fromkeys(self.outputs))
         self.session = load(self.model)
 
-    def add(self, calibration: Calibration, pixels: Pixels) -> None:
+    def add(self, calibration: Tallies, pixels: Pixels) -> None:
         """Take in one uint8 (H, W, 3) image.
 
         Raises:
             ModelError: an activation is not finite.
         """
         key = int.from_bytes(hashlib.sha256(pixels.tobytes()).digest()[:8], "big") >> 1
-        made = self.session.run(self.distinct, {self.settings.form.value: pixels[None]})
+        made = self.session.run(self.distinct, {self.settings.form.input.value: pixels[None]})
         values = dict(zip(self.distinct, made, strict=True))
         seen = {
             tap: _as_rows(values[output], joined=not tap.endswith(".p"))
             for tap, output in zip(self.taps, self.outputs, strict=True)
         }
         if self.patches is not None:
-            seen[PATCHES] = patch_rows(pixels, self.patches) * np.float32(PIXEL_SCALE)
+            seen[PATCHES] = patch_rows(pixels, self.patches) * np.float32(PIXELS.scale)
         for tap, rows in seen.items():
             try:
                 if tap in calibration.tallies:
@@ -212,7 +208,7 @@ def observer_of(canonical: Canonical, preprocess: PreprocessSpec) -> Observer:
         raise ModelError(f"{canonical.name}: has no linear layer to quantize")
     operands = [f"{node.name}.{letter}" for node in composites(graph, ATTENTION) for letter in "qkvp"]
     mean, std = np.asarray(preprocess.mean, np.float32), np.asarray(preprocess.std, np.float32)
-    lowering = LowerSettings(1, InputForm.PIXELS, Normalisation(mean, std))
+    lowering = LowerSettings(ModelForm(1, InputForm.PIXELS), Normalisation(mean, std))
     embed = next(composites(graph, EMBED), None)
     return Observer(canonical, lowering, [*linears, *operands], None if embed is None else patches_of(embed))
 

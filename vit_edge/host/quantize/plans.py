@@ -1,23 +1,25 @@
 """Every INT8 form that each layer may take: ranges and weights, before anything is decided."""
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 import onnx_ir as ir
 
+from vit_edge.arrays import Array
+from vit_edge.host.affine import Affine
 from vit_edge.host.lower import embed as embeds
 from vit_edge.host.lower.embed import Normalisation, Patches
-from vit_edge.host.lower.graph import Array
 from vit_edge.host.lower.model import patches_of
 from vit_edge.host.plan import AttentionPlan, EmbedPlan, LinearPlan, QuantPlan
-from vit_edge.host.quantize.balance import signed_scale
+from vit_edge.host.quantize.balance import signed_range
 from vit_edge.host.quantize.observe import PATCHES, Activation
-from vit_edge.host.quantize.ranges import probability_scale, row_range, search_static, static_range
+from vit_edge.host.quantize.ranges import probability_scale, row_range, search_static
 from vit_edge.host.quantize.types import Form
-from vit_edge.host.quantize.weights import column_scales, compensated
+from vit_edge.host.quantize.weights import column_scales, gptq_rounded
 from vit_edge.host.rewrite.composites import EMBED, composites
 from vit_edge.host.rewrite.values import linear_parts
+from vit_edge.progress import Step
 
 GELU = "gelu"  # the name under which all GELUs together are decided
 
@@ -48,7 +50,7 @@ def plan_layers(
     attentions: Mapping[str, ir.Node],
     seen: Mapping[str, Activation],
     normalisation: Normalisation | None,
-    progress: Callable[[int, int], None],
+    progress: Step,
 ) -> LayerPlans:
     """Ranges and weights of every form of every layer, from what calibration saw.
 
@@ -75,7 +77,7 @@ def _linear_plans(node: ir.Node, activation: Activation) -> tuple[dict[Form, Lin
     if activation.moment is None:
         raise ValueError(f"{node.name} was observed without its second moment")
     scale = column_scales(weight, activation.moment)
-    coded = compensated(weight, scale, activation.moment, activation.rows)
+    coded = gptq_rounded(weight, scale, activation.moment, activation.rows)
     reach, method = search_static(activation, weight)
     forms = {
         Form.STATIC: LinearPlan(reach, coded, scale, bias),
@@ -87,8 +89,8 @@ def _linear_plans(node: ir.Node, activation: Activation) -> tuple[dict[Form, Lin
 def _attention_plans(name: str, seen: Mapping[str, Activation]) -> dict[Form, AttentionPlan]:
     """The static and the row form; they differ in how probabilities are quantized."""
     q, k, v = (seen[f"{name}.{letter}"] for letter in "qkv")
-    queries = static_range(float(q.low.min()), float(q.high.max()))
-    row = AttentionPlan(queries, signed_scale(k), signed_scale(v))
+    queries = Affine.of(float(q.low.min()), float(q.high.max()))
+    row = AttentionPlan(queries, signed_range(k).scale, signed_range(v).scale)
     scale = probability_scale(seen[f"{name}.p"])
     return {Form.STATIC: dataclasses.replace(row, probability_scale=scale), Form.ROW: row}
 
@@ -104,7 +106,7 @@ def _embed_plan(graph: ir.Graph, seen: Activation | None, normal: Normalisation 
     patches = patches_of(node)
     weight, table = embeds.unnormalised(weight, table, patches, normal)
     scale = column_scales(weight, seen.covariance)
-    coded = compensated(weight, scale, seen.covariance, seen.rows)
+    coded = gptq_rounded(weight, scale, seen.covariance, seen.rows)
     return EmbedPlan(coded, scale, table_for(table, patches, weight, coded * scale, seen))
 
 

@@ -1,41 +1,60 @@
-"""What a plan does to the logits of a few images, and what single layers do to them."""
+"""What a plan does to the outputs of a few images."""
 
+import functools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
-from vit_edge.host.plan import FLOAT, AttentionPlan, LinearPlan, QuantPlan
-from vit_edge.host.quantize.observe import Pixels, logits
+from vit_edge.arrays import Float32, Pixels
+from vit_edge.host.lower.model import LowerSettings, lower
+from vit_edge.host.plan import FLOAT, QuantPlan
+from vit_edge.host.quantize.observe import load
+from vit_edge.host.rewrite.canonical import Canonical
 
 
 class Probe:
     """Compares plans with the float model.
 
     Args:
-        lowered: from a plan to the bytes of a model that takes `pixels` with batch 1.
+        canonical: the folded model.
+        settings: batch 1, `pixels`, and the names of the outputs that are compared.
         images: uint8 (H, W, 3) each.
+        reference: what the float model gives for them, see `outputs`; None: what `canonical` gives in float.
     """
 
-    def __init__(self, lowered: Callable[[QuantPlan], bytes], images: Sequence[Pixels]) -> None:
-        self.lowered, self.images = lowered, images
-        self.reference = logits(lowered(FLOAT), images)
-        self.signal = float(np.square(self.reference, dtype=np.float64).sum())
+    def __init__(
+        self,
+        canonical: Canonical,
+        settings: LowerSettings,
+        images: Sequence[Pixels],
+        reference: Sequence[Float32] | None = None,
+    ) -> None:
+        self.canonical, self.settings, self.images = canonical, settings, images
+        self._reference = reference
+
+    @functools.cached_property
+    def reference(self) -> Sequence[Float32]:
+        """What plans are compared with."""
+        return self.outputs(FLOAT) if self._reference is None else self._reference
 
     def damage(self, plan: QuantPlan) -> float:
-        """Noise power over signal power of the logits."""
-        error = logits(self.lowered(plan), self.images) - self.reference
-        return float(np.square(error, dtype=np.float64).sum()) / self.signal
+        """Noise power over signal power, the mean over the outputs."""
+        pairs = zip(self.outputs(plan), self.reference, strict=True)
+        return float(np.mean([_power(found - exact) / _power(exact) for found, exact in pairs]))
 
-    def linear(self, name: str, plan: LinearPlan) -> float:
-        """Damage with one linear layer alone quantized."""
-        return self.damage(QuantPlan({name: plan}))
-
-    def attention(self, name: str, plan: AttentionPlan) -> float:
-        """Damage with one attention alone quantized."""
-        return self.damage(QuantPlan(attentions={name: plan}))
+    def outputs(self, plan: QuantPlan) -> list[Float32]:
+        """Each output for all images, float32 (N, ...)."""
+        model = lower(self.canonical, self.settings, plan, check=False)
+        session, name = load(model.SerializeToString()), self.settings.form.input.value
+        rows = [session.run(None, {name: pixels[None]}) for pixels in self.images]
+        return [np.concatenate(output) for output in zip(*rows, strict=True)]
 
 
 def decibels(damage: float) -> float:
     """Signal to noise ratio in dB of a noise power relative to the signal."""
     return -10.0 * math.log10(max(damage, 1e-12))
+
+
+def _power(values: Float32) -> float:
+    return float(np.square(values, dtype=np.float64).sum())

@@ -4,8 +4,9 @@ import functools
 
 import numpy as np
 
-from vit_edge.host.lower.graph import Array
-from vit_edge.host.plan import Float32, RowRange, StaticRange
+from vit_edge.arrays import Array, Float32
+from vit_edge.host.affine import Affine
+from vit_edge.host.plan import RowRange
 from vit_edge.host.quantize.histogram import Histogram
 from vit_edge.host.quantize.observe import Activation
 
@@ -15,21 +16,7 @@ LEVELS = 255
 ONE_SIDED_ROOM = 4.0  # how many times its floor below zero a row must reach above it to be called one-sided
 
 
-def static_range(low: float, high: float) -> StaticRange:
-    """The uint8 range that holds [low, high] and zero, zero being one of its steps."""
-    low, high = min(low, 0.0), max(high, 0.0)
-    scale = float(np.float32(max((high - low) / LEVELS, 1e-12)))
-    return StaticRange(scale, int(np.clip(round(-low / scale), 0, LEVELS)))
-
-
-def through(values: Array, reach: StaticRange) -> Array:
-    """Values after a round trip through uint8."""
-    steps = np.clip(np.rint(values / reach.scale) + reach.zero_point, 0, LEVELS)
-    restored: Array = (steps - reach.zero_point) * reach.scale
-    return restored
-
-
-def search_static(activation: Activation, weight: Array) -> tuple[StaticRange, str]:
+def search_static(activation: Activation, weight: Array) -> tuple[Affine, str]:
     """The range whose rounding and clipping disturb the layer's output least, on the sampled rows.
 
     The whole range, percentiles, entropy and least squares compete, and the whole range with both ends drawn
@@ -43,25 +30,25 @@ def search_static(activation: Activation, weight: Array) -> tuple[StaticRange, s
     mixed = weight.astype(np.float32)
 
     @functools.cache
-    def damage(reach: StaticRange) -> float:
-        error = (through(sample, reach) - sample).astype(np.float32) @ mixed
+    def damage(reach: Affine) -> float:
+        error = (reach.rounded(sample) - sample).astype(np.float32) @ mixed
         return float(np.square(error, dtype=np.float64).sum())
 
-    best_high = min(SHRINKS, key=lambda shrink: damage(static_range(low, high * shrink)))
-    best_low = min(SHRINKS, key=lambda shrink: damage(static_range(low * shrink, high * best_high)))
+    best_high = min(SHRINKS, key=lambda shrink: damage(Affine.of(low, high * shrink)))
+    best_low = min(SHRINKS, key=lambda shrink: damage(Affine.of(low * shrink, high * best_high)))
     candidates = statistical_ranges(activation.histogram, low, high)
-    candidates["output error"] = static_range(low * best_low, high * best_high)
+    candidates["output error"] = Affine.of(low * best_low, high * best_high)
     method = min(candidates, key=lambda name: damage(candidates[name]))
     return candidates[method], method
 
 
-def statistical_ranges(histogram: Histogram, low: float, high: float) -> dict[str, StaticRange]:
+def statistical_ranges(histogram: Histogram, low: float, high: float) -> dict[str, Affine]:
     """The range of each method that looks at the activation alone; none reaches beyond [low, high]."""
     magnitude = histogram.entropy()
     ends = {"min-max": (low, high), "entropy": (-magnitude, magnitude)}
     ends |= {f"percentile {100 * share:.6g}": histogram.percentile(share) for share in PERCENTILES}
     ends["least squares"] = histogram.least_squares(min(low, 0.0), max(high, 0.0))
-    return {method: static_range(max(a, low), min(b, high)) for method, (a, b) in ends.items()}
+    return {method: Affine.of(max(a, low), min(b, high)) for method, (a, b) in ends.items()}
 
 
 def row_range(activation: Activation) -> RowRange:
@@ -80,7 +67,6 @@ def probability_scale(activation: Activation) -> float:
     candidates = [2.0 ** (-half / 2) / LEVELS for half in range(17)]
 
     def damage(scale: float) -> float:
-        coded = np.minimum(np.rint(sample / np.float32(scale)), LEVELS) * np.float32(scale)
-        return float(np.square(coded - sample, dtype=np.float64).sum())
+        return float(np.square(Affine(scale).rounded(sample) - sample, dtype=np.float64).sum())
 
     return float(np.float32(min(candidates, key=damage)))

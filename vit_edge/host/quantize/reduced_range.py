@@ -11,24 +11,16 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 import onnx_ir as ir
 
+from vit_edge.arrays import Array, Float32, Float64, Int8
 from vit_edge.host.lower.embed import Normalisation, channels_last, unnormalised
-from vit_edge.host.lower.graph import Array
 from vit_edge.host.lower.model import patches_of
-from vit_edge.host.plan import AttentionPlan, EmbedPlan, Float32, Int8, LinearPlan, QuantPlan
+from vit_edge.host.plan import AttentionPlan, EmbedPlan, LinearPlan, QuantPlan
 from vit_edge.host.quantize.attention_reach import AttentionReach
 from vit_edge.host.quantize.observe import PATCHES, Activation
 from vit_edge.host.quantize.plans import LayerPlans, table_for
-from vit_edge.host.quantize.saturation import (
-    CODE,
-    LIMIT,
-    MARGIN,
-    Float64,
-    box_corners,
-    pair_reach,
-    seen_corners,
-)
+from vit_edge.host.quantize.saturation import CODE, LIMIT, MARGIN, box_corners, pair_reach, seen_corners
 from vit_edge.host.quantize.types import LayerDecision, Reduced
-from vit_edge.host.quantize.weights import STEPS, compensated
+from vit_edge.host.quantize.weights import STEPS, gptq_rounded
 from vit_edge.host.rewrite.composites import EMBED, LINEAR, composites
 from vit_edge.host.rewrite.values import linear_parts
 
@@ -93,7 +85,7 @@ def reduced_linear(plan: LinearPlan, weight: Array, activation: Activation) -> L
     coded, scale = fitted(
         plan.weight,
         plan.weight_scale,
-        lambda columns, scales: compensated(weight[:, columns], scales, moment, rows),
+        lambda columns, scales: gptq_rounded(weight[:, columns], scales, moment, rows),
         lambda codes: pair_reach(codes, corners),
     )
     return dataclasses.replace(plan, weight=coded, weight_scale=scale)
@@ -113,7 +105,7 @@ def reduced_embed(plan: EmbedPlan, node: ir.Node, normal: Normalisation, seen: A
         return np.maximum(*(pair_reach(order, corners) for order in (codes, channels_last(codes, patches))))
 
     def recode(columns: Array, scales: Float32) -> Int8:
-        return compensated(weight[:, columns], scales, covariance, seen.rows)
+        return gptq_rounded(weight[:, columns], scales, covariance, seen.rows)
 
     coded, scale = fitted(plan.weight, plan.weight_scale, recode, reach)
     table = table_for(table, patches, weight, coded * scale, seen)

@@ -11,7 +11,7 @@ import dataclasses
 import numpy as np
 import numpy.typing as npt
 
-Float32 = npt.NDArray[np.float32]
+from vit_edge.arrays import Float32
 
 SAMPLE_ROWS = 2048  # rows kept per activation, whatever the number of images
 MOST_IMAGES = 256

@@ -11,16 +11,11 @@ uint8 by uint8 takes VPMADDWD instead, which is exact.
 """
 
 import numpy as np
-import numpy.typing as npt
 
-from vit_edge.host.lower.graph import Array
-from vit_edge.host.plan import Int8, RowRange, StaticRange
+from vit_edge.arrays import Array, Float64, Int8, Int32, Int64, UInt8
+from vit_edge.host.affine import Affine
+from vit_edge.host.plan import RowRange
 from vit_edge.host.quantize.observe import Activation
-
-Int32 = npt.NDArray[np.int32]
-Int64 = npt.NDArray[np.int64]
-Float64 = npt.NDArray[np.float64]
-UInt8 = npt.NDArray[np.uint8]
 
 LOWEST, LIMIT = -32768, 32767  # int16
 CODE = 255  # the largest uint8 code
@@ -79,7 +74,7 @@ def box_corners(low: Array, high: Array) -> Int64:
     return np.stack(ends, axis=1)
 
 
-def seen_corners(activation: Activation, reach: StaticRange | RowRange) -> Array:
+def seen_corners(activation: Activation, reach: Affine | RowRange) -> Array:
     """(pairs, DIRECTIONS, 2) around the codes that the sampled rows take, and a margin.
 
     Neighbours are looked at together: both at their ends at once are rarer than either, and a box around them
@@ -109,15 +104,13 @@ def outermost(points: Array) -> Array:
     return np.stack(corners, axis=-1)
 
 
-def _codes(values: Array, reach: StaticRange | RowRange) -> tuple[Array, int]:
+def _codes(values: Array, reach: Affine | RowRange) -> tuple[Array, int]:
     """Values (rows, channels) in steps of their codes, not rounded, and the zero point."""
-    if isinstance(reach, StaticRange):
-        return values / reach.scale + reach.zero_point, reach.zero_point
+    if isinstance(reach, Affine):
+        return reach.steps(values), reach.zero_point
     magnitude = values if reach.one_sided else np.abs(values)
     largest = np.maximum(magnitude.max(axis=1, keepdims=True), reach.floor)
-    step = (1.0 + reach.low) / CODE
-    zero_point = round(reach.low / step)
-    return values / largest / step + zero_point, zero_point
+    return reach.unit.steps(values / largest), reach.unit.zero_point
 
 
 def _same_sign_sum(pair: Int32) -> Int32:

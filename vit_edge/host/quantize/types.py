@@ -2,16 +2,14 @@
 
 import dataclasses
 import enum
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from vit_edge.fields import settle_members
-from vit_edge.host.plan import QuantPlan, WholePlan
+from vit_edge.host.plan import FullIntegerPlan, QuantPlan
 from vit_edge.runtime.image.limits import DEFAULT_LIMITS, DecodeLimits
 from vit_edge.spec import Arithmetic
-
-Progress = Callable[[str, int, int], None]  # (what is being done, steps done, steps in all)
 
 
 class Preset(enum.Enum):
@@ -106,7 +104,7 @@ class Quantization:
     session_options: dict[str, str]  # onnxruntime config entries that the INT8 file runs best with
     goal: Goal | None = None  # what the forms were chosen for; None where nothing was chosen
     reduced: tuple[Reduced, ...] = ()  # what the plan for saturating arithmetic has fewer steps in
-    whole: WholePlan | None = None  # for devices that compute every operator in integers, if asked for
+    full_integer: FullIntegerPlan | None = None  # if asked for
 
     @property
     def plan(self) -> QuantPlan:

@@ -6,12 +6,8 @@ onto the rows that are still to come, by the second moment of the inputs.
 """
 
 import numpy as np
-import numpy.typing as npt
 
-from vit_edge.host.lower.graph import Array
-from vit_edge.host.plan import Float32, Int8
-
-Float64 = npt.NDArray[np.float64]
+from vit_edge.arrays import Array, Float32, Float64, Int8
 
 STEPS = 127  # symmetric: -127 to 127
 SHRINKS = (1.0, 0.97, 0.94, 0.9, 0.85, 0.8)  # candidates for clipping the largest weights of a column
@@ -42,7 +38,7 @@ def column_scales(weight: Array, moment: Float64 | None = None) -> Float32:
     return np.asarray(best, np.float32)
 
 
-def compensated(weight: Array, scale: Float32, moment: Float64, rows: int) -> Int8:
+def gptq_rounded(weight: Array, scale: Float32, moment: Float64, rows: int) -> Int8:
     """Error-compensated rounding of (in, out) to the steps of `scale` (out,).
 
     Args:

@@ -4,12 +4,12 @@ import dataclasses
 from pathlib import Path
 
 from vit_edge.errors import DatasetError, VitEdgeError
-from vit_edge.host.quantize.types import Progress
 from vit_edge.host.reference.choose import own_reference
 from vit_edge.host.reference.prove import prove
 from vit_edge.host.reference.recorded import Recorded
 from vit_edge.host.reference.types import Reference
 from vit_edge.host.sources.types import Source
+from vit_edge.progress import Progress, step_of
 from vit_edge.runtime.evaluate.dataset import ImageSet
 from vit_edge.source_parity import SourceParity, not_proven
 
@@ -31,10 +31,7 @@ def attempted(
     Raises:
         VitEdgeError: the stated reference fails.
     """
-
-    def tell(done: int, total: int) -> None:
-        progress("source", done, total)
-
+    tell = step_of(progress, "source")
     if stated is not None:
         return prove(stated, float_model, covered(stated, images).limited(PROOF_IMAGES), progress=tell)
     try:

@@ -1,7 +1,6 @@
 """The proof source -> float: image file in, label and probability out, by the source and by the runtime."""
 
 import dataclasses
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +10,7 @@ from vit_edge.bundle import Role
 from vit_edge.errors import ModelError, SourceError, VitEdgeError
 from vit_edge.host.reference.stages import Parting, first_difference
 from vit_edge.host.reference.types import Answer, Pipeline, Reference
+from vit_edge.progress import Step
 from vit_edge.runtime.evaluate.dataset import ImageSet
 from vit_edge.runtime.image.preprocess import Decoding
 from vit_edge.runtime.model.file import ModelFile, read_model
@@ -37,7 +37,7 @@ def prove(
     float_model: Path,
     images: ImageSet,
     tolerance: float = TOLERANCE,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Step | None = None,
 ) -> SourceParity:
     """Let both answer for every image.
 

@@ -8,7 +8,7 @@ from vit_edge.host.report.charts import intervals
 from vit_edge.host.report.facts import Answer, Facts, FlippedImage
 from vit_edge.host.report.html import NONE, Html, el, image, join, table
 from vit_edge.spec import Verdict
-from vit_edge.verify import GateReport
+from vit_edge.verify import GateReport, words
 from vit_edge.verify.classes import ClassDrop
 from vit_edge.verify.gate import Evidence
 from vit_edge.verify.plan import PlanKind
@@ -16,14 +16,12 @@ from vit_edge.verify.plan import PlanKind
 
 def percent(value: float | None) -> str:
     """Of something measured in percent."""
-    return NONE if value is None else f"{value:.2f} %"
+    return words.percent(value, NONE)
 
 
 def decibel(value: float | None) -> str:
     """A ratio; infinite where nothing differs."""
-    if value is None:
-        return NONE
-    return f"{value:.1f} dB" if math.isfinite(value) else "identical"
+    return NONE if value is None else words.decibel(value)
 
 
 def verdict_word(verdict: Verdict) -> Html:

@@ -1,11 +1,11 @@
 """The report inside a bundle."""
 
 from vit_edge.host.bundling.select import Bench, Selected
-from vit_edge.host.quantize.types import Progress
 from vit_edge.host.report.gather import Measured, gather
 from vit_edge.host.report.page import render
 from vit_edge.host.report.svg import is_installed
 from vit_edge.manifest import Manifest
+from vit_edge.progress import Progress
 from vit_edge.runtime.measure.benchmark import BenchSettings
 from vit_edge.runtime.model.file import ModelFile
 

@@ -14,20 +14,22 @@ import numpy.typing as npt
 import onnx
 import onnxruntime
 
+from vit_edge.arrays import Pixels
 from vit_edge.errors import ModelError
+from vit_edge.host.affine import Affine
 from vit_edge.host.quantize.histogram import BINS, Histogram
 from vit_edge.host.report.operands import Operand, QuantizedGraph, RangeKind, Weight
 from vit_edge.runtime.model.file import ModelFile
 from vit_edge.runtime.session.providers import cause
 from vit_edge.runtime.session.session import feed_of
 from vit_edge.spec import PreprocessSpec
+from vit_edge.verify.words import sqnr_db
 
 TENSORS_AT_ONCE = 16  # observed in one run: bounds the memory that a large model's activations take
 SHOWN_BINS = 64
 SHOWN_CHANNELS = 64
 
 Values = npt.NDArray[np.float32]
-Pixels = npt.NDArray[np.uint8]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -186,7 +188,7 @@ class _Tally:
             range=span if operand.kind is RangeKind.STATIC else None,
             seen=(self.low, self.high),
             clipped=self.clipped / self.values,
-            sqnr_db=_decibels(self.signal, self.noise),
+            sqnr_db=sqnr_db(self.signal, self.noise),
             row_reach=(float(np.median(rows)), float(rows.max())),
             edges=edges,
             counts=counts,
@@ -197,9 +199,8 @@ def _rounding(operand: Operand, values: Values) -> tuple[Values, int]:
     """The error of each value, and how many lie beyond the range by more than half a step."""
     scale, low, high = operand.scale, operand.low, operand.high
     if operand.kind is RangeKind.IMAGE:  # as ONNX defines DynamicQuantizeLinear
-        bottom, top = min(float(values.min()), 0.0), max(float(values.max()), 0.0)
-        scale = max((top - bottom) / 255.0, 1e-12)
-        low = -int(np.clip(np.rint(-bottom / scale), 0, 255))
+        given = Affine.of(float(values.min()), float(values.max()), as_stored=False)
+        scale, low = given.scale, -given.zero_point
         high = low + 255
     steps = np.rint(values / np.float32(scale))
     outside = int(np.count_nonzero((steps < low) | (steps > high)))
@@ -225,9 +226,3 @@ def _weight_range(weight: Weight) -> WeightRange:
     ordered = np.sort(weight.reaches)
     places = np.linspace(0, ordered.size - 1, min(ordered.size, SHOWN_CHANNELS)).round().astype(int)
     return WeightRange(weight.layer, int(ordered.size), tuple(float(ordered[place]) for place in places))
-
-
-def _decibels(signal: float, noise: float) -> float:
-    if noise == 0.0:
-        return math.inf
-    return 10.0 * math.log10(max(signal, 1e-300) / noise)

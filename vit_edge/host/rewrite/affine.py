@@ -10,9 +10,10 @@ import math
 import numpy as np
 import onnx_ir as ir
 
+from vit_edge.arrays import Array
 from vit_edge.host.rewrite.composites import is_op
 from vit_edge.host.rewrite.layout import REORDERING
-from vit_edge.host.rewrite.values import Array, constant_of, integers, static_shape
+from vit_edge.host.rewrite.values import constant_of, integers, static_shape
 
 _ARITHMETIC = ("Add", "Sub", "Mul", "Div")
 _NOTHING = ("Identity", "Cast", "Dropout")
@@ -20,7 +21,7 @@ _MOST_ELEMENTS = 3 * 1536 * 1536  # of an image that is worth three arrays of th
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Affine:
+class ChannelAffine:
     """`scale * image + shift` per channel; the elements stay where they are."""
 
     image: ir.Value  # (1, C, H, W)
@@ -33,7 +34,7 @@ class Affine:
         return bool((self.scale != 1).any() or (self.shift != 0).any())
 
 
-def affine_of(value: ir.Value | None) -> Affine | None:
+def affine_of(value: ir.Value | None) -> ChannelAffine | None:
     """What was done to the image that `value` (1, C, H, W) is made of; None where it is something else."""
     steps: list[tuple[ir.Node, int]] = []
     current = value
@@ -59,7 +60,7 @@ def affine_of(value: ir.Value | None) -> Affine | None:
     per_channel = [each.reshape(shape[1], -1) for each in (ones - zeros, zeros)]
     if any(np.ptp(each, axis=1).any() for each in per_channel):
         return None  # another number for each pixel
-    return Affine(current, per_channel[0][:, 0], per_channel[1][:, 0])
+    return ChannelAffine(current, per_channel[0][:, 0], per_channel[1][:, 0])
 
 
 def image_operand(node: ir.Node) -> int | None:

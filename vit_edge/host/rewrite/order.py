@@ -3,6 +3,7 @@
 from vit_edge.host.rewrite.rule import Rule
 from vit_edge.host.rewrite.rules.collapse_layout import CollapseLayout
 from vit_edge.host.rewrite.rules.drop_key_bias import DropKeyBias
+from vit_edge.host.rewrite.rules.expand_einsum import ExpandEinsum
 from vit_edge.host.rewrite.rules.flatten_stream import FlattenStream
 from vit_edge.host.rewrite.rules.fold_attention_scale import FoldAttentionScale
 from vit_edge.host.rewrite.rules.fold_linear_scale import FoldLinearScale
@@ -28,37 +29,41 @@ from vit_edge.host.rewrite.rules.remove_softmax_guard import RemoveSoftmaxGuard
 from vit_edge.host.rewrite.rules.share_select import ShareSelect
 from vit_edge.host.rewrite.rules.sink_select import SinkSelect
 
+# Each stage repeats until nothing fires. The place of a rule decides which of two rules sees a node first,
+# and spares a round where one rule makes what the next looks for; the reason stands beside it.
+
 RAISE: tuple[type[Rule], ...] = (
-    RemoveSoftmaxGuard,
-    RemoveNeutralArithmetic,
-    FuseLayerNormalization,
-    FoldNormAffine,
-    FuseGelu,
-    FuseGeluTanh,
-    RaiseGemm,
-    RaiseMatMul,
-    RaiseEmbed,
-    CollapseLayout,
-    MergeBias,
-    FoldLinearScale,
-    FoldNormalisation,
-    FoldPrefix,
-    FoldPaddedPrefix,
-    FoldPositions,
-    RaiseAttention,
-    RaiseSelect,
-    RaiseMean,
-    FlattenStream,
+    RemoveSoftmaxGuard,  # the guard is a Where, at which RaiseAttention would stop
+    RemoveNeutralArithmetic,  # a mask of zeros or a product with one hides the neighbours from all below
+    FuseLayerNormalization,  # before any rule takes the Mul and Add behind it for those of something else
+    FoldNormAffine,  # completes the nodes that FuseLayerNormalization has just made
+    FuseGelu,  # its Mul by a half must be gone before FoldLinearScale looks for one
+    FuseGeluTanh,  # as FuseGelu
+    ExpandEinsum,  # makes products for RaiseMatMul and RaiseAttention
+    RaiseGemm,  # the Linears that the folds below add to
+    RaiseMatMul,  # as RaiseGemm; leaves to RaiseAttention the products of two computed values alone
+    RaiseEmbed,  # the Embed that the folds below add to
+    CollapseLayout,  # the folds below look through one Reshape, not through a chain
+    MergeBias,  # a bias stands between a product and its scale, so it goes in before FoldLinearScale
+    FoldLinearScale,  # behind MergeBias: (xW + b) * c takes b along
+    FoldNormalisation,  # needs the Embed and nothing else; its rows of the prefix stay as they are
+    FoldPrefix,  # before FoldPositions: positions cover the CLS token too
+    FoldPaddedPrefix,  # as FoldPrefix, in the spelling of our own files
+    FoldPositions,  # needs all rows of the table
+    RaiseAttention,  # needs Linears with their final weights, whose columns it reorders
+    RaiseSelect,  # behind RaiseAttention: the Gather and Slice that part q, k and v are not selections
+    RaiseMean,  # behind FuseLayerNormalization, which owns the other ReduceMean
+    FlattenStream,  # last: its Reshapes would stand inside the patterns above
 )
 
 FOLD: tuple[type[Rule], ...] = (
-    FoldAttentionScale,
-    DropKeyBias,
-    FoldValueBias,
-    ShareSelect,
-    SinkSelect,
+    FoldAttentionScale,  # first, as it makes new queries, which SinkSelect may cut to a few rows
+    DropKeyBias,  # before the merge, where one bias is left for all three projections
+    FoldValueBias,  # as DropKeyBias, and before SinkSelect moves a selection between the two Linears
+    ShareSelect,  # before SinkSelect, which moves a selection only where it is the one reader
+    SinkSelect,  # last of its stage: the longer way, one operator a round
 )
 
-MERGE: tuple[type[Rule], ...] = (MergeQkv,)  # last: selections must have reached the queries
+MERGE: tuple[type[Rule], ...] = (MergeQkv,)  # selections must have reached the queries, and biases be gone
 
 STAGES: tuple[tuple[type[Rule], ...], ...] = (RAISE, FOLD, MERGE)

@@ -15,12 +15,9 @@ from vit_edge.errors import ModelError
 from vit_edge.host.rewrite.batch import specialise
 from vit_edge.host.rewrite.constants import fold_constants
 from vit_edge.host.rewrite.values import static_shape
-from vit_edge.spec import OnnxVersions
+from vit_edge.spec import WRITTEN
 
-# The newest whose int8 graphs every execution provider of interest loads; has Gelu and LayerNormalization.
-OPSET = 20
-IR_VERSION = 9  # the oldest that opset 20 was released with: onnxruntime 1.17 loads it
-WRITTEN = OnnxVersions(OPSET, IR_VERSION)  # what graphs are written at
+OPSET = WRITTEN.opset
 
 _QUANTIZED = re.compile(r"Quantize|Integer|^QLinear|NBits|^QGemm|^QAttention|QMoE|Bnb4")
 

@@ -1,69 +1,73 @@
-"""What a rewrite rule is: onnxscript's rule class, plus its examples and the reasons it declined."""
+"""What a rewrite rule is: what it looks for, what it puts in its place, and two graphs as examples."""
 
+import abc
 import dataclasses
 from collections.abc import Callable
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 import onnx_ir as ir
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 from onnxscript.rewriter import RewriteRule, RewriteRuleSet
-from onnxscript.rewriter.pattern import MatchResult, RewriteRuleClassBase
+from onnxscript.rewriter.pattern import MatchResult
 
 from vit_edge.host.rewrite.composites import is_op
 
+Found = TypeVar("Found")
+Value = TypeVar("Value")
 
-class Rule(RewriteRuleClassBase):
-    """One lossless rewrite.
 
-    A subclass states `pattern`, `accept` (None, or why it declines) and `rewrite`, keeps no state between
-    them, and carries two graphs as ONNX text: one on which it fires, and one on which it must not.
+@dataclasses.dataclass(frozen=True)
+class Declined:
+    """Why a rule leaves a node alone."""
+
+    reason: str
+
+
+class Rule(abc.ABC):
+    """One lossless rewrite: a `NodeRule`, or a `PatternRule` where a fixed pattern says it better.
+
+    A subclass states `find`, which reads the graph and returns what it found there or `Declined` with the
+    reason, and `replace`, which makes the new nodes of what was found and reads nothing a second time. It
+    carries two graphs as ONNX text: one on which it fires, and one on which it must not.
     """
 
     FIRES: ClassVar[str]
     HOLDS: ClassVar[str]
     COMMUTES: ClassVar[bool] = False  # also match with the operands of Add and Mul exchanged
-    NEEDS: ClassVar[str | None] = (
-        None  # an operator of the pattern that few graphs have: without it, do not search
-    )
 
     def __init__(self) -> None:
-        super().__init__(type(self).__name__)
+        self.name = type(self).__name__
         self.declined: list[str] = []
 
+    @abc.abstractmethod
     def patterns(self) -> list[Callable[..., Any]]:
-        """Every spelling of the pattern; most rules have one."""
-        return [self.pattern]
+        """Every spelling of what onnxscript's matcher looks for."""
 
+    @abc.abstractmethod
     def can_match(self, graph: ir.Graph) -> bool:
         """Whether a search is worth its time: each spelling of a pattern is tried on each node."""
-        return self.NEEDS is None or any(is_op(node, self.NEEDS) for node in graph)
 
-    def accept(self, *args: Any, **bindings: Any) -> str | None:
-        """None where the match may be rewritten, else the reason why not."""
-        raise NotImplementedError
+    @abc.abstractmethod
+    def rewrite(self, op: Any, **bindings: ir.Value) -> ir.Value | MatchResult:
+        """The hook of onnxscript: the value put in place of the match's, or why the match stays."""
 
-    def check(self, op: Any, *args: Any, **bindings: Any) -> MatchResult:
-        """The hook of onnxscript; keeps the reason of a refusal."""
-        del op
-        result = MatchResult()
-        reason = self.accept(*args, **bindings)
-        if reason is not None:
-            self.declined.append(reason)
-            result.fail(reason)
-        return result
+    def _left_alone(self, declined: Declined) -> MatchResult:
+        self.declined.append(declined.reason)
+        return MatchResult().fail(declined.reason)
 
 
-class NodeRule(Rule):
-    """A rule that starts from one node of a named operator and reads its surroundings itself.
-
-    For what a fixed pattern cannot say, such as chains of any length. `accept` and `rewrite` get the node.
-    """
+class NodeRule(Rule, Generic[Found]):
+    """A rule that starts from one node of a named operator and reads its surroundings itself."""
 
     ROOTS: ClassVar[tuple[str, ...]]  # operators, "domain::name" for those outside the default domain
 
-    def pattern(self, op: Any) -> Any:
-        """Unused: `patterns` makes one per root."""
-        raise NotImplementedError
+    @abc.abstractmethod
+    def find(self, node: ir.Node) -> Found | Declined:
+        """What `replace` needs to know of a node that may be rewritten, else the reason why not."""
+
+    @abc.abstractmethod
+    def replace(self, op: Any, node: ir.Node, found: Found) -> ir.Value:
+        """The value that takes the place of the node's (only) output; `op.Name(…)` makes a node."""
 
     def patterns(self) -> list[Callable[..., Any]]:
         """One single-node pattern per operator in ROOTS."""
@@ -74,21 +78,37 @@ class NodeRule(Rule):
         roots = [_split_domain(root) for root in self.ROOTS]
         return any(is_op(node, name, domain) for node in graph for domain, name in roots)
 
-    def accept(self, root: ir.Value) -> str | None:
-        """Ask `accept_node`."""
-        return self.accept_node(producer_of(root))
+    def rewrite(self, op: Any, **bindings: ir.Value) -> ir.Value | MatchResult:
+        """Find, then replace."""
+        node = producer_of(bindings["root"])
+        found = self.find(node)
+        return self._left_alone(found) if isinstance(found, Declined) else self.replace(op, node, found)
 
-    def rewrite(self, op: Any, root: ir.Value) -> ir.Value:
-        """Ask `rewrite_node`."""
-        return self.rewrite_node(op, producer_of(root))
 
-    def accept_node(self, node: ir.Node) -> str | None:
-        """None where the node may be rewritten, else the reason why not."""
-        raise NotImplementedError
+class PatternRule(Rule, Generic[Found]):
+    """A rule whose subject is a small graph of fixed operators: `patterns` in onnxscript's pattern language.
 
-    def rewrite_node(self, op: Any, node: ir.Node) -> ir.Value:
-        """The value that takes the place of the node's (only) output."""
-        raise NotImplementedError
+    `find` and `replace` get the values that the pattern names, by name.
+    """
+
+    NEEDS: ClassVar[str]  # an operator of the pattern that few graphs have: without it, do not search
+
+    @abc.abstractmethod
+    def find(self, *args: Any, **bindings: Any) -> Found | Declined:
+        """What `replace` needs to know of a match that may be rewritten, else the reason why not."""
+
+    @abc.abstractmethod
+    def replace(self, op: Any, found: Found) -> ir.Value:
+        """The value that takes the place of the match's output; `op.Name(…)` makes a node."""
+
+    def can_match(self, graph: ir.Graph) -> bool:
+        """Whether the rare operator is there."""
+        return any(is_op(node, self.NEEDS) for node in graph)
+
+    def rewrite(self, op: Any, **bindings: ir.Value) -> ir.Value | MatchResult:
+        """Find, then replace."""
+        found = self.find(**bindings)
+        return self._left_alone(found) if isinstance(found, Declined) else self.replace(op, found)
 
 
 def _split_domain(root: str) -> tuple[str, str]:
@@ -111,14 +131,11 @@ def producer_of(value: ir.Value) -> ir.Node:
     return node
 
 
-Found = TypeVar("Found")
-
-
-def matched(found: Found | None, node: ir.Node) -> Found:
-    """What `accept_node` found, found again by `rewrite_node`: the two share no state."""
-    if found is None:
-        raise ValueError(f"{node.name}: rewrite called on a node that was not accepted")
-    return found
+def required(value: Value | None, node: ir.Node) -> Value:
+    """What the operator's definition, or an earlier rule, says that the node always has."""
+    if value is None:
+        raise ValueError(f"{node.name}: {node.op_type} lacks an operand, a constant or a shape")
+    return value
 
 
 @dataclasses.dataclass(frozen=True)
@@ -152,7 +169,7 @@ def apply_rule(kind: type[Rule], model: ir.Model) -> Outcome:
     rule = kind()
     if not rule.can_match(model.graph):
         return Outcome(rule.name, 0, ())
-    compiled = [RewriteRule(pattern, rule.rewrite, rule.check, name=rule.name) for pattern in rule.patterns()]
+    compiled = [RewriteRule(pattern, rule.rewrite, name=rule.name) for pattern in rule.patterns()]
     fired = RewriteRuleSet(compiled, commute=kind.COMMUTES).apply_to_model(model)
     if fired:
         register_constants(model.graph)

@@ -10,12 +10,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import onnx_ir as ir
 
+from vit_edge.arrays import Array
 from vit_edge.host.rewrite import composites
 
-Array = npt.NDArray[Any]
+LinearParts = tuple[ir.Value, Array, Array | None]  # (x, weight (in, out), bias (out) or None)
 
 
 def constant_of(value: ir.Value | None) -> Array | None:
@@ -169,7 +169,7 @@ def linear_behind(value: ir.Value | None) -> ir.Node | None:
     return node if composites.is_composite(node, composites.LINEAR) else None
 
 
-def linear_parts(node: ir.Node) -> tuple[ir.Value, Array, Array | None]:
+def linear_parts(node: ir.Node) -> LinearParts:
     """(x, weight (in, out), bias (out) or None) of a Linear composite."""
     weight = constant_of(node.inputs[1])
     if node.inputs[0] is None or weight is None:

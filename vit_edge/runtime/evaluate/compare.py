@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vit_edge.errors import DatasetError, ImageError, ModelError, UsageError
+from vit_edge.progress import Step
 from vit_edge.runtime.evaluate.compatible import (
     accuracy_notes,
     borrowed,
@@ -45,14 +46,6 @@ class Runner(Protocol):
 
     def run(self, pixels: Pixels) -> Logits:
         """From (N, H, W, 3) uint8 to (N, C) float32."""
-        ...
-
-
-class Progress(Protocol):
-    """What is told how far the work has come."""
-
-    def __call__(self, done: int, total: int) -> None:
-        """`done` of `total` images are finished."""
         ...
 
 
@@ -165,7 +158,7 @@ def evaluate(
     subjects: Sequence[Subject],
     images: ImageSet,
     batch_size: int = 8,
-    progress: Progress | None = None,
+    progress: Step | None = None,
     viewer: Viewer | None = None,
 ) -> list[Logits]:
     """Run every subject on every image, a batch at a time; models of equal preprocessing share their pixels.
@@ -195,7 +188,7 @@ def compare(
     images: ImageSet,
     tolerance: Tolerance,
     settings: CompareSettings | None = None,
-    progress: Progress | None = None,
+    progress: Step | None = None,
 ) -> Comparison:
     """Run both models on the images and judge the second against the first.
 
@@ -309,7 +302,7 @@ def _batches(
     subjects: Sequence[Subject],
     images: ImageSet,
     batch_size: int,
-    progress: Progress | None,
+    progress: Step | None,
     viewer: Viewer,
 ) -> Iterator[tuple[list[Logits], Views]]:
     """Of each batch in turn the logits of every subject, and what it looks like."""

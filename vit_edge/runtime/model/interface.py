@@ -8,10 +8,9 @@ channels at either end, and scores (N, C) under any name.
 import dataclasses
 
 from vit_edge.runtime.model.header import FLOAT, FLOAT16, UINT8, OnnxHeader, TensorInfo
-from vit_edge.spec import CLS_EMBEDDING, LOGITS, PATCH_FEATURES, POOLED_EMBEDDING, InputForm
+from vit_edge.spec import CLS_EMBEDDING, LOGITS, MAX_BATCH, PATCH_FEATURES, POOLED_EMBEDDING, InputForm
 
 COLOURS = 3
-MAX_BATCH = 1024
 MAX_SIDE = 4096  # pixels
 
 _EMBEDDER = frozenset({CLS_EMBEDDING, POOLED_EMBEDDING, PATCH_FEATURES})

@@ -9,6 +9,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from vit_edge.arrays import Pixels
 from vit_edge.bundle import Role, is_bundle, read_bundle
 from vit_edge.errors import BundleError, ImageError, ModelError
 from vit_edge.runtime.image.decode import ImageSource
@@ -21,7 +22,6 @@ from vit_edge.runtime.predict.image_model import ImageModel, key_file, opened_wi
 from vit_edge.spec import CLS_EMBEDDING, PATCH_FEATURES, POOLED_EMBEDDING
 
 Floats = npt.NDArray[np.float32]
-Pixels = npt.NDArray[np.uint8]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

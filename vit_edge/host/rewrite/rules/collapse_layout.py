@@ -10,11 +10,11 @@ import onnx_ir as ir
 
 from vit_edge.host.rewrite.composites import is_op
 from vit_edge.host.rewrite.layout import REORDERING, Trace, trace
-from vit_edge.host.rewrite.rule import NodeRule, matched
+from vit_edge.host.rewrite.rule import Declined, NodeRule
 from vit_edge.host.rewrite.values import reshape, static_shape
 
 
-class CollapseLayout(NodeRule):
+class CollapseLayout(NodeRule[tuple[ir.Value, tuple[int, ...]]]):
     """An order-keeping chain of layout operators -> one Reshape, or the source itself."""
 
     ROOTS: ClassVar[tuple[str, ...]] = tuple(kind for kind in REORDERING if kind != "Identity")
@@ -33,23 +33,21 @@ class CollapseLayout(NodeRule):
             y = Relu(b)
         }"""
 
-    def accept_node(self, node: ir.Node) -> str | None:
-        """The chain keeps the order, and is more than the one Reshape that would replace it."""
-        found = _order_kept(node)
-        if found is None:
-            return "the chain moves elements"
-        if static_shape(found.source) == static_shape(node.outputs[0]):
-            return None
-        if is_op(node, "Reshape") and node.inputs[0] is found.source:
-            return "a single Reshape is already the shortest form"
-        return None
+    def find(self, node: ir.Node) -> tuple[ir.Value, tuple[int, ...]] | Declined:
+        """(source, shape) where the chain keeps the order and is more than the Reshape in its place."""
+        chain, shape = _order_kept(node), static_shape(node.outputs[0])
+        if chain is None or shape is None:
+            return Declined("the chain moves elements")
+        single = is_op(node, "Reshape") and node.inputs[0] is chain.source
+        if single and static_shape(chain.source) != shape:
+            return Declined("a single Reshape is already the shortest form")
+        return chain.source, shape
 
-    def rewrite_node(self, op: Any, node: ir.Node) -> ir.Value:
+    def replace(self, op: Any, node: ir.Node, found: tuple[ir.Value, tuple[int, ...]]) -> ir.Value:
         """One Reshape from the source; Identity where the shape is the same (dropped by a later pass)."""
-        found = matched(_order_kept(node), node)
-        shape = matched(static_shape(node.outputs[0]), node)
-        made: ir.Value = op.Identity(found.source)
-        return made if static_shape(found.source) == shape else reshape(op, found.source, shape)
+        source, shape = found
+        made: ir.Value = op.Identity(source)
+        return made if static_shape(source) == shape else reshape(op, source, shape)
 
 
 def _order_kept(node: ir.Node) -> Trace | None:

@@ -8,11 +8,11 @@ from typing import Any
 import onnx_ir as ir
 
 from vit_edge.host.rewrite.composites import LINEAR, is_composite
-from vit_edge.host.rewrite.rule import NodeRule, matched
-from vit_edge.host.rewrite.values import attention, integer, linear, linear_parts, number
+from vit_edge.host.rewrite.rule import Declined, NodeRule, required
+from vit_edge.host.rewrite.values import LinearParts, attention, integer, linear, linear_parts, number
 
 
-class DropKeyBias(NodeRule):
+class DropKeyBias(NodeRule[LinearParts]):
     """Attention(q, Linear(x, W, b), v) -> Attention(q, Linear(x, W), v)."""
 
     ROOTS = ("vit_edge::Attention",)
@@ -29,16 +29,17 @@ class DropKeyBias(NodeRule):
             y = vit_edge.Attention<heads=1, scale=0.5>(q, k, v)
         }"""
 
-    def accept_node(self, node: ir.Node) -> str | None:
-        """The keys are a Linear with a bias."""
-        key = matched(node.inputs[1], node).producer()
+    def find(self, node: ir.Node) -> LinearParts | Declined:
+        """The keys, which are a Linear with a bias."""
+        key = required(node.inputs[1], node).producer()
         if key is None or not is_composite(key, LINEAR):
-            return "the keys are not a linear projection"
-        return None if linear_parts(key)[2] is not None else "the keys have no bias"
+            return Declined("the keys are not a linear projection")
+        keys = linear_parts(key)
+        return keys if keys[2] is not None else Declined("the keys have no bias")
 
-    def rewrite_node(self, op: Any, node: ir.Node) -> ir.Value:
+    def replace(self, op: Any, node: ir.Node, found: LinearParts) -> ir.Value:
         """The same attention, keys without bias."""
-        q, k, v = (matched(value, node) for value in node.inputs)
-        x, weight, _ = linear_parts(matched(k.producer(), node))
+        q, _, v = (required(value, node) for value in node.inputs)
+        x, weight, _ = found
         keys = linear(op, x, weight, None)
         return attention(op, q, keys, v, heads=integer(node, "heads"), scale=number(node, "scale"))

@@ -9,14 +9,14 @@ from typing import Any, ClassVar
 import onnx_ir as ir
 
 from vit_edge.host.rewrite.composites import is_op
-from vit_edge.host.rewrite.rule import NodeRule, matched
+from vit_edge.host.rewrite.rule import Declined, NodeRule, required
 from vit_edge.host.rewrite.values import constant, constant_of, flatten, integer, reshape, static_shape, typed
 
 ELEMENTWISE = ("Gelu", "Relu", "Tanh", "Sigmoid", "Erf", "Sqrt", "HardSwish")
 BINARY = ("Add", "Sub", "Mul", "Div")
 
 
-class FlattenStream(NodeRule):
+class FlattenStream(NodeRule[tuple[int, ...]]):
     """f(x of rank > 2) -> Reshape(f(Reshape(x))) for f on the last axis or elementwise."""
 
     ROOTS: ClassVar[tuple[str, ...]] = ("LayerNormalization", *ELEMENTWISE, *BINARY)
@@ -25,25 +25,28 @@ class FlattenStream(NodeRule):
     HOLDS = """<ir_version: 10, opset_import: ["": 20]>
         g (float[2,3,2] x, float[1,3,2] z) => (float[2,3,2] y) { y = Add(x, z) }"""
 
-    def accept_node(self, node: ir.Node) -> str | None:
-        """The operands flatten alike: same shape, or constants that broadcast along the last axis only."""
+    def find(self, node: ir.Node) -> tuple[int, ...] | Declined:
+        """The result's shape, where the operands flatten alike.
+
+        They do with the same shape, or as constants that broadcast along the last axis only.
+        """
         shape = static_shape(node.outputs[0])
         if shape is None or len(shape) <= 2:
-            return "the result is rank 2 already, or its shape is unknown"
+            return Declined("the result is rank 2 already, or its shape is unknown")
         if is_op(node, "LayerNormalization"):
             last = integer(node, "axis", -1) in (-1, len(shape) - 1)
-            return None if last else "the normalization spans more than the last axis"
+            return shape if last else Declined("the normalization spans more than the last axis")
         if all(_flattens(value, shape) for value in node.inputs):
-            return None
-        return "an operand broadcasts along another axis than the last"
+            return shape
+        return Declined("an operand broadcasts along another axis than the last")
 
-    def rewrite_node(self, op: Any, node: ir.Node) -> ir.Value:
+    def replace(self, op: Any, node: ir.Node, found: tuple[int, ...]) -> ir.Value:
         """Flatten the operands, apply, restore the shape."""
-        shape = matched(static_shape(node.outputs[0]), node)
+        shape = found
         if is_op(node, "LayerNormalization"):
-            operands = [flatten(op, matched(node.inputs[0], node)), *node.inputs[1:]]
+            operands = [flatten(op, required(node.inputs[0], node)), *node.inputs[1:]]
         else:
-            operands = [_flat_operand(op, matched(value, node), shape) for value in node.inputs]
+            operands = [_flat_operand(op, required(value, node), shape) for value in node.inputs]
         flat = getattr(op, node.op_type)(
             *operands, **{k: v for k, v in node.attributes.items() if k != "axis"}
         )

@@ -6,11 +6,11 @@ import numpy as np
 import onnx_ir as ir
 
 from vit_edge.host.rewrite.composites import LINEAR, is_composite
-from vit_edge.host.rewrite.rule import NodeRule, matched
-from vit_edge.host.rewrite.values import attention, integer, linear, linear_parts, number
+from vit_edge.host.rewrite.rule import Declined, NodeRule, required
+from vit_edge.host.rewrite.values import LinearParts, attention, integer, linear, linear_parts, number
 
 
-class FoldAttentionScale(NodeRule):
+class FoldAttentionScale(NodeRule[LinearParts]):
     """Attention(Linear(x, W, b), k, v; scale) -> Attention(Linear(x, W * scale, b * scale), k, v; 1)."""
 
     ROOTS = ("vit_edge::Attention",)
@@ -25,16 +25,19 @@ class FoldAttentionScale(NodeRule):
             y = vit_edge.Attention<heads=1, scale=0.5>(q, k, v)
         }"""
 
-    def accept_node(self, node: ir.Node) -> str | None:
-        """There is a scale, and the queries are a Linear."""
+    def find(self, node: ir.Node) -> LinearParts | Declined:
+        """The queries, which are a Linear, where there is a scale."""
         if number(node, "scale") == 1.0:
-            return "the scale is 1 already"
-        return None if is_composite(node.inputs[0], LINEAR) else "the queries are not a linear projection"
+            return Declined("the scale is 1 already")
+        queries = required(node.inputs[0], node).producer()
+        if queries is None or not is_composite(queries, LINEAR):
+            return Declined("the queries are not a linear projection")
+        return linear_parts(queries)
 
-    def rewrite_node(self, op: Any, node: ir.Node) -> ir.Value:
+    def replace(self, op: Any, node: ir.Node, found: LinearParts) -> ir.Value:
         """The same attention without a scale."""
-        q, k, v = (matched(value, node) for value in node.inputs)
-        x, weight, bias = linear_parts(matched(q.producer(), node))
+        _, k, v = (required(value, node) for value in node.inputs)
+        x, weight, bias = found
         scale = np.float32(number(node, "scale"))
         queries = linear(op, x, weight * scale, None if bias is None else bias * scale)
         return attention(op, queries, k, v, heads=integer(node, "heads"), scale=1.0)

@@ -7,10 +7,10 @@ from typing import Any
 
 import onnx_ir as ir
 
+from vit_edge.arrays import Array
 from vit_edge.host.rewrite.composites import is_op
-from vit_edge.host.rewrite.rule import NodeRule, matched
+from vit_edge.host.rewrite.rule import Declined, NodeRule
 from vit_edge.host.rewrite.values import (
-    Array,
     constant_of,
     linear,
     linear_behind,
@@ -20,7 +20,7 @@ from vit_edge.host.rewrite.values import (
 )
 
 
-class FoldLinearScale(NodeRule):
+class FoldLinearScale(NodeRule[tuple[ir.Node, Array]]):
     """Linear(x, W, b) * c -> Linear(x, W * c, b * c)."""
 
     ROOTS = ("Mul", "Div")
@@ -38,28 +38,24 @@ class FoldLinearScale(NodeRule):
             y = Mul(a, c)
         }"""
 
-    def accept_node(self, node: ir.Node) -> str | None:
-        """One side is a Linear that nothing else reads, the other a constant per column or a scalar."""
-        return None if _split(node) is not None else "no operand is a Linear with a constant beside it"
+    def find(self, node: ir.Node) -> tuple[ir.Node, Array] | Declined:
+        """(a Linear that nothing else reads, the factor of each column or of all)."""
+        orders = [(node.inputs[0], node.inputs[1])]
+        if is_op(node, "Mul"):
+            orders.append((node.inputs[1], node.inputs[0]))
+        for made, other in orders:
+            factor, source = constant_of(other), linear_behind(made)
+            shape = static_shape(made)
+            if factor is None or source is None or shape is None or shape != static_shape(node.outputs[0]):
+                continue
+            if factor.size == 1 or (factor.size == shape[-1] and factor.shape[-1] == shape[-1]):
+                flat = factor.reshape(-1)
+                return source, 1.0 / flat if is_op(node, "Div") else flat
+        return Declined("no operand is a Linear with a constant beside it")
 
-    def rewrite_node(self, op: Any, node: ir.Node) -> ir.Value:
+    def replace(self, op: Any, node: ir.Node, found: tuple[ir.Node, Array]) -> ir.Value:
         """Scale the columns now."""
-        source, factor = matched(_split(node), node)
+        source, factor = found
         x, weight, bias = linear_parts(source)
         made = linear(op, x, weight * factor, None if bias is None else bias * factor)
         return reshape(op, made, static_shape(node.outputs[0]) or ())
-
-
-def _split(node: ir.Node) -> tuple[ir.Node, Array] | None:
-    """(the Linear, the factor per column) of a Mul or Div, or None."""
-    orders = [(node.inputs[0], node.inputs[1])]
-    if is_op(node, "Mul"):
-        orders.append((node.inputs[1], node.inputs[0]))
-    for made, other in orders:
-        factor, source = constant_of(other), linear_behind(made)
-        shape = static_shape(made)
-        if factor is None or source is None or shape is None or shape != static_shape(node.outputs[0]):
-            continue
-        if factor.size == 1 or (factor.size == shape[-1] and factor.shape[-1] == shape[-1]):
-            return source, 1.0 / factor.reshape(-1) if is_op(node, "Div") else factor.reshape(-1)
-    return None

@@ -5,12 +5,13 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
+from vit_edge.arrays import Array
 from vit_edge.host.rewrite.composites import is_op
-from vit_edge.host.rewrite.rule import NodeRule, matched
-from vit_edge.host.rewrite.values import Array, constant, constant_of, number, only_user, static_shape
+from vit_edge.host.rewrite.rule import Declined, NodeRule
+from vit_edge.host.rewrite.values import constant, constant_of, number, only_user, static_shape
 
 
-class FoldNormAffine(NodeRule):
+class FoldNormAffine(NodeRule[tuple[ir.Node, Array, Array]]):
     """LayerNormalization(x, g, b) * c + d -> LayerNormalization(x, g * c, b * c + d)."""
 
     ROOTS = ("Mul", "Add")
@@ -29,16 +30,23 @@ class FoldNormAffine(NodeRule):
             y = Mul(a, c)
         }"""
 
-    def accept_node(self, node: ir.Node) -> str | None:
-        """One side is a LayerNormalization that nothing else reads, the other one value per column."""
-        return (
-            None if _split(node) is not None else "no operand is a LayerNormalization with a vector beside it"
-        )
+    def find(self, node: ir.Node) -> tuple[ir.Node, Array, Array] | Declined:
+        """(a LayerNormalization that nothing else reads, its scale, the vector beside it)."""
+        for made, other in ((node.inputs[0], node.inputs[1]), (node.inputs[1], node.inputs[0])):
+            vector, shape = constant_of(other), static_shape(made)
+            source = made.producer() if made is not None else None
+            if vector is None or shape is None or source is None or made is None or only_user(made) is None:
+                continue
+            if not is_op(source, "LayerNormalization"):
+                continue
+            gamma = constant_of(source.inputs[1])
+            if gamma is not None and vector.size == shape[-1] and vector.shape[-1:] == shape[-1:]:
+                return source, gamma, vector.reshape(-1)
+        return Declined("no operand is a LayerNormalization with a vector beside it")
 
-    def rewrite_node(self, op: Any, node: ir.Node) -> ir.Value:
+    def replace(self, op: Any, node: ir.Node, found: tuple[ir.Node, Array, Array]) -> ir.Value:
         """Combine the vectors now."""
-        source, vector = matched(_split(node), node)
-        gamma = matched(constant_of(source.inputs[1]), node)
+        source, gamma, vector = found
         beta = constant_of(source.inputs[2]) if len(source.inputs) > 2 else None
         beta = np.zeros_like(gamma) if beta is None else beta
         gamma, beta = (gamma * vector, beta * vector) if is_op(node, "Mul") else (gamma, beta + vector)
@@ -46,16 +54,3 @@ class FoldNormAffine(NodeRule):
         epsilon = number(source, "epsilon", 1e-5)
         made: ir.Value = op.LayerNormalization(source.inputs[0], *parameters, axis=-1, epsilon=epsilon)
         return made
-
-
-def _split(node: ir.Node) -> tuple[ir.Node, Array] | None:
-    """(the LayerNormalization, the vector), or None."""
-    for made, other in ((node.inputs[0], node.inputs[1]), (node.inputs[1], node.inputs[0])):
-        vector, shape = constant_of(other), static_shape(made)
-        source = made.producer() if made is not None else None
-        if vector is None or shape is None or source is None or made is None or only_user(made) is None:
-            continue
-        per_column = vector.size == shape[-1] and vector.shape[-1:] == shape[-1:]
-        if is_op(source, "LayerNormalization") and per_column and constant_of(source.inputs[1]) is not None:
-            return source, vector.reshape(-1)
-    return None

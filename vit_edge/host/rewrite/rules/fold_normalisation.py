@@ -8,12 +8,12 @@ from typing import Any, ClassVar
 import numpy as np
 import onnx_ir as ir
 
-from vit_edge.host.rewrite.affine import affine_of
-from vit_edge.host.rewrite.rule import NodeRule, matched
+from vit_edge.host.rewrite.affine import ChannelAffine, affine_of
+from vit_edge.host.rewrite.rule import Declined, NodeRule, required
 from vit_edge.host.rewrite.values import embed, integer, integers, linear_parts
 
 
-class FoldNormalisation(NodeRule):
+class FoldNormalisation(NodeRule[ChannelAffine]):
     """Embed(s * image + t, W, table) -> Embed(image, s W, table + t W), the table's rows of patches alone."""
 
     ROOTS: ClassVar[tuple[str, ...]] = ("vit_edge::Embed",)
@@ -35,20 +35,23 @@ class FoldNormalisation(NodeRule):
             y = vit_edge.Embed<patch=[1, 1], prefix=0>(a, w, table)
         }"""
 
-    def accept_node(self, node: ir.Node) -> str | None:
-        """The image is scaled and shifted by one number per channel, and by nothing else."""
-        found = affine_of(node.inputs[0])
-        if found is None:
-            return "what stands between the image and its patches is no scaling and shifting of its channels"
-        return None if found.image is not node.inputs[0] else "the patches are those of the image itself"
+    def find(self, node: ir.Node) -> ChannelAffine | Declined:
+        """What scales and shifts the image, by one number per channel and by nothing else."""
+        affine = affine_of(node.inputs[0])
+        if affine is None:
+            return Declined(
+                "what stands between the image and its patches is no scaling and shifting of its channels"
+            )
+        if affine.image is node.inputs[0]:
+            return Declined("the patches are those of the image itself")
+        return affine
 
-    def rewrite_node(self, op: Any, node: ir.Node) -> ir.Value:
+    def replace(self, op: Any, node: ir.Node, found: ChannelAffine) -> ir.Value:
         """Scale the weight's rows, which run channel first, and add what the shift makes of them."""
-        found = matched(affine_of(node.inputs[0]), node)
         _, weight, table = linear_parts(node)
         patch, prefix = integers(node, "patch"), integer(node, "prefix")
         per_row = [np.repeat(each, patch[0] * patch[1]) for each in (found.scale, found.shift)]
-        moved = matched(table, node).astype(np.float64)
+        moved = required(table, node).astype(np.float64)
         moved[prefix:] += per_row[1] @ weight.astype(np.float64)
         scaled = weight * per_row[0][:, None]
         return embed(op, found.image, scaled, moved, (patch[0], patch[1]), prefix)

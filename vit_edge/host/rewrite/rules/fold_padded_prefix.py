@@ -7,7 +7,7 @@ import onnx_ir as ir
 
 from vit_edge.host.rewrite.composites import EMBED, is_composite
 from vit_edge.host.rewrite.layout import RESHAPING, trace
-from vit_edge.host.rewrite.rule import NodeRule, matched
+from vit_edge.host.rewrite.rule import Declined, NodeRule, required
 from vit_edge.host.rewrite.values import (
     constant_of,
     embed,
@@ -19,7 +19,7 @@ from vit_edge.host.rewrite.values import (
 )
 
 
-class FoldPaddedPrefix(NodeRule):
+class FoldPaddedPrefix(NodeRule[tuple[ir.Node, int]]):
     """Pad(Embed(image, W, table), rows in front) -> Embed(image, W, [0; table])."""
 
     ROOTS = ("Pad",)
@@ -40,43 +40,45 @@ class FoldPaddedPrefix(NodeRule):
             y = Pad(r, pads)
         }"""
 
-    def accept_node(self, node: ir.Node) -> str | None:
-        """Zeros, in front of the tokens of an Embed without a prefix, nowhere else."""
+    def find(self, node: ir.Node) -> tuple[ir.Node, int] | Declined:
+        """(an Embed without a prefix, how many zero rows are padded in front of its tokens, nowhere else)."""
         mode = node.attributes.get("mode")
         if mode is not None and mode.as_string() != "constant":
-            return "the padding is not constant"
+            return Declined("the padding is not constant")
         if len(node.inputs) > 2 and node.inputs[2] is not None:
             fill = constant_of(node.inputs[2])
             if fill is None or fill.any():
-                return "the padding is not zero"
+                return Declined("the padding is not zero")
         if len(node.inputs) > 3:
-            return "the padded axes are listed"
-        return None if _rows(node) else "not rows in front of a patch embedding without prefix"
+            return Declined("the padded axes are listed")
+        source, rows = _embed(node), _rows_in_front(node)
+        if source is None or not rows:
+            return Declined("not rows in front of a patch embedding without prefix")
+        return source, rows
 
-    def rewrite_node(self, op: Any, node: ir.Node) -> ir.Value:
+    def replace(self, op: Any, node: ir.Node, found: tuple[ir.Node, int]) -> ir.Value:
         """Put zero rows in front of the table."""
-        found = matched(trace(matched(node.inputs[0], node), through=RESHAPING), node)
-        source, rows = matched(found.source.producer(), node), _rows(node)
+        source, rows = found
         image, weight, table = linear_parts(source)
-        padded = np.pad(matched(table, node), ((rows, 0), (0, 0)))
+        padded = np.pad(required(table, node), ((rows, 0), (0, 0)))
         patch = integers(source, "patch")
         made = embed(op, image, weight, padded, (patch[0], patch[1]), rows)
-        return reshape(op, made, matched(static_shape(node.outputs[0]), node))
+        return reshape(op, made, required(static_shape(node.outputs[0]), node))
 
 
-def _rows(node: ir.Node) -> int:
-    """How many rows are padded in front of an Embed's tokens; 0 where it is anything else."""
-    pads, shape = constant_of(node.inputs[1]), static_shape(node.inputs[0])
+def _embed(node: ir.Node) -> ir.Node | None:
+    """The Embed without a prefix whose tokens, in their order, are padded."""
     found = None if node.inputs[0] is None else trace(node.inputs[0], through=RESHAPING)
-    if pads is None or shape is None or len(shape) < 2 or found is None or pads.size != 2 * len(shape):
-        return 0
-    source = found.source.producer()
-    if (
-        not is_composite(source, EMBED)
-        or source is None
-        or integer(source, "prefix")
-        or not found.keeps_order()
-    ):
+    source = None if found is None else found.source.producer()
+    if found is None or source is None or not is_composite(source, EMBED) or integer(source, "prefix"):
+        return None
+    return source if found.keeps_order() else None
+
+
+def _rows_in_front(node: ir.Node) -> int:
+    """How many rows are padded in front of all others; 0 where anything else is padded too."""
+    pads, shape = constant_of(node.inputs[1]), static_shape(node.inputs[0])
+    if pads is None or shape is None or len(shape) < 2 or pads.size != 2 * len(shape):
         return 0
     elsewhere = np.delete(pads, len(shape) - 2)
     return int(pads[len(shape) - 2]) if not elsewhere.any() else 0

@@ -5,11 +5,11 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
+from vit_edge.arrays import Array
 from vit_edge.host.rewrite.composites import EMBED, is_composite
 from vit_edge.host.rewrite.layout import RESHAPING, trace
-from vit_edge.host.rewrite.rule import NodeRule, matched
+from vit_edge.host.rewrite.rule import Declined, NodeRule, required
 from vit_edge.host.rewrite.values import (
-    Array,
     constant_of,
     embed,
     integer,
@@ -21,7 +21,7 @@ from vit_edge.host.rewrite.values import (
 )
 
 
-class FoldPositions(NodeRule):
+class FoldPositions(NodeRule[tuple[ir.Node, Array]]):
     """Embed(image, W, table) + positions -> Embed(image, W, table + positions)."""
 
     ROOTS = ("Add",)
@@ -42,37 +42,27 @@ class FoldPositions(NodeRule):
             y = Add(e, positions)
         }"""
 
-    def accept_node(self, node: ir.Node) -> str | None:
-        """One side is an Embed that nothing else reads, the other a constant."""
-        return None if _split(node) is not None else "no operand is an Embed with a constant beside it"
+    def find(self, node: ir.Node) -> tuple[ir.Node, Array] | Declined:
+        """(an Embed that nothing else reads, the constant as (tokens, dim))."""
+        result = static_shape(node.outputs[0])
+        for made, other in ((node.inputs[0], node.inputs[1]), (node.inputs[1], node.inputs[0])):
+            positions, shape = constant_of(other), static_shape(made)
+            if made is None or positions is None or only_user(made) is None:
+                continue
+            chain = trace(made, through=RESHAPING)
+            if chain is None or shape is None or shape != result or not is_composite(chain.source, EMBED):
+                continue
+            table = np.broadcast_to(positions, shape).reshape(static_shape(chain.source) or ())
+            source = chain.source.producer()
+            if source is not None and only_user(chain.source) is not None:
+                return source, table
+        return Declined("no operand is an Embed with a constant beside it")
 
-    def rewrite_node(self, op: Any, node: ir.Node) -> ir.Value:
+    def replace(self, op: Any, node: ir.Node, found: tuple[ir.Node, Array]) -> ir.Value:
         """Add the tables now."""
-        source, positions = matched(_split(node), node)
+        source, positions = found
         image, weight, table = linear_parts(source)
-        total = matched(table, node) + positions
+        total = required(table, node) + positions
         patch = integers(source, "patch")
         made = embed(op, image, weight, total, (patch[0], patch[1]), integer(source, "prefix"))
-        return reshape(op, made, matched(static_shape(node.outputs[0]), node))
-
-
-def _split(node: ir.Node) -> tuple[ir.Node, Array] | None:
-    """(the Embed, the positions as (tokens or 1, dim)) of an Add, or None."""
-    for made, other in ((node.inputs[0], node.inputs[1]), (node.inputs[1], node.inputs[0])):
-        positions = constant_of(other)
-        if made is None or positions is None or only_user(made) is None:
-            continue
-        found = trace(made, through=RESHAPING)
-        shape = static_shape(made)
-        if (
-            found is None
-            or shape is None
-            or not is_composite(found.source, EMBED)
-            or shape != static_shape(node.outputs[0])
-        ):
-            continue
-        table = np.broadcast_to(positions, shape).reshape(static_shape(found.source) or ())
-        source = found.source.producer()
-        if source is not None and only_user(found.source) is not None:
-            return source, table
-    return None
+        return reshape(op, made, required(static_shape(node.outputs[0]), node))

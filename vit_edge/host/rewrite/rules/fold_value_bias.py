@@ -3,16 +3,31 @@
 Exact: the attention weights of a row sum to one, so softmax(s) @ (v + b) = softmax(s) @ v + b.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import onnx_ir as ir
 
+from vit_edge.arrays import Array
 from vit_edge.host.rewrite.composites import ATTENTION, LINEAR, is_composite
-from vit_edge.host.rewrite.rule import NodeRule, matched
-from vit_edge.host.rewrite.values import attention, integer, linear, linear_parts, number, only_user
+from vit_edge.host.rewrite.rule import Declined, NodeRule, required
+from vit_edge.host.rewrite.values import (
+    LinearParts,
+    attention,
+    integer,
+    linear,
+    linear_parts,
+    number,
+    only_user,
+)
 
 
-class FoldValueBias(NodeRule):
+class _Biased(NamedTuple):
+    attention: ir.Node
+    values: LinearParts
+    bias: Array  # of the values
+
+
+class FoldValueBias(NodeRule[_Biased]):
     """Linear(Attention(q, k, xWv + bv), W, b) -> Linear(Attention(q, k, xWv), W, b + bv @ W)."""
 
     ROOTS = ("vit_edge::Linear",)
@@ -31,25 +46,26 @@ class FoldValueBias(NodeRule):
             y = vit_edge.Linear(a, w, b)
         }"""
 
-    def accept_node(self, node: ir.Node) -> str | None:
+    def find(self, node: ir.Node) -> _Biased | Declined:
         """The projection alone reads an attention whose values are a Linear with a bias."""
-        mixed = matched(node.inputs[0], node)
-        if not is_composite(mixed, ATTENTION):
-            return "not the output projection of an attention"
+        mixed = required(node.inputs[0], node)
+        inner = mixed.producer()
+        if inner is None or not is_composite(inner, ATTENTION):
+            return Declined("not the output projection of an attention")
         if only_user(mixed) is None:
-            return "the attention is read by others than the projection"
-        values = matched(matched(mixed.producer(), node).inputs[2], node).producer()
-        if values is None or not is_composite(values, LINEAR) or linear_parts(values)[2] is None:
-            return "the values have no bias"
-        return None
+            return Declined("the attention is read by others than the projection")
+        maker = required(inner.inputs[2], node).producer()
+        values = linear_parts(maker) if maker is not None and is_composite(maker, LINEAR) else None
+        if values is None or values[2] is None:
+            return Declined("the values have no bias")
+        return _Biased(inner, values, values[2])
 
-    def rewrite_node(self, op: Any, node: ir.Node) -> ir.Value:
+    def replace(self, op: Any, node: ir.Node, found: _Biased) -> ir.Value:
         """The bias, multiplied by the projection's weight, joins the projection's bias."""
-        mixed, weight, bias = linear_parts(node)
-        inner = matched(mixed.producer(), node)
-        q, k, v = (matched(value, node) for value in inner.inputs)
-        x, value_weight, value_bias = linear_parts(matched(v.producer(), node))
+        inner, (x, value_weight, _), value_bias = found
+        _, weight, bias = linear_parts(node)
+        q, k, _ = (required(value, node) for value in inner.inputs)
         values = linear(op, x, value_weight, None)
         made = attention(op, q, k, values, heads=integer(inner, "heads"), scale=number(inner, "scale"))
-        moved = matched(value_bias, node) @ weight
+        moved = value_bias @ weight
         return linear(op, made, weight, moved if bias is None else bias + moved)

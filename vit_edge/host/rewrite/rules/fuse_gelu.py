@@ -11,11 +11,11 @@ from typing import Any
 import onnx_ir as ir
 
 from vit_edge.host.rewrite.composites import is_op
-from vit_edge.host.rewrite.rule import Rule
+from vit_edge.host.rewrite.rule import Declined, PatternRule
 from vit_edge.host.rewrite.values import scalar_of
 
 
-class FuseGelu(Rule):
+class FuseGelu(PatternRule[ir.Value]):
     """Div (or Mul), Erf, Add, Mul, Mul -> Gelu, whichever of the three factors are multiplied first."""
 
     COMMUTES = True
@@ -37,31 +37,28 @@ class FuseGelu(Rule):
             y = Mul(d, half)
         }"""
 
-    def pattern(self, op: Any, x: Any, root: Any, one: Any, half: Any) -> Any:
-        """Division by the root, the half last."""
-        return op.Mul(op.Mul(x, op.Add(op.Erf(op.Div(x, root)), one)), half)
-
     def patterns(self) -> list[Callable[..., Any]]:
         """The two ways to scale and the three orders of the factors."""
         return [functools.partial(_spelled, scale, order) for scale in ("Div", "Mul") for order in range(3)]
 
-    def accept(
+    def find(
         self,
+        x: ir.Value,
         one: ir.Value,
         half: ir.Value,
         root: ir.Value,
         scaled: ir.Value,
         **_: Any,
-    ) -> str | None:
-        """The constants are those of GELU."""
+    ) -> ir.Value | Declined:
+        """The input, where the constants are those of GELU."""
         if not _near(scalar_of(one), 1.0) or not _near(scalar_of(half), 0.5):
-            return "the constants are not 1 and 0.5"
+            return Declined("the constants are not 1 and 0.5")
         expected = math.sqrt(2.0) if is_op(scaled, "Div") else math.sqrt(0.5)
-        return None if _near(scalar_of(root), expected) else "erf is not taken of x / sqrt(2)"
+        return x if _near(scalar_of(root), expected) else Declined("erf is not taken of x / sqrt(2)")
 
-    def rewrite(self, op: Any, x: ir.Value, **_: Any) -> ir.Value:
+    def replace(self, op: Any, found: ir.Value) -> ir.Value:
         """One node."""
-        made: ir.Value = op.Gelu(x, approximate="none")
+        made: ir.Value = op.Gelu(found, approximate="none")
         return made
 
 

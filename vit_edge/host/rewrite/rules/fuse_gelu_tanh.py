@@ -10,11 +10,11 @@ from typing import Any
 
 import onnx_ir as ir
 
-from vit_edge.host.rewrite.rule import Rule
+from vit_edge.host.rewrite.rule import Declined, PatternRule
 from vit_edge.host.rewrite.values import scalar_of
 
 
-class FuseGeluTanh(Rule):
+class FuseGeluTanh(PatternRule[ir.Value]):
     """Pow (or Mul Mul), Mul, Add, Mul, Tanh, Add, Mul, Mul -> Gelu(approximate="tanh")."""
 
     COMMUTES = True
@@ -46,10 +46,6 @@ class FuseGeluTanh(Rule):
             y = Mul(f, e)
         }"""
 
-    def pattern(self, op: Any, x: Any, k: Any, root: Any, one: Any, half: Any) -> Any:
-        """The cube as products, the half first."""
-        return _spelled(op, x, op.Mul(op.Mul(x, x), x), (k, root, one, half), 2)
-
     def patterns(self) -> list[Callable[..., Any]]:
         """The two ways to cube and the three orders of the factors."""
         return [
@@ -58,28 +54,29 @@ class FuseGeluTanh(Rule):
             for order in range(3)
         ]
 
-    def accept(
+    def find(
         self,
+        x: ir.Value,
         k: ir.Value,
         root: ir.Value,
         one: ir.Value,
         half: ir.Value,
         power: ir.Value | None = None,
         **_: Any,
-    ) -> str | None:
-        """The constants are those of the tanh form."""
+    ) -> ir.Value | Declined:
+        """The input, where the constants are those of the tanh form."""
         expected = ((k, 0.044715), (root, math.sqrt(2.0 / math.pi)), (one, 1.0), (half, 0.5))
         for value, number in expected:
-            found = scalar_of(value)
-            if found is None or not math.isclose(found, number, rel_tol=1e-5):
-                return f"a constant is {found}, GELU's tanh form has {number:.6g}"
+            given = scalar_of(value)
+            if given is None or not math.isclose(given, number, rel_tol=1e-5):
+                return Declined(f"a constant is {given}, GELU's tanh form has {number:.6g}")
         if power is not None and scalar_of(power) != 3.0:
-            return "the power is not three"
-        return None
+            return Declined("the power is not three")
+        return x
 
-    def rewrite(self, op: Any, x: ir.Value, **_: Any) -> ir.Value:
+    def replace(self, op: Any, found: ir.Value) -> ir.Value:
         """One node."""
-        made: ir.Value = op.Gelu(x, approximate="tanh")
+        made: ir.Value = op.Gelu(found, approximate="tanh")
         return made
 
 

@@ -5,16 +5,22 @@ Source: Ba et al. 2016; ONNX LayerNormalization. Exports below opset 17 write
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import onnx_ir as ir
 
-from vit_edge.host.rewrite.rule import Rule
+from vit_edge.host.rewrite.rule import Declined, PatternRule
 from vit_edge.host.rewrite.values import constant, constant_of, scalar_of, static_shape
 
 
-class FuseLayerNormalization(Rule):
+class _Normalized(NamedTuple):
+    x: ir.Value
+    columns: int
+    epsilon: float
+
+
+class FuseLayerNormalization(PatternRule[_Normalized]):
     """ReduceMean, Sub, Pow, ReduceMean, Add, Sqrt, Div over the last axis -> LayerNormalization."""
 
     COMMUTES = True
@@ -42,17 +48,11 @@ class FuseLayerNormalization(Rule):
             y = Div(d, deviation)
         }"""
 
-    def pattern(self, op: Any, x: Any, axes: Any, axes2: Any, power: Any, epsilon: Any) -> Any:
-        """The square as Pow, as PyTorch's exporters write it."""
-        difference = op.Sub(x, op.ReduceMean(x, axes, _outputs=["mean"]))
-        variance = op.ReduceMean(op.Pow(difference, power), axes2, _outputs=["variance"])
-        return op.Div(difference, op.Sqrt(op.Add(variance, epsilon)))
-
     def patterns(self) -> list[Callable[..., Any]]:
-        """The square as Pow or as a product."""
-        return [self.pattern, _with_product]
+        """The square as Pow, as PyTorch's exporters write it, or as a product."""
+        return [_with_power, _with_product]
 
-    def accept(
+    def find(
         self,
         x: ir.Value,
         axes: ir.Value,
@@ -62,28 +62,35 @@ class FuseLayerNormalization(Rule):
         variance: ir.Value,
         power: ir.Value | None = None,
         **_: Any,
-    ) -> str | None:
+    ) -> _Normalized | Declined:
         """The axis is the last one, the power is two, epsilon is constant."""
         shape = static_shape(x)
         if shape is None:
-            return "the input has no static shape"
+            return Declined("the input has no static shape")
         for axis in (axes, axes2):
             array = constant_of(axis)
             if array is None or array.reshape(-1).tolist() not in ([-1], [len(shape) - 1]):
-                return "the mean is not over the last axis"
+                return Declined("the mean is not over the last axis")
         if static_shape(mean) != (*shape[:-1], 1) or static_shape(variance) != (*shape[:-1], 1):
-            return "the reduced dimension is not kept"
+            return Declined("the reduced dimension is not kept")
         if power is not None and scalar_of(power) != 2.0:
-            return "the power is not two"
-        if scalar_of(epsilon) is None:
-            return "epsilon is not a scalar constant"
-        return None
+            return Declined("the power is not two")
+        number = scalar_of(epsilon)
+        if number is None:
+            return Declined("epsilon is not a scalar constant")
+        return _Normalized(x, shape[-1], number)
 
-    def rewrite(self, op: Any, x: ir.Value, epsilon: ir.Value, **_: Any) -> ir.Value:
+    def replace(self, op: Any, found: _Normalized) -> ir.Value:
         """One node, gamma all ones."""
-        gamma = constant(op, np.ones((static_shape(x) or (1,))[-1], np.float32), "gamma")
-        made: ir.Value = op.LayerNormalization(x, gamma, axis=-1, epsilon=scalar_of(epsilon))
+        gamma = constant(op, np.ones(found.columns, np.float32), "gamma")
+        made: ir.Value = op.LayerNormalization(found.x, gamma, axis=-1, epsilon=found.epsilon)
         return made
+
+
+def _with_power(op: Any, x: Any, axes: Any, axes2: Any, power: Any, epsilon: Any) -> Any:
+    difference = op.Sub(x, op.ReduceMean(x, axes, _outputs=["mean"]))
+    variance = op.ReduceMean(op.Pow(difference, power), axes2, _outputs=["variance"])
+    return op.Div(difference, op.Sqrt(op.Add(variance, epsilon)))
 
 
 def _with_product(op: Any, x: Any, axes: Any, axes2: Any, epsilon: Any) -> Any:

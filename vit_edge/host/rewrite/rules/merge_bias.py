@@ -4,9 +4,9 @@ from typing import Any
 
 import onnx_ir as ir
 
-from vit_edge.host.rewrite.rule import NodeRule, matched
+from vit_edge.arrays import Array
+from vit_edge.host.rewrite.rule import Declined, NodeRule
 from vit_edge.host.rewrite.values import (
-    Array,
     constant_of,
     linear,
     linear_behind,
@@ -16,7 +16,7 @@ from vit_edge.host.rewrite.values import (
 )
 
 
-class MergeBias(NodeRule):
+class MergeBias(NodeRule[tuple[ir.Node, Array]]):
     """Linear(x, W, b) + c -> Linear(x, W, b + c), also through the Reshape to the leading dimensions."""
 
     ROOTS = ("Add",)
@@ -36,25 +36,20 @@ class MergeBias(NodeRule):
             y = Add(a, c)
         }"""
 
-    def accept_node(self, node: ir.Node) -> str | None:
-        """One side is a Linear that nothing else reads, the other one value per column."""
-        return None if _split(node) is not None else "no operand is a Linear with a vector beside it"
+    def find(self, node: ir.Node) -> tuple[ir.Node, Array] | Declined:
+        """(a Linear that nothing else reads, the vector beside it, one value per column)."""
+        for made, other in ((node.inputs[0], node.inputs[1]), (node.inputs[1], node.inputs[0])):
+            vector, source = constant_of(other), linear_behind(made)
+            shape = static_shape(made)
+            if vector is None or source is None or shape is None or shape != static_shape(node.outputs[0]):
+                continue
+            if vector.shape[-1:] == shape[-1:] and vector.size == shape[-1]:
+                return source, vector.reshape(-1)
+        return Declined("no operand is a Linear with a vector beside it")
 
-    def rewrite_node(self, op: Any, node: ir.Node) -> ir.Value:
+    def replace(self, op: Any, node: ir.Node, found: tuple[ir.Node, Array]) -> ir.Value:
         """Add the vectors now."""
-        source, vector = matched(_split(node), node)
+        source, vector = found
         x, weight, bias = linear_parts(source)
         made = linear(op, x, weight, vector if bias is None else bias + vector)
         return reshape(op, made, static_shape(node.outputs[0]) or ())
-
-
-def _split(node: ir.Node) -> tuple[ir.Node, Array] | None:
-    """(the Linear, the vector) of an Add, or None."""
-    for made, other in ((node.inputs[0], node.inputs[1]), (node.inputs[1], node.inputs[0])):
-        vector, source = constant_of(other), linear_behind(made)
-        shape = static_shape(made)
-        if vector is None or source is None or shape is None or shape != static_shape(node.outputs[0]):
-            continue
-        if vector.shape[-1:] == shape[-1:] and vector.size == shape[-1]:
-            return source, vector.reshape(-1)
-    return None

@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
+from vit_edge.arrays import Array
 from vit_edge.host.rewrite.composites import LINEAR, is_composite
-from vit_edge.host.rewrite.rule import NodeRule, matched
+from vit_edge.host.rewrite.rule import Declined, NodeRule, required
 from vit_edge.host.rewrite.values import (
-    Array,
+    LinearParts,
     attention,
     constant,
     integer,
@@ -23,7 +24,7 @@ from vit_edge.host.rewrite.values import (
 )
 
 
-class MergeQkv(NodeRule):
+class MergeQkv(NodeRule[dict[int, LinearParts]]):
     """Attention(Linear(x, Wq), Linear(x, Wk), Linear(x, Wv)) -> Attention(Split(Linear(x, [Wq Wk Wv])))."""
 
     ROOTS = ("vit_edge::Attention",)
@@ -46,15 +47,21 @@ class MergeQkv(NodeRule):
             y = vit_edge.Attention<heads=1, scale=1.0>(q, k, v)
         }"""
 
-    def accept_node(self, node: ir.Node) -> str | None:
-        """At least keys and values are Linears of the same input."""
-        return None if len(_shared(node)) > 1 else "the projections read different inputs"
+    def find(self, node: ir.Node) -> dict[int, LinearParts] | Declined:
+        """The Linears that read what the values read, by their positions among q, k and v: two or three."""
+        makers = [required(value, node).producer() for value in node.inputs]
+        linears = {
+            i: linear_parts(maker)
+            for i, maker in enumerate(makers)
+            if maker is not None and is_composite(maker, LINEAR)
+        }
+        shared = {i: parts for i, parts in linears.items() if 2 in linears and parts[0] is linears[2][0]}
+        return shared if len(shared) > 1 else Declined("the projections read different inputs")
 
-    def rewrite_node(self, op: Any, node: ir.Node) -> ir.Value:
+    def replace(self, op: Any, node: ir.Node, found: dict[int, LinearParts]) -> ir.Value:
         """One Linear with the columns side by side, and a bias if any of them had one."""
-        shared = _shared(node)
-        values = [matched(value, node) for value in node.inputs]
-        parts = [linear_parts(matched(values[i].producer(), node)) for i in shared]
+        values = [required(value, node) for value in node.inputs]
+        parts = list(found.values())
         weight = np.concatenate([part[1] for part in parts], axis=1)
         bias: Array | None = None
         if any(part[2] is not None for part in parts):
@@ -67,21 +74,8 @@ class MergeQkv(NodeRule):
         split = op.Split(
             merged, constant(op, np.asarray(sizes, np.int64), "sizes"), axis=1, _outputs=len(sizes)
         )
-        rows = matched(static_shape(merged), node)[0]
-        for i, output, size in zip(shared, split, sizes, strict=True):
+        rows = required(static_shape(merged), node)[0]
+        for i, output, size in zip(found, split, sizes, strict=True):
             values[i] = typed(output, (rows, size))
         q, k, v = values
         return attention(op, q, k, v, heads=integer(node, "heads"), scale=number(node, "scale"))
-
-
-def _shared(node: ir.Node) -> list[int]:
-    """Positions, among q, k and v, of the Linears that read what the values read."""
-    values = matched(node.inputs[2], node).producer()
-    if values is None or not is_composite(values, LINEAR):
-        return []
-    makers = [matched(value, node).producer() for value in node.inputs]
-    return [
-        i
-        for i, maker in enumerate(makers)
-        if maker is not None and is_composite(maker, LINEAR) and maker.inputs[0] is values.inputs[0]
-    ]

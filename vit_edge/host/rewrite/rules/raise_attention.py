@@ -14,7 +14,7 @@ import onnx_ir as ir
 
 from vit_edge.host.rewrite.composites import LINEAR, is_composite, is_op
 from vit_edge.host.rewrite.layout import REORDERING, RESHAPING, SELECTING, Indices, Trace, trace
-from vit_edge.host.rewrite.rule import NodeRule, matched
+from vit_edge.host.rewrite.rule import Declined, NodeRule, required
 from vit_edge.host.rewrite.values import (
     attention,
     flatten,
@@ -34,7 +34,14 @@ class _Operand(NamedTuple):
     tokens: int
 
 
-class RaiseAttention(NodeRule):
+class _Heads(NamedTuple):
+    q: _Operand
+    k: _Operand
+    v: _Operand
+    scale: float
+
+
+class RaiseAttention(NodeRule[_Heads]):
     """MatMul(Softmax(MatMul(q, k^T) * scale), v) -> Attention, followed by the layout it had."""
 
     ROOTS = ("MatMul",)
@@ -70,55 +77,54 @@ class RaiseAttention(NodeRule):
             y = MatMul(p, v)
         }"""
 
-    def accept_node(self, node: ir.Node) -> str | None:
+    def find(self, node: ir.Node) -> _Heads | Declined:
         """The left operand is a Softmax over the keys, and q, k, v are plain projections."""
-        if _softmax(node) is None:
-            return "not a product of attention probabilities"
-        found = _match(node)
-        return found if isinstance(found, str) else None
+        softmax = _softmax(node)
+        if softmax is None:
+            return Declined("not a product of attention probabilities")
+        scores = softmax.inputs[0]
+        shape = static_shape(scores)
+        if scores is None or shape is None:
+            return Declined("the scores have no static shape")
+        if integer(softmax, "axis", -1) not in (-1, len(shape) - 1):
+            return Declined("Softmax is not over the last axis")
+        product = _rows_kept(scores, scales=True)
+        if product is None or not is_op(product.source, "MatMul"):
+            return Declined(
+                f"the scores come from {_maker(scores)}, not from a scaled product of queries and keys"
+            )
+        inner = required(product.source.producer(), node)
+        return _heads((inner.inputs[0], inner.inputs[1], node.inputs[1]), product.scale, node)
 
-    def rewrite_node(self, op: Any, node: ir.Node) -> ir.Value:
+    def replace(self, op: Any, node: ir.Node, found: _Heads) -> ir.Value:
         """Three Linears in head order, Attention, and the layout (1, heads, tokens, head_dim) behind it."""
-        found = _match(node)
-        if isinstance(found, str):
-            raise ValueError(f"{node.name}: rewrite called on a node that was not accepted: {found}")
-        (q, k, v), scale = found
+        q, k, v, scale = found
         parts = (_projected(op, q), _projected(op, k), _projected(op, v))
         made = attention(op, *parts, heads=q.heads, scale=scale)
         width = v.columns.size // v.heads
         split = transpose(op, reshape(op, made, (1, q.tokens, v.heads, width)), (0, 2, 1, 3))
-        return reshape(op, split, matched(static_shape(node.outputs[0]), node))
+        return reshape(op, split, required(static_shape(node.outputs[0]), node))
 
 
-def _match(node: ir.Node) -> tuple[tuple[_Operand, _Operand, _Operand], float] | str:
-    """((q, k, v), scale), or why this is not the attention of a ViT."""
-    softmax = _softmax(node)
-    scores = None if softmax is None else softmax.inputs[0]
-    shape = static_shape(scores)
-    if softmax is None or scores is None or shape is None:
-        return "the scores have no static shape"
-    if integer(softmax, "axis", -1) not in (-1, len(shape) - 1):
-        return "Softmax is not over the last axis"
-    product = _rows_kept(scores, scales=True)
-    if product is None or not is_op(product.source, "MatMul"):
-        return f"the scores come from {_maker(scores)}, not from a scaled product of queries and keys"
-    inner = matched(product.source.producer(), node)
+def _heads(
+    values: tuple[ir.Value | None, ir.Value | None, ir.Value | None], scale: float, node: ir.Node
+) -> _Heads | Declined:
+    """q, k and v of the two products, and the scale: of the scores, times those in front of q and k."""
     traces = [
-        trace(matched(value, node), through=(*REORDERING, *SELECTING), scales=True)
-        for value in (inner.inputs[0], inner.inputs[1], node.inputs[1])
+        trace(required(value, node), through=(*REORDERING, *SELECTING), scales=True) for value in values
     ]
     operands = [_operand(found, transposed=i == 1) for i, found in enumerate(traces)]
     for name, operand in zip(("queries", "keys", "values"), operands, strict=True):
-        if isinstance(operand, str):
-            return f"the {name} {operand}"
-    q, k, v = (operand for operand in operands if not isinstance(operand, str))
+        if isinstance(operand, Declined):
+            return Declined(f"the {name} {operand.reason}")
+    q, k, v = (operand for operand in operands if not isinstance(operand, Declined))
     widths = {operand.columns.size for operand in (q, k, v)}
     if not q.heads == k.heads == v.heads or k.tokens != v.tokens or len(widths) > 1:
-        return "queries, keys and values differ in heads, tokens or width"
+        return Declined("queries, keys and values differ in heads, tokens or width")
     scales = [found.scale for found in traces if found is not None]
     if scales[2] != 1.0:
-        return "the values are rescaled"
-    return (q, k, v), product.scale * scales[0] * scales[1]
+        return Declined("the values are rescaled")
+    return _Heads(q, k, v, scale * scales[0] * scales[1])
 
 
 def _softmax(node: ir.Node) -> ir.Node | None:
@@ -134,34 +140,35 @@ def _rows_kept(value: ir.Value, *, scales: bool) -> Trace | None:
     return found if found is not None and shape and shape[-1:] == found.index.shape[-1:] else None
 
 
-def _operand(found: Trace | None, *, transposed: bool) -> _Operand | str:
+def _operand(found: Trace | None, *, transposed: bool) -> _Operand | Declined:
     """Read a (…, heads, tokens, head_dim) layout off the element positions of one operand."""
     shape = None if found is None else static_shape(found.source)
     if found is None or shape is None:
-        return "have no static shape"
+        return Declined("have no static shape")
     whole = found.index
     if whole.ndim < 3 or any(size != 1 for size in whole.shape[:-3]):
-        return f"have the shape {whole.shape}, not one image's (heads, tokens, head_dim)"
+        return Declined(f"have the shape {whole.shape}, not one image's (heads, tokens, head_dim)")
     index: Indices = whole[(0,) * (whole.ndim - 3)]
     index = np.swapaxes(index, 1, 2) if transposed else index
     heads, tokens = index.shape[:2]
     order = _columns(index, shape)
-    if not is_composite(found.source, LINEAR) and not np.array_equal(order, np.arange(shape[-1])):
-        return f"come from {_maker(found.source)}, not from a linear projection"
-    return order if isinstance(order, str) else _Operand(found.source, order, heads, tokens)
+    plain = not isinstance(order, Declined) and np.array_equal(order, np.arange(shape[-1]))
+    if not plain and not is_composite(found.source, LINEAR):
+        return Declined(f"come from {_maker(found.source)}, not from a linear projection")
+    return order if isinstance(order, Declined) else _Operand(found.source, order, heads, tokens)
 
 
-def _columns(index: Indices, shape: tuple[int, ...]) -> Indices | str:
+def _columns(index: Indices, shape: tuple[int, ...]) -> Indices | Declined:
     """The source's column of each of ours, where `index` (heads, tokens, head_dim) puts tokens apart."""
     if index.shape[1] != math.prod(shape[:-1]):
-        return "are some of the projected tokens only"
+        return Declined("are some of the projected tokens only")
     columns = index % shape[-1]
     if not np.array_equal(
         index // shape[-1], np.broadcast_to(np.arange(index.shape[1])[:, None], index.shape)
     ):
-        return "mix tokens"
+        return Declined("mix tokens")
     if not np.array_equal(columns, np.broadcast_to(columns[:, :1], columns.shape)):
-        return "take different columns for different tokens"
+        return Declined("take different columns for different tokens")
     order: Indices = columns[:, 0].reshape(-1)
     return order
 

@@ -3,12 +3,13 @@
 Source: Dosovitskiy et al. 2021, equation 1. Exact: without padding the patches do not overlap.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import onnx_ir as ir
 
-from vit_edge.host.rewrite.rule import NodeRule, matched
+from vit_edge.arrays import Array
+from vit_edge.host.rewrite.rule import Declined, NodeRule, required
 from vit_edge.host.rewrite.values import (
     constant_of,
     embed,
@@ -20,7 +21,12 @@ from vit_edge.host.rewrite.values import (
 )
 
 
-class RaiseEmbed(NodeRule):
+class _Patches(NamedTuple):
+    weight: Array  # (dim, channels, height, width)
+    grid: tuple[int, int]  # rows and columns of patches
+
+
+class RaiseEmbed(NodeRule[_Patches]):
     """Conv(image, W, b) -> Embed, followed by the layout (1, dim, rows, columns) it had."""
 
     ROOTS = ("Conv",)
@@ -35,30 +41,28 @@ class RaiseEmbed(NodeRule):
             y = Conv<strides=[1, 1], kernel_shape=[2, 2]>(x, w, b)
         }"""
 
-    def accept_node(self, node: ir.Node) -> str | None:
+    def find(self, node: ir.Node) -> _Patches | Declined:
         """One image, no padding, groups or dilation, stride equal to kernel, the image a multiple of it."""
         weight, shape = constant_of(node.inputs[1]), static_shape(node.inputs[0])
         if weight is None or weight.ndim != 4 or shape is None or len(shape) != 4 or shape[0] != 1:
-            return "not a two-dimensional convolution of one image with a constant weight"
+            return Declined("not a two-dimensional convolution of one image with a constant weight")
         kernel = weight.shape[2:]
         if integers(node, "strides", (1, 1)) != kernel:
-            return f"the stride {integers(node, 'strides', (1, 1))} is not the kernel {kernel}"
+            return Declined(f"the stride {integers(node, 'strides', (1, 1))} is not the kernel {kernel}")
         padded = any(integers(node, "pads")) or _text(node, "auto_pad", "NOTSET") not in ("NOTSET", "VALID")
         if padded or integer(node, "group", 1) != 1 or integers(node, "dilations", (1, 1)) != (1, 1):
-            return "the convolution has padding, groups or dilation"
+            return Declined("the convolution has padding, groups or dilation")
         if shape[2] % kernel[0] or shape[3] % kernel[1]:
-            return f"the image {shape[2:]} is not a multiple of the patch {kernel}"
-        return None
+            return Declined(f"the image {shape[2:]} is not a multiple of the patch {kernel}")
+        return _Patches(weight, (shape[2] // kernel[0], shape[3] // kernel[1]))
 
-    def rewrite_node(self, op: Any, node: ir.Node) -> ir.Value:
+    def replace(self, op: Any, node: ir.Node, found: _Patches) -> ir.Value:
         """The bias goes to every row of the table; there is no prefix yet."""
-        weight, image = matched(constant_of(node.inputs[1]), node), matched(node.inputs[0], node)
-        shape = matched(static_shape(image), node)
+        weight, (rows, columns) = found
         dim, patch = weight.shape[0], (weight.shape[2], weight.shape[3])
-        rows, columns = shape[2] // patch[0], shape[3] // patch[1]
         bias = constant_of(node.inputs[2]) if len(node.inputs) > 2 else None
         table = np.tile(np.zeros(dim) if bias is None else bias, (rows * columns, 1))
-        made = embed(op, image, weight.reshape(dim, -1).T, table, patch, 0)
+        made = embed(op, required(node.inputs[0], node), weight.reshape(dim, -1).T, table, patch, 0)
         return transpose(op, reshape(op, made, (1, rows, columns, dim)), (0, 3, 1, 2))
 
 

@@ -5,11 +5,12 @@ from typing import Any, ClassVar
 import numpy as np
 import onnx_ir as ir
 
-from vit_edge.host.rewrite.rule import NodeRule, matched
+from vit_edge.arrays import Array
+from vit_edge.host.rewrite.rule import Declined, NodeRule, required
 from vit_edge.host.rewrite.values import constant_of, integer, linear, number, static_shape
 
 
-class RaiseGemm(NodeRule):
+class RaiseGemm(NodeRule[tuple[Array, Array | None]]):
     """Gemm(x, W, b) -> Linear(x, alpha * W, beta * b)."""
 
     ROOTS: ClassVar[tuple[str, ...]] = ("Gemm",)
@@ -22,29 +23,29 @@ class RaiseGemm(NodeRule):
             y = Gemm<transB=1>(x, w, b)
         }"""
 
-    def accept_node(self, node: ir.Node) -> str | None:
-        """The weight is constant, x is not transposed, the bias is one value per column."""
+    def find(self, node: ir.Node) -> tuple[Array, Array | None] | Declined:
+        """(weight, bias): constant, the bias of one value per column, where x is not transposed."""
         weight = constant_of(node.inputs[1])
         if weight is None:
-            return "the weight is computed at run time"
+            return Declined("the weight is computed at run time")
         if weight.dtype != np.float32 or static_shape(node.inputs[0]) is None:
-            return "the input is not float32 of a static shape"
+            return Declined("the input is not float32 of a static shape")
         if integer(node, "transA"):
-            return "the input is transposed"
-        if len(node.inputs) > 2 and node.inputs[2] is not None:
-            bias = constant_of(node.inputs[2])
-            columns = weight.shape[0] if integer(node, "transB") else weight.shape[1]
-            per_column = bias is not None and bias.size == columns and bias.shape[-1:] == (columns,)
-            if bias is None or not (bias.size == 1 or per_column):
-                return "the bias is not a constant with one value per column"
-        return None
+            return Declined("the input is transposed")
+        if len(node.inputs) < 3 or node.inputs[2] is None:
+            return weight, None
+        bias = constant_of(node.inputs[2])
+        columns = weight.shape[0] if integer(node, "transB") else weight.shape[1]
+        per_column = bias is not None and bias.size == columns and bias.shape[-1:] == (columns,)
+        if bias is None or not (bias.size == 1 or per_column):
+            return Declined("the bias is not a constant with one value per column")
+        return weight, bias
 
-    def rewrite_node(self, op: Any, node: ir.Node) -> ir.Value:
+    def replace(self, op: Any, node: ir.Node, found: tuple[Array, Array | None]) -> ir.Value:
         """Fold alpha, beta and the transposition into the constants."""
-        weight = matched(constant_of(node.inputs[1]), node)
+        weight, bias = found
         weight = (weight.T if integer(node, "transB") else weight) * np.float32(number(node, "alpha", 1.0))
-        bias = constant_of(node.inputs[2]) if len(node.inputs) > 2 else None
         if bias is not None:
             scaled = bias.reshape(-1) * np.float32(number(node, "beta", 1.0))
             bias = np.broadcast_to(scaled, weight.shape[1:])
-        return linear(op, matched(node.inputs[0], node), weight, bias)
+        return linear(op, required(node.inputs[0], node), weight, bias)

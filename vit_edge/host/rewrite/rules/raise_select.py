@@ -6,11 +6,11 @@ import numpy as np
 import onnx_ir as ir
 
 from vit_edge.host.rewrite.layout import SELECTING, trace
-from vit_edge.host.rewrite.rule import NodeRule, matched
+from vit_edge.host.rewrite.rule import Declined, NodeRule, required
 from vit_edge.host.rewrite.values import flatten, reshape, select, static_shape
 
 
-class RaiseSelect(NodeRule):
+class RaiseSelect(NodeRule[tuple[int, int]]):
     """Gather / Slice along the tokens -> Reshape(SelectTokens(Reshape(x)))."""
 
     ROOTS = ("Gather", "Slice")
@@ -19,15 +19,15 @@ class RaiseSelect(NodeRule):
     HOLDS = """<ir_version: 10, opset_import: ["": 20]>
         g (float[1,3,2] x) => (float[1,3] y) <int64 first = {0}> { y = Gather<axis=2>(x, first) }"""
 
-    def accept_node(self, node: ir.Node) -> str | None:
-        """Whole rows of a float32 value of one image, consecutive and in order, but not all of them."""
-        return None if _rows(node) is not None else "does not take consecutive tokens"
+    def find(self, node: ir.Node) -> tuple[int, int] | Declined:
+        """(start, stop) of whole rows of one image's float32 value, consecutive and in order, not all."""
+        rows = _rows(node)
+        return rows if rows is not None else Declined("does not take consecutive tokens")
 
-    def rewrite_node(self, op: Any, node: ir.Node) -> ir.Value:
+    def replace(self, op: Any, node: ir.Node, found: tuple[int, int]) -> ir.Value:
         """Select, then restore the shape."""
-        start, stop = matched(_rows(node), node)
-        made = select(op, flatten(op, matched(node.inputs[0], node)), start, stop)
-        return reshape(op, made, matched(static_shape(node.outputs[0]), node))
+        made = select(op, flatten(op, required(node.inputs[0], node)), *found)
+        return reshape(op, made, required(static_shape(node.outputs[0]), node))
 
 
 def _rows(node: ir.Node) -> tuple[int, int] | None:

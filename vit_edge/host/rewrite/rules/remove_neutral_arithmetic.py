@@ -8,11 +8,11 @@ from typing import Any, ClassVar
 import onnx_ir as ir
 
 from vit_edge.host.rewrite.composites import is_op
-from vit_edge.host.rewrite.rule import NodeRule
+from vit_edge.host.rewrite.rule import Declined, NodeRule
 from vit_edge.host.rewrite.values import constant_of, integer, static_shape
 
 
-class RemoveNeutralArithmetic(NodeRule):
+class RemoveNeutralArithmetic(NodeRule[ir.Value]):
     """x (+ 0, - 0, * 1, / 1) -> x, where broadcasting does not change the shape."""
 
     ROOTS: ClassVar[tuple[str, ...]] = ("Add", "Sub", "Mul", "Div", "Cast")
@@ -27,13 +27,14 @@ class RemoveNeutralArithmetic(NodeRule):
             y = Relu(z)
         }"""
 
-    def accept_node(self, node: ir.Node) -> str | None:
-        """One operand is neutral and the other has the shape of the result."""
-        return None if _kept_operand(node) is not None else "no operand is neutral"
+    def find(self, node: ir.Node) -> ir.Value | Declined:
+        """The operand that has the shape of the result, where the other is neutral."""
+        kept = _kept_operand(node)
+        return kept if kept is not None else Declined("no operand is neutral")
 
-    def rewrite_node(self, op: Any, node: ir.Node) -> ir.Value:
+    def replace(self, op: Any, node: ir.Node, found: ir.Value) -> ir.Value:
         """The operand that stays."""
-        made: ir.Value = op.Identity(_kept_operand(node))
+        made: ir.Value = op.Identity(found)
         return made
 
 

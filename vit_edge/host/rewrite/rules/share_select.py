@@ -8,11 +8,11 @@ from typing import Any
 import onnx_ir as ir
 
 from vit_edge.host.rewrite.composites import SELECT, is_composite
-from vit_edge.host.rewrite.rule import NodeRule, matched
+from vit_edge.host.rewrite.rule import Declined, NodeRule, required
 from vit_edge.host.rewrite.values import integer, select, static_shape, users
 
 
-class ShareSelect(NodeRule):
+class ShareSelect(NodeRule[tuple[int, int]]):
     """SelectTokens(x; i), SelectTokens(x; j) -> SelectTokens(SelectTokens(x; i..j); …)."""
 
     ROOTS = ("vit_edge::SelectTokens",)
@@ -28,24 +28,23 @@ class ShareSelect(NodeRule):
             y = vit_edge.SelectTokens<start=0, stop=1>(a)
         }"""
 
-    def accept_node(self, node: ir.Node) -> str | None:
-        """Others select from the same value too, nothing else reads it, and the range is worth it."""
-        x = matched(node.inputs[0], node)
-        found = _covering(x)
-        if found is None:
-            return "not every reader is a selection"
-        start, stop = found
+    def find(self, node: ir.Node) -> tuple[int, int] | Declined:
+        """(start, stop) of all selections from the value, where nothing else reads it and it is worth it."""
+        x = required(node.inputs[0], node)
+        covering = _covering(x)
+        if covering is None:
+            return Declined("not every reader is a selection")
+        start, stop = covering
         if (start, stop) == (integer(node, "start"), integer(node, "stop")):
-            return "the selection covers all others already"
-        if 2 * (stop - start) > matched(static_shape(x), node)[0]:
-            return "the selections lie far apart"
-        return None
+            return Declined("the selection covers all others already")
+        if 2 * (stop - start) > required(static_shape(x), node)[0]:
+            return Declined("the selections lie far apart")
+        return covering
 
-    def rewrite_node(self, op: Any, node: ir.Node) -> ir.Value:
+    def replace(self, op: Any, node: ir.Node, found: tuple[int, int]) -> ir.Value:
         """Select the covering range, then this one from it."""
-        x = matched(node.inputs[0], node)
-        start, stop = matched(_covering(x), node)
-        shared = select(op, x, start, stop)
+        start, stop = found
+        shared = select(op, required(node.inputs[0], node), start, stop)
         return select(op, shared, integer(node, "start") - start, integer(node, "stop") - start)
 
 

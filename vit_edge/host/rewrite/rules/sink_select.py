@@ -9,7 +9,7 @@ from typing import Any
 import onnx_ir as ir
 
 from vit_edge.host.rewrite.composites import ATTENTION, LINEAR, is_composite, is_op
-from vit_edge.host.rewrite.rule import NodeRule, matched
+from vit_edge.host.rewrite.rule import Declined, NodeRule, required
 from vit_edge.host.rewrite.values import (
     attention,
     integer,
@@ -25,7 +25,7 @@ from vit_edge.host.rewrite.values import (
 ELEMENTWISE = ("Gelu", "Relu", "Tanh", "Sigmoid", "LayerNormalization", "Add", "Mul")
 
 
-class SinkSelect(NodeRule):
+class SinkSelect(NodeRule[ir.Node]):
     """SelectTokens(f(x)) -> f(SelectTokens(x)) for a tokenwise f that nothing else reads."""
 
     ROOTS = ("vit_edge::SelectTokens",)
@@ -44,25 +44,24 @@ class SinkSelect(NodeRule):
             y = vit_edge.SelectTokens<start=0, stop=1>(b)
         }"""
 
-    def accept_node(self, node: ir.Node) -> str | None:
-        """Few tokens are read, of a tokenwise operator with no other reader."""
-        x = matched(node.inputs[0], node)
-        rows, maker = matched(static_shape(x), node)[0], x.producer()
+    def find(self, node: ir.Node) -> ir.Node | Declined:
+        """The tokenwise operator of whose tokens few are read, and by nothing else."""
+        x = required(node.inputs[0], node)
+        rows, maker = required(static_shape(x), node)[0], x.producer()
         count = integer(node, "stop") - integer(node, "start")
         if 2 * count > rows:
-            return f"{count} of {rows} tokens are read: nothing to gain"
+            return Declined(f"{count} of {rows} tokens are read: nothing to gain")
         if maker is None or not _tokenwise(maker):
-            return "what is selected from does not treat each token alone"
-        return None if only_user(x) is not None else "other readers need every token"
+            return Declined("what is selected from does not treat each token alone")
+        return maker if only_user(x) is not None else Declined("other readers need every token")
 
-    def rewrite_node(self, op: Any, node: ir.Node) -> ir.Value:
+    def replace(self, op: Any, node: ir.Node, found: ir.Node) -> ir.Value:
         """Select the operands that have a row per token."""
-        x = matched(node.inputs[0], node)
-        maker = matched(x.producer(), node)
+        maker = found
         start, stop = integer(node, "start"), integer(node, "stop")
-        rows = matched(static_shape(x), node)[0]
+        rows = required(static_shape(node.inputs[0]), node)[0]
         if is_composite(maker, ATTENTION):
-            q, k, v = (matched(value, node) for value in maker.inputs)
+            q, k, v = (required(value, node) for value in maker.inputs)
             queries = select(op, q, start, stop)
             return attention(op, queries, k, v, heads=integer(maker, "heads"), scale=number(maker, "scale"))
         if is_composite(maker, LINEAR):
@@ -73,7 +72,7 @@ class SinkSelect(NodeRule):
             for value in maker.inputs
         ]
         made = getattr(op, maker.op_type)(*operands, **dict(maker.attributes))
-        return typed(made, matched(static_shape(node.outputs[0]), node))
+        return typed(made, required(static_shape(node.outputs[0]), node))
 
 
 def _tokenwise(node: ir.Node) -> bool:

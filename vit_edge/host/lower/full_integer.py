@@ -13,62 +13,68 @@ import onnx
 import onnx_ir as ir
 from onnx_ir.passes.common import CheckerPass, RemoveUnusedNodesPass, ShapeInferencePass
 
+from vit_edge.arrays import Array
 from vit_edge.errors import ModelError
-from vit_edge.host.lower.graph import Array, initializer
+from vit_edge.host.affine import Affine, Integer
+from vit_edge.host.lower.graph import initializer
 from vit_edge.host.lower.linear import bias_steps
 from vit_edge.host.lower.model import LowerSettings, lower
 from vit_edge.host.lower.versions import to_versions
-from vit_edge.host.plan import LinearPlan, QuantPlan, StaticRange, WholePlan
+from vit_edge.host.plan import FullIntegerPlan, LinearPlan, QuantPlan
 from vit_edge.host.rewrite.canonical import Canonical
-from vit_edge.host.rewrite.prepare import WRITTEN
-from vit_edge.spec import ActivationType, GraphStyle
+from vit_edge.spec import WRITTEN, ActivationType, GraphStyle
 
 MOVES = frozenset({"Reshape", "Transpose", "Split", "Gather", "Slice"})
 _ROUND_TRIP = frozenset({"QuantizeLinear", "DequantizeLinear"})
 OPSET_16_BIT = 21  # QuantizeLinear of 16 bits; the portable files stay at an older one
-_SMALLEST = 1e-12  # of a scale, where all values are zero
 
 Range = tuple[float, float]
 
 
 def float_settings(settings: LowerSettings) -> LowerSettings:
     """The form of the graph whose tensors are observed, then quantized: names are equal only in one form."""
-    return dataclasses.replace(
-        settings, batch=1, style=GraphStyle.COMPILER, activations=ActivationType.UINT8, versions=WRITTEN
+    form = dataclasses.replace(
+        settings.form,
+        batch=1,
+        style=GraphStyle.COMPILER,
+        activations=ActivationType.UINT8,
+        versions=WRITTEN,
     )
+    return dataclasses.replace(settings, form=form)
 
 
-def lower_whole(
-    canonical: Canonical, settings: LowerSettings, plan: WholePlan, activations: ActivationType
+def lower_full_integer(
+    canonical: Canonical, settings: LowerSettings, plan: FullIntegerPlan
 ) -> onnx.ModelProto:
     """The model with every operator in integers, batch 1.
 
     Args:
         canonical: folded as the plan expects it.
-        settings: input form and normalisation.
+        settings: input form, normalisation, and the type of all activations.
         plan: weights of every linear layer, and the range of every tensor.
-        activations: the type of all activations.
 
     Raises:
         ModelError: a tensor has no range.
     """
     proto = lower(canonical, float_settings(settings), QuantPlan(embed=plan.embed), check=False)
-    model = ir.from_proto(proto)
+    model, activations = ir.from_proto(proto), settings.form.activations
     ShapeInferencePass()(model)
     _Quantizer(model.graph, plan, activations, canonical.name).run()
     RemoveUnusedNodesPass()(model)
     if np.iinfo(activations.value).bits == 16:
         model.graph.opset_imports[""] = OPSET_16_BIT
-    to_versions(model, settings.versions, canonical.name)
+    to_versions(model, settings.form.versions, canonical.name)
     ShapeInferencePass()(model)
     CheckerPass(full_check=True)(model)
     return ir.to_proto(model)
 
 
 class _Quantizer:
-    def __init__(self, graph: ir.Graph, plan: WholePlan, activations: ActivationType, name: str) -> None:
+    def __init__(
+        self, graph: ir.Graph, plan: FullIntegerPlan, activations: ActivationType, name: str
+    ) -> None:
         self.graph, self.plan, self.name = graph, plan, name
-        self.info = np.iinfo(activations.value)
+        self.dtype: Integer = np.dtype(activations.value).type
         self.constants = 0
         self.pixels: ir.Value | None = None  # as real numbers, 0 to 1
 
@@ -125,19 +131,21 @@ class _Quantizer:
             raise ModelError(f"{self.name}: {value.name} was not observed, so it has no range")
         return found
 
-    def parameters(self, reach: Range) -> tuple[Array, Array]:
-        """Scale and zero point, so that zero is exact."""
-        low, high = min(reach[0], 0.0), max(reach[1], 0.0)
-        scale = max((high - low) / (self.info.max - self.info.min), _SMALLEST)
-        zero = np.clip(round(self.info.min - low / scale), self.info.min, self.info.max)
-        return np.asarray(scale, np.float32), np.asarray(zero, self.info.dtype)
+    def affine(self, reach: Range) -> Affine:
+        """The codes of a range, zero being one of them."""
+        return Affine.of(*reach, self.dtype, as_stored=False)
+
+    def parameters(self, affine: Affine, name: str) -> tuple[ir.Value, ir.Value]:
+        """Scale and zero point as constants."""
+        scale, zero = np.asarray(affine.scale, np.float32), np.asarray(affine.zero_point, affine.dtype)
+        return self.constant(scale, name), self.constant(zero, name)
 
     def round_trip(self, value: ir.Value, reach: Range) -> None:
         """Put QuantizeLinear and DequantizeLinear between a value and all that reads it."""
         producer, readers = value.producer(), list(value.uses())
         if producer is None:
             raise ModelError(f"{self.name}: {value.name} is made by no node")
-        scale, zero = (self.constant(array, f"{value.name}.range") for array in self.parameters(reach))
+        scale, zero = self.parameters(self.affine(reach), f"{value.name}.range")
         stored = ir.node("QuantizeLinear", [value, scale, zero], name=f"{value.name}.quantized")
         back = ir.node("DequantizeLinear", [stored.outputs[0], scale, zero], name=f"{value.name}.dequantized")
         stored.outputs[0].name, back.outputs[0].name = stored.name, back.name
@@ -154,7 +162,7 @@ class _Quantizer:
     def embedding(self, node: ir.Node) -> LinearPlan:
         """The patch embedding, whose weight and bias are in the graph already."""
         (weight, scale), (steps, step) = (self.stored(node, index) for index in (1, 2))
-        return LinearPlan(StaticRange(1.0, 0), weight, scale, steps.astype(np.float32) * step)
+        return LinearPlan(Affine(1.0), weight, scale, steps.astype(np.float32) * step)
 
     def stored(self, node: ir.Node, index: int) -> tuple[Array, Array]:
         """The integers and the scale of an input that is dequantized."""
@@ -170,8 +178,8 @@ class _Quantizer:
         self.dequantize(node, 1, (layer.weight.astype(np.int8), scale), f"{name}.weight", axis=1)
         if layer.bias is None:
             return
-        step, _ = self.parameters(ranges[_required(node.inputs[0])])
-        self.dequantize(node, 2, bias_steps(layer.bias, float(step), scale), f"{name}.bias", axis=0)
+        step = self.affine(ranges[_required(node.inputs[0])]).scale
+        self.dequantize(node, 2, bias_steps(layer.bias, step, scale), f"{name}.bias", axis=0)
 
     def write_constants(self, node: ir.Node, ranges: dict[ir.Value, Range]) -> None:
         """Float constants in the activation type; what Concat joins has the range of the result."""
@@ -181,11 +189,9 @@ class _Quantizer:
             array = value.const_value.numpy()
             joined = node.op_type == "Concat"
             reach = ranges[node.outputs[0]] if joined else (float(array.min()), float(array.max()))
-            scale, zero = self.parameters(reach)
-            coded = np.clip(np.rint(array / scale) + zero.astype(np.int64), self.info.min, self.info.max)
-            self.dequantize(
-                node, index, (coded.astype(self.info.dtype), scale), f"{node.name}.constant{index}", zero=zero
-            )
+            affine = self.affine(reach)
+            coded = affine.codes(array).astype(affine.dtype), np.asarray(affine.scale, np.float32)
+            self.dequantize(node, index, coded, f"{node.name}.constant{index}", zero=affine.zero_point)
 
     def dequantize(
         self,
@@ -195,11 +201,11 @@ class _Quantizer:
         name: str,
         *,
         axis: int | None = None,
-        zero: Array | None = None,
+        zero: int = 0,
     ) -> None:
         """Let an input of a node be the DequantizeLinear of integers with their scale."""
         integers, scale = coded
-        zeros = np.zeros(scale.shape, integers.dtype) if zero is None else zero
+        zeros = np.full(scale.shape, zero, integers.dtype)
         parts = [self.constant(integers, name), self.constant(scale, name), self.constant(zeros, name)]
         made = ir.node("DequantizeLinear", parts, {} if axis is None else {"axis": axis}, name=f"{name}.real")
         made.outputs[0].name = made.name

@@ -10,37 +10,42 @@ import pytest
 
 from tests.quantize.small_vit import NORMAL, PREPROCESS, decibels, images, small, written
 from vit_edge.errors import ModelError
+from vit_edge.host.lower.full_integer import MOVES, lower_full_integer
 from vit_edge.host.lower.model import LowerSettings, lower
-from vit_edge.host.lower.whole import MOVES, lower_whole
-from vit_edge.host.plan import WholePlan
+from vit_edge.host.plan import FullIntegerPlan
 from vit_edge.host.quantize.observe import logits
-from vit_edge.host.quantize.search import Search
+from vit_edge.host.quantize.search import search_of
 from vit_edge.host.quantize.types import Preset, QuantizeSettings
 from vit_edge.host.rewrite.canonical import Canonical
-from vit_edge.spec import ActivationType, Arithmetic, GraphStyle, InputForm, OnnxVersions
+from vit_edge.spec import ActivationType, Arithmetic, GraphStyle, InputForm, ModelForm, OnnxVersions
 
 VERSIONS = OnnxVersions(21, 10)  # activations of 16 bits need them
-FORM = LowerSettings(1, InputForm.PIXELS, NORMAL, style=GraphStyle.COMPILER, versions=VERSIONS)
+FORM = LowerSettings(ModelForm(1, InputForm.PIXELS, style=GraphStyle.COMPILER, versions=VERSIONS), NORMAL)
 TYPES = (ActivationType.UINT8, ActivationType.INT8, ActivationType.UINT16)
+
+
+def form_of(kind: ActivationType) -> LowerSettings:
+    return dataclasses.replace(FORM, form=dataclasses.replace(FORM.form, activations=kind))
+
+
 ROUND_TRIP = ("QuantizeLinear", "DequantizeLinear")
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Canonical, WholePlan]:
-    canonical = small()
+def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Canonical, FullIntegerPlan]:
     paths = written(tmp_path_factory.mktemp("calibration"), 24)
-    search = Search(
-        canonical, paths, PREPROCESS, QuantizeSettings(Preset.STATIC, arithmetics=(Arithmetic.INTEGER,))
+    search = search_of(
+        small(), paths, PREPROCESS, QuantizeSettings(Preset.STATIC, arithmetics=(Arithmetic.INTEGER,))
     )
-    assert search.whole is not None
-    return canonical, search.whole
+    assert search.plan_set.full_integer is not None
+    return search.canonical, search.plan_set.full_integer
 
 
 @pytest.mark.parametrize("kind", TYPES)
 def test_every_operator_stands_between_round_trips(
-    made: tuple[Canonical, WholePlan], kind: ActivationType
+    made: tuple[Canonical, FullIntegerPlan], kind: ActivationType
 ) -> None:
-    model = lower_whole(made[0], FORM, made[1], kind)
+    model = lower_full_integer(made[0], form_of(kind), made[1])
     makers = {name: node for node in model.graph.node for name in node.output}
     readers: dict[str, list[str]] = {}
     for node in model.graph.node:
@@ -57,9 +62,9 @@ def test_every_operator_stands_between_round_trips(
 
 @pytest.mark.parametrize("kind", TYPES)
 def test_operators_that_move_values_keep_the_scale(
-    made: tuple[Canonical, WholePlan], kind: ActivationType
+    made: tuple[Canonical, FullIntegerPlan], kind: ActivationType
 ) -> None:
-    model = lower_whole(made[0], FORM, made[1], kind)
+    model = lower_full_integer(made[0], form_of(kind), made[1])
     arrays = {item.name: onnx.numpy_helper.to_array(item) for item in model.graph.initializer}
     makers = {name: node for node in model.graph.node for name in node.output}
     takers = {name: node for node in model.graph.node for name in node.input}
@@ -74,9 +79,9 @@ def test_operators_that_move_values_keep_the_scale(
 
 @pytest.mark.parametrize("kind", TYPES)
 def test_all_activations_have_the_type_that_was_asked_for(
-    made: tuple[Canonical, WholePlan], kind: ActivationType
+    made: tuple[Canonical, FullIntegerPlan], kind: ActivationType
 ) -> None:
-    model = lower_whole(made[0], FORM, made[1], kind)
+    model = lower_full_integer(made[0], form_of(kind), made[1])
     arrays = {item.name: onnx.numpy_helper.to_array(item) for item in model.graph.initializer}
     types = Counter(
         str(arrays[node.input[2]].dtype) for node in model.graph.node if node.op_type == "QuantizeLinear"
@@ -90,26 +95,28 @@ def test_all_activations_have_the_type_that_was_asked_for(
 
 @pytest.mark.parametrize(("kind", "least"), [(TYPES[0], 9.0), (TYPES[1], 9.0), (TYPES[2], 16.0)])
 def test_logits_stay_close_to_the_float_model(
-    made: tuple[Canonical, WholePlan], kind: ActivationType, least: float
+    made: tuple[Canonical, FullIntegerPlan], kind: ActivationType, least: float
 ) -> None:
     unseen = list(images(16, seed=9))
     exact = logits(lower(made[0], FORM).SerializeToString(), unseen)
-    model = lower_whole(made[0], FORM, made[1], kind)
+    model = lower_full_integer(made[0], form_of(kind), made[1])
     assert decibels(exact, logits(model.SerializeToString(), unseen)) > least
 
 
-def test_sixteen_bits_are_closer_than_eight(made: tuple[Canonical, WholePlan]) -> None:
+def test_sixteen_bits_are_closer_than_eight(made: tuple[Canonical, FullIntegerPlan]) -> None:
     unseen = list(images(16, seed=9))
     exact = logits(lower(made[0], FORM).SerializeToString(), unseen)
     wide, narrow = (
-        decibels(exact, logits(lower_whole(made[0], FORM, made[1], kind).SerializeToString(), unseen))
+        decibels(
+            exact, logits(lower_full_integer(made[0], form_of(kind), made[1]).SerializeToString(), unseen)
+        )
         for kind in (ActivationType.UINT16, ActivationType.UINT8)
     )
     assert wide > narrow + 3
 
 
-def test_zero_is_exact_in_every_range(made: tuple[Canonical, WholePlan]) -> None:
-    model = lower_whole(made[0], FORM, made[1], ActivationType.UINT8)
+def test_zero_is_exact_in_every_range(made: tuple[Canonical, FullIntegerPlan]) -> None:
+    model = lower_full_integer(made[0], FORM, made[1])
     arrays = {item.name: onnx.numpy_helper.to_array(item) for item in model.graph.initializer}
     for node in model.graph.node:
         if node.op_type == "QuantizeLinear":
@@ -117,18 +124,18 @@ def test_zero_is_exact_in_every_range(made: tuple[Canonical, WholePlan]) -> None
             assert 0 <= zero <= 255
 
 
-def test_a_tensor_that_was_not_observed_is_named(made: tuple[Canonical, WholePlan]) -> None:
+def test_a_tensor_that_was_not_observed_is_named(made: tuple[Canonical, FullIntegerPlan]) -> None:
     canonical, plan = made
     ranges = {name: reach for name, reach in plan.ranges.items() if name != "blocks.1.fc1"}
     with pytest.raises(ModelError, match=r"blocks\.1\.fc1 was not observed"):
-        lower_whole(canonical, FORM, dataclasses.replace(plan, ranges=ranges), ActivationType.UINT8)
+        lower_full_integer(canonical, FORM, dataclasses.replace(plan, ranges=ranges))
 
 
-def test_a_layer_without_weights_is_named(made: tuple[Canonical, WholePlan]) -> None:
+def test_a_layer_without_weights_is_named(made: tuple[Canonical, FullIntegerPlan]) -> None:
     canonical, plan = made
     linears = {name: layer for name, layer in plan.linears.items() if name != "blocks.1.fc1"}
     with pytest.raises(ModelError, match=r"blocks\.1\.fc1 was not quantized"):
-        lower_whole(canonical, FORM, dataclasses.replace(plan, linears=linears), ActivationType.UINT8)
+        lower_full_integer(canonical, FORM, dataclasses.replace(plan, linears=linears))
 
 
 @pytest.mark.skipif(
@@ -136,7 +143,7 @@ def test_a_layer_without_weights_is_named(made: tuple[Canonical, WholePlan]) -> 
 )
 @pytest.mark.parametrize(("kind", "least"), [(TYPES[0], 10.0), (TYPES[1], 10.0), (TYPES[2], 20.0)])
 def test_the_npu_takes_every_node(
-    made: tuple[Canonical, WholePlan],
+    made: tuple[Canonical, FullIntegerPlan],
     kind: ActivationType,
     least: float,
     tmp_path: Path,
@@ -148,7 +155,7 @@ def test_the_npu_takes_every_node(
 
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     path = tmp_path / "whole.onnx"
-    path.write_bytes(lower_whole(made[0], FORM, made[1], kind).SerializeToString())
+    path.write_bytes(lower_full_integer(made[0], form_of(kind), made[1]).SerializeToString())
     model = dataclasses.replace(read_model(path), preprocess=PREPROCESS)
     alone = SessionSettings("qnn", options=(("session.disable_cpu_ep_fallback", "1"),))
     pixels = images(8, seed=9)

@@ -1,27 +1,29 @@
 """The range of every tensor, for devices that compute every operator in integers."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import onnx
 
+from vit_edge.arrays import Pixels
 from vit_edge.errors import ModelError
+from vit_edge.host.lower.full_integer import float_settings
 from vit_edge.host.lower.model import LowerSettings, lower
-from vit_edge.host.lower.whole import float_settings
-from vit_edge.host.plan import QuantPlan, WholePlan
-from vit_edge.host.quantize.observe import Pixels, load
+from vit_edge.host.plan import FullIntegerPlan, QuantPlan
+from vit_edge.host.quantize.observe import load
 from vit_edge.host.quantize.plans import LayerPlans
 from vit_edge.host.quantize.types import Form
 from vit_edge.host.rewrite.canonical import Canonical
+from vit_edge.progress import Step
 
 
-def whole_plan(
+def full_integer_plan(
     canonical: Canonical,
     settings: LowerSettings,
     plans: LayerPlans,
     images: Sequence[Pixels],
-    progress: Callable[[int, int], None],
-) -> WholePlan:
+    progress: Step,
+) -> FullIntegerPlan:
     """Weights as in any INT8 file, and of every tensor the smallest and largest value.
 
     Nothing is cut off: an outlier that one layer's range may clip is what the token stream exists to carry.
@@ -50,7 +52,7 @@ def whole_plan(
     names = [output.name for output in session.get_outputs()]
     low, high = np.full(len(names), np.inf), np.full(len(names), -np.inf)
     for done, pixels in enumerate(images, 1):
-        values = session.run(names, {settings.form.value: pixels[None]})
+        values = session.run(names, {settings.form.input.value: pixels[None]})
         low = np.minimum(low, [value.min() for value in values])
         high = np.maximum(high, [value.max() for value in values])
         progress(done, len(images))
@@ -58,4 +60,4 @@ def whole_plan(
         raise ModelError(f"{canonical.name}: gets values that are not finite; look for a broken checkpoint")
     ranges = {name: (float(a), float(b)) for name, a, b in zip(names, low, high, strict=True)}
     linears = {name: forms[Form.STATIC] for name, forms in plans.linears.items()}
-    return WholePlan(linears, plans.embed, ranges)
+    return FullIntegerPlan(linears, plans.embed, ranges)

@@ -1,0 +1,97 @@
+"""From calibration images to what is known of every activation, and to the model folded by it."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from vit_edge.arrays import Float32, Pixels
+from vit_edge.errors import ModelError
+from vit_edge.host.lower.model import LowerSettings
+from vit_edge.host.quantize.balance import Fold, balance
+from vit_edge.host.quantize.cache import Reader, observed
+from vit_edge.host.quantize.observe import Activation, observer_of
+from vit_edge.host.quantize.probe import Probe
+from vit_edge.host.quantize.types import QuantizeSettings
+from vit_edge.host.rewrite.canonical import Canonical
+from vit_edge.progress import Progress, step_of
+from vit_edge.spec import PreprocessSpec
+
+PROBE_IMAGES = 24  # images on which the damage of single layers is measured
+CORRECTION_IMAGES = 64  # images over which the mean error of each layer is taken
+
+
+@dataclasses.dataclass(frozen=True)
+class Calibration:
+    """What the calibration images tell about the activations of a float model."""
+
+    seen: Mapping[str, Activation]
+    """By tap: the input of each linear layer, the operands and probabilities of each attention."""
+    images: tuple[Path, ...]
+    """Those that were used."""
+    probed: tuple[Pixels, ...]
+    """uint8 (H, W, 3) each, on which damage is measured."""
+    corrected: tuple[Pixels, ...]
+    """Over which biases are corrected; others than those probed, where there are enough."""
+    reference: tuple[Float32, ...]
+    """What the float model, not folded, gives for those probed: logits (N, classes)."""
+    lowering: LowerSettings
+    """The form in which the model is run: batch 1, `pixels`."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Folded:
+    """A model whose channels were evened out, exactly, and what is known of its activations now."""
+
+    canonical: Canonical
+    calibration: Calibration
+    folds: tuple[Fold, ...]
+
+
+def calibrate(
+    canonical: Canonical,
+    images: Sequence[Path],
+    preprocess: PreprocessSpec,
+    settings: QuantizeSettings,
+    progress: Progress | None = None,
+) -> Calibration:
+    """One pass of images through the float model, or what a finished one left in the cache.
+
+    Args:
+        canonical: the float model.
+        images: calibration images; those used are spread evenly over them.
+        preprocess: from image to model input, as at run time.
+        settings: number of images, cache and limits.
+        progress: called with (what, done, count).
+
+    Raises:
+        ModelError: the model has no linear layer, an activation is not finite, or there is no image.
+        ImageError: an image cannot be read.
+        UsageError: the cache folder cannot be written.
+    """
+    observer = observer_of(canonical, preprocess)
+    used = _spread(images, settings.images)
+    probed = _spread(used, PROBE_IMAGES)
+    others = [path for path in used if path not in set(probed)] or used
+    corrected = _spread(others, CORRECTION_IMAGES)
+    read = Reader(preprocess, {*probed, *corrected}, settings.limits)
+    seen = observed(observer, used, read, settings.cache, step_of(progress, "calibrate"))
+    pixels = tuple(read(path) for path in probed)
+    reference = Probe(canonical, observer.settings, pixels).reference
+    corrected_pixels = tuple(read(path) for path in corrected)
+    return Calibration(seen, tuple(used), pixels, corrected_pixels, tuple(reference), observer.settings)
+
+
+def fold(canonical: Canonical, calibration: Calibration) -> Folded:
+    """A copy of the model with its channels evened out, and the calibration of that copy."""
+    copy = dataclasses.replace(canonical, model=canonical.model.clone())
+    seen = dict(calibration.seen)
+    folds = balance(copy.model.graph, seen)
+    return Folded(copy, dataclasses.replace(calibration, seen=seen), tuple(folds))
+
+
+def _spread(images: Sequence[Path], count: int) -> list[Path]:
+    """At most `count` of the images, evenly spread."""
+    if not images:
+        raise ModelError("calibration needs at least one image")
+    count = min(count, len(images))
+    return [images[i * len(images) // count] for i in range(count)]
