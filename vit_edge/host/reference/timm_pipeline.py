@@ -41,6 +41,7 @@ class TimmPipeline(Pipeline):
             import timm
             from timm.data import create_transform, resolve_data_config
             from timm.models import get_pretrained_cfg, load_checkpoint
+            from timm.models.vision_transformer import checkpoint_filter_fn
         # Its torchvision may not fit the torch here, which is another exception.
         except Exception as error:
             raise SourceError(f"timm cannot be imported ({type(error).__name__}): {_INSTALL}") from None
@@ -59,7 +60,9 @@ class TimmPipeline(Pipeline):
                     "img_size": (spec.height, spec.width),
                 },
             ).eval()
-            load_checkpoint(self._model, str(own.path))
+            # At another size than the trained one, what timm resamples positions with.
+            resample = None if own.stated.image_size is None else checkpoint_filter_fn
+            load_checkpoint(self._model, str(own.path), filter_fn=resample)
             data = config or get_pretrained_cfg(f"{base}.{tag or tags_of(base)[0]}").to_dict()
             self._transform: Any = create_transform(**resolve_data_config(arguments, pretrained_cfg=data))
         except Exception as error:
