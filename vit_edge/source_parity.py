@@ -27,6 +27,9 @@ class Stage(enum.Enum):
     HEAD = "head"
 
 
+_LATER = frozenset({"cause"})  # keys that records from before them lack
+
+
 @dataclasses.dataclass(frozen=True)
 class Difference:
     """An image on which the source's pipeline and the float model do not answer alike."""
@@ -37,10 +40,12 @@ class Difference:
     reference_probability: float | None  # 0 to 1, None where it is not stated
     label: str
     probability: float  # that the float model gives the reference's class, 0 to 1
+    cause: str = ""  # of a difference in `stage`, where it is known
 
     def __str__(self) -> str:
         theirs = "" if self.reference_probability is None else f" {self.reference_probability:.4f}"
-        where = "" if self.stage is None else f" (first in {self.stage.value})"
+        cause = f": {self.cause}" if self.cause else ""
+        where = "" if self.stage is None else f" (first in {self.stage.value}{cause})"
         return (
             f"{self.image}: {self.reference_label}{theirs} by the source, {self.label} here, which gives the "
             f"source's class {self.probability:.4f}{where}"
@@ -50,7 +55,9 @@ class Difference:
     def from_json(cls, raw: object) -> Self:
         """Read one; ValueError names the key that is wrong."""
         where = "each of source_parity shown"
-        keys = fields.exact_keys(raw, frozenset(field.name for field in dataclasses.fields(cls)), where)
+        names = frozenset(field.name for field in dataclasses.fields(cls))
+        keys = fields.exact_keys(raw, names - _LATER, where, _LATER)
+        cause = keys.get("cause", "")
         theirs, stage = keys["reference_probability"], keys["stage"]
         stages = tuple(each.value for each in Stage)
         return cls(
@@ -62,6 +69,7 @@ class Difference:
             else fields.number(theirs, f"probability of {where}"),
             label=fields.string(keys["label"], f"label of {where}"),
             probability=fields.number(keys["probability"], f"probability of {where}"),
+            cause=fields.string(cause, f"cause of {where}") if cause else "",
         )
 
 
@@ -87,6 +95,11 @@ class SourceParity:
         """Where the images that are shown part, in the order of the pipeline."""
         seen = {each.stage for each in self.shown}
         return tuple(stage for stage in Stage if stage in seen)
+
+    @property
+    def causes(self) -> tuple[str, ...]:
+        """What is known of why they part."""
+        return tuple(dict.fromkeys(each.cause for each in self.shown if each.cause))
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON types."""

@@ -72,6 +72,34 @@ class StatedPreprocess:
             resize = (max(resize), max(resize))  # covers the crop whatever the image's aspect ratio
         return Geometry(size[0], size[1], mode, resize)
 
+    def over(self, other: "StatedPreprocess") -> "StatedPreprocess":
+        """Both together; what is set here wins."""
+        own = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        return dataclasses.replace(other, **{name: value for name, value in own.items() if value is not None})
+
+    def replacing(self, spec: PreprocessSpec, size: Size) -> PreprocessSpec:
+        """A known recipe with what is stated in place of its own.
+
+        Args:
+            spec: the recipe.
+            size: pixels (height, width) that the model sees; another than the recipe's needs a geometry.
+
+        Raises:
+            ValueError: the sizes do not fit; the message names the options.
+        """
+        geometry = self.geometry(size)
+        if geometry is not None:
+            spec = dataclasses.replace(spec, **dataclasses.asdict(geometry))
+        if (spec.height, spec.width) != size:
+            raise ValueError("crop_pct or resize_mode")
+        return dataclasses.replace(
+            spec,
+            mean=self.mean or spec.mean,
+            std=self.std or spec.std,
+            interpolation=self.interpolation or spec.interpolation,
+            crop=self.crop_rule or spec.crop,
+        )
+
     def complete(self, size: Size) -> PreprocessSpec:
         """The recipe for a model of which nothing else is known.
 
@@ -97,3 +125,6 @@ class StatedPreprocess:
             self.std,
             self.crop_rule or CropRule.TORCHVISION,
         )
+
+
+UNSTATED = StatedPreprocess()

@@ -35,7 +35,7 @@ from vit_edge.errors import BundleError, IntegrityError
 from vit_edge.files import draft_beside
 from vit_edge.golden import EXPECTED, OUTPUTS, GoldenCase, golden_bytes, read_golden
 from vit_edge.runtime.model.file import read_model
-from vit_edge.spec import Interpolation, PreprocessSpec, ResizeMode
+from vit_edge.spec import Arithmetic, Interpolation, PreprocessSpec, ResizeMode
 
 SPEC = PreprocessSpec(
     8, 8, ResizeMode.SHORT_SIDE, (10, 10), Interpolation.BICUBIC, (0.5, 0.4, 0.3), (0.25, 0.5, 0.2)
@@ -546,6 +546,16 @@ def test_golden_values_are_kept_under_the_name_of_their_output(
     assert read_golden(write_bundle(tmp_path / "b", files, manifest_of(files))) == (case,)
 
 
+@pytest.mark.parametrize("arithmetic", [None, Arithmetic.EXACT, Arithmetic.SATURATING])
+def test_golden_cases_say_in_which_arithmetic_they_were_computed(
+    tmp_path: Path, files: dict[str, bytes], arithmetic: Arithmetic | None
+) -> None:
+    case = GoldenCase("golden/0.png", QUANTIZED, (0.5, -1.0), 0.1, arithmetic=arithmetic)
+    files[EXPECTED] = golden_bytes([case])
+    assert ("arithmetic" in json.loads(files[EXPECTED])[0]) is (arithmetic is not None)
+    assert read_golden(write_bundle(tmp_path / "b", files, manifest_of(files))) == (case,)
+
+
 def test_a_bundle_without_golden_cases_has_none(tmp_path: Path, files: dict[str, bytes]) -> None:
     del files[EXPECTED]
     assert read_golden(write_bundle(tmp_path / "b", files, manifest_of(files))) == ()
@@ -568,6 +578,16 @@ def test_a_bundle_without_golden_cases_has_none(tmp_path: Path, files: dict[str,
         (
             b'[{"image": "golden/0.png", "model": "onnx/model.onnx", "patches": [1], "tolerance": 0}]',
             "unknown key 'patches'",
+        ),
+        (
+            b'[{"image": "golden/0.png", "model": "onnx/model.onnx", "logits": [1], "tolerance": 0, '
+            b'"arithmetic": "integer"}]',
+            "arithmetic must be one of exact, saturating",
+        ),
+        (
+            b'[{"image": "golden/0.png", "model": "onnx/model.onnx", "logits": [1], "tolerance": 0, '
+            b'"arithmetic": ["exact"]}]',
+            "arithmetic",
         ),
         (
             b'[{"image": "golden/0.png", "model": "onnx/model.onnx", "logits": [1], "cls_embedding": [1], '

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image, features
+from PIL import Image
 
 from tools.make_hostile import (
     PNG,
@@ -33,7 +33,7 @@ from tools.make_hostile import (
 from vit_edge.errors import ImageError
 from vit_edge.runtime.image.decode import decode
 from vit_edge.runtime.image.effort import check_effort, check_exif
-from vit_edge.runtime.image.limits import DecodeLimits, ImageFormat
+from vit_edge.runtime.image.limits import DecodeLimits, ImageFormat, built_with
 from vit_edge.runtime.image.too_much import TooMuch
 
 LIMITS = DecodeLimits(formats=(*DecodeLimits().formats, ImageFormat.GIF, ImageFormat.TIFF, ImageFormat.PPM))
@@ -109,7 +109,7 @@ def test_a_file_that_asks_for_more_work_than_any_picture_is_refused_before_it_is
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.skipif(not features.check("jpg_2000"), reason="this Pillow was built without JPEG 2000")
+@pytest.mark.skipif(not built_with("jpg_2000"), reason="this Pillow was built without JPEG 2000")
 @pytest.mark.parametrize(
     "options",
     [
@@ -132,7 +132,7 @@ def test_a_picture_of_100_megapixels_may_be_cut_as_encoders_do() -> None:
     check_effort(codestream(10_000, block=3), 100_000_000)
 
 
-@pytest.mark.skipif(not features.check("avif"), reason="this Pillow was built without AVIF")
+@pytest.mark.skipif(not built_with("avif"), reason="this Pillow was built without AVIF")
 @pytest.mark.parametrize("mode", ["RGB", "RGBA"])
 @pytest.mark.parametrize("options", [{}, {"quality": 100, "subsampling": "4:4:4"}])
 def test_a_picture_in_avif_is_no_bomb(mode: str, options: dict[str, Any]) -> None:

@@ -127,7 +127,7 @@ REFUSED_MANIFESTS: Mapping[str, str] = {
     "interpolation_as_list.json": "interpolation must be one of",
     "key_twice.json": "occurs twice",
     "list.json": "must be an object",
-    "manifest_lists_itself.json": "uses the manifest's name",
+    "manifest_lists_itself.json": "uses the name of vit_edge.json",
     "mean_beyond_a_float.json": "mean must be a list of three numbers",
     "nested_20000_deep.json": "nested too deeply",
     "nested_500_deep.json": "nested too deeply",

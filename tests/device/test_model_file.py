@@ -6,10 +6,12 @@ import os
 from pathlib import Path
 
 import numpy as np
+import onnxruntime
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from vit_edge import Classifier
 from vit_edge.errors import ModelError
 from vit_edge.runtime.model.file import read_model
 from vit_edge.runtime.session.session import Session
@@ -134,6 +136,18 @@ def test_what_is_no_onnx_is_refused(tmp_path: Path, content: bytes, message: str
     (tmp_path / "model.onnx").write_bytes(content)
     with pytest.raises(ModelError, match=message):
         read_model(tmp_path / "model.onnx")
+
+
+@pytest.mark.parametrize("suffix", ["ort", "onnx"])
+def test_the_format_of_onnxruntime_is_refused_by_its_name(data: Path, tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"model.{suffix}"
+    options = onnxruntime.SessionOptions()
+    options.optimized_model_filepath = str(path)
+    options.add_session_config_entry("session.save_model_format", "ORT")
+    onnxruntime.InferenceSession(data / "pixels.onnx", options, providers=["CPUExecutionProvider"])
+    with pytest.raises(ModelError, match=r"own format \(\.ort\).*give the ONNX file or the bundle") as caught:
+        Classifier(path)
+    assert str(path) in str(caught.value)
 
 
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:

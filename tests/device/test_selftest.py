@@ -19,14 +19,14 @@ from vit_edge.cli import main
 from vit_edge.errors import BundleError, ProviderError
 from vit_edge.golden import EXPECTED, OUTPUTS, GoldenCase, golden_bytes, read_golden
 from vit_edge.runtime import selftest as module
-from vit_edge.runtime.device.machine import describe_machine
+from vit_edge.runtime.device.machine import describe_machine, may_saturate
 from vit_edge.runtime.measure.timing import Rounds
 from vit_edge.runtime.model.file import read_model
 from vit_edge.runtime.selftest import Check
-from vit_edge.runtime.session.session import Placement, Session
+from vit_edge.runtime.session.session import Placement, Session, SessionSettings
 from vit_edge.runtime.session.wheels import Wheel
 from vit_edge.source_parity import ProofState, SourceParity, not_proven
-from vit_edge.spec import Interpolation, PreprocessSpec, ResizeMode
+from vit_edge.spec import Arithmetic, Interpolation, PreprocessSpec, ResizeMode
 
 Output = pytest.CaptureFixture[str]
 
@@ -138,6 +138,7 @@ def test_a_good_bundle_passes_every_check(bundle: Path) -> None:
         "files": True,
         "source to float": None,
         "onnxruntime": True,
+        "integer products": True,
         f"answers of {FLOAT}": True,
         f"answers of {QUANTIZED}": True,
         "provider": True,
@@ -260,20 +261,19 @@ def test_what_can_be_recorded_are_outputs_of_a_model_file(data: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("flags", "system", "model", "word"),
+    ("found", "model", "word"),
     [
-        (("avx2",), "Debian x86_64", QUANTIZED, "saturate"),
-        (("avx2", "avx512_vnni"), "Debian x86_64", QUANTIZED, "computes something else"),
-        (("avx2",), "Debian x86_64", FLOAT, "computes something else"),
-        (("asimd",), "Debian aarch64", QUANTIZED, "computes something else"),
+        (Arithmetic.SATURATING, QUANTIZED, "saturate"),
+        (Arithmetic.EXACT, QUANTIZED, "computes something else"),
+        (Arithmetic.SATURATING, FLOAT, "computes something else"),
+        (None, QUANTIZED, "computes something else"),
     ],
 )
-def test_the_mend_knows_which_cpus_saturate(
+def test_the_mend_knows_which_devices_saturate(
     tmp_path: Path,
     files: dict[str, bytes],
     monkeypatch: pytest.MonkeyPatch,
-    flags: tuple[str, ...],
-    system: str,
+    found: Arithmetic | None,
     model: str,
     word: str,
 ) -> None:
@@ -282,10 +282,71 @@ def test_the_mend_knows_which_cpus_saturate(
         for case in json.loads(files[EXPECTED])
     ]
     path = make(tmp_path / "bundle", files | {EXPECTED: json.dumps(cases).encode()})
-    machine = dataclasses.replace(describe_machine(), flags=flags, system=system)
-    monkeypatch.setattr(module, "describe_machine", lambda: machine)
+    monkeypatch.setattr(module, "arithmetic_of", lambda *_: found)
     check = by_name(run(path))[f"answers of {model}"]
     assert word in (check.mend or "")
+
+
+@pytest.mark.parametrize(
+    ("device", "recorded", "passes", "said"),
+    [
+        (Arithmetic.EXACT, ("exact", "saturating"), True, "allowed in exact arithmetic"),
+        (Arithmetic.SATURATING, ("exact", "saturating"), False, "allowed in saturating arithmetic"),
+        (Arithmetic.SATURATING, ("exact",), True, "only one recorded; this device's is saturating"),
+        (Arithmetic.EXACT, ("saturating",), False, "only one recorded; this device's is exact"),
+        (None, ("exact",), True, "only one recorded; this device's is unknown"),
+    ],
+)
+def test_a_device_is_held_to_what_is_recorded_of_its_arithmetic(
+    tmp_path: Path,
+    files: dict[str, bytes],
+    monkeypatch: pytest.MonkeyPatch,
+    device: Arithmetic | None,
+    recorded: tuple[str, ...],
+    passes: bool,
+    said: str,
+) -> None:
+    """What is recorded as exact is what the model gives here, what is recorded as saturating is not."""
+    cases = json.loads(files[EXPECTED])
+    mine = [case for case in cases if case["model"] == QUANTIZED]
+    told = [
+        case | {"arithmetic": kind, "logits": [value + shift for value in case["logits"]]}
+        for kind, shift in (("exact", 0), ("saturating", 5))
+        if kind in recorded
+        for case in mine
+    ]
+    others = [case for case in cases if case["model"] == FLOAT]
+    monkeypatch.setattr(module, "arithmetic_of", lambda *_: device)
+    path = make(tmp_path / "bundle", files | {EXPECTED: json.dumps(others + told).encode()})
+    check = by_name(run(path))[f"answers of {QUANTIZED}"]
+    assert check.passed is passes
+    assert said in check.found
+    assert "arithmetic" not in by_name(run(path))[f"answers of {FLOAT}"].found
+
+
+def test_the_self_test_names_the_arithmetic_of_this_device(bundle: Path) -> None:
+    found = by_name(run(bundle))["integer products"]
+    assert found.passed
+    assert found.found.startswith("saturating: " if may_saturate() else "exact: ")
+
+
+def test_products_that_are_neither_exact_nor_saturating_fail(
+    bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "arithmetic_of", lambda *_: None)
+    assert failed(run(bundle)) == ["integer products"]
+
+
+def test_a_provider_that_does_not_take_the_products_is_not_judged_by_them(
+    bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(settings: SessionSettings) -> None:
+        raise ProviderError(f"{settings.provider} takes no node")
+
+    monkeypatch.setattr(module, "arithmetic_of", refuse)
+    check = by_name(run(bundle, models=[FLOAT]))["integer products"]
+    assert check.passed is None
+    assert check.found == "could not be tried: cpu takes no node"
 
 
 def test_a_model_without_recorded_answers_is_run_and_not_judged(
@@ -309,7 +370,7 @@ def test_a_model_that_does_not_load_fails_and_the_other_is_still_tested(
 
 def test_only_the_named_models_are_run(bundle: Path) -> None:
     names = [check.name for check in run(bundle, models=[FLOAT]).checks]
-    assert names == ["files", "onnxruntime", "source to float", f"answers of {FLOAT}"]
+    assert names == ["files", "onnxruntime", "source to float", "integer products", f"answers of {FLOAT}"]
 
 
 def test_two_onnxruntime_wheels_fail(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:

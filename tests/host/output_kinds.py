@@ -1,15 +1,17 @@
 """Small vision transformers with each kind of head, as folders, as ONNX files, and as others leave them."""
 
+import functools
 import json
+import tempfile
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
 import torch
 import transformers
-from onnx import helper
+from onnx import TensorProto, helper, numpy_helper
 
-from vit_edge.host.convert.onnx_io import read_onnx
 from vit_edge.host.convert.pipeline import export_model
 from vit_edge.host.sources import Source, SourceOptions, resolve
 
@@ -55,13 +57,21 @@ def source_of(folder: Path, numbers: int, problem: str | None = None, **options:
     return resolve(str(folder), SourceOptions(**options))
 
 
+@functools.cache
+def _exported(numbers: int) -> bytes:
+    """Torch takes seconds for it."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.onnx"
+        export_model(source_of(Path(folder) / "source", numbers, "regression"), path)
+        return path.read_bytes()
+
+
 def foreign(path: Path, numbers: int, activation: str | None, extra: tuple[str, ...] = ()) -> Path:
     """An ONNX file that ends in an activation; further outputs, which hold the class token, come first.
 
     It keeps labels and preprocessing in its metadata, but nothing on what its numbers mean.
     """
-    export_model(source_of(path.parent / "source", numbers, "regression"), path)
-    model = read_onnx(path)
+    model = onnx.ModelProto.FromString(_exported(numbers))
     for entry in list(model.metadata_props):
         if entry.key == "vit_edge.output":
             model.metadata_props.remove(entry)
@@ -87,5 +97,54 @@ def renamed_output(path: Path, old: str, new: str) -> Path:
         node.output[:] = [new if name == old else name for name in node.output]
     for value in model.graph.output:
         value.name = new if value.name == old else value.name
+    onnx.save(model, path)
+    return path
+
+
+# Operators behind the logits: (operator, inputs, attributes), each reading what the one before made.
+Step = tuple[str, tuple[Any, ...], dict[str, Any]]
+_ONE, _AXIS, _ROWS = np.float32(1), np.array([1], np.int64), np.array([0, -1], np.int64)
+HALF, WHOLE = {"to": TensorProto.FLOAT16}, {"to": TensorProto.FLOAT}
+ENDS: dict[str, tuple[Step, ...]] = {
+    "softmax in float16": (("Softmax", (), {}), ("Cast", (), HALF), ("Cast", (), WHOLE)),
+    "softmax, reshaped": (("Softmax", (), {}), ("Reshape", (_ROWS,), {})),
+    "softmax of a column": (
+        ("Unsqueeze", (np.array([2], np.int64),), {}),
+        ("Softmax", (), {"axis": 1}),
+        ("Squeeze", (np.array([2], np.int64),), {}),
+    ),
+    "softmax of a row": (
+        ("Unsqueeze", (np.array([1], np.int64),), {}),
+        ("Softmax", (), {"axis": 1}),
+        ("Squeeze", (np.array([1], np.int64),), {}),
+    ),
+    "log-softmax": (("LogSoftmax", (), {}),),
+    "sigmoid in float16": (("Sigmoid", (), {}), ("Cast", (), HALF), ("Cast", (), WHOLE)),
+    "softmax twice": (("Softmax", (), {}), ("Softmax", (), {})),
+    "softmax in parts": (("Exp", (), {}), ("LpNormalization", (), {"p": 1, "axis": 1})),
+    "softmax in percent": (("Softmax", (), {}), ("Mul", (np.float32(100),), {})),
+    "softmax, clipped": (("Softmax", (), {}), ("Clip", (np.float32(1e-7), np.float32(1)), {})),
+    "sigmoid in parts": (("Neg", (), {}), ("Exp", (), {}), ("Add", (_ONE,), {}), ("Reciprocal", (), {})),
+    "hard sigmoid": (("HardSigmoid", (), {}),),
+    "tanh": (("Tanh", (), {}),),
+}
+
+
+def ending(path: Path, end: str, numbers: int = 3) -> Path:
+    """An ONNX file of logits with these operators behind them."""
+    model = onnx.load(foreign(path, numbers, None))
+    graph = model.graph
+    output = graph.output[0].name
+    head = next(node for node in graph.node if output in node.output)
+    current = head.output[0] = "raw"
+    for place, (operator, operands, attributes) in enumerate(ENDS[end]):
+        names = [f"operand_{place}_{index}" for index in range(len(operands))]
+        graph.initializer.extend(
+            numpy_helper.from_array(np.asarray(value), name)
+            for value, name in zip(operands, names, strict=True)
+        )
+        made = output if place == len(ENDS[end]) - 1 else f"step_{place}"
+        graph.node.append(helper.make_node(operator, [current, *names], [made], **attributes))
+        current = made
     onnx.save(model, path)
     return path

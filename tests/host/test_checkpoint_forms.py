@@ -432,7 +432,7 @@ def test_several_checkpoints_of_a_run_are_named_with_the_best(theirs: Any, tmp_p
         ({"pretrained_cfg": {"input_size": [3, 48]}}, "input_size must be three integers"),
         (
             {"pretrained_cfg": {"input_size": [3, 48, 48], "crop_mode": "border", "crop_pct": 0.9}},
-            "crop_mode 'border' is neither center nor squash",
+            "crop_mode 'border' fits the longer side and pads with the mean colour",
         ),
         (
             {"pretrained_cfg": {"input_size": [3, 48, 48], "crop_pct": 0.9, "interpolation": "random"}},

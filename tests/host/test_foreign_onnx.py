@@ -33,7 +33,7 @@ from vit_edge.host.lower.model import LowerSettings, lower
 from vit_edge.host.rewrite.canonical import canonicalise
 from vit_edge.host.sources import Source, SourceOptions, resolve
 from vit_edge.runtime.image.preprocess import normalize
-from vit_edge.spec import Interpolation, ResizeMode
+from vit_edge.spec import CropRule, Interpolation, ResizeMode
 
 HALF = (0.5, 0.5, 0.5)
 GEOMETRY = SourceOptions(interpolation=Interpolation.BICUBIC, resize_mode=ResizeMode.EXACT)
@@ -230,6 +230,16 @@ def test_a_place_that_the_data_file_does_not_have_is_refused(
     _change(file, **entries)
     with pytest.raises(ModelError, match=message):
         read_onnx(file)
+
+
+def test_a_crop_that_nobody_says_the_rounding_of_is_noted(tmp_path: Path) -> None:
+    file = str(write(model(), tmp_path / "m.onnx"))
+    cropped = dataclasses.replace(STATED, resize_mode=None, crop_pct=0.9)
+    told = "an odd margin of the centre crop is halved as torchvision does it: pass --crop-rule if not"
+    assert told in resolve(file, cropped).notes
+    ruled = dataclasses.replace(cropped, crop_rule=CropRule.TRANSFORMERS)
+    assert told not in resolve(file, ruled).notes
+    assert told not in resolve(file, STATED).notes  # nothing is cropped
 
 
 # --- layout and normalisation inside the graph

@@ -14,7 +14,7 @@ import pytest
 import transformers
 from PIL import Image
 
-from tests.host.output_kinds import folder_of, foreign, renamed_output, source_of
+from tests.host.output_kinds import ending, folder_of, foreign, renamed_output, source_of
 from vit_edge import Classifier
 from vit_edge.arrays import Array
 from vit_edge.errors import ModelError, SourceError, UsageError
@@ -117,6 +117,91 @@ def test_a_final_activation_is_seen_directly_and_stripped_and_remembered_in_what
     assert read_model(tmp_path / "optimized.onnx").output is made
 
 
+@pytest.mark.parametrize(
+    ("end", "made"),
+    [
+        ("softmax in float16", OutputKind.SINGLE_LABEL),
+        ("softmax, reshaped", OutputKind.SINGLE_LABEL),
+        ("softmax of a column", OutputKind.SINGLE_LABEL),
+        ("log-softmax", OutputKind.SINGLE_LABEL),
+        ("sigmoid in float16", OutputKind.MULTI_LABEL),
+    ],
+)
+def test_an_activation_behind_casts_and_reshapes_is_stripped_and_noted(
+    end: str, made: OutputKind, image: Image.Image, tmp_path: Path
+) -> None:
+    path = ending(tmp_path / "foreign.onnx", end)
+    own = own_answers(path, image)
+    expected = np.exp(own) if end == "log-softmax" else own
+    source = resolve(str(path), SourceOptions())
+    assert source.output is made
+    assert any("which is taken off, so its numbers are read as" in note for note in source.notes)
+    export_model(source, tmp_path / "made.onnx")
+    optimize_model(path, tmp_path / "optimized.onnx", OptimizeSettings())
+    for file in (tmp_path / "made.onnx", tmp_path / "optimized.onnx", path):
+        found = {each.index: each.score for each in Classifier(file)(image)}
+        rounding = 1e-3 if "float16" in end else 1e-6
+        assert [found[index] for index in range(3)] == pytest.approx(expected.tolist(), abs=rounding)
+
+
+@pytest.mark.parametrize(
+    ("end", "message"),
+    [
+        ("softmax twice", "ends in a Softmax and a Softmax behind it, of which one is a mistake"),
+        ("softmax of a row", "ends in a Softmax that is not over its classes"),
+        ("softmax in parts", "add up to 1 for every image, as probabilities do"),
+        ("softmax in percent", "add up to 100 for every image"),
+        ("softmax, clipped", "add up to 1 for every image"),
+        ("sigmoid in parts", "lie from 0 to 1 for every image"),
+        ("hard sigmoid", "lie from 0 to 1 for every image"),
+    ],
+)
+def test_probabilities_by_other_operators_are_never_taken_for_logits(
+    end: str, message: str, tmp_path: Path
+) -> None:
+    path = ending(tmp_path / "foreign.onnx", end)
+    with pytest.raises(SourceError, match=message):
+        resolve(str(path), SourceOptions())
+    with pytest.raises(ModelError, match=message):
+        optimize_model(path, tmp_path / "optimized.onnx", OptimizeSettings())
+
+
+def test_what_looks_like_probabilities_is_logits_if_the_user_says_so(tmp_path: Path) -> None:
+    path = ending(tmp_path / "foreign.onnx", "hard sigmoid")
+    source = resolve(str(path), SourceOptions(output_kind=OutputKind.SINGLE_LABEL))
+    assert source.output is OutputKind.SINGLE_LABEL
+    assert not source.notes
+    assert not resolve(str(ending(path, "tanh")), SourceOptions()).notes
+
+
+def test_a_classifier_refuses_probabilities_that_it_would_apply_a_softmax_to(
+    image: Image.Image, tmp_path: Path
+) -> None:
+    path = ending(tmp_path / "foreign.onnx", "softmax, clipped")
+    with pytest.raises(ModelError, match=r"add up to 1.*--output-kind single_label_probabilities"):
+        Classifier(path)(image)
+    found = Classifier(path, kind=OutputKind.SINGLE_LABEL_PROBABILITIES)(image)
+    expected = own_answers(path, image)
+    assert {each.index: each.score for each in found} == pytest.approx(dict(enumerate(expected)), abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("activation", "stated"),
+    [
+        ("Softmax", OutputKind.MULTI_LABEL),
+        ("Sigmoid", OutputKind.SINGLE_LABEL),
+    ],
+)
+def test_a_meaning_that_the_graph_contradicts_is_refused(
+    activation: str, stated: OutputKind, tmp_path: Path
+) -> None:
+    path = foreign(tmp_path / "foreign.onnx", 3, activation)
+    with pytest.raises(SourceError, match=f"ends in a {activation}.*said to give {stated.value}"):
+        resolve(str(path), SourceOptions(output_kind=stated))
+    with pytest.raises(ModelError, match=f"ends in a {activation}.*said to give {stated.value}"):
+        Classifier(path, kind=stated)
+
+
 def test_a_stated_regression_keeps_its_sigmoid(image: Image.Image, tmp_path: Path) -> None:
     path = foreign(tmp_path / "foreign.onnx", 1, "Sigmoid")
     export_model(resolve(str(path), SourceOptions(output_kind=OutputKind.REGRESSION)), tmp_path / "made.onnx")
@@ -137,7 +222,10 @@ def test_of_several_outputs_the_logits_are_taken(image: Image.Image, tmp_path: P
 
 def test_of_outputs_without_a_known_name_the_one_that_fits_the_labels_is_taken(tmp_path: Path) -> None:
     path = renamed_output(foreign(tmp_path / "foreign.onnx", 3, None, ("embedding",)), "logits", "y")
-    assert resolve(str(path), SourceOptions()).output_name == "y"
+    source = resolve(str(path), SourceOptions())
+    assert source.output_name == read_model(path).scores == "y"
+    assert any("of its outputs (embedding, y) y holds the answers" in note for note in source.notes)
+    assert not resolve(str(path), SourceOptions(output="y")).notes
 
 
 def test_outputs_that_cannot_be_told_apart_are_named_in_the_refusal(

@@ -24,7 +24,8 @@ from vit_edge.errors import (
 from vit_edge.golden import read_golden
 from vit_edge.host.affine import Affine
 from vit_edge.host.bundling.build import BuildSettings, build_bundle
-from vit_edge.host.bundling.proof import choose_images, golden_files
+from vit_edge.host.bundling.golden import golden_files
+from vit_edge.host.bundling.proof import choose_images
 from vit_edge.host.convert.inspect import inspect_onnx
 from vit_edge.host.convert.onnx_io import Stamp, finish, read_onnx, read_stamp, save_onnx
 from vit_edge.host.convert.optimize import CheckImages, optimized

@@ -22,9 +22,10 @@ from vit_edge.host.reference.recorded import Recorded, user_reference
 from vit_edge.host.reference.timm_pipeline import TimmPipeline
 from vit_edge.host.reference.transformers_pipeline import TransformersPipeline
 from vit_edge.host.sources import SourceOptions, resolve
+from vit_edge.host.sources.types import Library, OwnPipeline
 from vit_edge.runtime.evaluate.dataset import ImageSet, list_images
 from vit_edge.source_parity import ProofState, SourceParity, Stage
-from vit_edge.spec import CropRule, ResizeMode
+from vit_edge.spec import CropRule, Interpolation, OutputKind, PreprocessSpec, ResizeMode
 
 LABELS = ("cat", "dog", "fox", "owl")
 PROCESSOR: dict[str, Any] = {
@@ -217,7 +218,12 @@ def test_an_onnx_file_has_no_pipeline_of_its_own(float_model: Path, images: Imag
 def test_timm_that_cannot_be_imported_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "timm", None)
     with pytest.raises(SourceError, match="timm cannot be imported"):
-        TimmPipeline("vit_tiny_patch16_224", tmp_path / "w.safetensors", 3)
+        TimmPipeline(
+            OwnPipeline(Library.TIMM, tmp_path / "w.safetensors", "vit_tiny_patch16_224"),
+            PreprocessSpec(8, 8, ResizeMode.EXACT, (8, 8), Interpolation.BICUBIC, (0.5,) * 3, (0.5,) * 3),
+            3,
+            OutputKind.SINGLE_LABEL,
+        )
 
 
 def test_a_folder_that_transformers_cannot_load_is_refused_without_its_path(tmp_path: Path) -> None:

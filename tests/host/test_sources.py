@@ -1,5 +1,6 @@
 """`resolve`: every kind of source, what options override, and what is refused in one sentence."""
 
+import dataclasses
 import json
 import math
 from collections.abc import Callable
@@ -564,16 +565,19 @@ def test_a_timm_tag_decides_the_statistics_and_the_crop(
     name: str, mean: tuple[float, ...], std: tuple[float, ...], resize: int, tmp_path: Path
 ) -> None:
     size = ARCHS[name.partition(".")[0]].size
-    spec = prepared(name, tmp_path / "w.safetensors", (size, size), 1000).spec
+    spec = prepared(name, tmp_path / "w.safetensors", (size, size), 1000, SourceOptions()).spec
     assert (spec.mean, spec.std, spec.resize) == (mean, std, (resize, resize))
     assert spec.crop is CropRule.TORCHVISION
 
 
 def test_a_name_without_a_tag_has_timms_default_and_a_note(tmp_path: Path) -> None:
-    found = prepared("vit_base_patch16_224", tmp_path / "w.safetensors", (224, 224), 1000)
+    found = prepared("vit_base_patch16_224", tmp_path / "w.safetensors", (224, 224), 1000, SourceOptions())
     (note,) = found.notes
     assert "timm's default, augreg2_in21k_ft_in1k (others: augreg_in21k_ft_in1k" in note
-    assert prepared("vit_base_patch16_224.sam_in1k", tmp_path / "w.pth", (224, 224), 1000).notes == ()
+    assert (
+        prepared("vit_base_patch16_224.sam_in1k", tmp_path / "w.pth", (224, 224), 1000, SourceOptions()).notes
+        == ()
+    )
 
 
 def test_a_head_that_is_not_the_tags_is_noted(tmp_path: Path) -> None:
@@ -628,7 +632,10 @@ def test_a_checkpoints_own_data_config_wins_over_the_tag(
             {"architecture": "vit_small_patch16_224", "pretrained_cfg": OWN_CONFIG},
             "is of vit_small_patch16_224",
         ),
-        ({"pretrained_cfg": {**OWN_CONFIG, "crop_mode": "border"}}, "neither center nor squash"),
+        (
+            {"pretrained_cfg": {**OWN_CONFIG, "crop_mode": "border"}},
+            "pads with the mean colour.*--resize-mode exact",
+        ),
         ({"pretrained_cfg": {**OWN_CONFIG, "crop_pct": 1.2}}, "crop_pct must be above 0"),
         ({"pretrained_cfg": {**OWN_CONFIG, "interpolation": "random"}}, "'random' is none of nearest"),
         ({"pretrained_cfg": {**OWN_CONFIG, "mean": 0.5}}, "mean must be three numbers"),
@@ -642,6 +649,43 @@ def test_a_data_config_that_cannot_be_followed_is_refused(
     write(tmp_path / "config.json", config)
     with pytest.raises(SourceError, match=message):
         resolve(str(tmp_path / "w.safetensors"), SourceOptions(arch="vit_tiny_patch16_224"))
+
+
+def test_what_options_state_need_not_be_known_in_a_data_config(tmp_path: Path) -> None:
+    """The mend that a refusal names must lead out of it."""
+    save_file(tiny_state(), tmp_path / "w.safetensors")
+    own = {**OWN_CONFIG, "crop_mode": "border", "interpolation": "random"}
+    write(tmp_path / "config.json", {"pretrained_cfg": own})
+    stated = SourceOptions(
+        arch="vit_tiny_patch16_224",
+        resize_mode=ResizeMode.EXACT,
+        crop_pct=0.5,
+        interpolation=Interpolation.LANCZOS,
+    )
+    spec = resolve(str(tmp_path / "w.safetensors"), stated).preprocess
+    assert (spec.resize_mode, spec.resize) == (ResizeMode.EXACT, (448, 448))
+    assert (spec.interpolation, spec.mean) == (Interpolation.LANCZOS, (0.1, 0.2, 0.3))
+
+
+def test_what_a_data_config_leaves_out_is_noted_unless_stated(tmp_path: Path) -> None:
+    save_file(tiny_state(), tmp_path / "w.safetensors")
+    own = {key: value for key, value in OWN_CONFIG.items() if key not in ("crop_pct", "std")}
+    write(tmp_path / "config.json", {"pretrained_cfg": own})
+    file, arch = str(tmp_path / "w.safetensors"), "vit_tiny_patch16_224"
+    told = "config.json leaves crop_pct, std open, so timm's defaults are taken"
+    assert told in resolve(file, SourceOptions(arch=arch)).notes
+    stated = resolve(file, SourceOptions(arch=arch, crop_pct=0.9, std=(1, 1, 1))).notes
+    assert not any("timm's defaults" in note for note in stated)
+
+
+def test_weights_that_only_options_say_the_preprocessing_of_have_a_note_on_the_crop(tmp_path: Path) -> None:
+    save_file(tiny_state(), tmp_path / "w.safetensors")
+    file = str(tmp_path / "w.safetensors")
+    stated = SourceOptions(mean=HALF, std=HALF, interpolation=Interpolation.BICUBIC, crop_pct=0.9)
+    told = "an odd margin of the centre crop is halved as torchvision does it"
+    assert any(told in note for note in resolve(file, stated).notes)
+    ruled = dataclasses.replace(stated, crop_rule=CropRule.TRANSFORMERS)
+    assert not any(told in note for note in resolve(file, ruled).notes)
 
 
 @pytest.mark.parametrize("size", [(128, 128), (224, 160)], ids=["smaller", "not square"])
@@ -672,7 +716,7 @@ def test_every_architecture_has_sizes_that_fit() -> None:
         config = config_of(arch, state, name)
         assert name.endswith(f"_patch{arch.patch}_{arch.size}")
         assert config.distillation is (Distillation.HEAD if "distilled" in name else Distillation.NONE)
-        spec = prepared(name, Path(f"{name}.safetensors"), config.image_size, 10).spec
+        spec = prepared(name, Path(f"{name}.safetensors"), config.image_size, 10, SourceOptions()).spec
         assert spec.height == config.image_size[0] == arch.size
         assert spec.mean == (IMAGENET_MEAN if "deit" in name else HALF)
 

@@ -1,5 +1,6 @@
 """`compare` and `bench` on files of other makers: any names and layouts, preprocessing stated."""
 
+import dataclasses
 import itertools
 import json
 from collections.abc import Callable
@@ -146,3 +147,105 @@ def test_what_is_stated_is_for_the_silent_model_alone(toy_model: ToyModel, tmp_p
     with pytest.raises(UsageError, match="both carry"):
         with_stated((ours, ours), STATED)
     assert with_stated((theirs, theirs), StatedPreprocess()) == (theirs, theirs)
+
+
+# --- each side by itself
+
+
+def test_what_holds_for_the_second_model_alone_is_stated_for_it_alone(many: Path, tmp_path: Path) -> None:
+    """The second wants its pixels halved, so that with the first one's statistics it sees other images."""
+    first = str(convolutional(tmp_path / "first.onnx", "first"))
+    second = str(convolutional(tmp_path / "second.onnx", "last", weights=np.eye(3) * 2))
+    for index, name in enumerate(("red", "green", "blue")):
+        (many / name).rename(many / str(index))
+    words = ["compare", first, second, "--data", str(many), "--max-drop", "5", *FLAGS]
+    assert main([*words, "--json", str(tmp_path / "plain.json")]) == 0
+    assert main([*words, "--quant-std", "1", "1", "1", "--json", str(tmp_path / "alone.json")]) == 0
+    plain, alone = (
+        json.loads((tmp_path / f"{each}.json").read_text())["logit_sqnr_db"] for each in ("plain", "alone")
+    )
+    assert plain == pytest.approx(0.0, abs=0.1)  # twice the logits
+    assert alone is None or alone > 100
+
+
+def test_each_side_may_name_its_own_output(many: Path, tmp_path: Path, capsys: Output) -> None:
+    first = convolutional(tmp_path / "first.onnx", "first")
+    second = convolutional(tmp_path / "second.onnx", "last")
+    model = onnx.load(second)
+    model.graph.output.append(helper.make_tensor_value_info("doubled", TensorProto.FLOAT, ["n", 3]))
+    model.graph.node.append(helper.make_node("Add", ["StatefulPartitionedCall:0"] * 2, ["doubled"]))
+    onnx.save(model, second)
+    for index, name in enumerate(("red", "green", "blue")):
+        (many / name).rename(many / str(index))
+    words = ["compare", str(first), str(second), "--data", str(many), "--max-drop", "5", *FLAGS]
+    assert main(words) == 2
+    assert "name one with --output" in capsys.readouterr().err
+    assert main([*words, "--quant-output", "doubled"]) == 0
+
+
+def test_what_is_left_out_for_the_second_is_as_for_the_first(toy_model: ToyModel, tmp_path: Path) -> None:
+    ours, theirs = toy_model("ours.onnx"), read_model(convolutional(tmp_path / "m.onnx", "first"))
+    alone = StatedPreprocess(mean=(0.1,) * 3)
+    first, second = with_stated((ours, theirs), StatedPreprocess(), alone)
+    assert first is ours
+    assert second.preprocess == dataclasses.replace(SPEC, mean=(0.1,) * 3)
+    both = with_stated((theirs, theirs), STATED, alone)
+    assert both[0].preprocess is not None
+    assert both[1].preprocess == dataclasses.replace(both[0].preprocess, mean=(0.1,) * 3)
+    with pytest.raises(UsageError, match="carries its preprocessing: leave --quant-mean"):
+        with_stated((theirs, ours), STATED, alone)
+    with pytest.raises(ModelError, match="pass --std, --interpolation"):
+        with_stated((theirs, theirs), StatedPreprocess(), alone)
+
+
+def test_a_model_that_says_nothing_of_its_images_is_noted(
+    toy_model: ToyModel, many: Path, tmp_path: Path, capsys: Output
+) -> None:
+    ours = str(toy_model("ours.onnx").path)
+    theirs = str(convolutional(tmp_path / "theirs.onnx", "last"))
+    assert main(["compare", ours, theirs, "--data", str(many), "--max-drop", "5"]) == 0
+    assert f"{theirs} does not say how its images are made: as {ours} says" in capsys.readouterr().out
+
+
+def halved(path: Path) -> Path:
+    """The file with float16 weights, input and output, as converters write it."""
+    model = onnx.load(path)
+    for tensor in model.graph.initializer:
+        if tensor.data_type == TensorProto.FLOAT:
+            array = numpy_helper.to_array(tensor).astype(np.float16)
+            tensor.CopyFrom(numpy_helper.from_array(array, tensor.name))
+    for value in (*model.graph.input, *model.graph.output):
+        value.type.tensor_type.elem_type = TensorProto.FLOAT16
+    onnx.save(model, path.with_name("half.onnx"))
+    return path.with_name("half.onnx")
+
+
+@pytest.mark.parametrize("layout", ["first", "last"])
+def test_float16_at_either_end_is_compared_and_timed(layout: str, many: Path, tmp_path: Path) -> None:
+    plain = convolutional(tmp_path / "m.onnx", layout)
+    half = str(halved(plain))
+    for index, name in enumerate(("red", "green", "blue")):
+        (many / name).rename(many / str(index))
+    words = ["--data", str(many), "--max-drop", "5", *FLAGS, "--json", str(tmp_path / "r.json")]
+    assert main(["compare", str(plain), half, *words]) == 0
+    assert json.loads((tmp_path / "r.json").read_text())["logit_sqnr_db"] > 50  # 11 bits
+    assert main(["bench", str(plain), half, "--rounds", "1", "--seconds", "0"]) == 0
+
+
+def test_probabilities_that_nobody_explains_end_a_comparison_at_once(
+    many: Path, tmp_path: Path, capsys: Output
+) -> None:
+    path = convolutional(tmp_path / "m.onnx", "first")
+    model = onnx.load(path)
+    output = model.graph.output[0].name
+    model.graph.node[-1].output[0] = "raw"
+    model.graph.node.append(helper.make_node("Exp", ["raw"], ["powers"]))
+    model.graph.node.append(helper.make_node("LpNormalization", ["powers"], [output], p=1, axis=1))
+    onnx.save(model, tmp_path / "p.onnx")
+    for index, name in enumerate(("red", "green", "blue")):
+        (many / name).rename(many / str(index))
+    words = ["compare", str(path), str(tmp_path / "p.onnx"), "--data", str(many), "--max-drop", "5", *FLAGS]
+    assert main(words) == 2
+    assert "add up to 1 for every image, as probabilities do" in capsys.readouterr().err
+    assert main([*words, "--quant-output-kind", "single_label_probabilities"]) == 0
+    assert "agreement      100.00 %" in capsys.readouterr().out

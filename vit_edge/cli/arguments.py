@@ -10,11 +10,16 @@ from typing import Any, ClassVar, Literal, NoReturn, Protocol, TypeVar
 from vit_edge.errors import UsageError, VitEdgeError
 from vit_edge.runtime.image.limits import DEFAULT_FORMATS, DEFAULT_LIMITS, DecodeLimits, ImageFormat
 from vit_edge.runtime.image.preprocess import Decoding
+from vit_edge.runtime.model.outputs import OutputWanted
 from vit_edge.runtime.session.providers import AUTO
 from vit_edge.runtime.session.session import SessionSettings
 from vit_edge.spec import OPSETS, CropRule, Interpolation, OutputKind, ResizeMode
+from vit_edge.stated import StatedPreprocess
 
 EXIT_STATUS = "Exit status: 0 done or PASS, 1 FAIL, 2 usage or bad input, 3 UNDECIDED."
+
+
+_QUANT = "quant-"
 
 
 class Parser(argparse.ArgumentParser):
@@ -100,11 +105,30 @@ def add_preprocessing(parser: Parser) -> None:
     )
 
 
-def _add_preprocessing(group: argparse._ArgumentGroup) -> None:
-    group.add_argument("--image-size", type=size, metavar="PX", help="input size: 224 or HEIGHTxWIDTH")
+def add_quant_side(parser: Parser) -> None:
+    """What holds for the second model of a comparison alone."""
+    group = parser.add_argument_group(
+        "QUANT alone",
+        "where its images, or its outputs, are otherwise than FLOAT's; the rest is as for FLOAT",
+    )
+    _add_preprocessing(group, _QUANT)
+    add_output(group, probabilities=True, prefix=_QUANT)
+
+
+def quant_side(args: argparse.Namespace) -> tuple[StatedPreprocess, OutputWanted]:
+    """What was stated of the second model alone, and of its outputs, which are by default as the first's."""
+    names = [field.name for field in dataclasses.fields(StatedPreprocess)]
+    stated = StatedPreprocess(**{name: getattr(args, f"quant_{name}") for name in names})
+    return stated, OutputWanted(args.quant_output or args.output, args.quant_output_kind or args.output_kind)
+
+
+def _add_preprocessing(group: argparse._ArgumentGroup, prefix: str = "") -> None:
+    group.add_argument(
+        f"--{prefix}image-size", type=size, metavar="PX", help="input size: 224 or HEIGHTxWIDTH"
+    )
     for name in ("mean", "std"):
         group.add_argument(
-            f"--{name}",
+            f"--{prefix}{name}",
             type=finite,
             nargs=3,
             action=_Triple,
@@ -112,14 +136,19 @@ def _add_preprocessing(group: argparse._ArgumentGroup) -> None:
             help=f"{name} of pixel/255",
         )
     group.add_argument(
-        "--interpolation", type=Interpolation, choices=list(Interpolation), metavar=_names(Interpolation)
+        f"--{prefix}interpolation",
+        type=Interpolation,
+        choices=list(Interpolation),
+        metavar=_names(Interpolation),
     )
     group.add_argument(
-        "--crop-pct", type=finite, metavar="SHARE", help="share of the resized image that is kept"
+        f"--{prefix}crop-pct", type=finite, metavar="SHARE", help="share of the resized image that is kept"
     )
-    group.add_argument("--resize-mode", type=ResizeMode, choices=list(ResizeMode), metavar=_names(ResizeMode))
     group.add_argument(
-        "--crop-rule",
+        f"--{prefix}resize-mode", type=ResizeMode, choices=list(ResizeMode), metavar=_names(ResizeMode)
+    )
+    group.add_argument(
+        f"--{prefix}crop-rule",
         type=CropRule,
         choices=list(CropRule),
         metavar=_names(CropRule),
@@ -227,16 +256,22 @@ def add_expected(parser: Parser) -> None:
     )
 
 
-def add_output(parser: Any) -> None:
-    """Which output of an ONNX file holds the answers, and what they mean."""
+def add_output(parser: Any, probabilities: bool = False, prefix: str = "") -> None:
+    """Which output of an ONNX file holds the answers, and what they mean.
+
+    Args:
+        parser: of the command.
+        probabilities: whether they may be read as they are, behind a Softmax or Sigmoid that does not show.
+        prefix: of the options' names.
+    """
     parser.add_argument(
-        "--output",
+        f"--{prefix}output",
         metavar="NAME",
         help="of an ONNX file with several outputs, the one that holds the answers",
     )
-    kinds = [kind for kind in OutputKind if kind.logits is kind]
+    kinds = [kind for kind in OutputKind if probabilities or kind.logits is kind]
     parser.add_argument(
-        "--output-kind",
+        f"--{prefix}output-kind",
         type=OutputKind,
         choices=kinds,
         metavar="{" + ",".join(kind.value for kind in kinds) + "}",

@@ -27,7 +27,7 @@ def add(commands: Commands) -> None:
     parser.add_argument("--json", action="store_true", help="print JSON")
     arguments.add_decoding(parser)
     arguments.add_formats(parser)
-    arguments.add_output(parser)
+    arguments.add_output(parser, probabilities=True)
     arguments.add_session(parser)
     arguments.add_trust(parser)
     parser.set_defaults(run=run)

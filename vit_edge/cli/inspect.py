@@ -9,6 +9,7 @@ from vit_edge.cli import arguments
 from vit_edge.cli.arguments import Commands, settings_from
 from vit_edge.cli.build import summary
 from vit_edge.cli.console import one_line, pairs, table
+from vit_edge.errors import VitEdgeError
 from vit_edge.spec import PreprocessSpec
 
 _LABELS_SHOWN = 5
@@ -28,7 +29,7 @@ def run(args: argparse.Namespace) -> int:
     if path.is_dir() and is_bundle(path):
         _bundle(path)
     elif path.suffix == ".onnx":
-        _onnx(path)
+        _onnx(path, args)
     else:
         _source(args)
     return 0
@@ -45,6 +46,7 @@ def _bundle(path: Path) -> None:
         ("source", f"{manifest.source.name} ({manifest.source.sha256})"),
         *(("note", note) for note in manifest.source.notes),
         ("runs by default", manifest.default_model),
+        ("answers", manifest.output.value),
         ("preprocessing", _recipe(manifest.preprocess)),
         ("source -> float", str(manifest.source_parity)),
         ("verdict", str(accuracy.get("verdict", "nothing was measured"))),
@@ -64,7 +66,7 @@ def _bundle(path: Path) -> None:
         print(table(kept))
 
 
-def _onnx(path: Path) -> None:
+def _onnx(path: Path, args: argparse.Namespace) -> None:
     from vit_edge.host.convert.inspect import inspect_onnx
 
     found = inspect_onnx(path)
@@ -84,6 +86,7 @@ def _onnx(path: Path) -> None:
         ("preprocessing", "none stated" if stamp.preprocess is None else _recipe(stamp.preprocess)),
         ("source", "not stated" if stamp.source is None else f"{stamp.source[0]} ({stamp.source[1]})"),
         ("session options", json.dumps(dict(stamp.session_options)) if stamp.session_options else "none"),
+        *_as_source(args),
     ]
     print(pairs(rows))
     if found.description is not None:
@@ -96,6 +99,17 @@ def _onnx(path: Path) -> None:
         print(table(rules))
 
 
+def _as_source(args: argparse.Namespace) -> list[tuple[str, str]]:
+    """What `build` would make of an ONNX file, or why it would not take it."""
+    from vit_edge.host.sources import SourceOptions, resolve
+
+    try:
+        source = resolve(args.what, settings_from(args, SourceOptions))
+    except VitEdgeError as error:
+        return [("as a source", one_line(str(error)))]
+    return [("answers", source.output.value), *(("note", note) for note in source.notes)]
+
+
 def _source(args: argparse.Namespace) -> None:
     from vit_edge.host.sources import SourceOptions, resolve
 
@@ -104,6 +118,7 @@ def _source(args: argparse.Namespace) -> None:
         ("source", f"{source.name} ({source.kind.value})"),
         ("SHA-256", source.sha256),
         ("labels", _shortened(source.labels)),
+        ("answers", source.output.value),
         ("preprocessing", _recipe(source.preprocess)),
     ]
     rows += [("note", note) for note in source.notes]

@@ -36,11 +36,12 @@ def add(commands: Commands) -> None:
     gate.add_argument("quant", metavar="QUANT", type=Path, help="ONNX file, or a bundle for its INT8 model")
     gate.add_argument("--data", type=Path, required=True, metavar="DIR", help="images, labelled or not")
     arguments.add_class_ids(gate)
-    arguments.add_output(gate)
+    arguments.add_output(gate, probabilities=True)
     arguments.add_formats(gate)
     gate.add_argument("--limit", type=int, metavar="N", help="use N images, spread evenly over the classes")
     arguments.add_tolerance(gate)
     arguments.add_preprocessing(gate)
+    arguments.add_quant_side(gate)
     gate.add_argument(
         "--batch", type=int, default=8, metavar="N", dest="batch_size", help="images run together"
     )
@@ -108,7 +109,8 @@ def run_compare(args: argparse.Namespace) -> int:
     tolerance = settings_from(args, Tolerance)
     stated, wanted = settings_from(args, StatedPreprocess), OutputWanted(args.output, args.output_kind)
     reference = read_model(args.float, Role.FLOAT if args.float.is_dir() else None, wanted)
-    reference, quantized = with_stated((reference, read_quantized(args.quant, wanted)), stated)
+    alone, wanted = arguments.quant_side(args)
+    reference, quantized = with_stated((reference, read_quantized(args.quant, wanted)), stated, alone)
     if reference.sha256 == quantized.sha256 and not args.same:
         raise UsageError(
             f"{reference.path} and {quantized.path} are the same model, which is no comparison; name "

@@ -3,11 +3,12 @@
 import argparse
 from pathlib import Path
 
-from vit_edge.bundle import is_bundle
+from vit_edge.bundle import check_replaceable, is_bundle, read_bundle
 from vit_edge.cli import arguments
 from vit_edge.cli.arguments import Commands, settings_from
 from vit_edge.cli.console import check_json, progress, write_json
 from vit_edge.errors import SourceError, UsageError
+from vit_edge.manifest import SIGNATURE
 from vit_edge.progress import step_of
 from vit_edge.runtime.evaluate.dataset import ImageSet, list_images
 from vit_edge.source_parity import ProofState, SourceParity, not_proven
@@ -33,6 +34,11 @@ def add(commands: Commands) -> None:
         metavar="P",
         help="that a probability may differ by (default: 0.0001)",
     )
+    parser.add_argument(
+        "--record",
+        action="store_true",
+        help="write the result into BUNDLE: manifest, card and report, which selftest then shows",
+    )
     arguments.add_formats(parser)
     arguments.add_source(parser)
     arguments.add_json(parser, "the figures")
@@ -46,15 +52,46 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError(f"--tolerance must lie between 0 and 1, got {args.tolerance}")
     if args.bundle.is_dir() and not is_bundle(args.bundle):
         raise UsageError(f"{args.bundle} is no bundle: pass what `vit-edge build` wrote, or an ONNX file")
-    images = list_images(args.data, args.limits)
-    found = _found(args, images if args.limit is None else images.limited(args.limit))
+    if args.record:
+        _check_recordable(args.bundle)
+    found = _found(args, list_images(args.data, args.limits))
     write_json(args.json, found.to_json())
     print(f"source -> float {found}")
     for difference in found.shown:
         print(f"  {difference}")
     if found.differ > len(found.shown):
         print(f"  and {found.differ - len(found.shown)} more")
+    if args.record:
+        print(_recorded(args.bundle, found))
     return _STATUS[found.state]
+
+
+def _check_recordable(path: Path) -> None:
+    """Before minutes of work, see that the result can be written."""
+    if not path.is_dir():
+        raise UsageError(f"--record writes into a bundle, and {path} is a single file: leave it out")
+    check_replaceable(path)
+
+
+def _recorded(path: Path, found: SourceParity) -> str:
+    from vit_edge.host.bundling.recorded import record_parity
+
+    if found.state is ProofState.NOT_PROVEN:
+        return f"{path}: nothing is recorded, since nothing could run"
+    signed = (path / SIGNATURE).exists()
+    record_parity(path, found)
+    again = "; its signature was of what it held before and is gone: sign it again" if signed else ""
+    return f"{path}: recorded in manifest, card and report{again}"
+
+
+def _check_same_source(name: str, sha256: str, path: Path) -> None:
+    """Refuse to record of a bundle what another checkpoint answers."""
+    built_from = read_bundle(path).manifest.source
+    if sha256 != built_from.sha256:
+        raise UsageError(
+            f"{path} was built from {built_from.name} with the SHA-256 {built_from.sha256}, which "
+            f"{name} ({sha256}) is not: pass that source, or leave --record out"
+        )
 
 
 def _found(args: argparse.Namespace, images: ImageSet) -> SourceParity:
@@ -66,17 +103,21 @@ def _found(args: argparse.Namespace, images: ImageSet) -> SourceParity:
 
     if args.reference is not None:
         reference = user_reference(args.reference, args.data, args.trust_code)
-    else:
+    if args.reference is None or args.record:
         source = resolve(args.source, settings_from(args, SourceOptions))
+    if args.record:
+        _check_same_source(source.name, source.sha256, args.bundle)
+    if args.reference is None:
         try:
             reference = own_reference(source)
         except SourceError as error:
-            return not_proven(f"{error}; name what answers for it with --reference")
+            return not_proven(str(error))
+    images = covered(reference, images)
     with progress() as tell:
         return prove(
             reference,
             args.bundle,
-            covered(reference, images),
+            images if args.limit is None else images.limited(args.limit),
             args.tolerance,
             step_of(tell, "parity"),
         )

@@ -13,21 +13,24 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import onnxruntime
 
 from vit_edge import fields
 from vit_edge.bundle import Bundle, Role, read_manifest
 from vit_edge.errors import BundleError, VitEdgeError
-from vit_edge.golden import GoldenCase, read_golden
+from vit_edge.golden import GoldenCase, held_to, read_golden
 from vit_edge.runtime.device.machine import Machine, describe_machine, usable_cores
 from vit_edge.runtime.image.decode import decode
 from vit_edge.runtime.image.limits import DecodeLimits, ImageFormat
 from vit_edge.runtime.measure.timing import Latency, Rounds, latency, time_interleaved
 from vit_edge.runtime.model.file import read_model
+from vit_edge.runtime.session.arithmetic import arithmetic_of
 from vit_edge.runtime.session.providers import AUTO, find_provider, short_name
 from vit_edge.runtime.session.session import Placement, Session, SessionSettings
 from vit_edge.runtime.session.wheels import describe_clash, onnxruntime_wheels
 from vit_edge.signing import check_signature
 from vit_edge.source_parity import ProofState, SourceParity
+from vit_edge.spec import Arithmetic
 
 SLOWEST = 3.0  # times the recorded latency on the same machine, from which on the latency check fails
 ROUNDS = Rounds(at_least=20, seconds=1.0)
@@ -35,7 +38,10 @@ ROUNDS = Rounds(at_least=20, seconds=1.0)
 _LOST_SHARE = 0.01  # of the nodes: an onnxruntime of another version may count a few more or fewer
 _FETCH_AGAIN = "fetch the bundle again"
 _FIRST = ("signature", "files")  # checks without which no model is run
-_EXACT_INTEGERS = frozenset({"avx512_vnni", "avx_vnni", "amx_int8"})  # x86 CPUs without them saturate
+_ADDED = {
+    Arithmetic.EXACT: "exact: every product is added in 32 bits",
+    Arithmetic.SATURATING: "saturating: pairs of uint8 x int8 products are added in 16 bits and may overflow",
+}
 _SAME_MACHINE = ("cpu", "cores", "flags", "onnxruntime")  # fields of Machine
 
 
@@ -103,13 +109,15 @@ def selftest(
         find_provider(provider)
     bundle = read_manifest(path)
     machine = describe_machine()
-    checks = [_files(bundle), _wheels(), _source(bundle.manifest.source_parity)]
+    checks = [_files(bundle), _wheels(), _source(bundle.manifest.source_parity), _integers(provider)]
     if trust is not None:
         checks.insert(0, _signature(bundle, trust))
     if all(check.passed for check in checks if check.name in _FIRST):
         cases = read_golden(bundle)
-        for name in _chosen(bundle, models):
-            checks += _model(bundle, name, [case for case in cases if case.model == name], provider, machine)
+        checks += [
+            _model(bundle, name, [case for case in cases if case.model == name], provider)
+            for name in _chosen(bundle, models)
+        ]
         if bundle.manifest.default_model in _chosen(bundle, models):
             checks += _default(bundle, provider, machine, rounds)
     return SelfTest(bundle.path, tuple(checks), machine)
@@ -163,27 +171,53 @@ def _source(parity: SourceParity) -> Check:
     return Check("source to float", passed, str(parity), None if passed is not False else mend)
 
 
-def _model(
-    bundle: Bundle, name: str, cases: Sequence[GoldenCase], provider: str, machine: Machine
-) -> list[Check]:
+def _integers(provider: str) -> Check:
+    """How this device adds integer products, which its answers are held to."""
+    try:
+        found = arithmetic_of(SessionSettings(provider))
+    except VitEdgeError as error:
+        return Check("integer products", None, f"could not be tried: {error}")
+    if found is not None:
+        return Check("integer products", True, _ADDED[found])
+    mend = "use another provider or another onnxruntime, or a float model of the bundle"
+    return Check("integer products", False, "they are neither exact nor saturating, but wrong", mend)
+
+
+def _model(bundle: Bundle, name: str, cases: Sequence[GoldenCase], provider: str) -> Check:
     """One model's answers to the golden inputs, or that it runs at all where none are recorded."""
     title = f"answers of {name}"
+    settings = SessionSettings(provider)
     try:
-        session = Session(read_model(bundle.path, name), SessionSettings(provider))
+        model = read_model(bundle.path, name)
+        session = Session(model, settings)
         if not cases:
             spec = bundle.manifest.preprocess
             session.outputs(np.zeros((1, spec.height, spec.width, 3), np.uint8))
-            return [Check(title, None, "it runs; the bundle records no answers of it to compare with")]
-        worst = max(_distances(bundle, cases, session), key=lambda each: each[2])
+            return Check(title, None, "it runs; the bundle records no answers of it to compare with")
+        integer = bundle.manifest.files[name].role not in (Role.FLOAT, Role.EMBEDDER_FLOAT)
+        mine = arithmetic_of(settings, model) if integer else None
+        held, recorded = held_to(cases, mine)
+        worst = max(_distances(bundle, held, session), key=lambda each: each[2])
     except VitEdgeError as error:
-        return [Check(title, False, str(error), "use another model of the bundle, or another provider")]
+        return Check(title, False, str(error), "use another model of the bundle, or another provider")
     difference, allowed, _ = worst
-    images = len({case.image for case in cases})
-    outputs = ", ".join(dict.fromkeys(case.output for case in cases))
+    images = len({case.image for case in held})
+    outputs = ", ".join(dict.fromkeys(case.output for case in held))
     found = f"{images} images, {outputs} off by at most {difference:.2g} of {allowed:.2g} allowed"
+    found += _in(recorded, mine)
     if difference <= allowed:
-        return [Check(title, True, found)]
-    return [Check(title, False, found, _numeric_mend(bundle.manifest.files[name].role, session, machine))]
+        return Check(title, True, found)
+    return Check(title, False, found, _numeric_mend(mine, session))
+
+
+def _in(recorded: Arithmetic | None, mine: Arithmetic | None) -> str:
+    """Which arithmetic the answers that were held to are of."""
+    if recorded is None:
+        return ""
+    if recorded is mine:
+        return f" in {recorded.value} arithmetic"
+    here = "unknown" if mine is None else mine.value
+    return f" in {recorded.value} arithmetic, the only one recorded; this device's is {here}"
 
 
 def _distances(
@@ -211,16 +245,15 @@ def _distance(case: GoldenCase, made: Mapping[str, npt.NDArray[np.float32]]) -> 
     return difference, case.tolerance, difference - case.tolerance
 
 
-def _numeric_mend(role: Role, session: Session, machine: Machine) -> str:
-    x86 = machine.system.endswith(("x86_64", "AMD64"))
-    if role not in (Role.FLOAT, Role.EMBEDDER_FLOAT) and x86 and not _EXACT_INTEGERS & set(machine.flags):
+def _numeric_mend(arithmetic: Arithmetic | None, session: Session) -> str:
+    if arithmetic is Arithmetic.SATURATING:
         return (
-            "this CPU has no VNNI, and its integer kernels saturate: use a model of the bundle that passes, "
+            "the integer products of this device saturate: use a model of the bundle that passes, "
             "or build the bundle again, whose portable file allows for that"
         )
     ran = short_name(session.placement.provider)
     return (
-        f"{ran} of onnxruntime {machine.onnxruntime} computes something else than where the bundle was "
+        f"{ran} of onnxruntime {onnxruntime.__version__} computes something else than where the bundle was "
         "built: use a model of the bundle that passes, another provider or another onnxruntime"
     )
 

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from vit_edge import __version__
 from vit_edge.bundle import (
     Bundle,
     FileEntry,
@@ -21,14 +20,14 @@ from vit_edge.errors import UsageError
 from vit_edge.fields import settle_members
 from vit_edge.files import scratch_folder
 from vit_edge.host.bundling.card import card
+from vit_edge.host.bundling.golden import GOLDEN_IMAGES, golden_files
 from vit_edge.host.bundling.proof import (
-    GOLDEN_IMAGES,
     BuildImages,
     Gate,
     choose_images,
-    golden_files,
     latency_records,
 )
+from vit_edge.host.bundling.records import accuracy_record, forms_record, tool_versions
 from vit_edge.host.bundling.repair import Repair
 from vit_edge.host.bundling.select import Bench, Selected, SelectSettings, select
 from vit_edge.host.bundling.trial import FileWanted, Trials, on_disk
@@ -50,7 +49,7 @@ from vit_edge.host.convert.pipeline import (
 from vit_edge.host.embedder.bundled import BundledEmbedders, bundled_embedders
 from vit_edge.host.embedder.files import FloatEmbedder, float_embedder
 from vit_edge.host.quantize.search import Search, search_of
-from vit_edge.host.quantize.types import Quantization, QuantizeSettings
+from vit_edge.host.quantize.types import QuantizeSettings
 from vit_edge.host.reference.attempt import attempted
 from vit_edge.host.reference.types import Reference
 from vit_edge.host.report.bundled import bundle_report, measure_selected
@@ -59,29 +58,17 @@ from vit_edge.host.rewrite.canonical import Canonical, canonicalise
 from vit_edge.host.sources import Source
 from vit_edge.manifest import lowered_name
 from vit_edge.progress import Progress
-from vit_edge.runtime.device.machine import version_of
-from vit_edge.runtime.evaluate.compare import Comparison
 from vit_edge.runtime.measure.benchmark import BenchSettings, bench
 from vit_edge.runtime.measure.timing import Rounds
 from vit_edge.runtime.model.file import ModelFile
 from vit_edge.runtime.session.session import Session, SessionSettings
 from vit_edge.runtime.steps import Doing, explained
 from vit_edge.source_parity import SourceParity
-from vit_edge.spec import (
-    AS_WRITTEN,
-    PORTABLE,
-    Arithmetic,
-    QuantizedOperators,
-    TargetSpec,
-    Tolerance,
-    VersionsWanted,
-)
+from vit_edge.spec import AS_WRITTEN, PORTABLE, TargetSpec, Tolerance, VersionsWanted
 from vit_edge.targets import load_target
 
 FLOAT_MODEL = "onnx/model.onnx"
 QUANTIZED_MODEL = "onnx/model_quantized.onnx"
-
-_TOOLS = ("torch", "onnx", "onnx-ir", "onnxscript", "onnxruntime", "numpy", "pillow")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -198,12 +185,16 @@ def build_bundle(
         default_model=built.runs,
         preprocess=source.preprocess,
         source=SourceRecord(source.name, source.sha256, source.notes),
-        tools=_tool_versions(),
+        tools=tool_versions(),
         quantization=found.recipe
-        | {"models": _forms(built), "pareto": list(selected.outcome.pareto), "repair": selected.repair}
+        | {
+            "models": forms_record(selected, built.wanted),
+            "pareto": list(selected.outcome.pareto),
+            "repair": selected.repair,
+        }
         | built.embedders.record,
         layers=tuple(layer.to_json() for layer in for_target(found, built.judged.target).layers),
-        accuracy=_accuracy(built, images),
+        accuracy=accuracy_record(selected, FLOAT_MODEL, built.converted.parity, images),
         latency=tuple(latency_records(list(built.models), selected.timed, elsewhere)),
         providers=built.providers,
         output=source.output,
@@ -285,67 +276,6 @@ def _preferred(targets: Sequence[TargetSpec], wanted: Sequence[FileWanted]) -> F
     """That of the first target, or the portable one where that has none of its own."""
     own = [each for each in wanted if targets and each.target.name == targets[0].name]
     return own[0] if own else wanted[0]
-
-
-def _accuracy(built: _Built, images: BuildImages) -> dict[str, Any]:
-    """The figures of the file that runs by default, and those of each file.
-
-    Where the float model is what runs, those of the preferred file as it was judged best.
-    """
-    outcomes = built.selected.outcomes
-    by_name = {name: each.look.comparisons[name].report.to_json() for name, each in outcomes.items()}
-    return by_name[built.judged.name] | {
-        "model": built.judged.name,
-        "reference": FLOAT_MODEL,
-        "data": images.to_json() | _counted(built.selected.outcome.look.comparisons[built.judged.name]),
-        "tolerance": dataclasses.asdict(built.selected.outcome.look.tolerance),
-        "notes": list(built.selected.outcome.look.comparisons[built.judged.name].notes),
-        "models": by_name,
-        "parity": {step: dataclasses.asdict(parity) for step, parity in built.converted.parity.items()},
-    }
-
-
-def _counted(comparison: Comparison) -> dict[str, int]:
-    """How many of the check images are evidence."""
-    copies = comparison.copies
-    return {
-        "copies_left_out": 0 if copies is None else copies.left_out,
-        "scenes": comparison.report.n if copies is None else copies.scenes,
-    }
-
-
-def _forms(built: _Built) -> dict[str, dict[str, Any]]:
-    """Per INT8 file, what it was made for."""
-    outcomes = built.selected.outcomes
-    return {
-        each.name: {
-            "target": each.target.name,
-            "integer_attention": each.target.integer_attention,
-            "activations": each.target.form.activations.value,
-            "elsewhere": each.target.form.float_type.value,
-            "narrowed": _reduced(outcomes[each.name].look.quantization, each.target),
-            "verification": [entry.to_json() for entry in each.target.verification],
-        }
-        for each in built.wanted
-        if each.name in built.models
-    }
-
-
-def _reduced(found: Quantization, target: TargetSpec) -> dict[str, dict[str, int]] | None:
-    """Which operands of a target's file have fewer steps; None where all have eight bits."""
-    if (
-        target.arithmetic is not Arithmetic.SATURATING
-        or target.quantized_operators is QuantizedOperators.NONE
-    ):
-        return None
-    return {
-        each.name: {"columns": each.columns, "of": each.of, "steps": each.steps} for each in found.reduced
-    }
-
-
-def _tool_versions() -> dict[str, str]:
-    found = {tool: version_of(tool) or "not installed as a package" for tool in _TOOLS}
-    return {"vit-edge": __version__, **found}
 
 
 def _json_bytes(content: Mapping[str, Any]) -> bytes:

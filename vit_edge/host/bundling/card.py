@@ -8,7 +8,8 @@ from typing import Any
 
 from vit_edge.host.rewrite.contract import Description
 from vit_edge.manifest import Manifest
-from vit_edge.spec import PreprocessSpec, ResizeMode
+from vit_edge.source_parity import SourceParity
+from vit_edge.spec import OutputKind, PreprocessSpec, ResizeMode
 from vit_edge.verify.words import decibel, percent
 
 _VERDICTS = {
@@ -57,6 +58,7 @@ def card(manifest: Manifest, description: Description | None) -> str:
         "the source.",
         "" if description is None else _sizes(description),
         _assumed(manifest.source.notes),
+        _meaning(manifest.output),
         "## Proof",
         _proof(manifest),
         "## Accuracy",
@@ -83,12 +85,23 @@ def _sizes(description: Description) -> str:
     )
 
 
+def _meaning(kind: OutputKind) -> str:
+    told = {
+        OutputKind.MULTI_LABEL: "Each label is there or not by itself: its score is its logit's sigmoid.",
+        OutputKind.BINARY: "One logit says no or yes: the score is its sigmoid.",
+        OutputKind.REGRESSION: "The numbers are values, not classes.",
+    }
+    return f"{told[kind]}\n" if kind in told else ""
+
+
+def source_line(parity: SourceParity) -> str:
+    """What the card says of the proof source → float."""
+    return f"- source → float: **{parity.state.value}**, {parity.reason}"
+
+
 def _proof(manifest: Manifest) -> str:
     verdict = (manifest.accuracy or {}).get("verdict", "not measured")
-    return (
-        f"- source → float: **{manifest.source_parity.state.value}**, {manifest.source_parity.reason}\n"
-        f"- float → INT8: **{verdict}**, below\n"
-    )
+    return f"{source_line(manifest.source_parity)}\n- float → INT8: **{verdict}**, below\n"
 
 
 def _assumed(notes: Sequence[str]) -> str:

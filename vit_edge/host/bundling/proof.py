@@ -1,20 +1,16 @@
-"""The images of a build, and what is measured on them: accuracy, latency, and answers to test a device by."""
+"""The images of a build, and what is measured on them: accuracy and latency."""
 
 import dataclasses
 import hashlib
-import io
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 
 from vit_edge.errors import DatasetError, UsageError
 from vit_edge.files import read_file
-from vit_edge.golden import EXPECTED, OUTPUTS, GoldenCase, golden_bytes
-from vit_edge.host.convert.parity import EXPORT_TOLERANCE
 from vit_edge.progress import Progress, step_of
 from vit_edge.runtime.evaluate.compare import Comparison, Logits, Subject, evaluate
 from vit_edge.runtime.evaluate.compatible import accuracy_notes, check_expected
@@ -31,9 +27,7 @@ from vit_edge.verify import judge_kind
 from vit_edge.verify.looks import Looked
 
 HELD_OUT_EVERY = 4  # without check images, every fourth calibration image becomes one
-GOLDEN_IMAGES = 3
 _MAX_BYTES = 2**31  # of an image
-_LEAST_INT8_TOLERANCE = 1e-2  # share of the largest logit
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -209,49 +203,6 @@ def latency_records(
     ]
 
 
-def golden_files(families: Sequence[Mapping[str, ModelFile]], pixels: Pixels) -> dict[str, bytes]:
-    """Images, and what each model gives for them here.
-
-    A float model may differ elsewhere by float32 rounding. An INT8 model may differ by as much as it does
-    from the float model: a device on which it is further off than that computes something else.
-
-    Args:
-        families: models by their paths in the bundle, those of one family with the same outputs; the first of
-            each is the float one.
-        pixels: uint8 (N, H, W, 3).
-    """
-    files = {f"golden/{index}.png": _png(image) for index, image in enumerate(pixels)}
-    cases = [case for family in families for case in _golden_cases(family, list(files), pixels)]
-    return {**files, EXPECTED: golden_bytes(cases)}
-
-
-def _golden_cases(
-    family: Mapping[str, ModelFile], images: Sequence[str], pixels: Pixels
-) -> Iterator[GoldenCase]:
-    answers = {name: _one_by_one(model, pixels) for name, model in family.items()}
-    plain = next(iter(answers.values()), {})
-    for name, made in answers.items():
-        for output in (each for each in OUTPUTS if each in made):
-            values = made[output]
-            scale = max(1.0, float(np.abs(values).max()))
-            tolerance = EXPORT_TOLERANCE * scale
-            if made is not plain:
-                distance = float(np.abs(values - plain[output]).max())
-                tolerance = max(_LEAST_INT8_TOLERANCE * scale, distance)
-            for image, row in zip(images, values, strict=True):
-                yield GoldenCase(image, name, tuple(map(float, row)), tolerance, output)
-
-
-def _one_by_one(model: ModelFile, pixels: Pixels) -> dict[str, npt.NDArray[np.float32]]:
-    """Every output of every image, run alone as the self-test does it.
-
-    Within a batch, float32 roundings differ in the last bit, which an INT8 model may turn into another step.
-    """
-    session = Session(model, SessionSettings("cpu"))
-    made = [session.outputs(image[None]) for image in pixels]
-    return {name: np.concatenate([each[name] for each in made]) for name in made[0]}
-
-
 def _contents(paths: Sequence[Path]) -> set[str]:
     hashes = set()
     for path in paths:
@@ -262,9 +213,3 @@ def _contents(paths: Sequence[Path]) -> set[str]:
                 f"image {path} cannot be read ({error.strerror}); repair or remove it"
             ) from None
     return hashes
-
-
-def _png(pixels: Pixels) -> bytes:
-    stream = io.BytesIO()
-    Image.fromarray(pixels).save(stream, "PNG")
-    return stream.getvalue()

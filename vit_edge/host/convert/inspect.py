@@ -8,12 +8,14 @@ from pathlib import Path
 import onnx
 
 from vit_edge.errors import VitEdgeError
+from vit_edge.host.convert.answers import answers_of
 from vit_edge.host.convert.normal import normal_form
 from vit_edge.host.convert.onnx_io import Stamp, read_onnx, read_stamp
 from vit_edge.host.convert.runtimes import oldest_onnxruntime
 from vit_edge.host.rewrite.canonical import canonicalise
 from vit_edge.host.rewrite.contract import Description
 from vit_edge.host.rewrite.rule import Outcome
+from vit_edge.spec import PATCH_FEATURES, OutputKind
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,7 +68,11 @@ def _canonical(
 ) -> tuple[Description | None, str | None, tuple[Outcome, ...]]:
     spec = stamp.preprocess
     try:
-        normal = normal_form(model, name, None if spec is None else (spec.height, spec.width))
+        labels = None if stamp.labels is None else len(stamp.labels)
+        said = stamp.output if stamp.output is not OutputKind.SINGLE_LABEL else None
+        embedder = PATCH_FEATURES in {value.name for value in model.graph.output}
+        answers = model if embedder else answers_of(model, name, said=said, labels=labels).model
+        normal = normal_form(answers, name, None if spec is None else (spec.height, spec.width))
         canonical = canonicalise(normal, name, allow_uncanonical=True)
     except VitEdgeError as error:
         return None, str(error), ()

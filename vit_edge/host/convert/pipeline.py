@@ -8,7 +8,7 @@ from pathlib import Path
 import onnx
 
 from vit_edge.errors import TargetError, UsageError
-from vit_edge.host.convert.answers import answers_of
+from vit_edge.host.convert.answers import answers_of, check_answers
 from vit_edge.host.convert.export import export
 from vit_edge.host.convert.normal import normal_form
 from vit_edge.host.convert.onnx_io import Stamp, check_output, finish, read_onnx, read_stamp, save_onnx
@@ -120,6 +120,7 @@ def optimize_model(
     spec = stamp.preprocess
     size = options.image_size or (None if spec is None else (spec.height, spec.width))
     original = normal_form(original, Path(path).name, size)
+    check_answers(answers, original, spec, said is not None, str(path))
     canonical = canonicalise(original, Path(path).name, allow_uncanonical=settings.allow_uncanonical)
     natural = None
     if settings.images is not None:

@@ -1,29 +1,64 @@
 """Which reference can answer for a source."""
 
+from typing import Any
+
 from vit_edge.errors import SourceError
+from vit_edge.host.reference.onnx_pipeline import OnnxPipeline
 from vit_edge.host.reference.timm_pipeline import TimmPipeline
 from vit_edge.host.reference.transformers_pipeline import TransformersPipeline
 from vit_edge.host.reference.types import Reference
-from vit_edge.host.sources.types import Library, Source
-from vit_edge.spec import OutputKind
+from vit_edge.host.sources.preprocessing import to_processor
+from vit_edge.host.sources.types import Library, OwnPipeline, Source, SourceKind
+from vit_edge.spec import CropRule, PreprocessSpec, ResizeMode
+
+_ALONE = {
+    SourceKind.ONNX: "an ONNX file says nothing of how its images are made",
+    SourceKind.CALLABLE: "your own code gives a model, but not how its images are made",
+    SourceKind.CHECKPOINT: "weights that no library reads by itself have no pipeline",
+    SourceKind.HUGGINGFACE: "it has no pipeline of its own",
+}
 
 
 def own_reference(source: Source) -> Reference:
-    """The source's own pipeline.
+    """The source's own pipeline; what options state in place of its word is stated to it, too.
 
     Raises:
-        SourceError: it has none, or its library is not installed or cannot load it; the message is a clause
-            that says why.
+        SourceError: it has none, or its library is not installed, cannot load it or do what is stated; the
+            message says why, and what to do.
     """
     own = source.own_pipeline
     if own is None:
-        raise SourceError(f"{source.name} has no pipeline of its own that could be run")
-    if own.changed:
+        raise SourceError(f"{_ALONE[source.kind]}: name what answers for it with --reference")
+    spec = source.preprocess
+    if own.library is Library.TIMM:
+        return TimmPipeline(own, spec, source.numbers, source.output)
+    processor = _processor(own, spec)
+    if own.library is Library.ONNXRUNTIME:
+        return OnnxPipeline(own.path, source, processor)
+    kind = source.output if own.states_kind else None
+    return TransformersPipeline(
+        own.base or own.path,
+        own.names_classes,
+        processor=processor,
+        kind=kind,
+        adapter=None if own.base is None else own.path,
+        size=(spec.height, spec.width),
+    )
+
+
+def _processor(own: OwnPipeline, spec: PreprocessSpec) -> dict[str, Any] | None:
+    """The config of transformers' own processor for a stated recipe; None where the source's is in force."""
+    if not own.stated.says_something and not own.no_recipe:
+        return None
+    if spec.resize_mode is ResizeMode.COVER:
         raise SourceError(
-            "options replace part of what the source says of itself, so its own pipeline is another one"
+            "transformers has no resize that covers a size which is not square: name what answers for it "
+            "with --reference"
         )
-    if own.library is Library.TRANSFORMERS:
-        return TransformersPipeline(own.path, own.names_classes)
-    if source.output is not OutputKind.SINGLE_LABEL:  # which timm's weights do not state
-        raise SourceError(f"timm has no pipeline for {source.output.value}")
-    return TimmPipeline(own.arch, own.path, len(source.labels))
+    whole = spec.resize_mode is ResizeMode.EXACT and spec.resize == (spec.height, spec.width)
+    if spec.crop is not CropRule.TRANSFORMERS and not whole:
+        raise SourceError(
+            f"the crop is to round as {spec.crop.value} does, which transformers' processor cannot: state "
+            f"--crop-rule {CropRule.TRANSFORMERS.value}, or name what answers for it with --reference"
+        )
+    return to_processor(spec)

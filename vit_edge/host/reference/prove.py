@@ -8,14 +8,14 @@ import numpy.typing as npt
 
 from vit_edge.bundle import Role
 from vit_edge.errors import ModelError, SourceError, VitEdgeError
-from vit_edge.host.reference.stages import first_difference
+from vit_edge.host.reference.stages import Parting, first_difference
 from vit_edge.host.reference.types import Answer, Pipeline, Reference
 from vit_edge.progress import Step
 from vit_edge.runtime.evaluate.dataset import ImageSet
 from vit_edge.runtime.image.preprocess import Decoding
 from vit_edge.runtime.model.file import ModelFile, read_model
 from vit_edge.runtime.predict.classifier import Classifier, Prediction
-from vit_edge.source_parity import Difference, ProofState, SourceParity, Stage
+from vit_edge.source_parity import Difference, ProofState, SourceParity
 from vit_edge.spec import OutputKind
 
 TOLERANCE = 1e-4  # of a probability: float32 rounding by another library's kernels
@@ -58,22 +58,22 @@ def prove(
     """
     role = Role.FLOAT if float_model.is_dir() else None
     model = read_model(float_model, role)
-    if model.output.task is OutputKind.REGRESSION:
-        raise SourceError("the values of a regression are not compared here, only probabilities")
+    compare = _compare_values if model.output.task is OutputKind.REGRESSION else _compare
     classify = Classifier(
         float_model, provider="cpu", decoding=Decoding.EXACT, model=role, limits=images.limits
     )
     compared: list[_Compared] = []
     for done, path in enumerate(images.paths, 1):
         answer, ours = _of_both_classes(reference.answer(path), model.output), classify(path, top_k=_EVERY)
-        compared.append(_compare(path, answer, ours, tolerance))
+        compared.append(compare(path, answer, ours, tolerance))
         if progress is not None:
             progress(done, len(images))
     differing = [(index, each.difference) for index, each in enumerate(compared) if each.difference]
     shown = [found for _, found in differing[:SHOWN]]
     if isinstance(reference, Pipeline):
         shown = _located(reference, model, images, [index for index, _ in differing[:SHOWN]], shown)
-    return _record(reference.name, compared, tolerance, len(differing), tuple(shown))
+    values = compare is _compare_values
+    return _record(reference.name, compared, tolerance, len(differing), tuple(shown), values)
 
 
 def _of_both_classes(answer: Answer, kind: OutputKind) -> Answer:
@@ -102,6 +102,23 @@ def _compare(path: Path, answer: Answer, ours: list[Prediction], tolerance: floa
     return _Compared(same, distance, found)
 
 
+def _compare_values(path: Path, answer: Answer, ours: list[Prediction], tolerance: float) -> _Compared:
+    """Of a regression: differences are shares of the largest value, or of 1 where all are smaller."""
+    if answer.probabilities is None or len(answer.probabilities) != len(ours):
+        raise SourceError(
+            f"the reference does not give the {len(ours)} values of {path.name}, which are what a regression "
+            "is compared by"
+        )
+    mine = np.array([each.score for each in ours])
+    apart = np.abs(answer.probabilities - mine) / max(1.0, float(np.abs(answer.probabilities).max()))
+    worst = int(apart.argmax())
+    distance = float(apart[worst])
+    if distance <= tolerance:
+        return _Compared(True, distance, None)
+    named, theirs = ours[worst].label, float(answer.probabilities[worst])
+    return _Compared(False, distance, Difference(path.name, None, named, theirs, named, float(mine[worst])))
+
+
 def _class_of(answer: Answer, ours: list[Prediction], path: Path) -> int:
     if answer.probabilities is not None and len(answer.probabilities) != len(ours):
         raise SourceError(
@@ -128,7 +145,7 @@ def _located(
         raise ModelError(f"{model.path} does not say how images are preprocessed; export it again")
     spec = model.preprocess
 
-    def stage(path: Path) -> Stage:
+    def parting(path: Path) -> Parting:
         try:
             return first_difference(pipeline, path, model, spec, images.limits)
         except VitEdgeError:
@@ -139,23 +156,32 @@ def _located(
                 f"({type(error).__name__})"
             ) from error
 
+    parted = [parting(images.paths[index]) for index in indices]
     return [
-        dataclasses.replace(each, stage=stage(images.paths[index]))
-        for index, each in zip(indices, found, strict=True)
+        dataclasses.replace(each, stage=where.stage, cause=where.cause)
+        for where, each in zip(parted, found, strict=True)
     ]
 
 
 def _record(
-    name: str, compared: list[_Compared], tolerance: float, differ: int, shown: tuple[Difference, ...]
+    name: str,
+    compared: list[_Compared],
+    tolerance: float,
+    differ: int,
+    shown: tuple[Difference, ...],
+    values: bool,
 ) -> SourceParity:
     count, same = len(compared), sum(each.same_label for each in compared)
     largest = max(each.distance for each in compared)
     state = ProofState.DIFFERS if differ else ProofState.PROVEN
     record = SourceParity(state, "-", name, count, differ, 100 * same / count, largest, tolerance, shown)
     stages = ", ".join(stage.value for stage in record.stages)
-    told = f"; the first stage that differs: {stages}" if stages else ""
-    reason = (
-        f"{name} gives the same label for {same} of {count} image files and probabilities within "
-        f"{largest:.1e} (allowed {tolerance:.0e}){told}"
-    )
+    causes = f" ({'; '.join(record.causes)})" if record.causes else ""
+    told = f"; the first stage that differs: {stages}{causes}" if stages else ""
+    what = f"the same label for {same} of {count} image files and probabilities within {largest:.1e}"
+    if values:
+        what = (
+            f"the same values for {same} of {count} image files, within {largest:.1e} of the largest or of 1"
+        )
+    reason = f"{name} gives {what} (allowed {tolerance:.0e}){told}"
     return dataclasses.replace(record, reason=reason)

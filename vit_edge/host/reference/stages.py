@@ -1,9 +1,11 @@
 """Where a source's pipeline and ours part on one image file: the first stage whose results differ."""
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
 
 from vit_edge.host.reference.types import Pipeline
 from vit_edge.runtime.image.decode import decode
@@ -19,13 +21,28 @@ LOGITS = 1e-3  # share of the largest logit; another kernel of the same arithmet
 _FAR = 3  # pixels that a crop may be shifted by and still be recognised as one
 _STRAIGHT = 0.02  # of the spread that a change of mean and std alone leaves unexplained
 
+_ORIENTATION = 0x0112  # EXIF
+_UNTURNED = (
+    "the source does not turn photos by their EXIF tag, the runtime does; turn such files themselves, or "
+    "leave them out"
+)
+
 Plane = npt.NDArray[np.float32]
+Pixels = npt.NDArray[np.uint8]
+
+
+@dataclasses.dataclass(frozen=True)
+class Parting:
+    """Where two pipelines part, and why, where that is known."""
+
+    stage: Stage
+    cause: str = ""
 
 
 def first_difference(
     pipeline: Pipeline, path: Path, model: ModelFile, spec: PreprocessSpec, limits: DecodeLimits
-) -> Stage:
-    """The stage at which they part; HEAD where everything up to the logits is the same.
+) -> Parting:
+    """Where they part; HEAD where everything up to the logits is the same.
 
     Args:
         pipeline: the source's.
@@ -34,8 +51,29 @@ def first_difference(
         spec: its preprocessing.
         limits: what the image is decoded within.
     """
-    if not np.array_equal(pipeline.decoded(path), np.asarray(decode(path, limits))):
-        return Stage.DECODE
+    mine, other = np.asarray(decode(path, limits)), pipeline.decoded(path)
+    if not np.array_equal(other, mine):
+        return Parting(Stage.DECODE, _cause_of_decoding(path, mine, other))
+    return Parting(_later(pipeline, path, model, spec, limits))
+
+
+def _cause_of_decoding(path: Path, mine: Pixels, other: Pixels) -> str:
+    """What is known of why the same file gives other pixels."""
+    with Image.open(path) as image:
+        turned, mode = image.getexif().get(_ORIENTATION, 1) != 1, image.mode
+        if turned and np.array_equal(other, np.asarray(image.convert("RGB"))):
+            return _UNTURNED
+    if mode.startswith(("I", "F")):
+        return "the source clips grey of more than 8 bits, which is scaled here"
+    if mine.shape != other.shape:
+        return f"{other.shape[1]}x{other.shape[0]} pixels by the source, {mine.shape[1]}x{mine.shape[0]} here"
+    largest = int(np.abs(mine.astype(int) - other.astype(int)).max())
+    return f"pixels differ by up to {largest} grey levels"
+
+
+def _later(
+    pipeline: Pipeline, path: Path, model: ModelFile, spec: PreprocessSpec, limits: DecodeLimits
+) -> Stage:
     pixels = load_pixels(path, spec, limits)
     ours, theirs = normalize(pixels[None], spec)[0], pipeline.pixel_values(path)
     if ours.shape != theirs.shape:

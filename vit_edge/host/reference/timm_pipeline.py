@@ -9,53 +9,79 @@ import torch
 from PIL import Image
 
 from vit_edge.errors import SourceError
-from vit_edge.host.reference.types import Answer, Pipeline
+from vit_edge.host.reference.types import Answer, Pipeline, answer_of
+from vit_edge.host.sources.jsonfile import read_object
 from vit_edge.host.sources.timm_data import own_config, tags_of
+from vit_edge.host.sources.types import OwnPipeline
+from vit_edge.spec import CropRule, OutputKind, PreprocessSpec, ResizeMode
+from vit_edge.stated import StatedPreprocess
+
+_INSTALL = "pip install timm (with a torchvision that fits this torch)"
 
 
 class TimmPipeline(Pipeline):
     """`timm.create_model` with the file's weights, and `timm.data.create_transform` for its data config.
 
+    A `config.json` beside the file, as timm pushes it to the hub, says the arguments of the model and the
+    data config.
+
     Args:
-        name: of the architecture, with or without a tag.
-        file: the weights.
-        classes: that the head has.
+        own: the architecture, with or without a tag, the file, and what is stated in place of its word.
+        spec: the recipe that this came to.
+        numbers: that the head gives.
+        kind: what they mean.
 
     Raises:
-        SourceError: timm is not installed, or cannot load the file.
+        SourceError: timm is not installed, cannot load the file, or cannot do what is stated.
     """
 
-    def __init__(self, name: str, file: Path, classes: int) -> None:
+    def __init__(self, own: OwnPipeline, spec: PreprocessSpec, numbers: int, kind: OutputKind) -> None:
+        arguments = transform_arguments(own.stated, spec)
         try:
             import timm
             from timm.data import create_transform, resolve_data_config
             from timm.models import get_pretrained_cfg, load_checkpoint
         # Its torchvision may not fit the torch here, which is another exception.
         except Exception as error:
-            raise SourceError(f"timm cannot be imported ({type(error).__name__})") from None
-        base, _, tag = name.partition(".")
-        own = own_config(file, base)
+            raise SourceError(f"timm cannot be imported ({type(error).__name__}): {_INSTALL}") from None
+        base, _, tag = own.arch.partition(".")
+        config = own_config(own.path, base)
+        beside = {} if config is None else read_object(own.path.parent / "config.json")
+        more = {"global_pool": beside["global_pool"]} if isinstance(beside.get("global_pool"), str) else {}
         try:
-            self._model: Any = timm.create_model(base, pretrained=False, num_classes=classes).eval()
-            load_checkpoint(self._model, str(file))
-            config = own or get_pretrained_cfg(f"{base}.{tag or tags_of(base)[0]}").to_dict()
-            self._transform: Any = create_transform(**resolve_data_config({}, pretrained_cfg=config))
+            self._model: Any = timm.create_model(
+                base,
+                **{
+                    **more,
+                    **(beside.get("model_args") or {}),
+                    "pretrained": False,
+                    "num_classes": numbers,
+                    "img_size": (spec.height, spec.width),
+                },
+            ).eval()
+            load_checkpoint(self._model, str(own.path))
+            data = config or get_pretrained_cfg(f"{base}.{tag or tags_of(base)[0]}").to_dict()
+            self._transform: Any = create_transform(**resolve_data_config(arguments, pretrained_cfg=data))
         except Exception as error:
-            raise SourceError(f"timm cannot load {file.name} as {name} ({type(error).__name__})") from error
-        self.name = f"timm {timm.__version__} ({name}, torch {torch.__version__})"
+            raise SourceError(
+                f"timm cannot load {own.path.name} as {own.arch} ({type(error).__name__})"
+            ) from error
+        self._kind = kind
+        stated = own.stated.says_something or own.states_kind
+        self.name = (
+            f"timm {timm.__version__} ({own.arch}, torch {torch.__version__}"
+            f"{', with the stated options' if stated else ''})"
+        )
 
     def answer(self, path: Path) -> Answer:
-        """The class and the softmax of all logits."""
+        """The class and all probabilities, by softmax unless another meaning is stated."""
         try:
-            logits = self.logits(self.pixel_values(path)).astype(np.float64)
+            logits = self.logits(self.pixel_values(path))
         except Exception as error:
             raise SourceError(
                 f"{self.name} fails on {path.name} ({type(error).__name__}: {error})"
             ) from error
-        scores = np.exp(logits - logits.max())
-        scores /= scores.sum()
-        best = int(scores.argmax())
-        return Answer(None, best, float(scores[best]), scores)
+        return answer_of(logits, self._kind)
 
     def decoded(self, path: Path) -> npt.NDArray[np.uint8]:
         """As timm's data sets load it, which leaves the EXIF orientation alone."""
@@ -70,3 +96,37 @@ class TimmPipeline(Pipeline):
         """As the model gives them."""
         with torch.inference_mode():
             return np.asarray(self._model(torch.from_numpy(pixel_values[None].copy()))[0], np.float32)
+
+
+def transform_arguments(stated: StatedPreprocess, spec: PreprocessSpec) -> dict[str, Any]:
+    """What `timm.data.resolve_data_config` takes in place of a model's own data config.
+
+    Args:
+        stated: by the user.
+        spec: what this came to with what the model says.
+
+    Raises:
+        SourceError: timm has no such resize or crop.
+    """
+    square = spec.height == spec.width
+    if stated.crop_rule not in (None, CropRule.TORCHVISION):
+        raise SourceError(
+            f"the crop is to round as {spec.crop.value} does, which timm's transform cannot: leave "
+            "--crop-rule out, or name what answers for it with --reference"
+        )
+    if spec.resize_mode is ResizeMode.NONE or (spec.resize_mode is ResizeMode.SHORT_SIDE and not square):
+        raise SourceError(
+            f"timm's transform has no resize as --resize-mode {spec.resize_mode.value} for {spec.height}x"
+            f"{spec.width} pixels: name what answers for it with --reference"
+        )
+    made: dict[str, Any] = {"input_size": (3, spec.height, spec.width)}
+    if stated.mean is not None:
+        made["mean"] = stated.mean
+    if stated.std is not None:
+        made["std"] = stated.std
+    if stated.interpolation is not None:
+        made["interpolation"] = stated.interpolation.value
+    if stated.crop_pct is not None or stated.resize_mode is not None:
+        made["crop_pct"] = stated.crop_pct or 1.0
+        made["crop_mode"] = "squash" if stated.resize_mode is ResizeMode.EXACT else "center"
+    return made

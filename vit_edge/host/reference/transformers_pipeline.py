@@ -1,6 +1,10 @@
 """A Hugging Face folder run by transformers: its image-classification pipeline, processor and model."""
 
-from collections.abc import Mapping
+import contextlib
+import io
+import json
+import tempfile
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +14,17 @@ import torch
 
 from vit_edge.errors import SourceError
 from vit_edge.host.reference.types import Answer, Pipeline
+from vit_edge.host.sources.peft_folder import adapted
+from vit_edge.spec import OutputKind
 
+PROCESSOR = "preprocessor_config.json"
 _LOCAL = {"local_files_only": True, "trust_remote_code": False}
+_FUNCTIONS = {
+    OutputKind.SINGLE_LABEL: "softmax",
+    OutputKind.MULTI_LABEL: "sigmoid",
+    OutputKind.BINARY: "sigmoid",
+    OutputKind.REGRESSION: "none",
+}
 
 
 class TransformersPipeline(Pipeline):
@@ -20,47 +33,66 @@ class TransformersPipeline(Pipeline):
     Args:
         folder: what `save_pretrained` wrote.
         names_classes: whether its own labels are those of the bundle; if not, classes are told by index.
+        processor: a processor's config in place of the folder's.
+        kind: what its numbers mean, in place of what its config says.
+        adapter: the folder of an adapter that `peft` puts on the model.
+        size: pixels (height, width) that the model is to see; None: its own.
 
     Raises:
         SourceError: transformers is not installed, or cannot load the folder.
     """
 
-    def __init__(self, folder: Path, names_classes: bool = True) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        names_classes: bool = True,
+        *,
+        processor: Mapping[str, Any] | None = None,
+        kind: OutputKind | None = None,
+        adapter: Path | None = None,
+        size: tuple[int, int] | None = None,
+    ) -> None:
         try:
             import transformers
         except ImportError:
-            raise SourceError("transformers is not installed") from None
-        bar = transformers.utils.logging.is_progress_bar_enabled()
-        transformers.utils.logging.disable_progress_bar()
-        try:
-            model: Any = transformers.AutoModelForImageClassification.from_pretrained(
-                folder, dtype=torch.float32, **_LOCAL
-            )
-            processor: Any = transformers.AutoImageProcessor.from_pretrained(folder, backend="pil", **_LOCAL)
-            self._pipeline: Any = transformers.ImageClassificationPipeline(
-                model=model.eval(), image_processor=processor, device="cpu"
-            )
-        # It raises whatever a file leads it to.
-        except Exception as error:
-            raise SourceError(f"transformers cannot load {folder.name} ({type(error).__name__})") from error
-        finally:
-            if bar:
-                transformers.utils.logging.enable_progress_bar()
+            raise SourceError("transformers is not installed: pip install transformers") from None
+        with _quietly(transformers):
+            try:
+                model = _model(transformers, folder, adapter)
+                made = image_processor(_with_processor(folder, adapter), processor)
+                self._pipeline: Any = transformers.ImageClassificationPipeline(
+                    model=model.eval(), image_processor=made, device="cpu"
+                )
+            # It raises whatever a file leads it to.
+            except Exception as error:
+                raise SourceError(
+                    f"transformers cannot load {(adapter or folder).name} ({first_line(error)})"
+                ) from error
         self._names_classes = names_classes
+        self._function = {} if kind is None else {"function_to_apply": _FUNCTIONS[kind]}
+        trained = getattr(model.config, "image_size", None)
+        own = (trained, trained) if isinstance(trained, int) else tuple(trained or ())
+        # Else transformers refuses images of another size than the trained one.
+        self._more = {} if size is None or own in (size, ()) else {"interpolate_pos_encoding": True}
         self._load: Any = transformers.image_utils.load_image
         self.name = (
             f"transformers {transformers.__version__} "
-            f"({type(processor).__name__}, {type(model).__name__}, torch {torch.__version__})"
+            f"({type(made).__name__}, {type(model).__name__}, torch {torch.__version__}"
+            f"{'' if adapter is None else ', its adapter by peft'}"
+            f"{', with the stated options' if processor is not None or kind is not None else ''})"
         )
 
     def answer(self, path: Path) -> Answer:
         """The class and all probabilities, as the pipeline's own post-processing gives them."""
         try:
-            outputs = self._pipeline.forward(self._pipeline.preprocess(str(path)))
+            inputs = dict(self._pipeline.preprocess(str(path))) | self._more
+            outputs = self._pipeline.forward(inputs)
             logits = np.asarray(outputs["logits"][0], np.float32)
-            ranked: list[Mapping[str, Any]] = self._pipeline.postprocess(outputs, top_k=len(logits))
+            ranked: list[Mapping[str, Any]] = self._pipeline.postprocess(
+                outputs, top_k=len(logits), **self._function
+            )
         except Exception as error:
-            raise SourceError(f"{self.name} fails on {path.name} ({_first_line(error)})") from error
+            raise SourceError(f"{self.name} fails on {path.name} ({first_line(error)})") from error
         order = np.argsort(-logits, kind="stable")  # scores rise with logits
         probabilities = np.empty(len(logits), np.float64)
         probabilities[order] = [each["score"] for each in ranked]
@@ -77,10 +109,48 @@ class TransformersPipeline(Pipeline):
 
     def logits(self, pixel_values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """As the model gives them."""
-        outputs = self._pipeline.forward({"pixel_values": torch.from_numpy(pixel_values[None].copy())})
+        given = {"pixel_values": torch.from_numpy(pixel_values[None].copy())}
+        outputs = self._pipeline.forward(given | self._more)
         return np.asarray(outputs["logits"][0], np.float32)
 
 
-def _first_line(error: Exception) -> str:
-    text = str(error).strip()
-    return f"{type(error).__name__}: {text.splitlines()[0]}" if text else type(error).__name__
+def image_processor(folder: Path, config: Mapping[str, Any] | None = None) -> Any:
+    """Transformers' processor on Pillow images, of a folder or of a config in place of the folder's."""
+    import transformers
+
+    if config is None:
+        return transformers.AutoImageProcessor.from_pretrained(folder, backend="pil", **_LOCAL)
+    with tempfile.TemporaryDirectory(prefix="vit-edge-") as scratch:
+        (Path(scratch) / PROCESSOR).write_text(json.dumps(config))
+        return transformers.AutoImageProcessor.from_pretrained(scratch, backend="pil", **_LOCAL)
+
+
+def _model(transformers: Any, folder: Path, adapter: Path | None) -> Any:
+    if adapter is not None:
+        with contextlib.redirect_stderr(io.StringIO()):  # notes on the new head
+            return adapted(folder, adapter).get_base_model()  # with the adapter in it, not merged
+    return transformers.AutoModelForImageClassification.from_pretrained(folder, dtype=torch.float32, **_LOCAL)
+
+
+def _with_processor(folder: Path, adapter: Path | None) -> Path:
+    """The folder whose image processor holds: an adapter's own, else its base model's."""
+    return adapter if adapter is not None and (adapter / PROCESSOR).is_file() else folder
+
+
+@contextlib.contextmanager
+def _quietly(transformers: Any) -> Iterator[None]:
+    bar = transformers.utils.logging.is_progress_bar_enabled()
+    transformers.utils.logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if bar:
+            transformers.utils.logging.enable_progress_bar()
+
+
+def first_line(error: Exception) -> str:
+    """An error of somebody else's in one line, without any folder's path."""
+    lines = str(error).strip().splitlines()
+    if not lines or "/" in lines[0] or "\\" in lines[0]:
+        return type(error).__name__
+    return f"{type(error).__name__}: {lines[0][:200]}"

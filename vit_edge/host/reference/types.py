@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from vit_edge.spec import OutputKind
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Answer:
@@ -15,7 +17,25 @@ class Answer:
     label: str | None
     index: int | None
     probability: float | None  # of that class, 0 to 1; None where it is not stated
-    probabilities: npt.NDArray[np.float64] | None = None  # (C,) of all classes, where they are stated
+    probabilities: npt.NDArray[np.float64] | None = None  # (C,) of all classes, or all values of a regression
+
+
+def answer_of(values: npt.NDArray[np.float32], kind: OutputKind, *, activated: bool = False) -> Answer:
+    """The answer that a model's numbers give.
+
+    Args:
+        values: (C,).
+        kind: what they mean before any activation.
+        activated: whether they are behind their Softmax or Sigmoid already.
+    """
+    scores = values.astype(np.float64)
+    if kind is OutputKind.SINGLE_LABEL and not activated:
+        scores = np.exp(scores - scores.max())
+        scores /= scores.sum()
+    elif kind is not OutputKind.REGRESSION and not activated:
+        scores = 0.5 * (1.0 + np.tanh(0.5 * scores))
+    best = int(values.argmax())
+    return Answer(None, best, float(scores[best]), scores)
 
 
 class Reference(abc.ABC):

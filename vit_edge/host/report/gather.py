@@ -21,7 +21,7 @@ from vit_edge.runtime.model.file import ModelFile
 from vit_edge.runtime.session.session import SessionSettings
 from vit_edge.source_parity import not_proven
 from vit_edge.spec import PreprocessSpec
-from vit_edge.verify.flips import Flip, Guess, find_flips
+from vit_edge.verify.flips import Flip, Guess
 
 SHOWN_FLIPS = 24
 THUMBNAIL = 112  # pixels of the longer side, at most
@@ -64,7 +64,7 @@ def gather(
     place = names.index(judged)
     comparison, spec = measured.comparisons[place - 1], _preprocess(measured.models)
     images = comparison.images
-    flips = find_flips(comparison.float_logits, comparison.quant_logits)
+    flips = comparison.flips
     pixels = np.stack([load_pixels(path, spec, images.limits) for path in images.paths[:OBSERVED_IMAGES]])
     layers = () if manifest is None else _layers(manifest.layers)
     ranges = observe_ranges(measured.models[place], spec, pixels)

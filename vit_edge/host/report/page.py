@@ -2,13 +2,15 @@
 
 import importlib.resources
 import json
+from collections.abc import Mapping
+from typing import Any
 
 from vit_edge.host.report.accuracy import accuracy, flips, percent, verdict_sentence
 from vit_edge.host.report.facts import Facts
 from vit_edge.host.report.html import TIMES, Html, el, escaped, join
 from vit_edge.host.report.inside import layers, origin, ranges, recipe, search
 from vit_edge.host.report.speed import speed
-from vit_edge.source_parity import ProofState
+from vit_edge.source_parity import ProofState, SourceParity
 from vit_edge.spec import Verdict
 
 JSON_ID = "facts"
@@ -48,6 +50,27 @@ def render(facts: Facts) -> str:
     return f'<!DOCTYPE html>\n<html lang="en">{_head(facts)}{body}</html>\n'
 
 
+def with_source_parity(page: str, parity: SourceParity) -> str:
+    """A rendered page with another proof source → float; the rest of it stays as it is.
+
+    Raises:
+        ValueError: no page that this version of `render` has written.
+    """
+    before, opening, rest = page.partition(f'<script type="application/json" id="{JSON_ID}">')
+    text, closing, after = rest.partition("</script>")
+    facts = json.loads(text)
+    old = SourceParity.from_json(facts["source_parity"]) if isinstance(facts, dict) else parity
+    pairs = (
+        (_step("float", old.state.value), _step("float", parity.state.value)),
+        (_reason(old), _reason(parity)),
+    )
+    for known, new in pairs:
+        if before.count(str(known)) != 1:
+            raise ValueError("the page does not show what its data says")
+        before = before.replace(str(known), str(new))
+    return before + opening + str(_data(facts | {"source_parity": parity.to_json()})) + closing + after
+
+
 def _head(facts: Facts) -> Html:
     style = (
         importlib.resources.files("vit_edge.host.report").joinpath("style.css").read_text(encoding="utf-8")
@@ -84,13 +107,17 @@ def _header(facts: Facts) -> Html:
 
 def _chain(facts: Facts) -> Html:
     """Source, float and INT8, and what is known of each step from one to the next."""
-    links = (("float", facts.source_parity.state.value), ("INT8", facts.gate.verdict.value))
-    steps = [
-        el("li", el("span", "→ ", el("strong", state, class_=f"word {_TONES[state]}"), " → "), name)
-        for name, state in links
-    ]
-    chain = el("ol", el("li", "source"), *steps, class_="chain")
-    return join([chain, el("p", f"Source to float: {facts.source_parity.reason}.", class_="muted")])
+    parity = facts.source_parity
+    steps = [_step("float", parity.state.value), _step("INT8", facts.gate.verdict.value)]
+    return join([el("ol", el("li", "source"), *steps, class_="chain"), _reason(parity)])
+
+
+def _step(to: str, state: str) -> Html:
+    return el("li", el("span", "→ ", el("strong", state, class_=f"word {_TONES[state]}"), " → "), to)
+
+
+def _reason(parity: SourceParity) -> Html:
+    return el("p", f"Source to float: {parity.reason}.", class_="muted")
 
 
 def _shipped(facts: Facts) -> Html:
@@ -125,8 +152,12 @@ def _times(before: float, after: float, unit: str) -> str:
 
 
 def _footer(facts: Facts) -> Html:
-    text = json.dumps(facts.to_json(), allow_nan=False, indent=1, ensure_ascii=True)
-    data = Html(text.replace("<", "\\u003c"))  # no tag can end the element
+    data = _data(facts.to_json())
     version = facts.versions.get("vit-edge", "")
     made = f"Made by vit-edge {version}. Every figure on this page is in its source as JSON."
     return join([el("footer", el("p", made)), el("script", data, type="application/json", id=JSON_ID)])
+
+
+def _data(facts: Mapping[str, Any]) -> Html:
+    text = json.dumps(facts, allow_nan=False, indent=1, ensure_ascii=True)
+    return Html(text.replace("<", "\\u003c"))  # no tag can end the element

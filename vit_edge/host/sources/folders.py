@@ -64,6 +64,7 @@ def _beside(folder: Path, name: str) -> Beside:
         decided=notes,
         preprocessor_config=processor,
         problem_type=raw.get("problem_type"),
+        folder=None if processor is None else folder,
     )
 
 

@@ -16,6 +16,7 @@ from vit_edge.host.sources.labels import choose_labels, from_id2label, label_map
 from vit_edge.host.sources.preprocessing import (
     from_processor,
     processor_notes,
+    rule_notes,
     size_notes,
     to_processor,
     with_options,
@@ -66,9 +67,11 @@ def from_folder(
     model_type = str(raw.get("model_type", "vit"))
     spec = None if processor is None else from_processor(processor, stated_in, model_type)
     preprocess = with_options(spec, options, model.config.image_size, str(folder))
-    noted = () if processor is None else processor_notes(processor, Path(stated_in).name, model_type)
+    noted = rule_notes(preprocess, options)
+    if processor is not None:
+        noted = processor_notes(processor, Path(stated_in).name, model_type)
     resized = resize_notes(trained, model.config, "transformers (bicubic, not antialiased)")
-    processor_is_ours = processor is None or options.changes_preprocessing
+    no_recipe = processor is None
     if processor is None or options.changes_preprocessing:
         processor = to_processor(preprocess)
     return Source(
@@ -86,7 +89,9 @@ def from_folder(
         own_pipeline=OwnPipeline(
             Library.TRANSFORMERS,
             folder,
-            changed=processor_is_ours or options.output_kind is not None,
+            stated=options.stated,
+            no_recipe=no_recipe,
+            states_kind=options.output_kind is not None,
             names_classes=options.labels is None,
         ),
         decided=(*noted, *size_notes(spec, preprocess, options), *resized),

@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 
 from vit_edge.errors import ModelError, SourceError
-from vit_edge.host.convert.answers import answers_of
+from vit_edge.host.convert.answers import Answers, answers_of, check_answers
 from vit_edge.host.convert.normal import (
     ImageInput,
     image_input,
@@ -21,11 +21,11 @@ from vit_edge.host.convert.onnx_io import read_hashed, read_stamp
 from vit_edge.host.convert.parity import runner
 from vit_edge.host.sources.labels import choose_labels, label_maps
 from vit_edge.host.sources.meaning import PROBLEMS
-from vit_edge.host.sources.preprocessing import to_processor, with_options
-from vit_edge.host.sources.types import Source, SourceKind, SourceOptions
+from vit_edge.host.sources.preprocessing import rule_notes, size_notes, to_processor, with_options
+from vit_edge.host.sources.types import Library, OwnPipeline, Source, SourceKind, SourceOptions
 from vit_edge.runtime.model.file import LABELS_KEY, PREPROCESS_KEY
 from vit_edge.runtime.model.outputs import OUTPUT_KEY
-from vit_edge.spec import PATCH_FEATURES, PreprocessSpec
+from vit_edge.spec import PATCH_FEATURES, OutputKind, PreprocessSpec
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,6 +39,7 @@ class Beside:
     decided: tuple[str, ...] = ()
     preprocessor_config: dict[str, Any] | None = None
     problem_type: object = None  # of config.json
+    folder: Path | None = None  # with an image processor
 
 
 def from_onnx(file: Path, options: SourceOptions, beside: Beside | None = None) -> Source:
@@ -63,6 +64,7 @@ def from_onnx(file: Path, options: SourceOptions, beside: Beside | None = None) 
         own = read_stamp(model, str(file)).output if OUTPUT_KEY in metadata else None
         said = options.output_kind or own or PROBLEMS.get(str(beside.problem_type))
         answers = answers_of(model, str(file), options.output, said, known)
+        outputs = [value.name for value in model.graph.output]
         model = answers.model
         stated = _preprocess(metadata, file) or beside.preprocess
         size = _image_size(model, stated, beside, options, file)
@@ -71,6 +73,10 @@ def from_onnx(file: Path, options: SourceOptions, beside: Beside | None = None) 
     except ModelError as error:
         raise SourceError(str(error)) from error
     preprocess = with_options(stated, options, size, str(file))
+    try:
+        check_answers(answers, normal, preprocess, said is not None, str(file))
+    except ModelError as error:
+        raise SourceError(str(error)) from error
     classes = _classes(normal, len(stated_labels) if stated_labels else None, file)
     labels, note = choose_labels(options.labels, stated_labels, classes, str(file))
     processor = None if options.changes_preprocessing else beside.preprocessor_config
@@ -91,11 +97,41 @@ def from_onnx(file: Path, options: SourceOptions, beside: Beside | None = None) 
             **({} if beside.problem_type is None else {"problem_type": beside.problem_type}),
         },
         preprocessor_config=processor or to_processor(preprocess),
-        decided=(*beside.decided, *decided),
+        decided=(
+            *beside.decided,
+            *decided,
+            *_answer_notes(answers, outputs, said, options),
+            *(rule_notes(preprocess, options) if stated is None else size_notes(stated, preprocess, options)),
+        ),
         output=answers.kind,
         output_name=answers.output,
+        own_pipeline=None
+        if beside.folder is None or PREPROCESS_KEY in metadata
+        else OwnPipeline(
+            Library.ONNXRUNTIME,
+            beside.folder,
+            stated=options.stated,
+            states_kind=options.output_kind is not None,
+            names_classes=False,
+        ),
         values=classes,
     )
+
+
+def _answer_notes(
+    answers: Answers, outputs: list[str], said: OutputKind | None, options: SourceOptions
+) -> tuple[str, ...]:
+    """What the graph alone told of its answers."""
+    notes = []
+    if len(outputs) > 1 and options.output is None:
+        names = ", ".join(outputs[:4]) + (", ..." if len(outputs) > 4 else "")
+        notes.append(f"of its outputs ({names}) {answers.output} holds the answers: pass --output if not")
+    if answers.stripped is not None and said is None:
+        notes.append(
+            f"it ends in a {answers.stripped}, which is taken off, so its numbers are read as "
+            f"{answers.kind.value}: pass --output-kind if not"
+        )
+    return tuple(notes)
 
 
 def _refuse_embedder(model: onnx.ModelProto, file: Path) -> None:

@@ -1,6 +1,7 @@
 """A folder with a LoRA (or another PEFT) adapter: merged into its base model where `peft` is installed."""
 
 import contextlib
+import dataclasses
 import io
 import tempfile
 from pathlib import Path
@@ -10,6 +11,9 @@ from vit_edge.errors import SourceError
 from vit_edge.host.sources.huggingface import cached_folder, from_folder
 from vit_edge.host.sources.jsonfile import read_object
 from vit_edge.host.sources.types import Source, SourceOptions
+
+_PROCESSOR = "preprocessor_config.json"
+_BASE_PROCESSOR = "the adapter's folder has no image processor: that of its base model is taken"
 
 
 def from_adapter(folder: Path, name: str, options: SourceOptions) -> Source:
@@ -26,8 +30,8 @@ def from_adapter(folder: Path, name: str, options: SourceOptions) -> Source:
     if not isinstance(base, str) or Path(base).exists() or base.startswith(("/", ".", "~")):
         raise SourceError(f"{folder} is an adapter of a base model that is no Hugging Face id: {mend}")
     try:
-        import peft  # type: ignore[import-not-found, unused-ignore]
-        import transformers
+        import peft  # type: ignore[import-not-found, unused-ignore]  # noqa: F401
+        import transformers  # noqa: F401
     except ImportError as error:
         raise SourceError(
             f"{folder} is an adapter of {base}, no whole model, and {error.name} is not installed: {mend}, "
@@ -38,26 +42,47 @@ def from_adapter(folder: Path, name: str, options: SourceOptions) -> Source:
         merged = Path(scratch)
         try:
             with contextlib.redirect_stderr(io.StringIO()):  # progress bars, and notes on the new head
-                _merge(peft, transformers, base_folder, folder, merged)
+                adapted(base_folder, folder).merge_and_unload().save_pretrained(merged)
         except Exception as error:  # whatever the two libraries raise
             cause = (str(error).splitlines() or [type(error).__name__])[0][:200]
             raise SourceError(f"{folder} cannot be merged into {base} ({cause}): {mend}") from error
-        for place in (folder, base_folder):
-            processor = place / "preprocessor_config.json"
-            if processor.is_file() and not (merged / processor.name).exists():
-                (merged / processor.name).write_bytes(processor.read_bytes())
-        return from_folder(merged, name, options)
+        places = [each for each in (folder, base_folder) if (each / _PROCESSOR).is_file()]
+        if places and not (merged / _PROCESSOR).exists():
+            (merged / _PROCESSOR).write_bytes((places[0] / _PROCESSOR).read_bytes())
+        source = from_folder(merged, name, options)
+    notes = (_BASE_PROCESSOR,) if places and places[0] != folder else ()
+    own = source.own_pipeline
+    return dataclasses.replace(
+        source,
+        decided=(*notes, *source.decided),
+        own_pipeline=None if own is None else dataclasses.replace(own, path=folder, base=base_folder),
+    )
 
 
-def _merge(peft: Any, transformers: Any, base: Path, folder: Path, merged: Path) -> None:
+def adapted(base: Path, folder: Path) -> Any:
+    """The base model of transformers with an adapter before it is merged, a PeftModel.
+
+    Args:
+        base: folder of the base model.
+        folder: of the adapter.
+
+    Raises:
+        Exception: whatever `peft` and `transformers` raise.
+    """
+    import peft
+    import transformers
     from safetensors import safe_open
 
     with safe_open(folder / "adapter_model.safetensors", "pt") as adapter:
         heads = [key for key in adapter.keys() if key.endswith("classifier.weight")]  # noqa: SIM118
         classes = adapter.get_slice(heads[0]).get_shape()[0] if heads else None
     more = {} if classes is None else {"num_labels": classes, "ignore_mismatched_sizes": True}
-    model = transformers.AutoModelForImageClassification.from_pretrained(
-        base, local_files_only=True, use_safetensors=True, **more
-    )
-    wrapped = peft.PeftModel.from_pretrained(model, str(folder), local_files_only=True)
-    wrapped.merge_and_unload().save_pretrained(merged)
+    told = transformers.utils.logging.get_verbosity()
+    transformers.utils.logging.set_verbosity_error()  # else it reports the head that the adapter brings
+    try:
+        model = transformers.AutoModelForImageClassification.from_pretrained(
+            base, local_files_only=True, use_safetensors=True, **more
+        )
+        return peft.PeftModel.from_pretrained(model, str(folder), local_files_only=True)
+    finally:
+        transformers.utils.logging.set_verbosity(told)

@@ -12,7 +12,7 @@ from typing import Any
 from vit_edge.errors import SourceError, UsageError
 from vit_edge.host.sources.archs import HALF, IMAGENET_MEAN, IMAGENET_STD, Arch, evaluation, find_arch
 from vit_edge.host.sources.jsonfile import number, read_object
-from vit_edge.host.sources.types import Triple
+from vit_edge.host.sources.types import SourceOptions, Triple
 from vit_edge.spec import Interpolation, PreprocessSpec, ResizeMode
 
 _FT, _21K, _1K = "augreg_in21k_ft_in1k", "augreg_in21k", "augreg_in1k"
@@ -73,7 +73,9 @@ def tags_of(arch_name: str) -> tuple[str, ...]:
     return _TAGS.get(arch_name, _DEIT_TAGS)
 
 
-def prepared(name: str, file: Path, image_size: tuple[int, int], classes: int) -> Prepared:
+def prepared(
+    name: str, file: Path, image_size: tuple[int, int], classes: int, options: SourceOptions
+) -> Prepared:
     """How images are preprocessed for a file of timm weights.
 
     A `config.json` beside the file with timm's `pretrained_cfg` says it; else the tag in the name decides,
@@ -84,6 +86,7 @@ def prepared(name: str, file: Path, image_size: tuple[int, int], classes: int) -
         file: the weights.
         image_size: pixels (height, width) that the model is to see.
         classes: that the weights' head has.
+        options: what the user states.
 
     Raises:
         SourceError: a data config that is malformed, or that asks for what no recipe here can do.
@@ -92,7 +95,7 @@ def prepared(name: str, file: Path, image_size: tuple[int, int], classes: int) -
     base, _, tag = name.partition(".")
     own = own_config(file, base)
     if own is not None:
-        return Prepared(from_pretrained_cfg(own, "config.json", image_size), ())
+        return from_pretrained_cfg(own, "config.json", image_size, options)
     arch, known = find_arch(base), tags_of(base)
     if tag and tag not in known:
         raise UsageError(
@@ -102,10 +105,18 @@ def prepared(name: str, file: Path, image_size: tuple[int, int], classes: int) -
     return Prepared(_of_tag(arch, tag or known[0], image_size), _tag_notes(base, tag, known, classes))
 
 
-def from_pretrained_cfg(raw: Mapping[str, Any], where: str, image_size: tuple[int, int]) -> PreprocessSpec:
+def from_pretrained_cfg(
+    raw: Mapping[str, Any], where: str, image_size: tuple[int, int], options: SourceOptions
+) -> Prepared:
     """The recipe of timm's `pretrained_cfg`, as it stands in the `config.json` of a saved timm model.
 
     What it leaves out has timm's default: a crop of 0.875, bicubic, ImageNet's mean and std.
+
+    Args:
+        raw: the parsed `pretrained_cfg`.
+        where: its file, for messages.
+        image_size: pixels (height, width) that the model is to see.
+        options: what they replace need not be a recipe that is known here.
 
     Raises:
         SourceError: a malformed value, a crop mode or interpolation that has no fixed recipe here.
@@ -114,26 +125,54 @@ def from_pretrained_cfg(raw: Mapping[str, Any], where: str, image_size: tuple[in
     share = number(raw, "crop_pct", where, 0.875)
     if not 0 < share <= 1:
         raise SourceError(f"{where}: crop_pct must be above 0 and at most 1, got {share}")
-    try:
-        interpolation = Interpolation(raw.get("interpolation", "bicubic"))
-    except ValueError:
-        known = ", ".join(each.value for each in Interpolation)
-        raise SourceError(
-            f"{where}: interpolation {raw['interpolation']!r} is none of {known}: pass --interpolation"
-        ) from None
     mean = _triple(raw.get("mean", IMAGENET_MEAN), "mean", where)
     std = _triple(raw.get("std", IMAGENET_STD), "std", where)
     if not all(deviation > 0 for deviation in std):
         raise SourceError(f"{where}: std must be positive, got {std}")
+    interpolation = options.interpolation or _interpolation(raw, where)
     spec = evaluation(image_size, share, interpolation, mean, std)
-    mode = raw.get("crop_mode", "center")
-    if mode == "squash":
-        return dataclasses.replace(spec, resize_mode=ResizeMode.EXACT)
-    if mode != "center":
+    replaced = options.crop_pct is not None or options.resize_mode is not None
+    if not replaced and _squashes(raw, where):
+        spec = dataclasses.replace(spec, resize_mode=ResizeMode.EXACT)
+    return Prepared(spec, _default_notes(raw, options, where))
+
+
+def _interpolation(raw: Mapping[str, Any], where: str) -> Interpolation:
+    stated = raw.get("interpolation", Interpolation.BICUBIC.value)
+    try:
+        return Interpolation(stated)
+    except ValueError:
+        known = ", ".join(each.value for each in Interpolation)
         raise SourceError(
-            f"{where}: crop_mode {mode!r} is neither center nor squash: pass --resize-mode and --crop-pct"
-        )
-    return spec
+            f"{where}: interpolation {stated!r} is none of {known}: say with --interpolation what to use"
+        ) from None
+
+
+def _squashes(raw: Mapping[str, Any], where: str) -> bool:
+    """Whether the aspect ratio is given up; refuses what is neither that nor a centre crop."""
+    mode = raw.get("crop_mode", "center")
+    if mode in ("center", "squash"):
+        return bool(mode == "squash")
+    told = (
+        "'border' fits the longer side and pads with the mean colour, which no recipe here does"
+        if mode == "border"
+        else f"{mode!r} is neither center nor squash"
+    )
+    raise SourceError(
+        f"{where}: crop_mode {told}: evaluate the model in timm with crop_mode squash or center, and if it "
+        "is as good, say so with --resize-mode exact or short_side (and --crop-pct)"
+    )
+
+
+def _default_notes(raw: Mapping[str, Any], options: SourceOptions, where: str) -> tuple[str, ...]:
+    """A note on what has timm's default, as neither the file nor the user says it."""
+    stated = {"crop_pct": options.crop_pct or options.resize_mode} | {
+        name: getattr(options, name) for name in ("interpolation", "mean", "std")
+    }
+    open_ = [name for name, said in stated.items() if name not in raw and said is None]
+    if not open_:
+        return ()
+    return (f"{Path(where).name} leaves {', '.join(open_)} open, so timm's defaults are taken",)
 
 
 def own_config(file: Path, base: str) -> dict[str, Any] | None:

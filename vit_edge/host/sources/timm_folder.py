@@ -25,7 +25,7 @@ from vit_edge.host.sources.jsonfile import read_any, sides
 from vit_edge.host.sources.labels import choose_labels
 from vit_edge.host.sources.preprocessing import to_processor, with_options
 from vit_edge.host.sources.timm_data import from_pretrained_cfg
-from vit_edge.host.sources.types import Source, SourceKind, SourceOptions
+from vit_edge.host.sources.types import Library, OwnPipeline, Source, SourceKind, SourceOptions
 from vit_edge.host.vit import Pooling, VitConfig
 
 # Arguments of a model that the weights show themselves, or that change nothing once it is trained.
@@ -71,11 +71,11 @@ def from_timm_folder(folder: Path, raw: Mapping[str, Any], name: str, options: S
     if not isinstance(own, Mapping):
         raise SourceError(f"{where}: pretrained_cfg must be an object: fetch it again")
     size = options.image_size or _input_size(own, where)
-    stated = from_pretrained_cfg(own, where, size)
+    found = from_pretrained_cfg(own, where, size, options)
     trained = at_trained_size(config, state, size, str(files[0]))
     model = build(state, trained, str(files[0]), size)
     labels, note = choose_labels(options.labels, _labels(folder, raw), config.num_classes, where)
-    preprocess = with_options(stated, options, size, where)
+    preprocess = with_options(found.spec, options, size, where)
     return Source(
         name=name,
         kind=SourceKind.CHECKPOINT,
@@ -88,7 +88,17 @@ def from_timm_folder(folder: Path, raw: Mapping[str, Any], name: str, options: S
         sha256=files_sha256(files),
         huggingface_config=published_config(model.config, labels),
         preprocessor_config=to_processor(preprocess),
-        decided=resize_notes(trained, model.config, "timm (bicubic, antialiased)"),
+        own_pipeline=OwnPipeline(
+            Library.TIMM,
+            files[0],
+            raw["architecture"],
+            stated=options.stated,
+            states_kind=options.output_kind is not None,
+            names_classes=False,
+        )
+        if len(files) == 1 and options.weights is None
+        else None,
+        decided=(*found.notes, *resize_notes(trained, model.config, "timm (bicubic, antialiased)")),
     )
 
 

@@ -11,7 +11,7 @@ from vit_edge.errors import UsageError
 from vit_edge.fields import settle_members
 from vit_edge.host.vit import VitConfig
 from vit_edge.spec import CropRule, Interpolation, OutputKind, PreprocessSpec, ResizeMode
-from vit_edge.stated import StatedPreprocess
+from vit_edge.stated import UNSTATED, StatedPreprocess
 from vit_edge.stated import Triple as Triple
 
 
@@ -81,16 +81,23 @@ class Library(enum.Enum):
 
     TRANSFORMERS = "transformers"
     TIMM = "timm"
+    ONNXRUNTIME = "onnxruntime"  # an ONNX file beside the image processor of transformers
 
 
 @dataclasses.dataclass(frozen=True)
 class OwnPipeline:
-    """How a source answers without us, from an image file on."""
+    """How a source answers without us, from an image file on.
+
+    What the user states in place of the source's own word is stated to its library, too.
+    """
 
     library: Library
     path: Path  # the folder, or the file of weights
     arch: str = ""  # timm's name, with its tag where that is stated
-    changed: bool = False  # options replace part of what it says of itself
+    base: Path | None = None  # of an adapter in `path`, the folder of its base model
+    stated: StatedPreprocess = UNSTATED  # in place of what it says of its preprocessing
+    no_recipe: bool = False  # it says nothing of it, so all of it is stated
+    states_kind: bool = False  # what its numbers mean is stated
     names_classes: bool = True  # the labels are its own
 
 

@@ -12,7 +12,7 @@ from vit_edge.host.sources.huggingface import from_folder, published_config
 from vit_edge.host.sources.infer import at_trained_size, described, infer_arch
 from vit_edge.host.sources.labels import choose_labels
 from vit_edge.host.sources.own_code import from_module
-from vit_edge.host.sources.preprocessing import to_processor, with_options
+from vit_edge.host.sources.preprocessing import rule_notes, to_processor, with_options
 from vit_edge.host.sources.timm_data import Prepared, prepared
 from vit_edge.host.sources.types import Library, OwnPipeline, Source, SourceKind, SourceOptions
 from vit_edge.host.vit import VitConfig
@@ -57,9 +57,10 @@ def from_weights(file: Path, arch_name: str | None, options: SourceOptions) -> S
     model = build(state, trained, str(file), options.image_size)
     config = model.config
     labels, note = choose_labels(options.labels, None, config.num_classes, str(file))
-    known = _known(arch_name, file, config)
+    known = _known(arch_name, file, config, options)
     preprocess = with_options(None if known is None else known.spec, options, config.image_size, str(file))
-    notes = (*_decided(arch_name, found, trained), *(() if known is None else known.notes))
+    assumed = rule_notes(preprocess, options) if known is None else known.notes
+    notes = (*_decided(arch_name, found, trained), *assumed)
     return Source(
         name=arch_name or file.stem,
         kind=SourceKind.CHECKPOINT,
@@ -77,9 +78,11 @@ def from_weights(file: Path, arch_name: str | None, options: SourceOptions) -> S
     )
 
 
-def _known(arch_name: str | None, file: Path, config: VitConfig) -> Prepared | None:
+def _known(arch_name: str | None, file: Path, config: VitConfig, options: SourceOptions) -> Prepared | None:
     """How timm preprocesses for a named architecture."""
-    return None if arch_name is None else prepared(arch_name, file, config.image_size, config.num_classes)
+    if arch_name is None:
+        return None
+    return prepared(arch_name, file, config.image_size, config.num_classes, options)
 
 
 def _own_pipeline(
@@ -88,7 +91,14 @@ def _own_pipeline(
     """Timm's, where it would read the file as it was read here."""
     if arch_name is None or layout is not Layout.TIMM or options.weights is not None:
         return None
-    return OwnPipeline(Library.TIMM, file, arch_name, options.changes_preprocessing, names_classes=False)
+    return OwnPipeline(
+        Library.TIMM,
+        file,
+        arch_name,
+        stated=options.stated,
+        states_kind=options.output_kind is not None,
+        names_classes=False,
+    )
 
 
 def _decided(arch_name: str | None, found: Arch, trained: VitConfig) -> tuple[str, ...]:

@@ -12,6 +12,7 @@ from vit_edge.errors import DatasetError, ImageError, ModelError, UsageError
 from vit_edge.progress import Step
 from vit_edge.runtime.evaluate.compatible import (
     accuracy_notes,
+    borrowed,
     check_better_than_guessing,
     check_expected,
     check_order,
@@ -25,7 +26,7 @@ from vit_edge.runtime.evaluate.views import Copies, Viewer, Views, distinct
 from vit_edge.runtime.image.decode import decode
 from vit_edge.runtime.image.limits import DecodeLimits
 from vit_edge.runtime.image.preprocess import to_pixels
-from vit_edge.runtime.model.file import ModelFile
+from vit_edge.runtime.model.file import ModelFile, check_told
 from vit_edge.runtime.session.session import Session, SessionSettings
 from vit_edge.spec import OutputKind, PreprocessSpec, Tolerance, Verdict
 from vit_edge.verify import Flip, GateReport, SequentialGate, find_changes, judge_kind
@@ -55,6 +56,7 @@ class Subject:
     runner: Runner
     preprocess: PreprocessSpec
     output: OutputKind = OutputKind.SINGLE_LABEL  # what the runner's numbers mean
+    file: ModelFile | None = None  # where it comes from, if its numbers may be mistaken
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -222,7 +224,9 @@ def compare(
     names = common_labels(float_model, quant_model)
     specs = [common_preprocess(float_model, quant_model), common_preprocess(quant_model, float_model)]
     subjects = [
-        Subject(Session(dataclasses.replace(model, preprocess=spec), settings.session), spec, model.output)
+        Subject(
+            Session(dataclasses.replace(model, preprocess=spec), settings.session), spec, model.output, model
+        )
         for model, spec in zip((float_model, quant_model), specs, strict=True)
     ]
     viewer = Viewer()
@@ -248,7 +252,7 @@ def compare(
         place = place_look(settings.earlier, frozenset(viewer.views().digests))
     float_logits, quant_logits = (each[rows] for each in logits)
     seen = seen.chosen(rows)
-    notes: tuple[str, ...] = ()
+    notes = borrowed(float_model, quant_model)
     if kind is OutputKind.SINGLE_LABEL:
         if float_model.output is not quant_model.output:  # what softmax ignores is another in each
             float_logits, quant_logits = (
@@ -257,7 +261,7 @@ def compare(
         check_better_than_guessing(float_model, seen, float_logits)
         check_expected(float_model, seen, float_logits, settings.expect_top1)
         check_order(float_model, quant_model, float_logits, quant_logits)
-        notes = accuracy_notes(seen, float_logits, settings.stated_top1)
+        notes += accuracy_notes(seen, float_logits, settings.stated_top1)
     elif settings.expect_top1 is not None:
         raise UsageError("--expect-top1 is about models of single labels only; leave it out")
     looked = frozenset(viewer.views().digests)
@@ -310,10 +314,12 @@ def _batches(
     for start in range(0, len(images), batch_size):
         batch = images.paths[start : start + batch_size]
         pixels = _batch_pixels(batch, specs, images.limits)
-        logits = [
-            as_logits(subject.output, subject.runner.run(pixels[subject.preprocess])) for subject in subjects
-        ]
+        values = [subject.runner.run(pixels[subject.preprocess]) for subject in subjects]
+        logits = [as_logits(subject.output, rows) for subject, rows in zip(subjects, values, strict=True)]
         if start == 0:
+            for subject, rows in zip(subjects, values, strict=True):
+                if subject.file is not None:
+                    check_told(subject.file, rows)
             _check_classes([rows.shape[1] for rows in logits], images)
         views = viewer.add(pixels)
         if progress is not None:

@@ -72,6 +72,16 @@ def common_preprocess(model: ModelFile, other: ModelFile) -> PreprocessSpec:
     return spec
 
 
+def borrowed(float_model: ModelFile, quant_model: ModelFile) -> tuple[str, ...]:
+    """A note where one model's images are made as the other says, for want of its own word."""
+    pairs = ((float_model, quant_model), (quant_model, float_model))
+    return tuple(
+        f"{model.path} does not say how its images are made: as {other.path} says"
+        for model, other in pairs
+        if model.preprocess is None
+    )
+
+
 def common_kind(float_model: ModelFile, quant_model: ModelFile) -> OutputKind:
     """The task that both models have: SINGLE_LABEL, MULTI_LABEL or REGRESSION.
 

@@ -6,6 +6,7 @@ Every reader that is let in is code that a hostile file can reach, so what nobod
 import dataclasses
 import enum
 import functools
+import warnings
 from collections.abc import Iterable
 
 from vit_edge.errors import UsageError
@@ -116,14 +117,17 @@ def _check_readable(formats: tuple[ImageFormat, ...]) -> None:
     if not formats:
         raise UsageError("formats must name at least one ImageFormat")
     for each in formats:
-        if each in _FEATURES and not _built_with(_FEATURES[each]):
+        if each in _FEATURES and not built_with(_FEATURES[each]):
             raise UsageError(f"this Pillow was built without {each.value}; install Pillow's own wheel")
 
 
-def _built_with(feature: str) -> bool:
+def built_with(feature: str) -> bool:
+    """Whether this Pillow has a feature, by Pillow's name for it."""
     from PIL import features  # only where a format is asked for
 
-    return bool(features.check(feature))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # an older Pillow warns of a name that it does not know
+        return bool(features.check(feature))
 
 
 DEFAULT_LIMITS = DecodeLimits()

@@ -18,6 +18,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TypeVar
 
+import numpy as np
+import numpy.typing as npt
+
 from vit_edge import fields
 from vit_edge.bundle import EMBEDDER_ROLES, MODEL_ROLES, Bundle, Role, is_bundle, read_steadily
 from vit_edge.errors import BundleError, ModelError
@@ -30,7 +33,14 @@ from vit_edge.runtime.model.header import (
     read_header,
 )
 from vit_edge.runtime.model.interface import ImageInput, image_input
-from vit_edge.runtime.model.outputs import Features, OutputWanted, both_names, check_meaning, read_outputs
+from vit_edge.runtime.model.outputs import (
+    Features,
+    OutputWanted,
+    both_names,
+    check_meaning,
+    read_outputs,
+    seem_probabilities,
+)
 from vit_edge.signing import check_signature
 from vit_edge.spec import (
     CLS_EMBEDDING,
@@ -50,6 +60,8 @@ SESSION_OPTIONS_KEY = "vit_edge.session_options"  # JSON object of spec.SESSION_
 T = TypeVar("T")
 
 _MAX_BYTES = 2**31 - 1  # protobuf's own limit
+
+_ORT_FORMAT = b"ORTM"  # identifier of its flatbuffer, behind the first four bytes
 
 ANYTHING = OutputWanted()  # nothing is stated about the outputs
 
@@ -73,6 +85,7 @@ class ModelFile:
     image: ImageInput | None = None  # what the file calls its input, and how it lays it out
     scores: str = LOGITS  # what the file calls the output of a classifier
     output: OutputKind = OutputKind.SINGLE_LABEL  # what the numbers of a classifier mean
+    told: bool = True  # whether somebody says so, or a final Softmax or Sigmoid shows it
 
     @property
     def input_size(self) -> tuple[int, int] | None:
@@ -163,6 +176,25 @@ def _chosen(bundle: Bundle, role: Role | str | None, wanted: OutputWanted) -> Mo
     return _model_file(folder / name, data, manifest.preprocess, manifest.output, wanted)
 
 
+def check_told(model: ModelFile, values: npt.NDArray[np.float32]) -> None:
+    """Refuse numbers that nobody explains and that look like probabilities: softmax would be applied twice.
+
+    Args:
+        model: what gave them.
+        values: (N, C), finite.
+
+    Raises:
+        ModelError: they do.
+    """
+    found = None if model.told or model.output is not OutputKind.SINGLE_LABEL else seem_probabilities(values)
+    if found is not None:
+        kinds = OutputKind.SINGLE_LABEL_PROBABILITIES, OutputKind.MULTI_LABEL_PROBABILITIES
+        raise ModelError(
+            f"{model.path} gives numbers that {found}, as probabilities do, but ends in no Softmax or "
+            f"Sigmoid; state --output-kind {kinds[0].value}, {kinds[1].value} or {model.output.value}"
+        )
+
+
 def check_classifier(model: ModelFile) -> None:
     """Refuse a model whose numbers have no meaning that is known.
 
@@ -200,6 +232,11 @@ def _model_file(
     recorded: OutputKind | None,
     wanted: OutputWanted,
 ) -> ModelFile:
+    if data[4:8] == _ORT_FORMAT:
+        raise ModelError(
+            f"{path} is in onnxruntime's own format (.ort), whose labels and preprocessing cannot be read: "
+            "give the ONNX file or the bundle that it was made from"
+        )
     try:
         header = read_header(data)
     except ValueError as error:
@@ -207,8 +244,8 @@ def _model_file(
     try:
         _check_self_contained(header)
         image = image_input(header)
-        outputs = read_outputs(header, wanted, recorded)
         labels = _from_metadata(header, LABELS_KEY, _labels)
+        outputs = read_outputs(header, wanted, recorded, None if labels is None else len(labels))
         model = ModelFile(
             path=path,
             data=data,
@@ -225,6 +262,7 @@ def _model_file(
             image=image,
             scores=outputs.name,
             output=outputs.kind,
+            told=outputs.told,
         )
         _check_agreement(model)
     except ValueError as error:
@@ -236,7 +274,7 @@ def _check_self_contained(header: OnnxHeader) -> None:
     if header.external_data:
         raise ValueError(
             "keeps weights in another file (external data), which is read where models are made, not where "
-            "they run; save it as one file (vit-edge export)"
+            "they run; make one file of it: onnx.save(onnx.load(FILE), NEW_FILE)"
         )
     check_bounded(header)
     if any(operator == COMPILED for _, operator in header.foreign_operators):

@@ -9,16 +9,16 @@ import dataclasses
 from collections import Counter
 from collections.abc import Iterator, Mapping
 
-FLOAT, UINT8 = 1, 2  # TensorProto.DataType
+FLOAT, UINT8, FLOAT16 = 1, 2, 10  # TensorProto.DataType
 
 _MAX_FIELDS = 2_000_000
 _MAX_DEPTH = 16  # subgraphs within subgraphs
 _MAX_KEY = 2**32  # onnxruntime's reader drops the bits above, so a field could pass for another one
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5  # wire types; 3 and 4 (groups) do not occur in ONNX
 _EXTERNAL = 1  # TensorProto.DataLocation
-_ACTIVATIONS = frozenset({"Softmax", "Sigmoid"})
+ACTIVATIONS = frozenset({"Softmax", "Sigmoid"})
 # Operators behind an activation that leave its values as they are, but for rounding.
-_PASSING = frozenset(
+PASSING = frozenset(
     {"Identity", "Cast", "Reshape", "Flatten", "Squeeze", "QuantizeLinear", "DequantizeLinear"}
 )
 
@@ -148,9 +148,9 @@ class _Reader:
             name = info.name
             for _ in range(len(self.last)):  # a file may go round in circles
                 operator, source = self.last.get(name, ("", ""))
-                if operator in _ACTIVATIONS:
+                if operator in ACTIVATIONS:
                     found[info.name] = operator
-                if operator not in _PASSING:
+                if operator not in PASSING:
                     break
                 name = source
         return found
@@ -224,7 +224,7 @@ class _Reader:
         self.calls[domain, op_type] += 1
         if op_type == COMPILED and numbers.get("embed_mode", 1) == 0:
             self.external = True
-        if main and len(names) == 2 and op_type in _ACTIVATIONS | _PASSING:
+        if main and len(names) == 2 and op_type in ACTIVATIONS | PASSING:
             self.last[_text(names[2])] = op_type, _text(names[1])
 
     def attribute(self, view: memoryview, depth: int) -> tuple[str, int]:

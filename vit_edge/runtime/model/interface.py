@@ -1,13 +1,13 @@
 """What a model file takes and gives: by the names of the contract, or as another tool calls and lays it out.
 
 Files of ours take `pixel_values` float32 (N, 3, H, W) or `pixels` uint8 (N, H, W, 3) and give `logits`. Those
-of other makers have one image under any name, float32 and normalised or uint8 and not, with the channels at
-either end, and scores (N, C) under any name.
+of other makers have one image under any name, float32 or float16 and normalised or uint8 and not, with the
+channels at either end, and scores (N, C) under any name.
 """
 
 import dataclasses
 
-from vit_edge.runtime.model.header import FLOAT, UINT8, OnnxHeader, TensorInfo
+from vit_edge.runtime.model.header import FLOAT, FLOAT16, UINT8, OnnxHeader, TensorInfo
 from vit_edge.spec import CLS_EMBEDDING, LOGITS, MAX_BATCH, PATCH_FEATURES, POOLED_EMBEDDING, InputForm
 
 COLOURS = 3
@@ -25,6 +25,7 @@ class ImageInput:
     batch: int | None  # None: any
     size: tuple[int, int] | None  # pixels (height, width); None where the file leaves it open
     channels_last: bool
+    half: bool = False  # float16 numbers
 
     @property
     def usual(self) -> bool:
@@ -48,7 +49,7 @@ def image_input(header: OnnxHeader) -> ImageInput:
     check_range(height, MAX_SIDE, "image height")
     check_range(width, MAX_SIDE, "image width")
     size = None if height is None or width is None else (height, width)
-    return ImageInput(info.name, form, batch, size, channels_last)
+    return ImageInput(info.name, form, batch, size, channels_last, info.elem_type == FLOAT16)
 
 
 def is_embedder(header: OnnxHeader) -> bool:
@@ -68,6 +69,11 @@ def is_embedder(header: OnnxHeader) -> bool:
         f"has the outputs {names[:8]}; one must be named {LOGITS}, or of an embedder two must be named "
         f"{POOLED_EMBEDDING} and {PATCH_FEATURES}"
     )
+
+
+def as_float32(info: TensorInfo) -> TensorInfo:
+    """A tensor of float16, which is converted on the way in and out, as one of float32."""
+    return dataclasses.replace(info, elem_type=FLOAT) if info.elem_type == FLOAT16 else info
 
 
 def check_tensor(info: TensorInfo, elem_type: int, expected: str, rank: int) -> None:
@@ -100,7 +106,7 @@ def _form(info: TensorInfo) -> InputForm:
     if form is InputForm.PIXELS:
         check_tensor(info, UINT8, "uint8 (N, height, width, 3)", 4)
     else:
-        check_tensor(info, FLOAT, "float32 (N, 3, height, width)", 4)
+        check_tensor(as_float32(info), FLOAT, "float32 (N, 3, height, width)", 4)
     return form
 
 

@@ -3,10 +3,13 @@
 import dataclasses
 from collections.abc import Mapping
 
+import numpy as np
+import numpy.typing as npt
+
 from vit_edge import fields
 from vit_edge.manifest import output_kind
-from vit_edge.runtime.model.header import FLOAT, OnnxHeader, TensorInfo
-from vit_edge.runtime.model.interface import MAX_SIDE, check_range, check_tensor, is_embedder
+from vit_edge.runtime.model.header import FLOAT, FLOAT16, OnnxHeader, TensorInfo
+from vit_edge.runtime.model.interface import MAX_SIDE, as_float32, check_range, check_tensor, is_embedder
 from vit_edge.spec import CLS_EMBEDDING, LOGITS, MAX_BATCH, PATCH_FEATURES, POOLED_EMBEDDING, OutputKind
 
 OUTPUT_KEY = "vit_edge.output"  # JSON string, the value of an OutputKind; absent: single-label logits
@@ -43,9 +46,15 @@ class Outputs:
     kind: OutputKind = OutputKind.SINGLE_LABEL
     values: int | None = None  # numbers per image; None where the file leaves it open, and of an embedder
     features: Features | None = None  # of an embedder
+    told: bool = True  # whether the caller, the file or its bundle says what the numbers mean
 
 
-def read_outputs(header: OnnxHeader, wanted: OutputWanted, recorded: OutputKind | None = None) -> Outputs:
+def read_outputs(
+    header: OnnxHeader,
+    wanted: OutputWanted,
+    recorded: OutputKind | None = None,
+    labels: int | None = None,
+) -> Outputs:
     """Find the answers among a file's outputs, by name and shape, and their meaning.
 
     The meaning is what the caller states, or else the file's metadata, or else follows from a final Softmax
@@ -55,6 +64,7 @@ def read_outputs(header: OnnxHeader, wanted: OutputWanted, recorded: OutputKind 
         header: of the file.
         wanted: what the caller states.
         recorded: what the manifest of its bundle says, None outside of a bundle.
+        labels: how many names the file has for its answers, None where it has none.
 
     Raises:
         ValueError: several outputs might hold the answers, none does, or metadata and manifest disagree.
@@ -62,9 +72,11 @@ def read_outputs(header: OnnxHeader, wanted: OutputWanted, recorded: OutputKind 
     outputs = {info.name: info for info in header.outputs}
     if wanted.name is None and is_embedder(header):
         return Outputs(features=_features(outputs))
-    info = outputs[chosen_output([_shape(info) for info in header.outputs], wanted.name)]
+    info = outputs[chosen_output([_shape(info) for info in header.outputs], wanted.name, labels)]
     values = _checked_values(info)
-    return Outputs(info.name, _kind(header, info.name, values, wanted.kind, recorded), values)
+    kind = _kind(header, info.name, values, wanted.kind, recorded)
+    said = wanted.kind is not None or recorded is not None or OUTPUT_KEY in header.metadata
+    return Outputs(info.name, kind, values, told=said or info.name in header.ends)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,7 +89,7 @@ class OutputShape:
 
 
 def _shape(info: TensorInfo) -> OutputShape:
-    return OutputShape(info.name, info.elem_type == FLOAT, info.dims)
+    return OutputShape(info.name, info.elem_type in (FLOAT, FLOAT16), info.dims)
 
 
 def chosen_output(outputs: list[OutputShape], wanted: str | None, answers: int | None = None) -> str:
@@ -142,13 +154,46 @@ def with_activation(said: OutputKind | None, activation: str | None, values: int
         said: what is stated about them; None where nothing is.
         activation: "Softmax" or "Sigmoid" where the graph ends in one.
         values: numbers per image, None where unknown.
+
+    Raises:
+        ValueError: what is stated cannot be of what the graph ends in.
     """
     if said is OutputKind.REGRESSION or activation is None:
         return said or OutputKind.SINGLE_LABEL
+    several = said is not None and said.logits is not OutputKind.SINGLE_LABEL
+    if said is not None and several is not (activation == "Sigmoid"):
+        makes = "one class of several" if activation == "Softmax" else "each label for itself"
+        raise ValueError(
+            f"ends in a {activation}, which gives {makes}, but is said to give {said.value}; "
+            "say with --output-kind what it does"
+        )
     if activation == "Softmax":
         return OutputKind.SINGLE_LABEL_PROBABILITIES
     single = said.logits is OutputKind.BINARY if said is not None else values == 1
     return OutputKind.BINARY_PROBABILITY if single else OutputKind.MULTI_LABEL_PROBABILITIES
+
+
+_SAME = 1e-3  # share by which sums that are meant to be equal may differ: probabilities in float16
+
+
+def seem_probabilities(values: npt.NDArray[np.float32]) -> str | None:
+    """What speaks against numbers being logits; None where nothing does.
+
+    Probabilities may come out of operators that are no Softmax or Sigmoid by name.
+
+    Args:
+        values: (N, C) of N images, finite.
+    """
+    if values.shape[1] < 2 or values.min() < 0 or values.max() <= 0:
+        return None
+    sums = values.sum(axis=1)
+    if len(values) == 1:
+        return "add up to 1" if abs(float(sums[0]) - 1.0) < _SAME else None
+    if np.ptp(values, axis=0).max() <= _SAME * float(values.max()):  # it hardly sees the image
+        return None
+    if np.ptp(sums) <= _SAME * float(sums.mean()):
+        return f"add up to {float(sums.mean()):.4g} for every image"
+    return "lie from 0 to 1 for every image" if values.max() <= 1 and values.shape[1] > 2 else None
 
 
 def both_names(labels: tuple[str, ...], kind: OutputKind) -> tuple[str, ...]:
@@ -174,6 +219,7 @@ def check_meaning(kind: OutputKind, values: int | None) -> None:
 
 
 def _checked_values(info: TensorInfo) -> int | None:
+    info = as_float32(info)
     if info.dims is None and info.elem_type == FLOAT and info.name != LOGITS:
         return None
     check_tensor(info, FLOAT, "float32 (N, classes)", 2)

@@ -13,7 +13,7 @@ from vit_edge.errors import ImageError, ModelError, UsageError
 from vit_edge.runtime.image.decode import ImageSource
 from vit_edge.runtime.image.limits import DEFAULT_LIMITS, DecodeLimits
 from vit_edge.runtime.image.preprocess import Decoding
-from vit_edge.runtime.model.file import check_classifier, read_model
+from vit_edge.runtime.model.file import check_classifier, check_told, read_model
 from vit_edge.runtime.model.outputs import OutputWanted
 from vit_edge.runtime.predict.batching import in_batches
 from vit_edge.runtime.predict.image_model import ImageModel, key_file, opened_with
@@ -86,6 +86,7 @@ class Classifier(ImageModel):
         super().__init__(file, given, output, kind, key)
         self._labels = file.labels
         self._ranking = ranking(file.output)
+        self._told = file.told
 
     @property
     def kind(self) -> OutputKind:
@@ -109,6 +110,7 @@ class Classifier(ImageModel):
 
         Raises:
             ImageError: the image cannot be decoded within the limits.
+            ModelError: the numbers of the first image are probabilities, of which the file says nothing.
         """
         _require_positive(top_k, "top_k")
         pixels = self._load(source)
@@ -139,6 +141,9 @@ class Classifier(ImageModel):
         return in_batches(sources, self._load, run, batch_size)
 
     def _predictions(self, logits: npt.NDArray[np.float32], top_k: int) -> list[Prediction]:
+        if not self._told:
+            check_told(self._session.model, logits[None])
+            self._told = True  # what one image shows is enough, and costs time
         return [Prediction(self._label(index), score, index) for index, score in self._ranking(logits, top_k)]
 
     def _label(self, index: int) -> str:

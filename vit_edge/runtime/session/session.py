@@ -122,7 +122,10 @@ class Session:
             made = self._session.run(self._names, feed_of(self.model, pixels, self.model.preprocess))
         except Exception as error:  # onnxruntime's exceptions share no base
             raise ModelError(f"{self.model.path} fails in onnxruntime ({cause(error)})") from error
-        named: dict[str, npt.NDArray[np.float32]] = dict(zip(self._shapes, made, strict=True))
+        # float16 in files of other makers
+        named = {
+            name: np.asarray(values, np.float32) for name, values in zip(self._shapes, made, strict=True)
+        }
         for name, values in named.items():
             if values.ndim != 1 + len(self._shapes[name]) or len(values) != len(pixels):
                 raise ModelError(
@@ -152,6 +155,8 @@ def feed_of(
         feed = normalize(pixels, spec)
     if model.image is None:
         return {model.form.value: np.ascontiguousarray(feed)}
+    if model.image.half:
+        feed = feed.astype(np.float16)
     if not model.image.usual:
         feed = feed.transpose((0, 2, 3, 1) if model.image.channels_last else (0, 3, 1, 2))
     return {model.image.name: np.ascontiguousarray(feed)}

@@ -1,0 +1,178 @@
+"""Answers to test a device by: as images for the self-test, and as plain tensors for any language."""
+
+import dataclasses
+import io
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from vit_edge.golden import EXPECTED, OUTPUTS, GoldenCase, golden_bytes
+from vit_edge.host.convert.parity import EXPORT_TOLERANCE
+from vit_edge.host.quantize.observe import EIGHT_BITS, EXACT_OPTIONS
+from vit_edge.runtime.model.file import ModelFile
+from vit_edge.runtime.session.arithmetic import arithmetic_of
+from vit_edge.runtime.session.session import Session, SessionSettings, feed_of
+from vit_edge.spec import LOGITS, Arithmetic
+
+GOLDEN_IMAGES = 3
+TENSORS = "golden/cases.json"
+_TENSOR_IMAGES = 2  # of them as tensors, too, which take four times as many bytes and do not compress
+_MOST_TENSOR_BYTES = 16 * 2**20  # of the inputs of one form; one image there always is
+_LEAST_INT8_TOLERANCE = 1e-2  # share of the largest logit
+_CPU = SessionSettings("cpu")
+
+Pixels = npt.NDArray[np.uint8]
+Outputs = dict[str, npt.NDArray[np.float32]]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Answers:
+    """What one model gives, its integer products added in one way."""
+
+    arithmetic: Arithmetic | None  # None: a float model
+    outputs: Outputs  # of the images, one by one
+    tolerance: Mapping[str, float]  # of each output
+
+
+def golden_files(families: Sequence[Mapping[str, ModelFile]], pixels: Pixels) -> dict[str, bytes]:
+    """Images, and what each model gives for them here.
+
+    A float model may differ elsewhere by float32 rounding. An INT8 model may differ by as much as it does
+    from the float model: a device on which it is further off than that computes something else. Exact
+    arithmetic is recorded of every INT8 model, saturating arithmetic where this CPU does it.
+
+    Args:
+        families: models by their paths in the bundle, those of one family with the same outputs; the first of
+            each is the float one.
+        pixels: uint8 (N, H, W, 3).
+    """
+    files = {f"golden/{index}.png": _png(image) for index, image in enumerate(pixels)}
+    cases: list[GoldenCase] = []
+    tensors: dict[str, bytes] = {}
+    lines: list[str] = []
+    for family in families:
+        for name, model, found in _family_answers(family, pixels):
+            cases += [case for each in found for case in _cases(name, each, list(files))]
+            for line, made in (
+                entry for each in found for entry in _neutral(name, model, each, pixels, lone=len(found) == 1)
+            ):
+                lines.append(json.dumps(line, allow_nan=False))
+                tensors |= made
+    neutral = {TENSORS: _listing(lines), **tensors} if lines else {}
+    return {**files, EXPECTED: golden_bytes(cases), **neutral}
+
+
+def _family_answers(
+    family: Mapping[str, ModelFile], pixels: Pixels
+) -> Iterator[tuple[str, ModelFile, list[_Answers]]]:
+    plain: Outputs | None = None
+    for name, model in family.items():
+        if plain is None:
+            plain = _one_by_one(model, pixels, _CPU)
+            allowed = {each: EXPORT_TOLERANCE * _scale(plain[each]) for each in OUTPUTS if each in plain}
+            yield name, model, [_Answers(None, plain, allowed)]
+        else:
+            yield name, model, [_held(kind, made, plain) for kind, made in _in_each(model, pixels)]
+
+
+def _in_each(model: ModelFile, pixels: Pixels) -> Iterator[tuple[Arithmetic, Outputs]]:
+    """An INT8 model's answers in exact arithmetic, and in saturating arithmetic where this CPU does that."""
+    exact = dataclasses.replace(_CPU, options=tuple(EXACT_OPTIONS.items()))
+    saturates = arithmetic_of(_CPU, model) is Arithmetic.SATURATING
+    yield Arithmetic.EXACT, _one_by_one(model, pixels, exact if saturates else _CPU)
+    if saturates:
+        yield Arithmetic.SATURATING, _one_by_one(model, pixels, _CPU)
+
+
+def _held(arithmetic: Arithmetic, made: Outputs, plain: Outputs) -> _Answers:
+    allowed = {
+        each: max(_LEAST_INT8_TOLERANCE * _scale(made[each]), float(np.abs(made[each] - plain[each]).max()))
+        for each in OUTPUTS
+        if each in made
+    }
+    return _Answers(arithmetic, made, allowed)
+
+
+def _scale(values: npt.NDArray[np.float32]) -> float:
+    return max(1.0, float(np.abs(values).max()))
+
+
+def _cases(model: str, answers: _Answers, images: Sequence[str]) -> Iterator[GoldenCase]:
+    for output, allowed in answers.tolerance.items():
+        for image, row in zip(images, answers.outputs[output], strict=True):
+            yield GoldenCase(image, model, tuple(map(float, row)), allowed, output, answers.arithmetic)
+
+
+def _neutral(
+    name: str, model: ModelFile, answers: _Answers, pixels: Pixels, *, lone: bool
+) -> Iterator[tuple[dict[str, Any], dict[str, bytes]]]:
+    """Entries of `golden/cases.json` as docs/golden.md describes them, and the tensors that each names.
+
+    Args:
+        name: the model's path in the bundle.
+        model: that model.
+        answers: of it.
+        pixels: uint8 (N, H, W, 3).
+        lone: whether these are the model's only answers, so that every device is held to them.
+    """
+    arithmetic = "any" if lone or answers.arithmetic is None else answers.arithmetic.value
+    for index, image in enumerate(pixels[:_TENSOR_IMAGES]):
+        [(entry, given)] = feed_of(model, image[None], model.preprocess).items()
+        if index and (index + 1) * given.nbytes > _MOST_TENSOR_BYTES:
+            return
+        input_file = f"golden/{model.form.value}.{index}.bin"
+        for output, allowed in answers.tolerance.items():
+            values = answers.outputs[output][index : index + 1]
+            output_file = f"golden/{Path(name).stem}.{output}.{arithmetic}.{index}.bin"
+            line = {
+                "model": name,
+                "arithmetic": arithmetic,
+                "input": entry,
+                "input_type": given.dtype.name,
+                "input_shape": list(given.shape),
+                "input_file": input_file,
+                "output": model.scores if output == LOGITS else output,
+                "output_type": "float32",
+                "output_shape": list(values.shape),
+                "output_file": output_file,
+                "tolerance": allowed,
+                "session_options": _options(model),
+            }
+            yield line, {input_file: _little(given), output_file: _little(values)}
+
+
+def _options(model: ModelFile) -> dict[str, str]:
+    """Those of the file; exact products take unsigned operands on every x86 CPU."""
+    options = dict(model.session_options)
+    return options | EXACT_OPTIONS if options.items() >= EIGHT_BITS.items() else options
+
+
+def _listing(lines: Sequence[str]) -> bytes:
+    """Every case on a line of its own, so that a reader without a JSON parser can find it."""
+    head = '{"format": "vit-edge golden cases", "version": 1, "byte_order": "little", "cases": [\n'
+    return (head + ",\n".join(lines) + "\n]}\n").encode()
+
+
+def _little(values: npt.NDArray[Any]) -> bytes:
+    return np.ascontiguousarray(values, values.dtype.newbyteorder("<")).tobytes()
+
+
+def _one_by_one(model: ModelFile, pixels: Pixels, settings: SessionSettings) -> Outputs:
+    """Every output of every image, run alone as the self-test does it.
+
+    Within a batch, float32 roundings differ in the last bit, which an INT8 model may turn into another step.
+    """
+    session = Session(model, settings)
+    made = [session.outputs(image[None]) for image in pixels]
+    return {name: np.concatenate([each[name] for each in made]) for name in made[0]}
+
+
+def _png(pixels: Pixels) -> bytes:
+    stream = io.BytesIO()
+    Image.fromarray(pixels).save(stream, "PNG")
+    return stream.getvalue()
