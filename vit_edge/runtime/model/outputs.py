@@ -9,13 +9,7 @@ import numpy.typing as npt
 from vit_edge import fields
 from vit_edge.manifest import output_kind
 from vit_edge.runtime.model.header import FLOAT, FLOAT16, OnnxHeader, TensorInfo
-from vit_edge.runtime.model.interface import (
-    MAX_SIDE,
-    as_float32,
-    check_range,
-    check_tensor,
-    is_embedder,
-)
+from vit_edge.runtime.model.interface import MAX_SIDE, as_float32, check_range, check_tensor, is_embedder
 from vit_edge.spec import CLS_EMBEDDING, LOGITS, MAX_BATCH, PATCH_FEATURES, POOLED_EMBEDDING, OutputKind
 
 OUTPUT_KEY = "vit_edge.output"  # JSON string, the value of an OutputKind; absent: single-label logits
