@@ -7,14 +7,15 @@ Usage: python -m tools.engines BUNDLE --images DIR [--count N] [--engine NAME ..
 For each engine: do the files load, for how many images does it name the same class as onnxruntime here in
 exact arithmetic (on x86-64 that is session.x64quantprecision), by how much does a probability differ at most,
 and how long does INT8 take against float (one thread, one image, rounds in turn). Each engine runs in an
-environment of its own, made by --prepare with pip or npm in the user's cache.
+environment of its own, made by --prepare with pip or npm in the user's cache. An output that exists keeps its
+rows of other engines.
 """
 
 import argparse
 import json
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,8 @@ def main(words: list[str] | None = None) -> int:
         if given.bundle is None or given.images is None or given.output is None:
             raise UsageError("name a bundle, --images and -o, or pass --prepare or --table")
         record = compared(given, engines)
+        if given.output.exists():
+            record = joined(read_record(given.output), record)
         given.output.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     except (VitEdgeError, OSError) as error:
         print(f"engines: {error}", file=sys.stderr)
@@ -112,6 +115,20 @@ def compared(given: argparse.Namespace, engines: Sequence[Engine]) -> dict[str, 
         "reference": reference.version,
         "engines": rows,
     }
+
+
+def joined(earlier: Mapping[str, Any], record: Mapping[str, Any]) -> dict[str, Any]:
+    """A record with the rows that an earlier one has of other engines.
+
+    Raises:
+        UsageError: the earlier one is of other files, images, machine or onnxruntime.
+    """
+    for key in record.keys() - {"engines"}:
+        if earlier.get(key) != record[key]:
+            raise UsageError(f"the output holds figures of another {key}; choose another output")
+    rows = {**earlier["engines"], **record["engines"]}
+    known = [engine.name for engine in ENGINES if engine.name in rows]
+    return {**record, "engines": {name: rows[name] for name in dict.fromkeys([*known, *rows])}}
 
 
 def _parser() -> argparse.ArgumentParser:

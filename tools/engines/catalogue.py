@@ -100,6 +100,12 @@ ENGINES = (
         ("onnxruntime==1.32.0", "onnxruntime-ep-openvino==1.8.1"),
     ),
     Engine("tract", "tract_wheel.py", ("tract==0.23.9",)),
+    Engine(
+        "IREE",
+        "iree_wheel.py",
+        ("iree-base-compiler==3.13.0", "iree-base-runtime==3.13.0", "onnx==1.23.2"),
+    ),
+    Engine("MNN", "mnn_wheel.py", ("MNN==3.6.1", "numpy==2.4.6")),
 )
 
 
