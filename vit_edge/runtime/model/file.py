@@ -232,14 +232,14 @@ def _model_file(
     recorded: OutputKind | None,
     wanted: OutputWanted,
 ) -> ModelFile:
-    if data[4:8] == _ORT_FORMAT:
-        raise ModelError(
-            f"{path} is in onnxruntime's own format (.ort), whose labels and preprocessing cannot be read: "
-            "give the ONNX file or the bundle that it was made from"
-        )
     try:
         header = read_header(data)
     except ValueError as error:
+        if data[4:8] == _ORT_FORMAT:
+            raise ModelError(
+                f"{path} is no ONNX model but in onnxruntime's own format (.ort), whose labels and "
+                "preprocessing cannot be read: give the ONNX file or the bundle that it was made from"
+            ) from None
         raise ModelError(f"{path} is no ONNX model: {error}") from None
     try:
         _check_self_contained(header)
