@@ -47,7 +47,7 @@ FILES = {
     "golden/2.png",
     "golden/expected.json",
     "golden/cases.json",
-    *(f"golden/pixel_values.{index}.bin" for index in range(2)),
+    *(f"golden/{form}.{index}.bin" for form in ("pixel_values", "pixels") for index in range(2)),
     *(f"golden/{model}.logits.{kind}.{index}.bin" for model, kind in ANSWERS for index in range(2)),
 }
 

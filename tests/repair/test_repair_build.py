@@ -25,9 +25,9 @@ from vit_edge.spec import Tolerance
 
 CHECKED, CALIBRATED = 1000, 40
 FLOAT, INT8 = "onnx/model.onnx", "onnx/model_quantized.onnx"
-# Measured, on CPUs that saturate as on others: one static range changes 11.2 % of the answers of this model,
-# 29.5 dB 7.8 %, 33 dB 6.1 %
-FAILS_AT_FIRST, FAILS_ALWAYS, PASSES = (Tolerance(max_changed=each) for each in (8.8, 0.5, 20.0))
+# Measured, on CPUs that saturate as on others: one static range changes 9.1 % of the answers of this model,
+# 29.5 dB 6.7 %, 33 dB 4.7 %
+FAILS_AT_FIRST, FAILS_ALWAYS, PASSES = (Tolerance(max_changed=each) for each in (7.0, 0.5, 20.0))
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -115,7 +115,7 @@ def test_repaired_models_are_judged_more_strictly_and_that_is_on_record(repaired
     accuracy, record, seen = parts(repaired)
     strict = pytest.approx(1 - 0.05 / REPAIRED_LOOKS)
     assert (record["confidence_first"], record["confidence_repaired"]) == (0.95, strict)
-    assert accuracy["tolerance"] == {"max_drop": 1.0, "confidence": strict, "max_changed": 8.8}
+    assert accuracy["tolerance"] == {"max_drop": 1.0, "confidence": strict, "max_changed": 7.0}
     assert [row["confidence"] for row in seen] == [None, 0.95, *[strict] * (len(seen) - 2)]
 
 
@@ -210,7 +210,7 @@ def test_the_fastest_of_those_that_pass_runs(build: Callable[..., Bundle]) -> No
         assert not (faster and row["verdict"] == "PASS" and row["drop_at_most"] < chosen["drop_at_most"])
 
 
-@pytest.mark.parametrize(("tolerance", "status"), [("8.8", 0), ("0.5", 1)])
+@pytest.mark.parametrize(("tolerance", "status"), [("7.0", 0), ("0.5", 1)])
 def test_the_command_says_what_runs_and_why(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], tolerance: str, status: int
 ) -> None:
