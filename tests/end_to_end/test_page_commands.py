@@ -27,6 +27,7 @@ PLACES = {
     "FLOAT": "float.onnx",
     "INT8": "int8.onnx",
     "FILE": "written.json",
+    "FILE.onnx": "float.onnx",
     "FILE.html": "written.html",
     "KEY": "key.pem",
 }
