@@ -16,8 +16,9 @@ TYPES = {"float32": MNN.Halide_Type_Float, "uint8": MNN.Halide_Type_Uint8}
 def load(path: Path, shape: tuple[int, ...], kind: str, options: dict[str, str]) -> Run:
     del options
     converted = path.with_suffix(".mnn")
-    words = [CONVERT, "-f", "ONNX", "--modelFile", path, "--MNNModel", converted, "--bizCode", "x"]
-    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    words = [CONVERT, "-f", "ONNX", "--modelFile", path.name, "--MNNModel", converted.name, "--bizCode", "x"]
+    # It leaves a file where it is started.
+    done = subprocess.run(words, capture_output=True, text=True, check=False, cwd=path.parent)
     if done.returncode or not converted.exists():  # it aborts without a word about the operator
         said = [line.strip() for line in done.stderr.splitlines() if "what()" in line]
         raise RuntimeError(f"mnnconvert aborts: {(said or [f'status {done.returncode}'])[-1]}")
