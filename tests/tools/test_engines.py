@@ -108,7 +108,7 @@ def test_an_engine_that_refuses_a_file_gets_a_row_with_its_words() -> None:
     assert found["int8"] == {"loads": False, "error": "no such | operator"}
     assert found["int8_to_float_latency"] is None
     rows = {"toy": found, "other": {"skipped": "needs node"}}
-    table = markdown({"images": 1, "machine": {"cpu": "a CPU"}, "engines": rows})
+    table = markdown({"images": 1, "machine": {"cpu": "a CPU", "flags": ["avx2"]}, "engines": rows})
     assert "no: no such / operator" in table
     assert "not run: needs node" in table
 

@@ -53,8 +53,10 @@ def probabilities(logits: Floats) -> np.ndarray:
 
 def markdown(record: Mapping[str, Any]) -> str:
     """The table of one record of `python -m tools.engines`."""
+    machine = record["machine"]
+    cpu = f"{machine['cpu']} ({', '.join(machine['flags'])})"
     lines = [
-        f"{record['images']} images, {record['machine']['cpu']}, one thread; probabilities of the INT8 file "
+        f"{record['images']} images, {cpu}, one thread; probabilities of the INT8 file "
         "against onnxruntime in exact arithmetic here",
         "",
         "| engine | float loads | INT8 loads | same class | largest probability difference | INT8 to float |",
