@@ -1,4 +1,4 @@
-"""A numpy reference of the five composite operators, written from their definition, not from lowering."""
+"""A numpy reference of the composite operators, written from their definition, not from lowering."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -35,11 +35,14 @@ class Linear(OpRun):
 class Attention(OpRun):
     op_domain = "vit_edge"
 
-    def _run(self, q: Array, k: Array, v: Array, heads: int, scale: float, **_: Any) -> tuple[Array]:
+    def _run(
+        self, q: Array, k: Array, v: Array, bias: Array | None = None, *, heads: int, scale: float, **_: Any
+    ) -> tuple[Array]:
         # The evaluator passes the attributes of ONNX's own Attention too, being of the same name.
         mixed = []
-        for parts in zip(*(np.split(x, heads, axis=1) for x in (q, k, v)), strict=True):
-            weights = np.exp(parts[0] @ parts[1].T * np.float32(scale))
+        added = np.zeros((heads, 1, 1)) if bias is None else bias
+        for *parts, more in zip(*(np.split(x, heads, axis=1) for x in (q, k, v)), added, strict=True):
+            weights = np.exp(parts[0] @ parts[1].T * np.float32(scale) + more)
             mixed.append(weights / weights.sum(axis=1, keepdims=True) @ parts[2])
         return (np.concatenate(mixed, axis=1),)
 
@@ -58,7 +61,37 @@ class MeanTokens(OpRun):
         return (x.mean(axis=0, keepdims=True),)
 
 
-COMPOSITES = [Embed, Linear, Attention, SelectTokens, MeanTokens]
+class Rotary(OpRun):
+    op_domain = "vit_edge"
+
+    def _run(self, x: Array, cos: Array, sin: Array, heads: int) -> tuple[Array]:
+        turned = []
+        for part in np.split(x, heads, axis=1):
+            exchanged = np.concatenate(np.split(part, 2, axis=1)[::-1], axis=1)
+            turned.append(part * cos + exchanged * sin)
+        return (np.concatenate(turned, axis=1),)
+
+
+class HeadNorm(OpRun):
+    op_domain = "vit_edge"
+
+    def _run(self, x: Array, scale: Array, bias: Array, heads: int, epsilon: float) -> tuple[Array]:
+        normed = []
+        for part in np.split(x, heads, axis=1):
+            centred = part - part.mean(axis=1, keepdims=True)
+            spread = np.sqrt(np.square(centred).mean(axis=1, keepdims=True) + np.float32(epsilon))
+            normed.append(centred / spread * scale + bias)
+        return (np.concatenate(normed, axis=1),)
+
+
+class Swish(OpRun):
+    op_domain = "vit_edge"
+
+    def _run(self, x: Array, alpha: float) -> tuple[Array]:
+        return (x / (1 + np.exp(-np.float32(alpha) * x)),)
+
+
+COMPOSITES = [Embed, Linear, Attention, SelectTokens, MeanTokens, Rotary, HeadNorm, Swish]
 
 
 def evaluate(model: onnx.ModelProto | ir.Model, feeds: Mapping[str, Array]) -> list[Array]:

@@ -9,7 +9,7 @@ import pytest
 from tests.arithmetic import exact_session
 from tests.quantize.small_vit import MEAN, NORMAL, STD, images, run
 from vit_edge.host.affine import Affine
-from vit_edge.host.lower.attention import int8_core
+from vit_edge.host.lower.attention import Added, int8_core
 from vit_edge.host.lower.embed import Patches, int8_embed
 from vit_edge.host.lower.graph import GraphWriter
 from vit_edge.host.lower.linear import int8_linear
@@ -87,17 +87,20 @@ def test_a_linear_layer_with_a_range_per_row(reach: RowRange, bias: bool) -> Non
 
 @pytest.mark.parametrize("probability_scale", [None, 1 / 255, 1 / 1000])
 @pytest.mark.parametrize("factor", [1.0, 0.37])
-def test_attention(probability_scale: float | None, factor: float) -> None:
+@pytest.mark.parametrize("biased", [False, True])
+def test_attention(probability_scale: float | None, factor: float, biased: bool) -> None:
     rng = np.random.default_rng(2)
     q, k, v = (rng.normal(0, 1, (2, 3, 13, 8)).astype(np.float32) for _ in range(3))
     plan = AttentionPlan(Affine(0.03, 120), 0.025, 0.027, probability_scale)
+    bias = rng.normal(0, 1, (3, 13, 13)).astype(np.float32) if biased else None
     w = GraphWriter()
     queries, keyed, valued = values = [given(letter, (2, 3, 13, 8)) for letter in "qkv"]
-    attention = model(w, values, int8_core(w, queries, keyed, valued, plan, factor, "y"), 4)
+    attention = model(w, values, int8_core(w, queries, keyed, valued, plan, Added(factor, bias), "y"), 4)
     made = exact_session(attention.SerializeToString())
     found = made.run(None, {"q": q, "k": k, "v": v})[0]
     keys = codes(k, 0.025, 0, -128, 127).transpose(0, 1, 3, 2)
     scores = codes(q, 0.03, 120, 0, 255) @ keys * (np.float32(0.03) * np.float64(np.float32(0.025))) * factor
+    scores = scores if bias is None else scores + bias
     weights = np.exp(scores - scores.max(axis=-1, keepdims=True))
     total = weights.sum(axis=-1, keepdims=True)
     step = probability_scale if probability_scale is not None else 1 / 255

@@ -9,6 +9,7 @@ import dataclasses
 import numpy as np
 import onnx_ir as ir
 
+from vit_edge.arrays import Array
 from vit_edge.host.affine import Affine
 from vit_edge.host.lower.graph import GraphWriter
 from vit_edge.host.plan import EXPONENTIALS, AttentionPlan
@@ -23,6 +24,15 @@ class Heads:
     width: int  # columns per head
     queries: int  # rows per image
     keys: int
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Added:
+    """What is done to the products of queries and keys."""
+
+    scale: float = 1.0
+    bias: Array | None = None
+    """(heads, queries, keys)"""
 
 
 def split_heads(
@@ -44,18 +54,34 @@ def split_packed(w: GraphWriter, packed: ir.Value, parts: int, heads: Heads, nam
     return w.ops("Split", [ordered, sizes], f"{name}.parts", {"axis": 1}, parts)
 
 
+def turned(w: GraphWriter, x: ir.Value, cos: Array, sin: Array, name: str) -> ir.Value:
+    """`x` (batch, heads, rows, width) times cos, plus its exchanged halves times sin, both (rows, width)."""
+    half = cos.shape[1] // 2
+    sizes = w.shared(np.asarray([half, half], np.int64), "sizes")
+    first, second = w.ops("Split", [x, sizes], f"{name}.halves", {"axis": 3}, 2)
+    exchanged = w.op("Concat", [second, first], f"{name}.exchanged", {"axis": 3})
+    kept = w.op("Mul", [x, w.shared(cos, "cos")], f"{name}.kept")
+    return w.op("Add", [kept, w.op("Mul", [exchanged, w.shared(sin, "sin")], f"{name}.moved")], name)
+
+
+def normed(w: GraphWriter, x: ir.Value, scale: Array, bias: Array, epsilon: float, name: str) -> ir.Value:
+    """LayerNormalization of `x` (batch, heads, rows, width) over the width; scale and bias (width,)."""
+    inputs = [x, w.constant(scale, f"{name}.scale"), w.constant(bias, f"{name}.bias")]
+    return w.op("LayerNormalization", inputs, name, {"axis": -1, "epsilon": epsilon})
+
+
 def float_core(
-    w: GraphWriter, q: ir.Value, k: ir.Value, v: ir.Value, scale: float, name: str
+    w: GraphWriter, q: ir.Value, k: ir.Value, v: ir.Value, added: Added, name: str
 ) -> tuple[ir.Value, ir.Value]:
-    """(softmax(q k^T * scale) v, the probabilities); all (batch, heads, rows, width or keys)."""
+    """(softmax(q k^T * scale + bias) v, the probabilities); all (batch, heads, rows, width or keys)."""
     keys = w.transpose(k, (0, 1, 3, 2), f"{name}.keys")
-    scores = _scaled(w, w.op("MatMul", [q, keys], f"{name}.scores"), scale, name)
+    scores = _scores(w, w.op("MatMul", [q, keys], f"{name}.scores"), added, name)
     probabilities = w.op("Softmax", [scores], f"{name}.probabilities", {"axis": -1})
     return w.op("MatMul", [probabilities, v], f"{name}.mix"), probabilities
 
 
 def int8_core(
-    w: GraphWriter, q: ir.Value, k: ir.Value, v: ir.Value, plan: AttentionPlan, scale: float, name: str
+    w: GraphWriter, q: ir.Value, k: ir.Value, v: ir.Value, plan: AttentionPlan, added: Added, name: str
 ) -> ir.Value:
     """The same with integer products.
 
@@ -65,7 +91,7 @@ def int8_core(
     """
     queries, keys = _int8_operands(w, q, k, plan, name)
     values = w.fake(v, Affine(plan.value_scale, 0, np.int8), f"{name}.values")
-    scores = _scaled(w, w.op("MatMul", [queries, keys], f"{name}.scores"), scale, name)
+    scores = _scores(w, w.op("MatMul", [queries, keys], f"{name}.scores"), added, name)
     if plan.probability_scale is not None:
         probabilities = w.op("Softmax", [scores], f"{name}.probabilities", {"axis": -1})
         coded = w.activation(probabilities, Affine(plan.probability_scale), f"{name}.probabilities")
@@ -94,11 +120,15 @@ def _int8_operands(
     return queries, w.dequantized(turned, reach, f"{name}.keys")
 
 
-def _scaled(w: GraphWriter, scores: ir.Value, scale: float, name: str) -> ir.Value:
-    """Scores times the attention scale, which folding has usually made 1."""
-    if scale == 1.0:
-        return scores
-    return w.op("Mul", [scores, w.shared(np.asarray(scale, np.float32), "factor")], f"{name}.scaled")
+def _scores(w: GraphWriter, product: ir.Value, added: Added, name: str) -> ir.Value:
+    """The product times the attention scale, which folding has usually made 1, plus the bias."""
+    scores = product
+    if added.scale != 1.0:
+        factor = w.shared(np.asarray(added.scale, np.float32), "factor")
+        scores = w.op("Mul", [scores, factor], f"{name}.scaled")
+    if added.bias is not None:
+        scores = w.op("Add", [scores, w.constant(added.bias[None], f"{name}.bias")], f"{name}.biased")
+    return scores
 
 
 def join_heads(w: GraphWriter, x: ir.Value, heads: Heads, name: str) -> ir.Value:

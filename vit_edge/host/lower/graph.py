@@ -1,5 +1,6 @@
 """Writing an ONNX graph node by node, with readable names."""
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,6 +12,7 @@ from vit_edge.host.affine import Affine
 from vit_edge.spec import PORTABLE, ActivationType, ModelForm
 
 Attributes = Mapping[str, Any]
+_MOST_WRITTEN_OUT = 16  # numbers in the name of a constant
 
 
 class GraphWriter:
@@ -67,8 +69,10 @@ class GraphWriter:
         return self.op("Transpose", [x], name, {"perm": list(perm)})
 
     def shared(self, array: Array, kind: str) -> ir.Value:
-        """A small constant that is stored once however often it is used."""
-        name = f"{kind}_{array.dtype}_" + "x".join(str(item) for item in array.reshape(-1).tolist())
+        """A constant that is stored once however often it is used."""
+        items = [str(item) for item in array.reshape(-1).tolist()] if array.size <= _MOST_WRITTEN_OUT else []
+        told = "x".join(items) or hashlib.sha256(array.tobytes()).hexdigest()[:16]
+        name = f"{kind}_{array.dtype}_{told}"
         return self.initializers[name] if name in self.initializers else self.constant(array, name)
 
     def quantized(self, x: ir.Value, reach: Affine, name: str) -> ir.Value:

@@ -20,8 +20,28 @@ from vit_edge.host.lower.linear import float_linear, int8_linear
 from vit_edge.host.lower.versions import to_versions
 from vit_edge.host.plan import FLOAT, QuantPlan
 from vit_edge.host.rewrite.canonical import Canonical
-from vit_edge.host.rewrite.composites import ATTENTION, EMBED, LINEAR, MEAN, SELECT, is_composite, is_op
-from vit_edge.host.rewrite.values import constant_of, integer, integers, linear_parts, number, static_shape
+from vit_edge.host.rewrite.composites import (
+    ATTENTION,
+    EMBED,
+    HEAD_NORM,
+    LINEAR,
+    MEAN,
+    ROTARY,
+    SELECT,
+    SWISH,
+    is_composite,
+    is_op,
+)
+from vit_edge.host.rewrite.values import (
+    attention_bias,
+    by_head,
+    constant_of,
+    integer,
+    integers,
+    linear_parts,
+    number,
+    static_shape,
+)
 from vit_edge.runtime.steps import explained
 from vit_edge.spec import LOGITS, PORTABLE, WRITTEN, FloatType, GraphStyle, InputForm, ModelForm
 
@@ -156,7 +176,9 @@ class _Lowering:
             self.made[node.outputs[0]] = self.select(node)
         elif is_composite(node, MEAN):
             self.made[node.outputs[0]] = self.mean(node)
-        elif not self.is_packed_split(node):
+        elif is_composite(node, SWISH):
+            self.made[node.outputs[0]] = self.swish(node)
+        elif not self.is_packed_split(node) and not is_by_head(node):
             self.copy(node)
 
     def linear(self, node: ir.Node) -> ir.Value:
@@ -177,30 +199,43 @@ class _Lowering:
         q, k, v = self.operands(node, heads, name)
         self.taps.update({f"{name}.{letter}": value for letter, value in zip("qkv", (q, k, v), strict=True)})
         plan = self.plan.attentions.get(name)
+        added = attentions.Added(number(node, "scale"), attention_bias(node))
         if plan is None:
-            mixed, probabilities = attentions.float_core(self.w, q, k, v, number(node, "scale"), name)
+            mixed, probabilities = attentions.float_core(self.w, q, k, v, added, name)
             self.taps[f"{name}.p"] = probabilities
         else:
-            mixed = attentions.int8_core(self.w, q, k, v, plan, number(node, "scale"), name)
+            mixed = attentions.int8_core(self.w, q, k, v, plan, added, name)
         return attentions.join_heads(self.w, mixed, heads, name)
 
     def operands(self, node: ir.Node, heads: attentions.Heads, name: str) -> list[ir.Value]:
         """Queries, keys and values as (batch, heads, rows, width)."""
         parts: list[ir.Value] = []
-        for i, (letter, value) in enumerate(zip("qkv", node.inputs, strict=True)):
+        for i, (letter, operand) in enumerate(zip("qkv", node.inputs[:3], strict=True)):
+            chain, value = by_head(operand)
             split = value.producer() if value is not None else None
             if value is not None and split is not None and self.is_packed_split(split):
                 if split.outputs[0] not in self.made:
                     packed = self.value(split.inputs[0])
                     made = attentions.split_packed(self.w, packed, len(split.outputs), heads, name)
                     self.made.update(zip(split.outputs, made, strict=True))
-                parts.append(self.made[value])
+                part = self.made[value]
             else:
                 rows = heads.queries if i == 0 else heads.keys
-                parts.append(
-                    attentions.split_heads(self.w, self.value(value), rows, heads, f"{name}.{letter}")
-                )
+                part = attentions.split_heads(self.w, self.value(value), rows, heads, f"{name}.{letter}")
+            parts.append(self.by_head(part, chain, f"{name}.{letter}"))
         return parts
+
+    def by_head(self, x: ir.Value, chain: Sequence[ir.Node], name: str) -> ir.Value:
+        """What is done to each head of an operand (batch, heads, rows, width) by itself."""
+        for node in reversed(chain):
+            first, second = (constant_of(table) for table in node.inputs[1:])
+            if first is None or second is None:
+                raise ModelError(f"{self.canonical.name}: the tables of {node.name} are not constant")
+            if is_composite(node, ROTARY):
+                x = attentions.turned(self.w, x, first, second, f"{name}_rotary")
+            else:
+                x = attentions.normed(self.w, x, first, second, number(node, "epsilon"), f"{name}_norm")
+        return x
 
     def heads(self, node: ir.Node) -> attentions.Heads:
         queries, keys = static_shape(node.inputs[0]) or (0, 0), static_shape(node.inputs[1]) or (0, 0)
@@ -211,7 +246,13 @@ class _Lowering:
         """A Split whose parts only attentions read; it is written in head order with them."""
         if not is_op(node, "Split"):
             return False
-        readers = [use.node for output in node.outputs for use in output.uses()]
+        pending = [use.node for output in node.outputs for use in output.uses()]
+        readers = []
+        for reader in pending:
+            if is_by_head(reader):
+                pending.extend(use.node for output in reader.outputs for use in output.uses())
+            else:
+                readers.append(reader)
         return bool(readers) and all(is_composite(reader, ATTENTION) for reader in readers)
 
     def embed(self, node: ir.Node) -> ir.Value:
@@ -257,6 +298,15 @@ class _Lowering:
         images = self.w.images(self.value(node.inputs[0]), rows, dim, f"{name}.images")
         axes = self.w.shared(np.asarray([1], np.int64), "axes")
         return self.w.op("ReduceMean", [images, axes], name, {"keepdims": 0})
+
+    def swish(self, node: ir.Node) -> ir.Value:
+        """X * sigmoid(alpha * x), which onnxruntime runs as one operator."""
+        x, name, alpha = self.value(node.inputs[0]), node.name or "swish", number(node, "alpha")
+        inner = x
+        if alpha != 1.0:
+            factor = self.w.shared(np.asarray(alpha, np.float32), "alpha")
+            inner = self.w.op("Mul", [x, factor], f"{name}.scaled")
+        return self.w.op("Mul", [x, self.w.op("Sigmoid", [inner], f"{name}.sigmoid")], name)
 
     def copy(self, node: ir.Node) -> None:
         attributes: dict[str, Any] = {key: attr for key, attr in node.attributes.items()}  # noqa: C416
@@ -307,6 +357,11 @@ class _Lowering:
         if shape is None or len(shape) < 2:
             raise ModelError(f"{self.canonical.name}: {value.name} has no static shape")
         return shape[1:]
+
+
+def is_by_head(node: ir.Node) -> bool:
+    """Whether a node treats each head by itself; it is written in head order, with its attention."""
+    return is_composite(node, ROTARY) or is_composite(node, HEAD_NORM)
 
 
 def patches_of(node: ir.Node) -> Patches:

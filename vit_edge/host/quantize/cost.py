@@ -12,7 +12,7 @@ import onnx_ir as ir
 import onnxruntime
 
 from vit_edge.host.affine import Affine
-from vit_edge.host.lower.attention import Heads, float_core, int8_core
+from vit_edge.host.lower.attention import Added, Heads, float_core, int8_core
 from vit_edge.host.lower.graph import GraphWriter
 from vit_edge.host.lower.linear import float_linear, int8_linear
 from vit_edge.host.plan import AttentionPlan, LinearPlan, RowRange
@@ -104,11 +104,11 @@ def _attention_model(heads: Heads, form: Form) -> bytes:
     keys = _first_rows(w, x, heads.keys)
     queries = _first_rows(w, x, heads.queries)
     if form is Form.FLOAT:
-        made, _ = float_core(w, queries, keys, keys, 1.0, "y")
+        made, _ = float_core(w, queries, keys, keys, Added(), "y")
     else:
         scale = 1.0 / 255.0 if form is Form.STATIC else None
         plan = AttentionPlan(Affine(0.02, 128), 0.02, 0.02, scale)
-        made = int8_core(w, queries, keys, keys, plan, 1.0, "y")
+        made = int8_core(w, queries, keys, keys, plan, Added(), "y")
     return _model(w, x, made, (1, heads.heads, heads.queries, heads.width))
 
 

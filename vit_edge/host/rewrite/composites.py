@@ -9,8 +9,17 @@ size, which is what lets lowering choose a fixed or a dynamic one. All tensors a
         Patches run in row-major order and are flattened channel first, as a Conv weight is.
     Linear(x (rows, in), weight (in, out), bias (out)?) -> (rows, out)
         x @ weight + bias.
-    Attention(q (m, dim), k (n, dim), v (n, dim); heads, scale) -> (m, dim)
-        softmax(q_h @ k_h.T * scale) @ v_h for each head h, heads being consecutive slices of the columns.
+    Attention(q (m, dim), k (n, dim), v (n, dim), bias (heads, m, n)?; heads, scale) -> (m, dim)
+        softmax(q_h @ k_h.T * scale + bias_h) @ v_h for each head h, heads being consecutive slices of the
+        columns. The bias is a constant: positions relative to one another.
+    Rotary(x (rows, dim), cos (rows, width), sin (rows, width); heads) -> (rows, dim)
+        x_h * cos + swap(x_h) * sin for each head h of `width` columns, swap exchanging its two halves; the
+        sign of the rotation is in sin, and a row that is not turned has cos 1 and sin 0. Only queries and
+        keys are turned.
+    HeadNorm(x (rows, dim), scale (width), bias (width); heads, epsilon) -> (rows, dim)
+        LayerNormalization of each head's columns by themselves. Only queries and keys have it.
+    Swish(x (rows, columns); alpha) -> (rows, columns)
+        x * sigmoid(alpha * x): SiLU with alpha 1, QuickGELU with 1.702.
     SelectTokens(x (tokens, dim); start, stop) -> (stop - start, dim)
         Rows start to stop.
     MeanTokens(x (tokens, dim)) -> (1, dim)
@@ -25,6 +34,9 @@ DOMAIN = "vit_edge"
 EMBED = "Embed"
 LINEAR = "Linear"
 ATTENTION = "Attention"
+ROTARY = "Rotary"
+HEAD_NORM = "HeadNorm"
+SWISH = "Swish"
 SELECT = "SelectTokens"
 MEAN = "MeanTokens"
 

@@ -16,13 +16,15 @@ from vit_edge.host.rewrite.composites import (
     EMBED,
     LINEAR,
     MEAN,
+    ROTARY,
     SELECT,
+    SWISH,
     composites,
     is_composite,
     is_op,
 )
 from vit_edge.host.rewrite.rule import Outcome, producer_of
-from vit_edge.host.rewrite.values import integer, integers, only_user, static_shape, users
+from vit_edge.host.rewrite.values import by_head, integer, integers, number, only_user, static_shape, users
 
 ACTIVATIONS = ("Gelu", "Relu", "Tanh", "Sigmoid", "HardSwish")
 TOKENWISE = ("LayerNormalization", "Add", "Sub", "Mul", "Div", "Concat", "Split", "Reshape", *ACTIVATIONS)
@@ -72,6 +74,8 @@ class _Walk:
         if len(embeds) != 1:
             self.fail(f"expected one patch embedding, found {len(embeds)}{self.declined('RaiseEmbed')}")
         self.check_attentions()
+        pools = [node for node in attentions if not _depends(node.inputs[0])]
+        attentions = [node for node in attentions if node not in pools]
         if not attentions:
             self.fail("found no attention")
         embed = embeds[0]
@@ -86,6 +90,10 @@ class _Walk:
             self.where = f"block {i}"
             stream = self.block(f"blocks.{i}", stream, attention)
         self.where = "head"
+        if len(pools) > 1:
+            self.fail(f"found {len(pools)} attentions with a learned query, expected one at most")
+        for pool in pools:
+            self.pool(pool)
         pooling = self.head(stream)
         self.check_tokenwise()
         return self.summary(embed, attentions, pooling)
@@ -139,27 +147,84 @@ class _Walk:
         """One encoder layer: x + proj(attention(norm1(x))), then x + fc2(act(fc1(norm2(x))))."""
         attention.name = f"{name}.attention"
         self.projections(name, stream, attention)
-        proj = self.only(attention.outputs[0], LINEAR, "the output projection behind attention")
+        proj = self.only(
+            self.normed(attention.outputs[0], f"{name}.attention_norm"),
+            LINEAR,
+            "the output projection behind attention",
+        )
         proj.name = f"{name}.proj"
         middle = self.residual(f"{name}.add1", proj.outputs[0], stream)
         norm = next((n for n in users(middle) if is_op(n, "LayerNormalization")), None)
         if norm is None:
             self.fail(f"expected a LayerNormalization behind the attention, found {_kinds(middle)}")
         norm.name = f"{name}.norm2"
-        fc1 = self.only(norm.outputs[0], LINEAR, "the first layer of the MLP")
-        act = only_user(fc1.outputs[0])
-        if act is None or not any(is_op(act, kind) for kind in ACTIVATIONS):
-            self.fail(f"expected the activation of the MLP, found {_kinds(fc1.outputs[0])}")
-        fc2 = self.only(act.outputs[0], LINEAR, "the second layer of the MLP")
-        fc1.name, act.name, fc2.name = f"{name}.fc1", f"{name}.act", f"{name}.fc2"
-        self.activations.add(_activation(act))
-        self.mlp_widths.add(self.shape(fc1.outputs[0])[1])
-        return self.residual(f"{name}.add2", fc2.outputs[0], middle)
+        return self.residual(f"{name}.add2", self.mlp(name, norm.outputs[0]), middle)
+
+    def mlp(self, name: str, x: ir.Value) -> ir.Value:
+        """fc2(act(fc1(x))); or gated, fc2(norm(act(fc1(x)) * its other half)), with or without that norm."""
+        fc1 = self.only(x, LINEAR, "the first layer of the MLP")
+        fc1.name, made = f"{name}.fc1", fc1.outputs[0]
+        split = only_user(made)
+        if is_op(split, "Split") and split is not None:
+            split.name, made = f"{name}.gate_split", split.outputs[0]
+        act = only_user(made)
+        if act is None or not _is_activation(act):
+            self.fail(f"expected the activation of the MLP, found {_kinds(made)}")
+        act.name, made, kind = f"{name}.act", act.outputs[0], _activation(act)
+        if is_op(split, "Split") and split is not None:
+            kind = f"gated_{kind}"
+            made = self.gated(name, made, split.outputs[1])
+        fc2 = self.only(self.normed(made, f"{name}.mlp_norm"), LINEAR, "the second layer of the MLP")
+        fc2.name = f"{name}.fc2"
+        self.activations.add(kind)
+        self.mlp_widths.add(self.shape(fc2.inputs[0])[1])  # type: ignore[arg-type]
+        return fc2.outputs[0]
+
+    def gated(self, name: str, activated: ir.Value, other: ir.Value) -> ir.Value:
+        """The product of both halves."""
+        product = only_user(activated)
+        if product is None or not is_op(product, "Mul") or only_user(other) is not product:
+            self.fail(f"expected the product of both halves of the gated MLP, found {_kinds(activated)}")
+        product.name = f"{name}.gate"
+        return product.outputs[0]
+
+    def normed(self, value: ir.Value, name: str) -> ir.Value:
+        """Behind the LayerNormalization that some models have in front of a second projection."""
+        norm = only_user(value)
+        if norm is None or not is_op(norm, "LayerNormalization"):
+            return value
+        norm.name = name
+        return norm.outputs[0]
+
+    def pool(self, attention: ir.Node) -> None:
+        """Name an attention with a learned query: its keys and values, its projection, and its MLP."""
+        attention.name = "pool.attention"
+        for value in attention.inputs[1:3]:
+            node = None if value is None else value.producer()
+            if is_op(node, "Split") and node is not None:
+                node.name, node = "pool.split", producer_of(node.inputs[0])  # type: ignore[arg-type]
+            if node is None or not is_composite(node, LINEAR):
+                self.fail(f"the keys or values of the attention that pools are made by {_kind(node)}")
+            node.name = "pool.kv"
+        made = attention.outputs[0]
+        for name in ("pool.proj", "pool.fc1", "pool.fc2"):
+            linear = self.next_linear(made)
+            if linear is None or linear.outputs[0].is_graph_output():
+                return  # the head, which has its own name
+            linear.name, made = name, linear.outputs[0]
+
+    def next_linear(self, value: ir.Value) -> ir.Node | None:
+        """The one Linear that stands next behind a value."""
+        linears = [node for node in _downstream(value) if is_composite(node, LINEAR)]
+        return next((node for node in linears if not any(_reads(node, other) for other in linears)), None)
 
     def projections(self, name: str, stream: ir.Value, attention: ir.Node) -> None:
         """Queries, keys and values are Linears of one LayerNormalization of the stream."""
         made: dict[int, ir.Node] = {}
-        for letter, value in zip("qkv", attention.inputs, strict=True):
+        for letter, operand in zip("qkv", attention.inputs[:3], strict=True):
+            chain, value = by_head(operand)
+            for each in chain:
+                each.name = f"{name}.{letter}_{'rotary' if is_composite(each, ROTARY) else 'norm'}"
             node = value.producer() if value is not None else None
             if is_op(node, "Split") and node is not None:
                 node.name = f"{name}.split"
@@ -202,6 +267,10 @@ class _Walk:
                 pooled.add(f"tokens {integer(node, 'start')}..{integer(node, 'stop')}")
             elif is_composite(node, MEAN):
                 pooled.add("mean")
+            elif is_composite(node, ATTENTION):
+                pooled.add("attention")
+            elif is_composite(node, LINEAR) and (node.name or "").startswith("pool."):
+                continue
             elif is_composite(node, LINEAR):
                 node.name, linears = f"head.{linears}" if linears else "head", linears + 1
             elif is_op(node, "LayerNormalization"):
@@ -261,7 +330,25 @@ def _downstream(value: ir.Value) -> list[ir.Node]:
     return list(reached)
 
 
+def _depends(value: ir.Value | None) -> bool:
+    """Whether a value is computed from the image."""
+    return value is not None and value.producer() is not None
+
+
+def _reads(node: ir.Node, other: ir.Node) -> bool:
+    """Whether a node depends on what another makes."""
+    return node is not other and node in _downstream(other.outputs[0])
+
+
+def _is_activation(node: ir.Node) -> bool:
+    return is_composite(node, SWISH) or any(is_op(node, kind) for kind in ACTIVATIONS)
+
+
 def _activation(node: ir.Node) -> str:
+    if is_composite(node, SWISH):
+        alpha = number(node, "alpha")
+        known = {1.0: "silu", 1.702: "quick_gelu"}
+        return known.get(round(alpha, 4), f"swish({alpha:.4g})")
     attribute = node.attributes.get("approximate")
     tanh = attribute is not None and attribute.as_string() == "tanh"
     return "gelu_tanh" if tanh else node.op_type.lower()

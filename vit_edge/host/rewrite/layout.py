@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
+from vit_edge.arrays import Array
 from vit_edge.host.rewrite.composites import SELECT, is_composite, is_op
 from vit_edge.host.rewrite.values import constant_of, integer, integers, scalar_of, static_shape
 
@@ -61,7 +62,7 @@ def trace(value: ir.Value, *, through: tuple[str, ...], scales: bool = False) ->
         return None
     index: Indices | None = np.arange(math.prod(shape), dtype=np.int64).reshape(shape)
     for node, output in reversed(steps):
-        index = None if index is None else _apply(node, index, output)
+        index = None if index is None else moved(node, index, output)
     return None if index is None else Trace(current, index, scale)
 
 
@@ -90,8 +91,8 @@ def _keeps_shape(node: ir.Node, x: ir.Value) -> bool:
     return static_shape(x) is not None and static_shape(x) == static_shape(node.outputs[0])
 
 
-def _apply(node: ir.Node, index: Indices, output: int) -> Indices | None:
-    """Run one layout node on an index array."""
+def moved(node: ir.Node, index: Array, output: int) -> Array | None:
+    """What one of the operators above makes of an array: of positions, or of what belongs to them."""
     if is_op(node, "Transpose"):
         return index.transpose(integers(node, "perm", tuple(reversed(range(index.ndim)))))
     if is_composite(node, SELECT):
@@ -103,11 +104,11 @@ def _apply(node: ir.Node, index: Indices, output: int) -> Indices | None:
         chosen = constant_of(node.inputs[1])
         return None if chosen is None else np.take(index, chosen, axis=integer(node, "axis"))
     if is_op(node, "Slice"):
-        return _apply_slice(node, index)
-    return _apply_split(node, index, output)
+        return _sliced(node, index)
+    return _split(node, index, output)
 
 
-def _apply_slice(node: ir.Node, index: Indices) -> Indices | None:
+def _sliced(node: ir.Node, index: Array) -> Array | None:
     arrays = [array for value in node.inputs[1:] if (array := constant_of(value)) is not None]
     if len(arrays) < len(node.inputs) - 1:
         return None
@@ -122,7 +123,7 @@ def _apply_slice(node: ir.Node, index: Indices) -> Indices | None:
     return index[tuple(slices)]
 
 
-def _apply_split(node: ir.Node, index: Indices, output: int) -> Indices | None:
+def _split(node: ir.Node, index: Array, output: int) -> Array | None:
     axis = integer(node, "axis")
     shapes = [static_shape(out) for out in node.outputs]
     if any(shape is None for shape in shapes):

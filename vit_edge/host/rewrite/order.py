@@ -16,13 +16,18 @@ from vit_edge.host.rewrite.rules.fold_value_bias import FoldValueBias
 from vit_edge.host.rewrite.rules.fuse_gelu import FuseGelu
 from vit_edge.host.rewrite.rules.fuse_gelu_tanh import FuseGeluTanh
 from vit_edge.host.rewrite.rules.fuse_layer_normalization import FuseLayerNormalization
+from vit_edge.host.rewrite.rules.fuse_swish import FuseSwish
 from vit_edge.host.rewrite.rules.merge_bias import MergeBias
+from vit_edge.host.rewrite.rules.merge_gate import MergeGate
 from vit_edge.host.rewrite.rules.merge_qkv import MergeQkv
 from vit_edge.host.rewrite.rules.raise_attention import RaiseAttention
 from vit_edge.host.rewrite.rules.raise_embed import RaiseEmbed
+from vit_edge.host.rewrite.rules.raise_gate import RaiseGate
 from vit_edge.host.rewrite.rules.raise_gemm import RaiseGemm
+from vit_edge.host.rewrite.rules.raise_head_norm import RaiseHeadNorm
 from vit_edge.host.rewrite.rules.raise_matmul import RaiseMatMul
 from vit_edge.host.rewrite.rules.raise_mean import RaiseMean
+from vit_edge.host.rewrite.rules.raise_rotary import RaiseRotary
 from vit_edge.host.rewrite.rules.raise_select import RaiseSelect
 from vit_edge.host.rewrite.rules.remove_neutral_arithmetic import RemoveNeutralArithmetic
 from vit_edge.host.rewrite.rules.remove_softmax_guard import RemoveSoftmaxGuard
@@ -39,6 +44,7 @@ RAISE: tuple[type[Rule], ...] = (
     FoldNormAffine,  # completes the nodes that FuseLayerNormalization has just made
     FuseGelu,  # its Mul by a half must be gone before FoldLinearScale looks for one
     FuseGeluTanh,  # as FuseGelu
+    FuseSwish,  # as FuseGelu; its inner factor is no scale of a layer
     ExpandEinsum,  # makes products for RaiseMatMul and RaiseAttention
     RaiseGemm,  # the Linears that the folds below add to
     RaiseMatMul,  # as RaiseGemm; leaves to RaiseAttention the products of two computed values alone
@@ -50,6 +56,9 @@ RAISE: tuple[type[Rule], ...] = (
     FoldPrefix,  # before FoldPositions: positions cover the CLS token too
     FoldPaddedPrefix,  # as FoldPrefix, in the spelling of our own files
     FoldPositions,  # needs all rows of the table
+    RaiseGate,  # needs Linears with their biases
+    RaiseHeadNorm,  # needs Linears; FlattenStream would take it for a normalization of the stream
+    RaiseRotary,  # behind RaiseHeadNorm, which stands between the Linear and the rotation
     RaiseAttention,  # needs Linears with their final weights, whose columns it reorders
     RaiseSelect,  # behind RaiseAttention: the Gather and Slice that part q, k and v are not selections
     RaiseMean,  # behind FuseLayerNormalization, which owns the other ReduceMean
@@ -64,6 +73,9 @@ FOLD: tuple[type[Rule], ...] = (
     SinkSelect,  # last of its stage: the longer way, one operator a round
 )
 
-MERGE: tuple[type[Rule], ...] = (MergeQkv,)  # selections must have reached the queries, and biases be gone
+MERGE: tuple[type[Rule], ...] = (
+    MergeQkv,  # selections must have reached the queries, and biases be gone
+    MergeGate,  # selections must have passed both halves
+)
 
 STAGES: tuple[tuple[type[Rule], ...], ...] = (RAISE, FOLD, MERGE)

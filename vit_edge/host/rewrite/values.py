@@ -115,10 +115,89 @@ def linear(op: Any, x: ir.Value, weight: Array, bias: Array | None) -> ir.Value:
     return typed(made, (_known(x)[0], weight.shape[1]))
 
 
-def attention(op: Any, q: ir.Value, k: ir.Value, v: ir.Value, heads: int, scale: float) -> ir.Value:
-    """An `Attention` composite."""
-    made = op.Attention(q, k, v, heads=heads, scale=scale, _domain=composites.DOMAIN, _version=1)
+def attention(
+    op: Any, q: ir.Value, k: ir.Value, v: ir.Value, heads: int, scale: float, bias: Array | None = None
+) -> ir.Value:
+    """An `Attention` composite; the bias is (heads, m, n)."""
+    inputs = [q, k, v] if bias is None else [q, k, v, constant(op, bias.astype(np.float32), "bias")]
+    made = op.Attention(*inputs, heads=heads, scale=scale, _domain=composites.DOMAIN, _version=1)
     return typed(made, (_known(q)[0], _known(v)[1]))
+
+
+def attention_like(
+    op: Any,
+    node: ir.Node,
+    operands: Sequence[ir.Value],
+    *,
+    scale: float | None = None,
+    bias: Array | None = None,
+) -> ir.Value:
+    """The same `Attention` of other queries, keys and values; its scale and bias, where not given, stay."""
+    kept = attention_bias(node) if bias is None else bias
+    q, k, v = operands
+    scaled = number(node, "scale") if scale is None else scale
+    return attention(op, q, k, v, integer(node, "heads"), scaled, kept)
+
+
+def attention_bias(node: ir.Node) -> Array | None:
+    """The bias (heads, m, n) of an `Attention` composite, where it has one."""
+    return constant_of(node.inputs[3]) if len(node.inputs) > 3 else None
+
+
+def rotary(op: Any, x: ir.Value, cos: Array, sin: Array, heads: int) -> ir.Value:
+    """A `Rotary` composite with float32 tables (rows, width)."""
+    tables = (constant(op, cos.astype(np.float32), "cos"), constant(op, sin.astype(np.float32), "sin"))
+    made = op.Rotary(x, *tables, heads=heads, _domain=composites.DOMAIN, _version=1)
+    return typed(made, _known(x))
+
+
+def head_norm(op: Any, x: ir.Value, scale: Array, bias: Array, heads: int, epsilon: float) -> ir.Value:
+    """A `HeadNorm` composite with float32 scale and bias (width,)."""
+    parts = (constant(op, scale.astype(np.float32), "scale"), constant(op, bias.astype(np.float32), "bias"))
+    made = op.HeadNorm(x, *parts, heads=heads, epsilon=epsilon, _domain=composites.DOMAIN, _version=1)
+    return typed(made, _known(x))
+
+
+def swish(op: Any, x: ir.Value, alpha: float) -> ir.Value:
+    """A `Swish` composite, of any rank."""
+    return typed(op.Swish(x, alpha=alpha, _domain=composites.DOMAIN, _version=1), _known(x))
+
+
+def again(
+    op: Any, node: ir.Node, inputs: Sequence[ir.Value | None], shape: Sequence[int], *, without: str = ""
+) -> ir.Value:
+    """The same operator with the same attributes (but for one), of other inputs."""
+    attributes = {key: value for key, value in node.attributes.items() if key != without}
+    made = getattr(op, node.op_type)(*inputs, **attributes, _domain=node.domain, _version=node.version)
+    return typed(made, shape)
+
+
+def by_head(value: ir.Value | None) -> tuple[list[ir.Node], ir.Value | None]:
+    """What treats each head of an operand of attention by itself, the last first, and what it is made of."""
+    chain: list[ir.Node] = []
+    while value is not None:
+        node = value.producer()
+        if node is None or not any(
+            composites.is_composite(node, kind) for kind in (composites.ROTARY, composites.HEAD_NORM)
+        ):
+            break
+        chain.append(node)
+        value = node.inputs[0]
+    return chain, value
+
+
+def by_head_again(op: Any, chain: Sequence[ir.Node], x: ir.Value) -> ir.Value:
+    """The same treatment of another value of the same shape."""
+    for node in reversed(chain):
+        first, second = (constant_of(value) for value in node.inputs[1:])
+        if first is None or second is None:
+            raise ValueError(f"{node.name}: its tables are not constant")
+        heads = integer(node, "heads")
+        if composites.is_composite(node, composites.ROTARY):
+            x = rotary(op, x, first, second, heads)
+        else:
+            x = head_norm(op, x, first, second, heads, number(node, "epsilon"))
+    return x
 
 
 def embed(

@@ -9,7 +9,7 @@ import onnx_ir as ir
 
 from vit_edge.host.rewrite.composites import LINEAR, is_composite
 from vit_edge.host.rewrite.rule import Declined, NodeRule, required
-from vit_edge.host.rewrite.values import LinearParts, attention, integer, linear, linear_parts, number
+from vit_edge.host.rewrite.values import LinearParts, attention_like, linear, linear_parts
 
 
 class DropKeyBias(NodeRule[LinearParts]):
@@ -39,7 +39,7 @@ class DropKeyBias(NodeRule[LinearParts]):
 
     def replace(self, op: Any, node: ir.Node, found: LinearParts) -> ir.Value:
         """The same attention, keys without bias."""
-        q, _, v = (required(value, node) for value in node.inputs)
+        q, _, v = (required(value, node) for value in node.inputs[:3])
         x, weight, _ = found
         keys = linear(op, x, weight, None)
-        return attention(op, q, keys, v, heads=integer(node, "heads"), scale=number(node, "scale"))
+        return attention_like(op, node, (q, keys, v))

@@ -4,13 +4,14 @@
 linear layer into one (integer) Gemm.
 """
 
+import math
 from typing import Any, ClassVar
 
 import onnx_ir as ir
 
 from vit_edge.host.rewrite.composites import is_op
 from vit_edge.host.rewrite.rule import Declined, NodeRule, required
-from vit_edge.host.rewrite.values import constant, constant_of, flatten, integer, reshape, static_shape, typed
+from vit_edge.host.rewrite.values import again, constant, constant_of, flatten, integer, reshape, static_shape
 
 ELEMENTWISE = ("Gelu", "Relu", "Tanh", "Sigmoid", "Erf", "Sqrt", "HardSwish")
 BINARY = ("Add", "Sub", "Mul", "Div")
@@ -19,7 +20,7 @@ BINARY = ("Add", "Sub", "Mul", "Div")
 class FlattenStream(NodeRule[tuple[int, ...]]):
     """f(x of rank > 2) -> Reshape(f(Reshape(x))) for f on the last axis or elementwise."""
 
-    ROOTS: ClassVar[tuple[str, ...]] = ("LayerNormalization", *ELEMENTWISE, *BINARY)
+    ROOTS: ClassVar[tuple[str, ...]] = ("LayerNormalization", "vit_edge::Swish", *ELEMENTWISE, *BINARY)
     FIRES = """<ir_version: 10, opset_import: ["": 20]>
         g (float[1,3,2] x, float[1,3,2] z) => (float[1,3,2] y) { y = Add(x, z) }"""
     HOLDS = """<ir_version: 10, opset_import: ["": 20]>
@@ -47,13 +48,9 @@ class FlattenStream(NodeRule[tuple[int, ...]]):
             operands = [flatten(op, required(node.inputs[0], node)), *node.inputs[1:]]
         else:
             operands = [_flat_operand(op, required(value, node), shape) for value in node.inputs]
-        flat = getattr(op, node.op_type)(
-            *operands, **{k: v for k, v in node.attributes.items() if k != "axis"}
-        )
-        rows = 1
-        for size in shape[:-1]:
-            rows *= size
-        return reshape(op, typed(flat, (rows, shape[-1])), shape)
+        rows = math.prod(shape[:-1])
+        flat = again(op, node, operands, (rows, shape[-1]), without="axis")
+        return reshape(op, flat, shape)
 
 
 def _flattens(value: ir.Value | None, shape: tuple[int, ...]) -> bool:

@@ -1,16 +1,30 @@
-"""The attention scale 1/sqrt(head_dim) is folded into the weight and bias of the queries."""
+"""The attention scale 1/sqrt(head_dim) is folded into the weight and bias of the queries.
+
+A rotation between the two lets it through; a normalization takes it into its own scale and bias.
+"""
 
 from typing import Any
 
 import numpy as np
 import onnx_ir as ir
 
-from vit_edge.host.rewrite.composites import LINEAR, is_composite
+from vit_edge.host.rewrite.composites import HEAD_NORM, LINEAR, is_composite
 from vit_edge.host.rewrite.rule import Declined, NodeRule, required
-from vit_edge.host.rewrite.values import LinearParts, attention, integer, linear, linear_parts, number
+from vit_edge.host.rewrite.values import (
+    attention_like,
+    by_head,
+    by_head_again,
+    constant,
+    constant_of,
+    head_norm,
+    integer,
+    linear,
+    linear_parts,
+    number,
+)
 
 
-class FoldAttentionScale(NodeRule[LinearParts]):
+class FoldAttentionScale(NodeRule[ir.Value]):
     """Attention(Linear(x, W, b), k, v; scale) -> Attention(Linear(x, W * scale, b * scale), k, v; 1)."""
 
     ROOTS = ("vit_edge::Attention",)
@@ -25,19 +39,35 @@ class FoldAttentionScale(NodeRule[LinearParts]):
             y = vit_edge.Attention<heads=1, scale=0.5>(q, k, v)
         }"""
 
-    def find(self, node: ir.Node) -> LinearParts | Declined:
-        """The queries, which are a Linear, where there is a scale."""
+    def find(self, node: ir.Node) -> ir.Value | Declined:
+        """The queries, where there is a scale and something to fold it into."""
         if number(node, "scale") == 1.0:
             return Declined("the scale is 1 already")
-        queries = required(node.inputs[0], node).producer()
-        if queries is None or not is_composite(queries, LINEAR):
-            return Declined("the queries are not a linear projection")
-        return linear_parts(queries)
+        queries = required(node.inputs[0], node)
+        chain, made = by_head(queries)
+        normed = any(is_composite(each, HEAD_NORM) for each in chain)
+        if normed or constant_of(made) is not None or is_composite(made, LINEAR):
+            return queries
+        return Declined("the queries are not a linear projection")
 
-    def replace(self, op: Any, node: ir.Node, found: LinearParts) -> ir.Value:
+    def replace(self, op: Any, node: ir.Node, found: ir.Value) -> ir.Value:
         """The same attention without a scale."""
-        _, k, v = (required(value, node) for value in node.inputs)
-        x, weight, bias = found
-        scale = np.float32(number(node, "scale"))
-        queries = linear(op, x, weight * scale, None if bias is None else bias * scale)
-        return attention(op, queries, k, v, heads=integer(node, "heads"), scale=1.0)
+        _, k, v = (required(value, node) for value in node.inputs[:3])
+        queries = _scaled(op, node, found, number(node, "scale"))
+        return attention_like(op, node, (queries, k, v), scale=1.0)
+
+
+def _scaled(op: Any, reader: ir.Node, queries: ir.Value, scale: float) -> ir.Value:
+    """The queries times the scale."""
+    node, factor = queries.producer(), np.float32(scale)
+    if node is None:
+        return constant(op, required(constant_of(queries), reader) * factor, "queries")
+    if is_composite(node, LINEAR):
+        x, weight, bias = linear_parts(node)
+        return linear(op, x, weight * factor, None if bias is None else bias * factor)
+    inner = required(node.inputs[0], node)
+    if is_composite(node, HEAD_NORM):
+        gamma, beta = (required(constant_of(value), node) for value in node.inputs[1:])
+        heads, epsilon = integer(node, "heads"), number(node, "epsilon")
+        return head_norm(op, inner, gamma * factor, beta * factor, heads, epsilon)
+    return by_head_again(op, [node], _scaled(op, node, inner, scale))

@@ -12,11 +12,9 @@ from vit_edge.host.rewrite.composites import ATTENTION, LINEAR, is_composite
 from vit_edge.host.rewrite.rule import Declined, NodeRule, required
 from vit_edge.host.rewrite.values import (
     LinearParts,
-    attention,
-    integer,
+    attention_like,
     linear,
     linear_parts,
-    number,
     only_user,
 )
 
@@ -64,8 +62,8 @@ class FoldValueBias(NodeRule[_Biased]):
         """The bias, multiplied by the projection's weight, joins the projection's bias."""
         inner, (x, value_weight, _), value_bias = found
         _, weight, bias = linear_parts(node)
-        q, k, _ = (required(value, node) for value in inner.inputs)
+        q, k, _ = (required(value, node) for value in inner.inputs[:3])
         values = linear(op, x, value_weight, None)
-        made = attention(op, q, k, values, heads=integer(inner, "heads"), scale=number(inner, "scale"))
+        made = attention_like(op, inner, (q, k, values))
         moved = value_bias @ weight
         return linear(op, made, weight, moved if bias is None else bias + moved)

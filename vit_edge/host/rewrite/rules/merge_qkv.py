@@ -3,6 +3,7 @@
 All three in an ordinary block; keys and values in a last block whose queries are the CLS token alone.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -13,12 +14,12 @@ from vit_edge.host.rewrite.composites import LINEAR, is_composite
 from vit_edge.host.rewrite.rule import Declined, NodeRule, required
 from vit_edge.host.rewrite.values import (
     LinearParts,
-    attention,
+    attention_like,
+    by_head,
+    by_head_again,
     constant,
-    integer,
     linear,
     linear_parts,
-    number,
     static_shape,
     typed,
 )
@@ -49,7 +50,7 @@ class MergeQkv(NodeRule[dict[int, LinearParts]]):
 
     def find(self, node: ir.Node) -> dict[int, LinearParts] | Declined:
         """The Linears that read what the values read, by their positions among q, k and v: two or three."""
-        makers = [required(value, node).producer() for value in node.inputs]
+        makers = [required(by_head(value)[1], node).producer() for value in node.inputs[:3]]
         linears = {
             i: linear_parts(maker)
             for i, maker in enumerate(makers)
@@ -60,22 +61,21 @@ class MergeQkv(NodeRule[dict[int, LinearParts]]):
 
     def replace(self, op: Any, node: ir.Node, found: dict[int, LinearParts]) -> ir.Value:
         """One Linear with the columns side by side, and a bias if any of them had one."""
-        values = [required(value, node) for value in node.inputs]
-        parts = list(found.values())
-        weight = np.concatenate([part[1] for part in parts], axis=1)
-        bias: Array | None = None
-        if any(part[2] is not None for part in parts):
-            vectors = [
-                np.zeros(part[1].shape[1], np.float32) if part[2] is None else part[2] for part in parts
-            ]
-            bias = np.concatenate(vectors)
-        sizes = [part[1].shape[1] for part in parts]
-        merged = linear(op, parts[0][0], weight, bias)
-        split = op.Split(
-            merged, constant(op, np.asarray(sizes, np.int64), "sizes"), axis=1, _outputs=len(sizes)
-        )
-        rows = required(static_shape(merged), node)[0]
-        for i, output, size in zip(found, split, sizes, strict=True):
-            values[i] = typed(output, (rows, size))
-        q, k, v = values
-        return attention(op, q, k, v, heads=integer(node, "heads"), scale=number(node, "scale"))
+        values = [required(value, node) for value in node.inputs[:3]]
+        for i, part in zip(found, merged(op, list(found.values())), strict=True):
+            values[i] = by_head_again(op, by_head(values[i])[0], part)
+        return attention_like(op, node, values)
+
+
+def merged(op: Any, parts: Sequence[LinearParts]) -> list[ir.Value]:
+    """What several Linears of one input give, made by one Linear and a Split."""
+    weight = np.concatenate([part[1] for part in parts], axis=1)
+    bias: Array | None = None
+    if any(part[2] is not None for part in parts):
+        vectors = [np.zeros(part[1].shape[1], np.float32) if part[2] is None else part[2] for part in parts]
+        bias = np.concatenate(vectors)
+    sizes = [part[1].shape[1] for part in parts]
+    made = linear(op, parts[0][0], weight, bias)
+    split = op.Split(made, constant(op, np.asarray(sizes, np.int64), "sizes"), axis=1, _outputs=len(sizes))
+    rows = (static_shape(made) or (0,))[0]
+    return [typed(output, (rows, size)) for output, size in zip(split, sizes, strict=True)]

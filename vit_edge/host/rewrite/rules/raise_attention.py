@@ -3,7 +3,8 @@
 Source: Vaswani et al. 2017; Dosovitskiy et al. 2021, appendix A. Where q, k and v come from is found by
 running the layout operators on element positions, so split, packed, interleaved and batch-second projections
 are one case: the columns of the projections are put into head order, and the scale is collected wherever it
-stands.
+stands. A constant that is added to the scores is the bias (BEiT, Bao et al. 2022: relative positions); a
+query may be a constant, too (attention pooling, Lee et al. 2019; Zhai et al. 2023).
 """
 
 import math
@@ -12,11 +13,14 @@ from typing import Any, NamedTuple
 import numpy as np
 import onnx_ir as ir
 
+from vit_edge.arrays import Array
 from vit_edge.host.rewrite.composites import LINEAR, is_composite, is_op
 from vit_edge.host.rewrite.layout import REORDERING, RESHAPING, SELECTING, Indices, Trace, trace
 from vit_edge.host.rewrite.rule import Declined, NodeRule, required
 from vit_edge.host.rewrite.values import (
     attention,
+    constant,
+    constant_of,
     flatten,
     integer,
     linear,
@@ -32,6 +36,13 @@ class _Operand(NamedTuple):
     columns: Indices  # (heads * head_dim,) the source's column of each of ours
     heads: int
     tokens: int
+    constant: Array | None = None  # (tokens, heads * head_dim) where it does not depend on the image
+
+
+class _Scores(NamedTuple):
+    product: ir.Node  # of queries and keys
+    scale: float
+    bias: Array | None  # (heads, queries, keys)
 
 
 class _Heads(NamedTuple):
@@ -39,6 +50,7 @@ class _Heads(NamedTuple):
     k: _Operand
     v: _Operand
     scale: float
+    bias: Array | None
 
 
 class RaiseAttention(NodeRule[_Heads]):
@@ -88,26 +100,26 @@ class RaiseAttention(NodeRule[_Heads]):
             return Declined("the scores have no static shape")
         if integer(softmax, "axis", -1) not in (-1, len(shape) - 1):
             return Declined("Softmax is not over the last axis")
-        product = _rows_kept(scores, scales=True)
-        if product is None or not is_op(product.source, "MatMul"):
+        product = _scores(scores)
+        if product is None:
             return Declined(
                 f"the scores come from {_maker(scores)}, not from a scaled product of queries and keys"
             )
-        inner = required(product.source.producer(), node)
-        return _heads((inner.inputs[0], inner.inputs[1], node.inputs[1]), product.scale, node)
+        inner = product.product.inputs
+        return _heads((inner[0], inner[1], node.inputs[1]), product, node)
 
     def replace(self, op: Any, node: ir.Node, found: _Heads) -> ir.Value:
         """Three Linears in head order, Attention, and the layout (1, heads, tokens, head_dim) behind it."""
-        q, k, v, scale = found
+        q, k, v, scale, bias = found
         parts = (_projected(op, q), _projected(op, k), _projected(op, v))
-        made = attention(op, *parts, heads=q.heads, scale=scale)
+        made = attention(op, *parts, heads=q.heads, scale=scale, bias=bias)
         width = v.columns.size // v.heads
         split = transpose(op, reshape(op, made, (1, q.tokens, v.heads, width)), (0, 2, 1, 3))
         return reshape(op, split, required(static_shape(node.outputs[0]), node))
 
 
 def _heads(
-    values: tuple[ir.Value | None, ir.Value | None, ir.Value | None], scale: float, node: ir.Node
+    values: tuple[ir.Value | None, ir.Value | None, ir.Value | None], scores: _Scores, node: ir.Node
 ) -> _Heads | Declined:
     """q, k and v of the two products, and the scale: of the scores, times those in front of q and k."""
     traces = [
@@ -124,7 +136,51 @@ def _heads(
     scales = [found.scale for found in traces if found is not None]
     if scales[2] != 1.0:
         return Declined("the values are rescaled")
-    return _Heads(q, k, v, scale * scales[0] * scales[1])
+    bias = None if scores.bias is None else _bias_of(scores.bias, (q.heads, q.tokens, k.tokens))
+    if scores.bias is not None and bias is None:
+        return Declined(f"what is added to the scores has the shape {scores.bias.shape}")
+    return _Heads(q, k, v, scores.scale * scales[0] * scales[1], bias)
+
+
+def _scores(value: ir.Value) -> _Scores | None:
+    """The product behind the scores, through scales and constants that are added (relative positions)."""
+    scale, bias, added = 1.0, None, None
+    while True:
+        found = _rows_kept(value, scales=True)
+        node = None if found is None else found.source.producer()
+        if found is None or node is None:
+            return None
+        scale *= found.scale
+        if is_op(node, "MatMul"):
+            return _Scores(node, scale, bias)
+        added = _added(node)
+        if added is None:
+            return None
+        # What is added is scaled by what stands behind it alone.
+        scaled = added[1] * np.float32(scale)
+        bias = scaled if bias is None else bias + scaled
+        value = added[0]
+
+
+def _added(node: ir.Node) -> tuple[ir.Value, Array] | None:
+    """(x, c) of x + c with a constant that does not make it larger."""
+    if not is_op(node, "Add"):
+        return None
+    for x, other in (node.inputs, reversed(node.inputs)):
+        array = constant_of(other)
+        if array is not None and x is not None and static_shape(x) == static_shape(node.outputs[0]):
+            return x, array
+    return None
+
+
+def _bias_of(array: Array, shape: tuple[int, int, int]) -> Array | None:
+    """A constant that is added to scores (1, heads, queries, keys), as (heads, queries, keys)."""
+    while array.ndim > 3 and array.shape[0] == 1:
+        array = array[0]
+    try:
+        return np.ascontiguousarray(np.broadcast_to(array, shape))
+    except ValueError:
+        return None
 
 
 def _softmax(node: ir.Node) -> ir.Node | None:
@@ -151,6 +207,10 @@ def _operand(found: Trace | None, *, transposed: bool) -> _Operand | Declined:
     index: Indices = whole[(0,) * (whole.ndim - 3)]
     index = np.swapaxes(index, 1, 2) if transposed else index
     heads, tokens = index.shape[:2]
+    array = constant_of(found.source)
+    if array is not None:  # a learned query
+        laid = array.reshape(-1)[index].swapaxes(0, 1).reshape(tokens, -1)
+        return _Operand(found.source, np.arange(laid.shape[1]), heads, tokens, laid)
     order = _columns(index, shape)
     plain = not isinstance(order, Declined) and np.array_equal(order, np.arange(shape[-1]))
     if not plain and not is_composite(found.source, LINEAR):
@@ -175,6 +235,8 @@ def _columns(index: Indices, shape: tuple[int, ...]) -> Indices | Declined:
 
 def _projected(op: Any, operand: _Operand) -> ir.Value:
     """The operand as (tokens, dim) in head order."""
+    if operand.constant is not None:
+        return constant(op, operand.constant, "queries")
     node = operand.source.producer()
     if node is None or not is_composite(node, LINEAR):
         return flatten(op, operand.source)

@@ -20,13 +20,15 @@ class RaiseSelect(NodeRule[tuple[int, int]]):
         g (float[1,3,2] x) => (float[1,3] y) <int64 first = {0}> { y = Gather<axis=2>(x, first) }"""
 
     def find(self, node: ir.Node) -> tuple[int, int] | Declined:
-        """(start, stop) of whole rows of one image's float32 value, consecutive and in order, not all."""
+        """(start, stop) of whole rows of one image's float32 value, consecutive and in order."""
         rows = _rows(node)
         return rows if rows is not None else Declined("does not take consecutive tokens")
 
     def replace(self, op: Any, node: ir.Node, found: tuple[int, int]) -> ir.Value:
         """Select, then restore the shape."""
-        made = select(op, flatten(op, required(node.inputs[0], node)), *found)
+        rows = flatten(op, required(node.inputs[0], node))
+        every = found == (0, required(static_shape(rows), node)[0])
+        made = rows if every else select(op, rows, *found)
         return reshape(op, made, required(static_shape(node.outputs[0]), node))
 
 

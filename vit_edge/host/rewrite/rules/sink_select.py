@@ -8,20 +8,32 @@ from typing import Any
 
 import onnx_ir as ir
 
-from vit_edge.host.rewrite.composites import ATTENTION, LINEAR, is_composite, is_op
+from vit_edge.host.rewrite.composites import (
+    ATTENTION,
+    HEAD_NORM,
+    LINEAR,
+    ROTARY,
+    SWISH,
+    is_composite,
+    is_op,
+)
 from vit_edge.host.rewrite.rule import Declined, NodeRule, required
 from vit_edge.host.rewrite.values import (
-    attention,
+    again,
+    attention_bias,
+    attention_like,
+    by_head_again,
+    constant_of,
     integer,
     linear,
     linear_parts,
-    number,
     only_user,
+    rotary,
     select,
     static_shape,
-    typed,
 )
 
+COMPOSITES = (ATTENTION, LINEAR, ROTARY, HEAD_NORM, SWISH)
 ELEMENTWISE = ("Gelu", "Relu", "Tanh", "Sigmoid", "LayerNormalization", "Add", "Mul")
 
 
@@ -61,9 +73,14 @@ class SinkSelect(NodeRule[ir.Node]):
         start, stop = integer(node, "start"), integer(node, "stop")
         rows = required(static_shape(node.inputs[0]), node)[0]
         if is_composite(maker, ATTENTION):
-            q, k, v = (required(value, node) for value in maker.inputs)
-            queries = select(op, q, start, stop)
-            return attention(op, queries, k, v, heads=integer(maker, "heads"), scale=number(maker, "scale"))
+            q, k, v = (required(value, node) for value in maker.inputs[:3])
+            bias = attention_bias(maker)
+            fewer = None if bias is None else bias[:, start:stop]
+            return attention_like(op, maker, (select(op, q, start, stop), k, v), bias=fewer)
+        if is_composite(maker, ROTARY):
+            return _turned(op, maker, start, stop)
+        if is_composite(maker, HEAD_NORM):
+            return by_head_again(op, [maker], select(op, required(maker.inputs[0], node), start, stop))
         if is_composite(maker, LINEAR):
             source, weight, bias = linear_parts(maker)
             return linear(op, select(op, source, start, stop), weight, bias)
@@ -71,12 +88,20 @@ class SinkSelect(NodeRule[ir.Node]):
             select(op, value, start, stop) if value is not None and _per_token(value, rows) else value
             for value in maker.inputs
         ]
-        made = getattr(op, maker.op_type)(*operands, **dict(maker.attributes))
-        return typed(made, required(static_shape(node.outputs[0]), node))
+        return again(op, maker, operands, required(static_shape(node.outputs[0]), node))
+
+
+def _turned(op: Any, node: ir.Node, start: int, stop: int) -> ir.Value:
+    """A rotation of some rows; none where those rows are not turned at all."""
+    x = select(op, required(node.inputs[0], node), start, stop)
+    cos, sin = (required(constant_of(table), node)[start:stop] for table in node.inputs[1:])
+    if (cos == 1).all() and not sin.any():
+        return x
+    return rotary(op, x, cos, sin, integer(node, "heads"))
 
 
 def _tokenwise(node: ir.Node) -> bool:
-    if is_composite(node, ATTENTION) or is_composite(node, LINEAR):
+    if any(is_composite(node, kind) for kind in COMPOSITES):
         return True
     return any(is_op(node, kind) for kind in ELEMENTWISE)
 
