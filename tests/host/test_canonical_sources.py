@@ -12,13 +12,15 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from tests.host.vit_forms import FORMS, Export, exported, run
+from tests.host.vit_families import FAMILIES
+from tests.host.vit_forms import FORMS, Export, export_of, run
 from vit_edge.arrays import Array
 from vit_edge.host.lower.embed import Normalisation
 from vit_edge.host.lower.model import LowerSettings, lower
 from vit_edge.host.rewrite.canonical import Canonical, canonicalise
 from vit_edge.spec import InputForm, ModelForm
 
+EVERY_FORM = FORMS | FAMILIES
 TOLERANCE = 1e-4  # of a logit
 IMAGES = 4
 NORMAL = Normalisation(np.asarray([0.5, 0.4, 0.3], np.float32), np.asarray([0.2, 0.3, 0.25], np.float32))
@@ -58,22 +60,22 @@ CASES = [
         "timm-tanh": (_script(17),),
         "einsum": (_script(17), _dynamo(20, 4)),
         "torchvision": (_dynamo(20), _script(17), _script(17, 4)),
-        "clip": (_dynamo(20), _script(17), _script(14, 4)),
-        "clip-classifier": (_dynamo(20), _script(17)),
+        "clip": (_dynamo(20), _script(14, 4)),
+        "clip-classifier": (_script(17),),
         "siglip": (_dynamo(20), _script(17)),
         "siglip-classifier": (_dynamo(20),),
-        "map": (_dynamo(20), _script(17)),
+        "map": (_dynamo(20),),
         "dinov3": (_dynamo(20), _script(17)),
         "dinov3-gated": (_dynamo(20),),
-        "dinov2-giant": (_dynamo(20), _script(17)),
-        "beit": (_dynamo(20), _script(17)),
+        "dinov2-giant": (_dynamo(20),),
+        "beit": (_dynamo(20),),
         "beit-sdpa": (_script(17),),
         "beit-shared": (_dynamo(20),),
         "data2vec": (_dynamo(20),),
-        "eva": (_dynamo(20), _script(17), _script(16, 4)),
-        "gated-packed": (_dynamo(20), _script(17)),
-        "normed-heads": (_dynamo(20), _script(17)),
-        "normed-rotary": (_dynamo(20), _script(17)),
+        "eva": (_dynamo(20), _script(16, 4)),
+        "gated-packed": (_script(17),),
+        "normed-heads": (_script(17),),
+        "normed-rotary": (_dynamo(20),),
         "mean-relu": (_dynamo(20), _script(13, 4)),
     }.items()
     for how in ways
@@ -83,12 +85,12 @@ EVERY_SOURCE = pytest.mark.parametrize(("form", "how"), CASES, ids=[f"{form}-{ho
 
 @functools.cache
 def _canonical(form: str, how: Export) -> Canonical:
-    return canonicalise(exported(form, how), form)
+    return canonicalise(export_of(EVERY_FORM[form], how), form)
 
 
 def _pixels(form: str) -> Array:
     """Random uint8 images (N, H, W, C)."""
-    height, width = FORMS[form].expected.image
+    height, width = EVERY_FORM[form].expected.image
     return np.random.default_rng(7).integers(0, 256, (IMAGES, height, width, 3), np.uint8)
 
 
@@ -99,7 +101,7 @@ def _normalised(pixels: Array) -> Array:
 
 @functools.cache
 def _expected(form: str, how: Export) -> Array:
-    return run(exported(form, how), _normalised(_pixels(form)))
+    return run(export_of(EVERY_FORM[form], how), _normalised(_pixels(form)))
 
 
 def _operators(model: onnx.ModelProto) -> list[str]:
@@ -110,12 +112,12 @@ def _operators(model: onnx.ModelProto) -> list[str]:
 def test_a_source_fulfils_the_contract(form: str, how: Export) -> None:
     canonical = _canonical(form, how)
     assert canonical.refusal is None
-    assert canonical.description == FORMS[form].expected
+    assert canonical.description == EVERY_FORM[form].expected
 
 
 @EVERY_SOURCE
 def test_rewriting_leaves_the_given_model_alone(form: str, how: Export) -> None:
-    given = exported(form, how)
+    given = export_of(EVERY_FORM[form], how)
     before = given.SerializeToString(deterministic=True)
     _canonical.__wrapped__(form, how)
     assert given.SerializeToString(deterministic=True) == before
@@ -146,7 +148,7 @@ def test_rewriting_a_lowered_graph_gives_the_same_graph(form: str, how: Export) 
     once = lower(_canonical(form, how), LowerSettings())
     again = canonicalise(once, form)
     twice = lower(again, LowerSettings())
-    assert again.description == FORMS[form].expected
+    assert again.description == EVERY_FORM[form].expected
     assert _operators(twice) == _operators(once)
     images = _normalised(_pixels(form))
     assert np.abs(run(twice, images) - run(once, images)).max() < TOLERANCE
@@ -176,7 +178,7 @@ def test_a_lowered_file_is_portable(form: str, how: Export) -> None:
 
 @EVERY_SOURCE
 def test_a_lowered_file_holds_nothing_that_an_exporter_left(form: str, how: Export) -> None:
-    expected = FORMS[form].expected
+    expected = EVERY_FORM[form].expected
     operators = _operators(lower(_canonical(form, how), LowerSettings()))
     count = {kind: operators.count(kind) for kind in set(operators)}
     assert count["Softmax"] == expected.depth + ("attention" in expected.pooling)
@@ -202,7 +204,7 @@ def test_every_layer_carries_its_canonical_name() -> None:
 
 
 def test_a_description_is_plain_json() -> None:
-    description = FORMS["own-wide"].expected
+    description = EVERY_FORM["own-wide"].expected
     plain = description.to_json()
     assert plain["image"] == [8, 24]
     assert plain["patch"] == [4, 8]

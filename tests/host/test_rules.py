@@ -30,13 +30,18 @@ from vit_edge.host.rewrite.rules.fold_prefix import FoldPrefix
 from vit_edge.host.rewrite.rules.fuse_gelu import FuseGelu
 from vit_edge.host.rewrite.rules.fuse_gelu_tanh import FuseGeluTanh
 from vit_edge.host.rewrite.rules.fuse_layer_normalization import FuseLayerNormalization
+from vit_edge.host.rewrite.rules.fuse_swish import FuseSwish
 from vit_edge.host.rewrite.rules.merge_bias import MergeBias
+from vit_edge.host.rewrite.rules.merge_gate import MergeGate
 from vit_edge.host.rewrite.rules.merge_qkv import MergeQkv
 from vit_edge.host.rewrite.rules.raise_attention import RaiseAttention
 from vit_edge.host.rewrite.rules.raise_embed import RaiseEmbed
+from vit_edge.host.rewrite.rules.raise_gate import RaiseGate
 from vit_edge.host.rewrite.rules.raise_gemm import RaiseGemm
+from vit_edge.host.rewrite.rules.raise_head_norm import RaiseHeadNorm
 from vit_edge.host.rewrite.rules.raise_matmul import RaiseMatMul
 from vit_edge.host.rewrite.rules.raise_mean import RaiseMean
+from vit_edge.host.rewrite.rules.raise_rotary import RaiseRotary
 from vit_edge.host.rewrite.rules.raise_select import RaiseSelect
 from vit_edge.host.rewrite.rules.remove_neutral_arithmetic import RemoveNeutralArithmetic
 from vit_edge.host.rewrite.rules.remove_softmax_guard import RemoveSoftmaxGuard
@@ -544,6 +549,35 @@ NEAR_MISSES: dict[str, tuple[type[Rule], str, str]] = {
         SinkSelect.FIRES.replace("stop=1", "stop=3").replace("(float[1,2] y)", "(float[3,2] y)"),
         "nothing to gain",
     ),
+    "a sigmoid of something else": (
+        FuseSwish,
+        FuseSwish.FIRES.replace("a = Mul(x, alpha)", "a = Add(x, alpha)"),
+        "sigmoid of a multiple",
+    ),
+    "a gate whose halves are two layers": (RaiseGate, RaiseGate.HOLDS, "two Linears already"),
+    "a gate without an activation": (
+        RaiseGate,
+        RaiseGate.FIRES.replace("d = vit_edge.Swish<alpha=1.0>(a)", "d = Neg(a)"),
+        "no factor is an activation",
+    ),
+    "a gate of two inputs": (MergeGate, MergeGate.HOLDS, "different inputs"),
+    "a normalization of all heads together": (RaiseHeadNorm, RaiseHeadNorm.HOLDS, "one head only"),
+    "a normalization of something that is not projected": (
+        RaiseHeadNorm,
+        RaiseHeadNorm.FIRES.replace("h = vit_edge.Linear(x, w)", "h = MatMul(x, w)"),
+        "not a linear projection",
+    ),
+    "keys turned by another pair of columns": (
+        RaiseRotary,
+        RaiseRotary.FIRES.replace("kn = Neg(kb)", "kn = Neg(ka)").replace("(kn, ka)", "(kn, kb)"),
+        "not turned in pairs",
+    ),
+    "a rotation of something that is not projected": (
+        RaiseRotary,
+        RaiseRotary.FIRES.replace("k = vit_edge.Linear(x, wk)", "k = MatMul(x, wk)"),
+        "not a linear projection",
+    ),
+    "a mask that is computed": (RaiseAttention, RaiseAttention.HOLDS, "the scores come from Add"),
     "a single Reshape": (
         CollapseLayout,
         HEADER + "(float[1,2,3] x) => (float[2,3] y) <int64[2] shape = {2, 3}> { y = Reshape(x, shape) }",
