@@ -40,7 +40,7 @@ class Attention(OpRun):
     ) -> tuple[Array]:
         # The evaluator passes the attributes of ONNX's own Attention too, being of the same name.
         mixed = []
-        added = np.zeros((heads, 1, 1)) if bias is None else bias
+        added = np.zeros((heads, 1, 1), np.float32) if bias is None else bias
         for *parts, more in zip(*(np.split(x, heads, axis=1) for x in (q, k, v)), added, strict=True):
             weights = np.exp(parts[0] @ parts[1].T * np.float32(scale) + more)
             mixed.append(weights / weights.sum(axis=1, keepdims=True) @ parts[2])

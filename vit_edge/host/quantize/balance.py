@@ -104,7 +104,8 @@ def _balance_keys(graph: ir.Graph, attention: ir.Node, seen: dict[str, Activatio
         return None
     q, k = seen[f"{name}.q"], seen[f"{name}.k"]
     none = np.zeros_like(q.low)
-    reach_q = np.maximum(np.maximum(np.abs(q.low), np.abs(q.high)), 1e-6)
+    turned = queries.turned or keys.turned
+    reach_q = _reach(q, none, heads if turned else 0)
 
     def damage(candidate: tuple[float, bool, Float64, Float64]) -> float:
         _, _, scale, shift = candidate
@@ -112,7 +113,9 @@ def _balance_keys(graph: ir.Graph, attention: ir.Node, seen: dict[str, Activatio
 
     def candidates() -> Iterator[tuple[float, bool, Float64, Float64]]:
         for _, shifted, _, shift in (c for c in _candidates(k.low, k.high) if c[0] == 0.0):
-            reach_k = np.maximum(np.maximum(np.abs(k.low - shift), np.abs(k.high - shift)), 1e-6)
+            if shifted and turned:
+                continue
+            reach_k = _reach(k, shift, heads if turned else 0)
             yield 0.0, shifted, np.ones_like(reach_k), shift
             for strength in STRENGTHS:
                 scale = reach_k**strength / reach_q ** (1.0 - strength)
@@ -122,6 +125,15 @@ def _balance_keys(graph: ir.Graph, attention: ir.Node, seen: dict[str, Activatio
     folds.fold_keys(graph, queries, keys, scale, shift)
     seen[f"{name}.q"], seen[f"{name}.k"] = q.folded(1.0 / scale, none), k.folded(scale, shift)
     return Fold(f"{name}.k", strength, shifted)
+
+
+def _reach(activation: Activation, shift: Float64, turned_heads: int) -> Float64:
+    """The largest magnitude per channel; of a turned operand that of both halves of each head."""
+    reach = np.maximum(np.maximum(np.abs(activation.low - shift), np.abs(activation.high - shift)), 1e-6)
+    if turned_heads:
+        halves = reach.reshape(turned_heads, 2, -1)
+        reach = np.broadcast_to(halves.max(axis=1, keepdims=True), halves.shape).reshape(-1)
+    return reach
 
 
 def _linear_damage(activation: Activation, weight: Array) -> float:

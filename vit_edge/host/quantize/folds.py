@@ -5,7 +5,8 @@ bias and into the linear layers that read it (RepQ-ViT, Li et al. 2023; Outlier 
 2023).
 `fold_values` moves them from the output projection of attention into the values: attention mixes tokens,
 never channels, and its weights sum to one (SmoothQuant, Xiao et al. 2023, for attention).
-`fold_keys` moves a scale between queries and keys, and centres the keys, which softmax cannot notice.
+`fold_keys` moves a scale between queries and keys, and centres the keys, which softmax cannot notice. Where
+keys are turned by their positions, both numbers of a pair get one scale, and nothing is centred.
 """
 
 import dataclasses
@@ -14,8 +15,8 @@ import numpy as np
 import onnx_ir as ir
 
 from vit_edge.arrays import Array, Float64
-from vit_edge.host.rewrite.composites import LINEAR, SELECT, is_composite, is_op
-from vit_edge.host.rewrite.values import constant_of, linear_parts, users
+from vit_edge.host.rewrite.composites import LINEAR, ROTARY, SELECT, is_composite, is_op
+from vit_edge.host.rewrite.values import by_head, constant_of, linear_parts, users
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,6 +26,7 @@ class Columns:
     linear: ir.Node
     first: int
     count: int
+    turned: bool = False  # by positions afterwards: one scale for both numbers of a pair, and no shift
 
     @property
     def part(self) -> slice:
@@ -66,7 +68,9 @@ def fold_norm(graph: ir.Graph, norm: ir.Node, scale: Float64, shift: Float64) ->
 
 def operand_columns(attention: ir.Node, operand: int) -> Columns | None:
     """Where the queries (0), keys (1) or values (2) of an attention are made; None if not by a Linear."""
-    value = attention.inputs[operand]
+    chain, value = by_head(attention.inputs[operand])
+    if any(not is_composite(node, ROTARY) for node in chain):
+        return None
     node = value.producer() if value is not None else None
     first, count = 0, 0
     if is_op(node, "Split") and node is not None:
@@ -78,7 +82,7 @@ def operand_columns(attention: ir.Node, operand: int) -> Columns | None:
         node = node.inputs[0].producer()
     if node is None or not is_composite(node, LINEAR):
         return None
-    return Columns(node, first, count or linear_parts(node)[1].shape[1])
+    return Columns(node, first, count or linear_parts(node)[1].shape[1], turned=bool(chain))
 
 
 def projection_of(attention: ir.Node) -> ir.Node | None:

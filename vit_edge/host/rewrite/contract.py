@@ -363,4 +363,11 @@ def _kind(node: ir.Node | None) -> str:
 
 
 def _kinds(value: ir.Value) -> str:
-    return ", ".join(_kind(node) for node in users(value)) or "nothing"
+    return ", ".join(_kind(_reader(node)) for node in users(value)) or "nothing"
+
+
+def _reader(node: ir.Node) -> ir.Node:
+    """What stands behind Reshapes, which say nothing to a reader."""
+    while is_op(node, "Reshape") and (behind := only_user(node.outputs[0])) is not None:
+        node = behind
+    return node

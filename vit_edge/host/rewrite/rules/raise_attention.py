@@ -30,6 +30,8 @@ from vit_edge.host.rewrite.values import (
     transpose,
 )
 
+LARGEST_BIAS = 1e3  # of a learned one; beyond, tokens are hidden from one another
+
 
 class _Operand(NamedTuple):
     source: ir.Value  # (tokens, any columns)
@@ -139,6 +141,8 @@ def _heads(
     bias = None if scores.bias is None else _bias_of(scores.bias, (q.heads, q.tokens, k.tokens))
     if scores.bias is not None and bias is None:
         return Declined(f"what is added to the scores has the shape {scores.bias.shape}")
+    if bias is not None and np.abs(bias).max() > LARGEST_BIAS:
+        return Declined(f"what is added to the scores reaches {bias.flat[np.abs(bias).argmax()]:.4g}: a mask")
     return _Heads(q, k, v, scores.scale * scales[0] * scales[1], bias)
 
 
