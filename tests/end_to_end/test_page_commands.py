@@ -77,6 +77,9 @@ def test_every_command_of_the_pages_runs(
 ) -> None:
     monkeypatch.chdir(workplace)
     words = [PLACES.get(word, word) for word in command.words[1:]]
+    for number in (1, 2):  # what `merge` joins
+        part = ["classify", "bundle/", "--dir", "images/", "-o", f"{number}.csv", "--shard", f"{number}/2"]
+        assert words[0] != "merge" or main(part) == DONE
     if words[0] == "embed":  # the bundle here is without; an embedder's file stands for it
         words[1] = "embedder.onnx"
     words = [

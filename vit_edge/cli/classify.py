@@ -4,12 +4,14 @@ import argparse
 import dataclasses
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 
-from vit_edge.cli import arguments
+from vit_edge.cli import arguments, jobs
 from vit_edge.cli.arguments import Commands
 from vit_edge.cli.console import one_line
-from vit_edge.errors import ImageError
+from vit_edge.errors import ImageError, UsageError
+from vit_edge.runtime.job.merge import form_of
 from vit_edge.runtime.predict.classifier import Classifier, Prediction
 from vit_edge.spec import OutputKind
 
@@ -20,11 +22,20 @@ def add(commands: Commands) -> None:
     """Declare the command."""
     parser = commands.add_parser("classify", help="the most probable classes of images, or their values")
     parser.add_argument("model", metavar="BUNDLE", help="bundle or ONNX file")
-    parser.add_argument("images", metavar="IMAGE", nargs="+")
+    jobs.add_images(parser)
+    parser.add_argument(
+        "-o",
+        "--out",
+        type=Path,
+        metavar="FILE",
+        help="write a row per image to this .jsonl or .csv file as it is answered; the same command goes on "
+        "where an earlier run ended",
+    )
     parser.add_argument(
         "--top", type=int, default=5, metavar="K", help="classes per image (default: %(default)s)"
     )
     parser.add_argument("--json", action="store_true", help="print JSON")
+    jobs.add_job(parser)
     arguments.add_decoding(parser)
     arguments.add_formats(parser)
     arguments.add_output(parser, probabilities=True)
@@ -35,27 +46,48 @@ def add(commands: Commands) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """`vit-edge classify`; a bad image is reported, the rest goes on, and the status is 2."""
+    if args.out is not None:
+        form_of(args.out)
+        if args.json:
+            raise UsageError("--json prints, -o writes; give one of them")
+        return jobs.work(args, jobs.opening_of(args, None))
+    images = jobs.images_of(args)
+    opening = jobs.opening_of(args, None)
     classify = Classifier(
-        args.model,
-        args.provider,
-        args.threads,
-        args.decoding,
-        limits=args.limits,
-        output=args.output,
-        kind=args.output_kind,
-        trust=args.trust,
+        opening.path,
+        opening.provider,
+        opening.threads,
+        opening.decoding,
+        opening.model,
+        limits=opening.limits,
+        output=opening.output,
+        kind=opening.output_kind,
+        trust=opening.trust,
     )
-    shown = _value if classify.kind is OutputKind.REGRESSION else _percent
-    answers = list(zip(args.images, classify.batch(args.images, top_k=args.top), strict=True))
-    if args.json:
-        print(json.dumps([_to_json(image, answer) for image, answer in answers], indent=1))
+    answers = zip(images, classify.batch(images, top_k=args.top), strict=True)
+    return _as_json(answers) if args.json else _as_text(answers, classify.kind)
+
+
+def _as_text(answers: Iterable[tuple[str, Answer]], kind: OutputKind) -> int:
+    shown, status = _value if kind is OutputKind.REGRESSION else _percent, 0
     for image, answer in answers:
         if isinstance(answer, ImageError):
-            print(f"vit-edge: error: {one_line(str(answer))}", file=sys.stderr)
-        elif not args.json:
+            status = _complain(answer)
+        else:
             print(one_line(image))
             print("\n".join(f"  {shown(each.score)}  {one_line(each.label)}" for each in answer))
-    return 2 if any(isinstance(answer, ImageError) for _, answer in answers) else 0
+    return status
+
+
+def _as_json(answers: Iterable[tuple[str, Answer]]) -> int:
+    found = list(answers)
+    print(json.dumps([_to_json(image, answer) for image, answer in found], indent=1))
+    return max([0, *(_complain(answer) for _, answer in found if isinstance(answer, ImageError))])
+
+
+def _complain(error: ImageError) -> int:
+    print(f"vit-edge: error: {one_line(str(error))}", file=sys.stderr)
+    return 2
 
 
 def _percent(score: float) -> str:

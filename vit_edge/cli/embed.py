@@ -10,10 +10,11 @@ from pathlib import Path
 
 import numpy as np
 
-from vit_edge.cli import arguments
+from vit_edge.cli import arguments, jobs
 from vit_edge.cli.arguments import Commands
 from vit_edge.cli.console import check_file, one_line, write_bytes
 from vit_edge.errors import ImageError, UsageError
+from vit_edge.runtime.job.run import ARRAY_SUFFIX
 from vit_edge.runtime.predict.embedder import Embedder, Embedding, Floats
 
 KINDS = tuple(field.name for field in dataclasses.fields(Embedding))
@@ -25,7 +26,7 @@ def add(commands: Commands) -> None:
     """Declare the command."""
     parser = commands.add_parser("embed", help="the embeddings of images")
     parser.add_argument("model", metavar="BUNDLE", help="bundle built with --embedder, or ONNX file")
-    parser.add_argument("images", metavar="IMAGE", nargs="+")
+    jobs.add_images(parser)
     parser.add_argument(
         "--kind",
         action="append",
@@ -38,10 +39,13 @@ def add(commands: Commands) -> None:
         "-o",
         "--out",
         type=Path,
-        metavar="FILE.npz",
-        help="write arrays: images (N,), cls (N, D), pooled (N, D), patches (N, rows, columns, D)",
+        metavar="FILE",
+        help="FILE.npz: arrays images (N,), cls (N, D), pooled (N, D), patches (N, rows, columns, D), all at "
+        "the end; FILE.npy: a job, one --kind (default: pooled), float32 (N, ...), written as it goes, with "
+        "the images in FILE.npy.jsonl",
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object per image and line")
+    jobs.add_job(parser)
     arguments.add_decoding(parser)
     arguments.add_formats(parser)
     arguments.add_session(parser)
@@ -52,13 +56,23 @@ def add(commands: Commands) -> None:
 def run(args: argparse.Namespace) -> int:
     """`vit-edge embed`; a bad image is reported, the rest goes on, and the status is 2."""
     check_file("--out", args.out)
+    if args.out is not None and args.out.suffix == ARRAY_SUFFIX:
+        return jobs.work(args, jobs.opening_of(args, _one_kind(args)))
+    images = jobs.images_of(args)
+    opening = jobs.opening_of(args, KINDS[0])
     embed = Embedder(
-        args.model, args.provider, args.threads, args.decoding, limits=args.limits, trust=args.trust
+        opening.path,
+        opening.provider,
+        opening.threads,
+        opening.decoding,
+        opening.model,
+        opening.limits,
+        opening.trust,
     )
     kinds = _kinds(embed, args)
     kept: dict[str, list[Floats]] = {kind: [] for kind in kinds}
     names, refused = [], 0
-    for image, answer in zip(args.images, embed.batch(args.images), strict=True):
+    for image, answer in zip(images, embed.batch(images), strict=True):
         if isinstance(answer, ImageError):
             refused += 1
             print(f"vit-edge: error: {one_line(str(answer))}", file=sys.stderr)
@@ -77,6 +91,16 @@ def run(args: argparse.Namespace) -> int:
     if names:
         _write(args.out, names, kept)
     return 2 if refused else 0
+
+
+def _one_kind(args: argparse.Namespace) -> str:
+    """The kind of a job, whose array has one."""
+    kinds = set(args.kinds or ["pooled"])
+    if len(kinds) > 1:
+        raise UsageError(f"an array has one kind; start one job for each --kind ({', '.join(sorted(kinds))})")
+    if args.json:
+        raise UsageError("--json prints, a .npy file is a job; give one of them")
+    return str(kinds.pop())
 
 
 def _kinds(embed: Embedder, args: argparse.Namespace) -> tuple[str, ...]:

@@ -12,7 +12,19 @@ from pathlib import Path
 from types import FrameType
 
 from vit_edge import __version__
-from vit_edge.cli import build, classify, convert, embed, inspect, measure, parity, selftest, sign, targets
+from vit_edge.cli import (
+    build,
+    classify,
+    convert,
+    embed,
+    inspect,
+    jobs,
+    measure,
+    parity,
+    selftest,
+    sign,
+    targets,
+)
 from vit_edge.cli.arguments import EXIT_STATUS, CommandParser, Parser
 from vit_edge.cli.console import file_for, one_line, text_aside
 from vit_edge.errors import MissingExtraError, VitEdgeError
@@ -137,6 +149,7 @@ def parser() -> Parser:
     parity.add(commands)
     classify.add(commands)
     embed.add(commands)
+    jobs.add_merge(commands)
     inspect.add(commands)
     selftest.add(commands)
     sign.add(commands)

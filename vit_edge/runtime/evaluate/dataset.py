@@ -179,12 +179,26 @@ def _sub_folders(folder: Path) -> list[Path]:
     return sorted(entry for entry in folder.iterdir() if not entry.name.startswith(".") and entry.is_dir())
 
 
-def _images_below(folder: Path, limits: DecodeLimits) -> list[Path]:
+def image_names(folder: str | os.PathLike[str], limits: DecodeLimits = DEFAULT_LIMITS) -> list[str]:
+    """Every image in a folder and its sub-folders as its path below the folder, sorted; hidden ones left out.
+
+    Raises:
+        DatasetError: the folder, or one below it, cannot be read.
+    """
+
+    def refuse(error: OSError) -> None:
+        raise DatasetError(f"{error.filename} cannot be read ({error.strerror}); its images would be missing")
+
     found = []
-    for parent, folders, files in os.walk(folder):
+    for parent, folders, files in os.walk(folder, onerror=refuse):
         folders[:] = [name for name in folders if not name.startswith(".")]
-        found += [Path(parent, name) for name in files if _is_image(name, limits)]
+        here = os.path.relpath(parent, folder)
+        found += [os.path.normpath(os.path.join(here, name)) for name in files if _is_image(name, limits)]  # noqa: PTH118
     return sorted(found)
+
+
+def _images_below(folder: Path, limits: DecodeLimits) -> list[Path]:
+    return sorted(folder / name for name in image_names(folder, limits))
 
 
 def _read_label_file(folder: Path, table: LabelTable, limits: DecodeLimits, kind: OutputKind) -> ImageSet:

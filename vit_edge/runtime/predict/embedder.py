@@ -77,7 +77,7 @@ class Embedder(ImageModel):
         trust: str | os.PathLike[str] | None = None,
     ) -> None:
         key = key_file(trust)
-        file = _read(Path(path), model, key)
+        file = read_embedder(Path(path), model, key)
         preprocess_of(file)  # what is neither is refused for this first
         self._features = _features(file)
         super().__init__(file, opened_with(path, provider, threads, decoding, model, limits), key)
@@ -130,7 +130,12 @@ class Embedder(ImageModel):
         return [Embedding(row.get(CLS_EMBEDDING), row[POOLED_EMBEDDING], row[PATCH_FEATURES]) for row in rows]
 
 
-def _read(path: Path, model: Role | str | None, trust: Path | None) -> ModelFile:
+def read_embedder(path: Path, model: Role | str | None, trust: Path | None) -> ModelFile:
+    """Read an embedder of a bundle, by default the one of the precision that it runs with, or a file of one.
+
+    Raises:
+        BundleError, ModelError: as `Embedder`.
+    """
     if model is None and path.is_dir() and is_bundle(path):
         names = read_bundle(path).embedders()
         if not names:

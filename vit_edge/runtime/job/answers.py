@@ -1,0 +1,165 @@
+"""The rows of images, in this process or in several."""
+
+import collections
+import contextlib
+import dataclasses
+import itertools
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Generator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing.connection import wait
+from pathlib import Path
+from typing import Literal
+
+from vit_edge.errors import ImageError, StepError
+from vit_edge.manifest import Role
+from vit_edge.runtime.image.limits import DEFAULT_LIMITS, DecodeLimits
+from vit_edge.runtime.image.preprocess import Decoding
+from vit_edge.runtime.job.rows import Row
+from vit_edge.runtime.predict.classifier import Classifier
+from vit_edge.runtime.predict.embedder import Embedder
+from vit_edge.spec import OutputKind
+
+Rows = Generator[Row, None, None]
+
+_CHUNK = 16  # images that a process is given at a time
+_AHEAD = 3  # chunks for each process that wait or are worked on
+
+
+@dataclasses.dataclass(frozen=True)
+class Opening:
+    """How a process opens the model; see `Classifier` for what the fields mean."""
+
+    path: Path
+    kind: str | None  # of an embedding: cls, pooled or patches; None: a classifier
+    top: int = 5
+    provider: str = "auto"
+    threads: int | Literal["auto"] | None = None
+    decoding: Decoding = Decoding.FAST
+    model: Role | None = None
+    limits: DecodeLimits = DEFAULT_LIMITS
+    output: str | None = None
+    output_kind: OutputKind | None = None
+    trust: Path | None = None
+
+
+class Answerer:
+    """A model that makes rows.
+
+    Images are run one by one, so that a row does not depend on which images happen to be beside it: within a
+    batch the last bit of a float32 may round differently.
+
+    Args:
+        opening: of the model.
+
+    Raises:
+        VitEdgeError: as `Classifier` and `Embedder`.
+    """
+
+    def __init__(self, opening: Opening) -> None:
+        self.opening = opening
+        more = (
+            opening.path,
+            opening.provider,
+            opening.threads,
+            opening.decoding,
+            opening.model,
+            opening.limits,
+        )
+        self._model: Classifier | Embedder
+        if opening.kind is None:
+            self._model = Classifier(*more, opening.output, opening.output_kind, opening.trust)
+        else:
+            self._model = Embedder(*more, opening.trust)
+
+    def rows(self, names: Sequence[str]) -> Rows:
+        """One row per image, in their order; the next are decoded meanwhile."""
+        if isinstance(self._model, Classifier):
+            for name, answer in zip(names, self._model.batch(names, 1, self.opening.top), strict=True):
+                yield (
+                    _failed(name, answer)
+                    if isinstance(answer, ImageError)
+                    else Row(name, None, tuple(answer))
+                )
+            return
+        for name, found in zip(names, self._model.batch(names, 1), strict=True):
+            if isinstance(found, ImageError):
+                yield _failed(name, found)
+            else:
+                yield Row(name, None, vector=getattr(found, self.opening.kind or "pooled"))
+
+
+def rows_of(answerer: Answerer, names: Sequence[str], workers: int) -> Rows:
+    """One row per image, in the order of the names.
+
+    Args:
+        answerer: of this process.
+        names: of the images.
+        workers: processes, each with a model of its own; 1 is this process.
+
+    Raises:
+        StepError: a process ended by itself.
+        VitEdgeError: as `Answerer`.
+    """
+    if workers == 1 or len(names) <= _CHUNK:
+        return answerer.rows(names)
+    opening = answerer.opening
+    if opening.threads is None:  # the processes share the cores
+        opening = dataclasses.replace(opening, threads=1)
+    return _rows_of_processes(opening, names, workers)
+
+
+def _failed(name: str, error: ImageError) -> Row:
+    return Row(name, str(error))
+
+
+def _rows_of_processes(opening: Opening, names: Sequence[str], workers: int) -> Rows:
+    chunks = [names[start : start + _CHUNK] for start in range(0, len(names), _CHUNK)]
+    chunk, left = chunks[0], iter(chunks)
+    running: collections.deque[tuple[Sequence[str], Future[list[Row]]]] = collections.deque()
+    context = multiprocessing.get_context("spawn")  # a fork would find onnxruntime's threads gone
+    pool = ProcessPoolExecutor(min(workers, len(chunks)), context, _begin, (opening,))
+    try:
+        for chunk in itertools.islice(left, _AHEAD * workers):
+            running.append((chunk, pool.submit(_work, chunk)))
+        while running:
+            chunk, future = running.popleft()
+            yield from future.result()
+            running.extend((more, pool.submit(_work, more)) for more in itertools.islice(left, 1))
+    except BrokenProcessPool:
+        raise StepError(
+            f"a worker process ended by itself (killed, or out of memory) at {chunk[0]} or one of the "
+            f"{_AHEAD * workers * _CHUNK} images behind it; run the same command again to go on, with fewer "
+            "--workers if memory is short"
+        ) from None
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
+_answerer: Answerer | None = None  # of a worker process, which is started for one model
+
+
+def _begin(opening: Opening) -> None:
+    """In a worker: load the model; end with whoever started it, and leave Ctrl-C to that one."""
+    global _answerer  # noqa: PLW0603  what a pool's initializer makes has no other place
+    with contextlib.suppress(ValueError):
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    _answerer = Answerer(opening)
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        wait([parent.sentinel])
+        os._exit(1)  # whoever waits for the rows is gone
+
+
+def _work(names: Sequence[str]) -> list[Row]:
+    if _answerer is None:
+        raise RuntimeError("the worker has no model")
+    return list(_answerer.rows(names))

@@ -1,0 +1,132 @@
+"""A job from its images to its results, gone on with where an earlier run ended."""
+
+import contextlib
+import dataclasses
+import hashlib
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from vit_edge.errors import UsageError
+from vit_edge.manifest import EMBEDDER_ROLES, MODEL_ROLES, Role
+from vit_edge.runtime.job.answers import Answerer, Opening, rows_of
+from vit_edge.runtime.job.names import Wanted, is_relative, names_of
+from vit_edge.runtime.job.record import Job
+from vit_edge.runtime.job.results import ArrayFile, Results, RowFile
+from vit_edge.runtime.job.rows import RowForm
+from vit_edge.runtime.model.file import ModelFile, check_classifier, read_model
+from vit_edge.runtime.model.outputs import OutputWanted
+from vit_edge.runtime.predict.embedder import read_embedder
+from vit_edge.spec import CLS_EMBEDDING, PATCH_FEATURES, POOLED_EMBEDDING, OutputKind
+
+ARRAY_SUFFIX = ".npy"
+CLASSIFY, EMBED = "classify", "embed"
+
+_OUTPUT_OF = {"cls": CLS_EMBEDDING, "pooled": POOLED_EMBEDDING, "patches": PATCH_FEATURES}
+
+Tell = Callable[[int, int, int], None]  # (rows of this run, rows that it is to make, errors in all)
+
+
+@dataclasses.dataclass(frozen=True)
+class Done:
+    """What a run left behind."""
+
+    images: int  # rows in all
+    earlier: int  # of them, made by earlier runs
+    failed: int  # of them, errors
+
+
+def model_of(file: str | None, embedder: bool) -> Role | None:
+    """The role of a bundle's file that `float` or `int8` means; None leaves it to the bundle."""
+    if file is None:
+        return None
+    if embedder:
+        quantized, plain = EMBEDDER_ROLES
+    else:
+        plain, quantized = MODEL_ROLES[:2]
+    return plain if file == "float" else quantized
+
+
+def run_job(wanted: Wanted, opening: Opening, results: Path, workers: int, tell: Tell) -> Done:
+    """Write one row per image that has none yet.
+
+    Args:
+        wanted: the images.
+        opening: of the model.
+        results: `.jsonl` or `.csv` of a classifier, `.npy` of an embedder.
+        workers: processes.
+        tell: is called after every row.
+
+    Raises:
+        UsageError: the results are of another job, damaged, in use, or cannot be written.
+        VitEdgeError: the images cannot be listed, the model cannot be opened, or a worker ended.
+    """
+    if workers < 1:
+        raise UsageError(f"--workers must be at least 1, got {workers}")
+    if opening.top < 1:
+        raise UsageError(f"--top must be at least 1, got {opening.top}")
+    file = _read(opening)
+    names = names_of(wanted, opening.limits)
+    answerer = Answerer(opening)  # what cannot be opened is refused before anything is written
+    base = os.path.realpath(".") if is_relative(names) else None
+    sink = _sink(results, file, opening, _job(file, opening, results, base, wanted))
+    complete = False
+    try:
+        left = [name for name in names if name not in sink.done]
+        earlier = len(sink.done)
+        with contextlib.closing(rows_of(answerer, left, workers)) as rows:
+            for count, row in enumerate(rows, 1):
+                sink.append(row)
+                tell(count, len(left), sink.failed)
+        complete = True
+    finally:
+        sink.close(complete)
+    return Done(len(sink.done), earlier, sink.failed)
+
+
+def _read(opening: Opening) -> ModelFile:
+    if opening.kind is not None:
+        return read_embedder(opening.path, opening.model, opening.trust)
+    wanted = OutputWanted(opening.output, opening.output_kind)
+    file = read_model(opening.path, opening.model, wanted, opening.trust)
+    check_classifier(file)
+    return file
+
+
+def _job(file: ModelFile, opening: Opening, results: Path, base: str | None, wanted: Wanted) -> Job:
+    recipe = json.dumps(file.preprocess.to_json() if file.preprocess else None, sort_keys=True)
+    settings = [f"decoding={opening.decoding.value}", f"output={file.output.value}"]
+    settings += [f"preprocess={hashlib.sha256(recipe.encode()).hexdigest()[:16]}"]
+    settings += [f"format={each.value}" for each in opening.limits.formats]
+    settings += [f"kind={opening.kind}"] if opening.kind else [f"top={opening.top}", f"scores={file.scores}"]
+    return Job(
+        command=CLASSIFY if opening.kind is None else EMBED,
+        model=file.path.name,
+        model_sha256=file.sha256,
+        settings=tuple(settings),
+        columns=0 if opening.kind else _columns(file, opening, results),
+        base=base,
+        shard=wanted.shard,
+    )
+
+
+def _columns(file: ModelFile, opening: Opening, results: Path) -> int:
+    """Answers in a row of CSV: of a regression all values, else as many as asked for and there are."""
+    if file.output is OutputKind.REGRESSION:
+        if file.answers is None and results.suffix == RowForm.CSV.value:
+            raise UsageError(
+                f"{file.path} does not say how many values it gives; write {RowForm.JSONL.value}"
+            )
+        return file.answers or 0
+    return min(opening.top, file.answers or opening.top)
+
+
+def _sink(results: Path, file: ModelFile, opening: Opening, job: Job) -> Results:
+    if opening.kind is None:
+        return RowFile(results, RowForm(results.suffix), job)
+    shape = file.outputs.get(_OUTPUT_OF[opening.kind])
+    if shape is None:
+        raise UsageError(f"{file.path} has no CLS embedding; its kinds are pooled and patches")
+    sides = tuple(side for side in shape if side is not None)
+    return ArrayFile(results, sides, job)
