@@ -1,6 +1,6 @@
 """A numpy reference of the composite operators, written from their definition, not from lowering."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -36,15 +36,32 @@ class Attention(OpRun):
     op_domain = "vit_edge"
 
     def _run(
-        self, q: Array, k: Array, v: Array, bias: Array | None = None, *, heads: int, scale: float, **_: Any
+        self,
+        q: Array,
+        k: Array,
+        v: Array,
+        bias: Array | None = None,
+        *,
+        heads: int,
+        scale: float,
+        windows: int | None = None,
+        **_: Any,
     ) -> tuple[Array]:
         # The evaluator passes the attributes of ONNX's own Attention too, being of the same name.
-        mixed = []
+        count = windows or 1
         added = np.zeros((heads, 1, 1), np.float32) if bias is None else bias
-        for *parts, more in zip(*(np.split(x, heads, axis=1) for x in (q, k, v)), added, strict=True):
-            weights = np.exp(parts[0] @ parts[1].T * np.float32(scale) + more)
-            mixed.append(weights / weights.sum(axis=1, keepdims=True) @ parts[2])
-        return (np.concatenate(mixed, axis=1),)
+        biases = [added] * count if added.ndim == 3 else list(added)
+        groups = zip(*(np.split(x, count) for x in (q, k, v)), biases, strict=True)
+        made = [_attention((q, k, v), own, heads, scale) for q, k, v, own in groups]
+        return (np.concatenate(made),)
+
+
+def _attention(operands: Sequence[Array], bias: Array, heads: int, scale: float) -> Array:
+    mixed = []
+    for *parts, added in zip(*(np.split(x, heads, axis=1) for x in operands), bias, strict=True):
+        weights = np.exp(parts[0] @ parts[1].T * np.float32(scale) + added)
+        mixed.append(weights / weights.sum(axis=1, keepdims=True) @ parts[2])
+    return np.concatenate(mixed, axis=1)
 
 
 class SelectTokens(OpRun):
@@ -91,7 +108,14 @@ class Swish(OpRun):
         return (x / (1 + np.exp(-np.float32(alpha) * x)),)
 
 
-COMPOSITES = [Embed, Linear, Attention, SelectTokens, MeanTokens, Rotary, HeadNorm, Swish]
+class PermuteTokens(OpRun):
+    op_domain = "vit_edge"
+
+    def _run(self, x: Array, order: Array) -> tuple[Array]:
+        return (x[order],)
+
+
+COMPOSITES = [Embed, Linear, Attention, SelectTokens, MeanTokens, Rotary, HeadNorm, Swish, PermuteTokens]
 
 
 def evaluate(model: onnx.ModelProto | ir.Model, feeds: Mapping[str, Array]) -> list[Array]:

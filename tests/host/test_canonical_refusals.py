@@ -52,13 +52,6 @@ class CausalAttention(PackedAttention):
         return nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=self.mask)
 
 
-class WindowedAttention(PackedAttention):
-    """Within halves of the tokens, as Swin attends within windows."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return super().forward(x.reshape(-1, x.shape[1] // 2, DIM)).reshape(x.shape)
-
-
 class PostNormBlock(Block):
     def forward(self, x: Tensor) -> Tensor:
         x = self.norm1(x + self.attention(x))
@@ -130,10 +123,6 @@ ODD: dict[str, tuple[Callable[[], nn.Module], str]] = {
     "its mask": (
         lambda: PlainVit(Block(CausalAttention(), nn.GELU())),
         "what is added to the scores reaches -1e+09: a mask",
-    ),
-    "attention in windows": (
-        lambda: PlainVit(Block(WindowedAttention(), nn.GELU()), class_token=False),
-        "block 0: found Softmax",
     ),
     "post-norm from the start": (
         lambda: PlainVit(PostNormBlock(PackedAttention(), nn.GELU())),

@@ -76,6 +76,8 @@ CASES = [
         "gated-packed": (_script(17),),
         "normed-heads": (_script(17),),
         "normed-rotary": (_dynamo(20),),
+        "swin": (_dynamo(20), _script(17)),
+        "swin-sdpa": (_script(17),),
         "mean-relu": (_dynamo(20), _script(13, 4)),
     }.items()
     for how in ways

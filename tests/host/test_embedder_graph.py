@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from tests.host.vit_families import FAMILIES
 from tests.host.vit_forms import (
     DEPTH,
     DIM,
@@ -17,6 +18,7 @@ from tests.host.vit_forms import (
     Export,
     PackedAttention,
     PlainVit,
+    export_of,
     exported,
     randomised,
     to_onnx,
@@ -230,3 +232,30 @@ def test_a_model_without_patches_is_refused() -> None:
         feature_graph(canonical)
     with pytest.raises(ContractError, match="expected one patch embedding, found 0"):
         canonicalise(model, "convolutions")
+
+
+def test_a_model_that_merges_its_patches_has_no_one_grid() -> None:
+    canonical = canonicalise(export_of(FAMILIES["swin"], HOW), "swin")
+    with pytest.raises(ContractError, match=r"swin has no one grid of patches .* 2 stages; build it without"):
+        feature_graph(canonical)
+
+
+def hidden_state_of(model: nn.Module) -> Callable[[Tensor], Tensor]:
+    if isinstance(model, PlainVit):
+        return functools.partial(output_of, model, model.norm)
+    return lambda given: model.get_submodule("model")(pixel_values=given).last_hidden_state
+
+
+@pytest.mark.parametrize("family", ["dinov3", "eva", "normed-heads"])
+def test_a_family_with_turned_tokens_gives_its_last_hidden_state(family: str) -> None:
+    form = FAMILIES[family]
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = randomised(form.build())
+    given = np.random.default_rng(1).standard_normal((3, 3, *form.expected.image), dtype=np.float32)
+    with torch.inference_mode():
+        expected = hidden_state_of(model)(torch.from_numpy(given)).numpy()
+    graph = feature_graph(canonicalise(export_of(form, HOW), family))
+    made = run(graph, given)["patch_features"]
+    patches = expected[:, form.expected.prefix_tokens :]
+    np.testing.assert_allclose(made.reshape(patches.shape), patches, atol=TOLERANCE, rtol=0)

@@ -41,9 +41,11 @@ from vit_edge.host.rewrite.rules.raise_gemm import RaiseGemm
 from vit_edge.host.rewrite.rules.raise_head_norm import RaiseHeadNorm
 from vit_edge.host.rewrite.rules.raise_matmul import RaiseMatMul
 from vit_edge.host.rewrite.rules.raise_mean import RaiseMean
+from vit_edge.host.rewrite.rules.raise_permute import RaisePermute
 from vit_edge.host.rewrite.rules.raise_rotary import RaiseRotary
 from vit_edge.host.rewrite.rules.raise_select import RaiseSelect
 from vit_edge.host.rewrite.rules.remove_neutral_arithmetic import RemoveNeutralArithmetic
+from vit_edge.host.rewrite.rules.remove_neutral_layout import RemoveNeutralLayout
 from vit_edge.host.rewrite.rules.remove_softmax_guard import RemoveSoftmaxGuard
 from vit_edge.host.rewrite.rules.share_select import ShareSelect
 from vit_edge.host.rewrite.rules.sink_select import SinkSelect
@@ -578,6 +580,30 @@ NEAR_MISSES: dict[str, tuple[type[Rule], str, str]] = {
         "not a linear projection",
     ),
     "a mask that is computed": (RaiseAttention, RaiseAttention.HOLDS, "the scores come from Add"),
+    "rows that are cut apart": (
+        RaisePermute,
+        RaisePermute.HOLDS,
+        "rows are not moved as a whole",
+    ),
+    "some of the rows": (
+        RaisePermute,
+        HEADER
+        + """(float[4,3] x) => (float[2,3] y)
+        <int64[2] some = {2, 0}, int64[3] deep = {1, 2, 3}, int64[2] flat = {2, 3},
+         float[2,3] a, float[1,2,3] b> {
+            a = Gather<axis=0>(x, some)
+            b = Reshape(a, deep)
+            y = Reshape(b, flat)
+        }""",
+        "not all numbers of one value",
+    ),
+    "padding with something": (
+        RemoveNeutralLayout,
+        RemoveNeutralLayout.FIRES.replace("{0, 0, 0, 0}", "{0, 0, 0, 1}").replace(
+            "(float[1,3] y)", "(float[1,4] y)"
+        ),
+        "the padding is not zero",
+    ),
     "a single Reshape": (
         CollapseLayout,
         HEADER + "(float[1,2,3] x) => (float[2,3] y) <int64[2] shape = {2, 3}> { y = Reshape(x, shape) }",

@@ -175,19 +175,50 @@ def _siglip_classifier() -> nn.Module:
 _ALL_ROWS = {"last_block_tokens": PATCHES + 1, "pooling": "mean and tokens 1..17"}
 _POOLED = {**PATCHES_ONLY, "pooling": "attention"}
 _BEIT = _ALL_ROWS
+_REGISTERED = {"last_block_tokens": PATCHES + 5}
+_TURNED = {"last_block_tokens": PATCHES + 1}
 
+
+def _swin(name: str, attention: str = "eager") -> nn.Module:
+    config = getattr(transformers, f"{name}Config")(
+        image_size=IMAGE,
+        patch_size=2,
+        embed_dim=16,
+        depths=[2, 2],
+        num_heads=[2, 4],
+        window_size=4,
+        mlp_ratio=2.0,
+        num_labels=CLASSES,
+        attn_implementation=attention,
+    )
+    return Logits(getattr(transformers, f"{name}ForImageClassification")(config))
+
+
+_SWIN = {
+    "depth": 4,
+    "stages": (2, 2),
+    "heads": 4,
+    "tokens": 16,
+    "prefix_tokens": 0,
+    "last_block_tokens": 16,
+    "pooling": "mean",
+    "patch": (2, 2),
+}
 FAMILIES: dict[str, Form] = {
+    "swin": Form(lambda: _swin("Swin"), described(**_SWIN)),
+    "swin-sdpa": Form(lambda: _swin("Swin", "sdpa"), described(**_SWIN)),
     "clip": Form(lambda: _tower("CLIPVision", hidden_act="quick_gelu"), described(activation="quick_gelu")),
     "clip-classifier": Form(_clip_classifier, described(activation="quick_gelu", **_ALL_ROWS)),
     "siglip": Form(lambda: _tower("SiglipVision"), described(activation="gelu_tanh", **_POOLED)),
     "siglip-classifier": Form(_siglip_classifier, described(activation="gelu_tanh", **PATCHES_ONLY)),
     "map": Form(PooledVit, described(**_POOLED)),
     "dinov3": Form(
-        lambda: _tower("DINOv3ViT", num_register_tokens=4), described(tokens=PATCHES + 5, prefix_tokens=5)
+        lambda: _tower("DINOv3ViT", num_register_tokens=4),
+        described(tokens=PATCHES + 5, prefix_tokens=5, **_REGISTERED),
     ),
     "dinov3-gated": Form(
         lambda: _tower("DINOv3ViT", "eager", use_gated_mlp=True, hidden_act="silu"),
-        described(tokens=PATCHES + 1, activation="gated_silu"),
+        described(activation="gated_silu", **_TURNED),
     ),
     "dinov2-giant": Form(
         lambda: hugging_face("Dinov2", **DINO, use_swiglu_ffn=True),
@@ -206,11 +237,11 @@ FAMILIES: dict[str, Form] = {
     "data2vec": Form(
         lambda: hugging_face("Data2VecVision", "eager", use_relative_position_bias=True), described(**_BEIT)
     ),
-    "eva": Form(lambda: _with_mlp(RotaryAttention, Gated), described(activation="gated_silu")),
+    "eva": Form(lambda: _with_mlp(RotaryAttention, Gated), described(activation="gated_silu", **_TURNED)),
     "gated-packed": Form(
         lambda: _with_mlp(PackedAttention, lambda: Gated(packed=True, normed=False)),
         described(activation="gated_silu"),
     ),
     "normed-heads": Form(lambda: plain(NormedAttention), described()),
-    "normed-rotary": Form(lambda: plain(NormedRotaryAttention), described()),
+    "normed-rotary": Form(lambda: plain(NormedRotaryAttention), described(**_TURNED)),
 }

@@ -190,6 +190,7 @@ def described(**changes: Any) -> Description:
     """A ViT with a class token alone, but for the changes."""
     usual = Description(
         depth=DEPTH,
+        stages=(DEPTH,),
         width=DIM,
         heads=HEADS,
         mlp_width=MLP,

@@ -33,6 +33,7 @@ LEAST = {
     "eva": 14,
     "normed-rotary": 31,
     "dinov2-giant": 28,
+    "swin": 34,
 }
 SETTINGS = QuantizeSettings(Preset.STATIC, images=96, arithmetics=(Arithmetic.EXACT,))
 FORM = LowerSettings(ModelForm(None, InputForm.PIXELS), NORMAL)

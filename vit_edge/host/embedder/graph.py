@@ -75,6 +75,11 @@ def feature_graph(canonical: Canonical, norm: FinalNorm | None = None) -> Featur
             f"{canonical.name} has no patch grid to give embeddings of, as it is no canonical ViT "
             f"({canonical.refusal})"
         )
+    if len(found.stages) > 1:
+        raise ContractError(
+            f"{canonical.name} has no one grid of patches to give embeddings of: it merges them in "
+            f"{len(found.stages)} stages; build it without --embedder"
+        )
     model = canonical.model.clone()
     last = f"blocks.{found.depth - 1}"
     builder = _Builder(model.graph, canonical.name)

@@ -22,8 +22,9 @@ class Heads:
 
     heads: int
     width: int  # columns per head
-    queries: int  # rows per image
+    queries: int  # rows per window
     keys: int
+    windows: int = 1  # per image; what is said of images below holds for each window of each image
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -32,7 +33,7 @@ class Added:
 
     scale: float = 1.0
     bias: Array | None = None
-    """(heads, queries, keys)"""
+    """((windows,) heads, queries, keys)"""
 
 
 def split_heads(
@@ -126,9 +127,14 @@ def _scores(w: GraphWriter, product: ir.Value, added: Added, name: str) -> ir.Va
     if added.scale != 1.0:
         factor = w.shared(np.asarray(added.scale, np.float32), "factor")
         scores = w.op("Mul", [scores, factor], f"{name}.scaled")
-    if added.bias is not None:
-        scores = w.op("Add", [scores, w.constant(added.bias[None], f"{name}.bias")], f"{name}.biased")
-    return scores
+    if added.bias is None:
+        return scores
+    bias = w.constant(added.bias[None], f"{name}.bias")
+    if added.bias.ndim == 3:
+        return w.op("Add", [scores, bias], f"{name}.biased")
+    by_window = w.reshape(scores, (-1, *added.bias.shape), f"{name}.windows")
+    biased = w.op("Add", [by_window, bias], f"{name}.biased")
+    return w.reshape(biased, (-1, *added.bias.shape[1:]), f"{name}.scores_biased")
 
 
 def join_heads(w: GraphWriter, x: ir.Value, heads: Heads, name: str) -> ir.Value:

@@ -26,6 +26,7 @@ from vit_edge.host.rewrite.composites import (
     HEAD_NORM,
     LINEAR,
     MEAN,
+    PERMUTE,
     ROTARY,
     SELECT,
     SWISH,
@@ -176,6 +177,14 @@ class _Lowering:
             self.made[node.outputs[0]] = self.select(node)
         elif is_composite(node, MEAN):
             self.made[node.outputs[0]] = self.mean(node)
+        elif is_composite(node, PERMUTE):
+            self.made[node.outputs[0]] = self.permute(node)
+        elif (
+            is_op(node, "Reshape")
+            and len(static_shape(node.outputs[0]) or ()) == 2
+            and self.canonical.description
+        ):
+            self.made[node.outputs[0]] = self.widened(node)
         elif is_composite(node, SWISH):
             self.made[node.outputs[0]] = self.swish(node)
         elif not self.is_packed_split(node) and not is_by_head(node):
@@ -195,7 +204,7 @@ class _Lowering:
 
     def attention(self, node: ir.Node) -> ir.Value:
         name = node.name or "attention"
-        heads = self.heads(node)
+        heads = heads_of(node)
         q, k, v = self.operands(node, heads, name)
         self.taps.update({f"{name}.{letter}": value for letter, value in zip("qkv", (q, k, v), strict=True)})
         plan = self.plan.attentions.get(name)
@@ -236,11 +245,6 @@ class _Lowering:
             else:
                 x = attentions.normed(self.w, x, first, second, number(node, "epsilon"), f"{name}_norm")
         return x
-
-    def heads(self, node: ir.Node) -> attentions.Heads:
-        queries, keys = static_shape(node.inputs[0]) or (0, 0), static_shape(node.inputs[1]) or (0, 0)
-        count = integer(node, "heads")
-        return attentions.Heads(count, keys[1] // count, queries[0], keys[0])
 
     def is_packed_split(self, node: ir.Node) -> bool:
         """A Split whose parts only attentions read; it is written in head order with them."""
@@ -292,6 +296,15 @@ class _Lowering:
         bounds = [self.w.shared(np.asarray([bound], np.int64), "bound") for bound in (start, stop, 1)]
         return self.w.reshape(self.w.op("Slice", [images, *bounds], f"{name}.rows"), (-1, dim), name)
 
+    def permute(self, node: ir.Node) -> ir.Value:
+        rows, dim = static_shape(node.inputs[0]) or (0, 0)
+        name, order = node.name or "permute", constant_of(node.inputs[1])
+        if order is None:
+            raise ModelError(f"{self.canonical.name}: the order of {name} is not constant")
+        images = self.w.images(self.value(node.inputs[0]), rows, dim, f"{name}.images")
+        moved = self.w.op("Gather", [images, self.w.shared(order, "order")], f"{name}.rows", {"axis": 1})
+        return self.w.reshape(moved, (-1, dim), name)
+
     def mean(self, node: ir.Node) -> ir.Value:
         rows, dim = static_shape(node.inputs[0]) or (0, 0)
         name = node.name or "mean"
@@ -307,6 +320,11 @@ class _Lowering:
             factor = self.w.shared(np.asarray(alpha, np.float32), "alpha")
             inner = self.w.op("Mul", [x, factor], f"{name}.scaled")
         return self.w.op("Mul", [x, self.w.op("Sigmoid", [inner], f"{name}.sigmoid")], name)
+
+    def widened(self, node: ir.Node) -> ir.Value:
+        """A Reshape of rows into longer ones, of any number of images."""
+        columns = (static_shape(node.outputs[0]) or (0, 0))[1]
+        return self.w.reshape(self.value(node.inputs[0]), (-1, columns), node.name or "reshape")
 
     def copy(self, node: ir.Node) -> None:
         attributes: dict[str, Any] = {key: attr for key, attr in node.attributes.items()}  # noqa: C416
@@ -357,6 +375,19 @@ class _Lowering:
         if shape is None or len(shape) < 2:
             raise ModelError(f"{self.canonical.name}: {value.name} has no static shape")
         return shape[1:]
+
+
+def joins_rows(node: ir.Node) -> bool:
+    """Whether a node makes longer rows of several, as merging patches does."""
+    shapes = static_shape(node.inputs[0]), static_shape(node.outputs[0])
+    return is_op(node, "Reshape") and all(shape is not None and len(shape) == 2 for shape in shapes)
+
+
+def heads_of(node: ir.Node) -> attentions.Heads:
+    """The sizes of an Attention composite."""
+    queries, keys = static_shape(node.inputs[0]) or (0, 0), static_shape(node.inputs[1]) or (0, 0)
+    count, windows = integer(node, "heads"), integer(node, "windows", 1)
+    return attentions.Heads(count, keys[1] // count, queries[0] // windows, keys[0] // windows, windows)
 
 
 def is_by_head(node: ir.Node) -> bool:

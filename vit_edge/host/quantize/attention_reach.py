@@ -65,7 +65,7 @@ def attention_reaches(
         made = dict(
             zip(distinct, session.run(distinct, {settings.form.input.value: pixels[None]}), strict=True)
         )
-        tapped = iter([made[output][0] for output in outputs])
+        tapped = iter([made[output].reshape(-1, *made[output].shape[2:]) for output in outputs])
         for name, plan in plans.items():
             operands = next(tapped), next(tapped), next(tapped), next(tapped)
             found[name] = found[name].widened(_reach_of(plan, *operands))
@@ -74,7 +74,7 @@ def attention_reaches(
 
 
 def _reach_of(plan: AttentionPlan, q: Array, k: Array, v: Array, p: Array) -> AttentionReach:
-    """Of one image: q, k, v (heads, rows, width) and p (heads, queries, keys)."""
+    """Of one image: q, k, v (heads of all windows, rows, width) and p (the same, queries, keys)."""
     ends, others = outermost(_paired(plan.queries.codes(q))), outermost(_paired(k / plan.key_scale))
     keys = float(np.abs(ends @ others.swapaxes(-1, -2)).max())
     columns = _paired(v.swapaxes(1, 2) / plan.value_scale).swapaxes(-1, -2)  # (heads, pairs, 2, width)

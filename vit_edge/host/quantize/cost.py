@@ -15,10 +15,11 @@ from vit_edge.host.affine import Affine
 from vit_edge.host.lower.attention import Added, Heads, float_core, int8_core
 from vit_edge.host.lower.graph import GraphWriter
 from vit_edge.host.lower.linear import float_linear, int8_linear
+from vit_edge.host.lower.model import heads_of
 from vit_edge.host.plan import AttentionPlan, LinearPlan, RowRange
 from vit_edge.host.quantize.observe import SESSION_OPTIONS
 from vit_edge.host.quantize.types import Form
-from vit_edge.host.rewrite.values import integer, linear_parts, static_shape
+from vit_edge.host.rewrite.values import linear_parts, static_shape
 from vit_edge.spec import WRITTEN
 
 ROUNDS = 12
@@ -52,9 +53,7 @@ class Costs:
 
     def of_attention(self, node: ir.Node) -> dict[Form, float]:
         """Milliseconds of an Attention composite in each form."""
-        queries, keys = static_shape(node.inputs[0]) or (0, 0), static_shape(node.inputs[1]) or (0, 0)
-        count = integer(node, "heads")
-        heads = Heads(count, keys[1] // count, queries[0], keys[0])
+        heads = heads_of(node)
         if heads not in self.attentions:
             self.attentions[heads] = attention_costs(heads)
         return self.attentions[heads]
@@ -69,7 +68,8 @@ def attention_costs(heads: Heads) -> dict[Form, float]:
     """Milliseconds of an attention core in each form, one thread."""
     largest = max(heads.queries, heads.keys)
     return _timed(
-        {form: _attention_model(heads, form) for form in LAYER_FORMS}, (1, heads.heads, largest, heads.width)
+        {form: _attention_model(heads, form) for form in LAYER_FORMS},
+        (heads.windows, heads.heads, largest, heads.width),
     )
 
 
@@ -100,7 +100,7 @@ def _linear_model(shape: LinearShape, form: Form) -> bytes:
 
 def _attention_model(heads: Heads, form: Form) -> bytes:
     w = GraphWriter()
-    x = _input((1, heads.heads, max(heads.queries, heads.keys), heads.width))
+    x = _input((heads.windows, heads.heads, max(heads.queries, heads.keys), heads.width))
     keys = _first_rows(w, x, heads.keys)
     queries = _first_rows(w, x, heads.queries)
     if form is Form.FLOAT:
@@ -109,7 +109,7 @@ def _attention_model(heads: Heads, form: Form) -> bytes:
         scale = 1.0 / 255.0 if form is Form.STATIC else None
         plan = AttentionPlan(Affine(0.02, 128), 0.02, 0.02, scale)
         made = int8_core(w, queries, keys, keys, plan, Added(), "y")
-    return _model(w, x, made, (1, heads.heads, heads.queries, heads.width))
+    return _model(w, x, made, (heads.windows, heads.heads, heads.queries, heads.width))
 
 
 def _first_rows(w: GraphWriter, x: ir.Value, rows: int) -> ir.Value:

@@ -15,7 +15,7 @@ import numpy as np
 import onnx_ir as ir
 
 from vit_edge.arrays import Array, Float64
-from vit_edge.host.rewrite.composites import LINEAR, ROTARY, SELECT, is_composite, is_op
+from vit_edge.host.rewrite.composites import LINEAR, PERMUTE, ROTARY, SELECT, is_composite, is_op
 from vit_edge.host.rewrite.values import by_head, constant_of, linear_parts, users
 
 
@@ -35,7 +35,7 @@ class Columns:
 
 
 def norm_readers(norm: ir.Node) -> list[ir.Node]:
-    """The Linears behind a LayerNormalization, directly or behind a selection of rows.
+    """The Linears behind a LayerNormalization, directly or behind a selection or another order of rows.
 
     Empty where anything else reads it, for then nothing may be folded into it.
     """
@@ -46,7 +46,7 @@ def _linears_behind(value: ir.Value) -> list[ir.Node]:
     found: list[ir.Node] = []
     for node in users(value):
         behind = [node] if is_composite(node, LINEAR) else []
-        if is_composite(node, SELECT):
+        if is_composite(node, SELECT) or is_composite(node, PERMUTE):
             behind = _linears_behind(node.outputs[0])
         if not behind:
             return []
@@ -86,8 +86,10 @@ def operand_columns(attention: ir.Node, operand: int) -> Columns | None:
 
 
 def projection_of(attention: ir.Node) -> ir.Node | None:
-    """The Linear that alone reads an attention."""
+    """The Linear that alone reads an attention, all of its rows or some."""
     readers = users(attention.outputs[0])
+    if len(readers) == 1 and is_composite(readers[0], SELECT):
+        readers = users(readers[0].outputs[0])
     return readers[0] if len(readers) == 1 and is_composite(readers[0], LINEAR) else None
 
 

@@ -258,8 +258,8 @@ def _as_rows(values: Float32, *, joined: bool) -> Float32:
     """(rows, channels) of one image; heads come side by side where joined, else one below another."""
     if values.ndim == 2:
         return values
-    _, heads, rows, width = values.shape
+    windows, heads, rows, width = values.shape
     if not joined:
-        return values.reshape(heads * rows, width)
-    side_by_side: Float32 = values[0].transpose(1, 0, 2).reshape(rows, heads * width)
+        return values.reshape(-1, width)
+    side_by_side: Float32 = values.transpose(0, 2, 1, 3).reshape(windows * rows, heads * width)
     return side_by_side

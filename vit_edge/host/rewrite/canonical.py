@@ -5,7 +5,11 @@ from collections.abc import Iterable
 
 import onnx
 import onnx_ir as ir
-from onnx_ir.passes.common import CommonSubexpressionEliminationPass, IdentityEliminationPass
+from onnx_ir.passes.common import (
+    CommonSubexpressionEliminationPass,
+    DeduplicateInitializersPass,
+    IdentityEliminationPass,
+)
 
 from vit_edge.errors import ContractError, ModelError
 from vit_edge.host.rewrite.constants import fold_constants
@@ -18,6 +22,8 @@ from vit_edge.runtime.steps import explained
 # A rule can make room for an earlier one, so each stage repeats until nothing fires. Three rounds are usual;
 # SinkSelect needs one per operator of the last block.
 MOST_ROUNDS = 40
+
+_LARGEST_SHARED = 2**14  # numbers of a table that several nodes may have, each its own copy
 
 _EXPORT_AGAIN = "export it again, with another opset or exporter"
 
@@ -75,6 +81,7 @@ def _applied(rule: type[Rule], model: ir.Model, name: str) -> Outcome:
         outcome = apply_rule(rule, model)
     if outcome.fired:
         IdentityEliminationPass()(model)
+        DeduplicateInitializersPass(_LARGEST_SHARED)(model)
         CommonSubexpressionEliminationPass()(model)
     return outcome
 

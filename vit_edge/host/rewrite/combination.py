@@ -60,17 +60,23 @@ class _Run:
         node, shape = value.producer(), static_shape(value)
         if shape is None or int(np.prod(shape)) > _MOST_ELEMENTS:
             return None
-        if node is not None and node.domain in ("", "ai.onnx"):
-            if any(is_op(node, kind) for kind in (*REORDERING, *SELECTING)):
-                return self.moved(node, value)
-            if any(is_op(node, kind) for kind in ("Neg", "Mul", "Div")):
-                return self.scaled(node, value)
-            if is_op(node, "Add") or is_op(node, "Sub"):
-                return self.added(node)
-            if is_op(node, "Concat"):
-                return self.joined(node)
+        found = None if node is None else self.through(node, value, len(shape))
+        if found is not None:
+            return found
         index: Indices = np.arange(int(np.prod(shape)), dtype=np.int64).reshape(shape)
         return Combination(value, (Term(index, np.ones(shape, np.float32)),))
+
+    def through(self, node: ir.Node, value: ir.Value, rank: int) -> Combination | None:
+        """By way of the node that makes a value; arithmetic on rows of tokens is a source, not a way."""
+        if any(is_op(node, kind) for kind in (*REORDERING, *SELECTING)):
+            return self.moved(node, value)
+        if is_op(node, "Concat"):
+            return self.joined(node)
+        if rank > 2 and any(is_op(node, kind) for kind in ("Neg", "Mul", "Div")):
+            return self.scaled(node, value)
+        if rank > 2 and (is_op(node, "Add") or is_op(node, "Sub")):
+            return self.added(node)
+        return None
 
     def moved(self, node: ir.Node, value: ir.Value) -> Combination | None:
         inner = None if node.inputs[0] is None else self.of(node.inputs[0])

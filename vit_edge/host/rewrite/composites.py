@@ -9,9 +9,13 @@ size, which is what lets lowering choose a fixed or a dynamic one. All tensors a
         Patches run in row-major order and are flattened channel first, as a Conv weight is.
     Linear(x (rows, in), weight (in, out), bias (out)?) -> (rows, out)
         x @ weight + bias.
-    Attention(q (m, dim), k (n, dim), v (n, dim), bias (heads, m, n)?; heads, scale) -> (m, dim)
+    Attention(q (m, dim), k (n, dim), v (n, dim), bias (heads, m, n)?; heads, scale, windows) -> (m, dim)
         softmax(q_h @ k_h.T * scale + bias_h) @ v_h for each head h, heads being consecutive slices of the
-        columns. The bias is a constant: positions relative to one another.
+        columns. The bias is a constant: positions relative to one another. With more than one window the
+        rows are as many consecutive groups, and each attends to itself alone; m and n are then those of one
+        window, and the bias may have one more axis in front, for each window its own.
+    PermuteTokens(x (tokens, dim), order (tokens)) -> (tokens, dim)
+        Row order[i] as row i.
     Rotary(x (rows, dim), cos (rows, width), sin (rows, width); heads) -> (rows, dim)
         x_h * cos + swap(x_h) * sin for each head h of `width` columns, swap exchanging its two halves; the
         sign of the rotation is in sin, and a row that is not turned has cos 1 and sin 0. Only queries and
@@ -37,6 +41,7 @@ ATTENTION = "Attention"
 ROTARY = "Rotary"
 HEAD_NORM = "HeadNorm"
 SWISH = "Swish"
+PERMUTE = "PermuteTokens"
 SELECT = "SelectTokens"
 MEAN = "MeanTokens"
 

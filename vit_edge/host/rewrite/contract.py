@@ -16,6 +16,7 @@ from vit_edge.host.rewrite.composites import (
     EMBED,
     LINEAR,
     MEAN,
+    PERMUTE,
     ROTARY,
     SELECT,
     SWISH,
@@ -35,6 +36,9 @@ class Description:
     """A canonical ViT in numbers; `image` and `patch` are (height, width) in pixels."""
 
     depth: int
+    stages: tuple[
+        int, ...
+    ]  # blocks of each; a plain ViT has one stage. Widths and tokens are those of the last
     width: int
     heads: int
     mlp_width: int
@@ -68,6 +72,7 @@ class _Walk:
         self.where = "embedding"
         self.activations: set[str] = set()
         self.mlp_widths: set[int] = set()
+        self.stages = [0]
 
     def run(self) -> Description:
         embeds, attentions = list(composites(self.graph, EMBED)), list(composites(self.graph, ATTENTION))
@@ -88,7 +93,9 @@ class _Walk:
         stream = self.after_embedding(embed)
         for i, attention in enumerate(attentions):
             self.where = f"block {i}"
+            stream = self.merged(f"blocks.{i}", stream)
             stream = self.block(f"blocks.{i}", stream, attention)
+            self.stages[-1] += 1
         self.where = "head"
         if len(pools) > 1:
             self.fail(f"found {len(pools)} attentions with a learned query, expected one at most")
@@ -96,7 +103,7 @@ class _Walk:
             self.pool(pool)
         pooling = self.head(stream)
         self.check_tokenwise()
-        return self.summary(embed, attentions, pooling)
+        return self.summary(embed, attentions, pooling, stream)
 
     def check_attentions(self) -> None:
         """Every Softmax but one that makes the output was recognised as a part of an attention."""
@@ -108,11 +115,14 @@ class _Walk:
                 reason = self.declined("RaiseAttention")
                 self.fail(f"found {_kind(node)}, but not in softmax(q k^T scale) v of one image{reason}")
 
-    def summary(self, embed: ir.Node, attentions: list[ir.Node], pooling: str) -> Description:
-        tokens, width = self.shape(embed.outputs[0])
+    def summary(
+        self, embed: ir.Node, attentions: list[ir.Node], pooling: str, stream: ir.Value
+    ) -> Description:
+        width = self.shape(attentions[-1].outputs[0])[1]
+        tokens = self.shape(embed.outputs[0])[0] if len(self.stages) == 1 else self.shape(stream)[0]
         _, channels, height, columns = static_shape(embed.inputs[0]) or (0, 0, 0, 0)
         patch = integers(embed, "patch")
-        heads = {integer(attention, "heads") for attention in attentions}
+        heads = {integer(attention, "heads") for attention in attentions[-self.stages[-1] :]}
         if len(heads) > 1 or len(self.mlp_widths) > 1 or len(self.activations) > 1:
             self.where = "blocks"
             self.fail(
@@ -121,6 +131,7 @@ class _Walk:
             )
         return Description(
             depth=len(attentions),
+            stages=tuple(self.stages),
             width=width,
             heads=heads.pop(),
             mlp_width=self.mlp_widths.pop(),
@@ -143,17 +154,36 @@ class _Walk:
             return follower.outputs[0]
         return embed.outputs[0]
 
+    def merged(self, name: str, stream: ir.Value) -> ir.Value:
+        """The stream of the next stage where patches are merged in front of a block: fewer, and wider."""
+        permute = only_user(stream)
+        if permute is None or not is_composite(permute, PERMUTE):
+            return stream
+        nodes = [permute]
+        for kind in ("Reshape", "LayerNormalization"):
+            node = only_user(nodes[-1].outputs[0])
+            if node is not None and is_op(node, kind):
+                node.name = f"{name}.merge_{kind.lower()}"
+                nodes.append(node)
+        permute.name = f"{name}.merge_order"
+        linear = self.only(nodes[-1].outputs[0], LINEAR, "the layer that merges patches")
+        linear.name, made = f"{name}.merge", linear.outputs[0]
+        self.stages.append(0)
+        self.mlp_widths.clear()
+        return self.normed(made, f"{name}.merge_norm") if _is_norm_alone(made) else made
+
     def block(self, name: str, stream: ir.Value, attention: ir.Node) -> ir.Value:
         """One encoder layer: x + proj(attention(norm1(x))), then x + fc2(act(fc1(norm2(x))))."""
         attention.name = f"{name}.attention"
         self.projections(name, stream, attention)
         proj = self.only(
-            self.normed(attention.outputs[0], f"{name}.attention_norm"),
+            self.normed(self.cut(attention.outputs[0], f"{name}.attention_rows"), f"{name}.attention_norm"),
             LINEAR,
             "the output projection behind attention",
         )
         proj.name = f"{name}.proj"
-        middle = self.residual(f"{name}.add1", proj.outputs[0], stream)
+        branch = self.in_order(proj.outputs[0], f"{name}.attention_restored")
+        middle = self.residual(f"{name}.add1", branch, stream)
         norm = next((n for n in users(middle) if is_op(n, "LayerNormalization")), None)
         if norm is None:
             self.fail(f"expected a LayerNormalization behind the attention, found {_kinds(middle)}")
@@ -187,6 +217,22 @@ class _Walk:
             self.fail(f"expected the product of both halves of the gated MLP, found {_kinds(activated)}")
         product.name = f"{name}.gate"
         return product.outputs[0]
+
+    def cut(self, value: ir.Value, name: str) -> ir.Value:
+        """Behind a selection of the rows that are read."""
+        select = only_user(value)
+        if select is None or not is_composite(select, SELECT):
+            return value
+        select.name = name
+        return select.outputs[0]
+
+    def in_order(self, value: ir.Value, name: str) -> ir.Value:
+        """Behind what brings the tokens of windows back to their places."""
+        permute = only_user(value)
+        if permute is None or not is_composite(permute, PERMUTE):
+            return value
+        permute.name = name
+        return permute.outputs[0]
 
     def normed(self, value: ir.Value, name: str) -> ir.Value:
         """Behind the LayerNormalization that some models have in front of a second projection."""
@@ -292,8 +338,8 @@ class _Walk:
                 self.fail(f"{_kind(node)} belongs to no block")
 
     def unselected(self, value: ir.Value | None) -> ir.Value | None:
-        """The value from which rows were selected, or the value itself."""
-        while value is not None and is_composite(value, SELECT):
+        """The value from which rows were selected or put into another order, or the value itself."""
+        while value is not None and (is_composite(value, SELECT) or is_composite(value, PERMUTE)):
             value = producer_of(value).inputs[0]
         return value
 
@@ -328,6 +374,12 @@ def _downstream(value: ir.Value) -> list[ir.Node]:
                 reached[node] = None
                 pending.extend(node.outputs)
     return list(reached)
+
+
+def _is_norm_alone(value: ir.Value) -> bool:
+    """Whether a LayerNormalization alone reads a value: that of the merged patches, not a block's first."""
+    node = only_user(value)
+    return node is not None and is_op(node, "LayerNormalization")
 
 
 def _depends(value: ir.Value | None) -> bool:

@@ -27,9 +27,11 @@ from vit_edge.host.rewrite.rules.raise_gemm import RaiseGemm
 from vit_edge.host.rewrite.rules.raise_head_norm import RaiseHeadNorm
 from vit_edge.host.rewrite.rules.raise_matmul import RaiseMatMul
 from vit_edge.host.rewrite.rules.raise_mean import RaiseMean
+from vit_edge.host.rewrite.rules.raise_permute import RaisePermute
 from vit_edge.host.rewrite.rules.raise_rotary import RaiseRotary
 from vit_edge.host.rewrite.rules.raise_select import RaiseSelect
 from vit_edge.host.rewrite.rules.remove_neutral_arithmetic import RemoveNeutralArithmetic
+from vit_edge.host.rewrite.rules.remove_neutral_layout import RemoveNeutralLayout
 from vit_edge.host.rewrite.rules.remove_softmax_guard import RemoveSoftmaxGuard
 from vit_edge.host.rewrite.rules.share_select import ShareSelect
 from vit_edge.host.rewrite.rules.sink_select import SinkSelect
@@ -40,6 +42,7 @@ from vit_edge.host.rewrite.rules.sink_select import SinkSelect
 RAISE: tuple[type[Rule], ...] = (
     RemoveSoftmaxGuard,  # the guard is a Where, at which RaiseAttention would stop
     RemoveNeutralArithmetic,  # a mask of zeros or a product with one hides the neighbours from all below
+    RemoveNeutralLayout,  # as RemoveNeutralArithmetic, of padding by nothing
     FuseLayerNormalization,  # before any rule takes the Mul and Add behind it for those of something else
     FoldNormAffine,  # completes the nodes that FuseLayerNormalization has just made
     FuseGelu,  # its Mul by a half must be gone before FoldLinearScale looks for one
@@ -62,6 +65,7 @@ RAISE: tuple[type[Rule], ...] = (
     RaiseAttention,  # needs Linears with their final weights, whose columns it reorders
     RaiseSelect,  # behind RaiseAttention: the Gather and Slice that part q, k and v are not selections
     RaiseMean,  # behind FuseLayerNormalization, which owns the other ReduceMean
+    RaisePermute,  # behind RaiseAttention and RaiseSelect, whose layouts are no order of tokens
     FlattenStream,  # last: its Reshapes would stand inside the patterns above
 )
 

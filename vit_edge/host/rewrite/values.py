@@ -116,11 +116,19 @@ def linear(op: Any, x: ir.Value, weight: Array, bias: Array | None) -> ir.Value:
 
 
 def attention(
-    op: Any, q: ir.Value, k: ir.Value, v: ir.Value, heads: int, scale: float, bias: Array | None = None
+    op: Any,
+    q: ir.Value,
+    k: ir.Value,
+    v: ir.Value,
+    heads: int,
+    scale: float,
+    bias: Array | None = None,
+    windows: int = 1,
 ) -> ir.Value:
-    """An `Attention` composite; the bias is (heads, m, n)."""
+    """An `Attention` composite; the bias is (heads, m, n), or (windows, heads, m, n)."""
     inputs = [q, k, v] if bias is None else [q, k, v, constant(op, bias.astype(np.float32), "bias")]
-    made = op.Attention(*inputs, heads=heads, scale=scale, _domain=composites.DOMAIN, _version=1)
+    several = {"windows": windows} if windows > 1 else {}
+    made = op.Attention(*inputs, heads=heads, scale=scale, **several, _domain=composites.DOMAIN, _version=1)
     return typed(made, (_known(q)[0], _known(v)[1]))
 
 
@@ -136,11 +144,11 @@ def attention_like(
     kept = attention_bias(node) if bias is None else bias
     q, k, v = operands
     scaled = number(node, "scale") if scale is None else scale
-    return attention(op, q, k, v, integer(node, "heads"), scaled, kept)
+    return attention(op, q, k, v, integer(node, "heads"), scaled, kept, integer(node, "windows", 1))
 
 
 def attention_bias(node: ir.Node) -> Array | None:
-    """The bias (heads, m, n) of an `Attention` composite, where it has one."""
+    """The bias ((windows,) heads, m, n) of an `Attention` composite, where it has one."""
     return constant_of(node.inputs[3]) if len(node.inputs) > 3 else None
 
 
@@ -156,6 +164,12 @@ def head_norm(op: Any, x: ir.Value, scale: Array, bias: Array, heads: int, epsil
     parts = (constant(op, scale.astype(np.float32), "scale"), constant(op, bias.astype(np.float32), "bias"))
     made = op.HeadNorm(x, *parts, heads=heads, epsilon=epsilon, _domain=composites.DOMAIN, _version=1)
     return typed(made, _known(x))
+
+
+def permute(op: Any, x: ir.Value, order: Array) -> ir.Value:
+    """A `PermuteTokens` composite."""
+    table = constant(op, order.astype(np.int64), "order")
+    return typed(op.PermuteTokens(x, table, _domain=composites.DOMAIN, _version=1), _known(x))
 
 
 def swish(op: Any, x: ir.Value, alpha: float) -> ir.Value:

@@ -38,13 +38,14 @@ class _Operand(NamedTuple):
     columns: Indices  # (heads * head_dim,) the source's column of each of ours
     heads: int
     tokens: int
+    windows: int
     constant: Array | None = None  # (tokens, heads * head_dim) where it does not depend on the image
 
 
 class _Scores(NamedTuple):
     product: ir.Node  # of queries and keys
     scale: float
-    bias: Array | None  # (heads, queries, keys)
+    added: tuple[Array, ...]  # each in the order of (windows, heads, queries, keys)
 
 
 class _Heads(NamedTuple):
@@ -114,9 +115,10 @@ class RaiseAttention(NodeRule[_Heads]):
         """Three Linears in head order, Attention, and the layout (1, heads, tokens, head_dim) behind it."""
         q, k, v, scale, bias = found
         parts = (_projected(op, q), _projected(op, k), _projected(op, v))
-        made = attention(op, *parts, heads=q.heads, scale=scale, bias=bias)
+        made = attention(op, *parts, heads=q.heads, scale=scale, bias=bias, windows=q.windows)
         width = v.columns.size // v.heads
-        split = transpose(op, reshape(op, made, (1, q.tokens, v.heads, width)), (0, 2, 1, 3))
+        split = reshape(op, made, (q.windows, q.tokens // q.windows, v.heads, width))
+        split = transpose(op, split, (0, 2, 1, 3))
         return reshape(op, split, required(static_shape(node.outputs[0]), node))
 
 
@@ -135,12 +137,15 @@ def _heads(
     widths = {operand.columns.size for operand in (q, k, v)}
     if not q.heads == k.heads == v.heads or k.tokens != v.tokens or len(widths) > 1:
         return Declined("queries, keys and values differ in heads, tokens or width")
+    if not q.windows == k.windows == v.windows:
+        return Declined("queries, keys and values differ in windows")
     scales = [found.scale for found in traces if found is not None]
     if scales[2] != 1.0:
         return Declined("the values are rescaled")
-    bias = None if scores.bias is None else _bias_of(scores.bias, (q.heads, q.tokens, k.tokens))
-    if scores.bias is not None and bias is None:
-        return Declined(f"what is added to the scores has the shape {scores.bias.shape}")
+    shape = (q.windows, q.heads, q.tokens // q.windows, k.tokens // q.windows)
+    if any(array.size != math.prod(shape) for array in scores.added):
+        return Declined(f"what is added to the scores does not fit {shape}")
+    bias = _bias_of([array.reshape(shape) for array in scores.added])
     if bias is not None and np.abs(bias).max() > LARGEST_BIAS:
         return Declined(f"what is added to the scores reaches {bias.flat[np.abs(bias).argmax()]:.4g}: a mask")
     return _Heads(q, k, v, scores.scale * scales[0] * scales[1], bias)
@@ -148,7 +153,7 @@ def _heads(
 
 def _scores(value: ir.Value) -> _Scores | None:
     """The product behind the scores, through scales and constants that are added (relative positions)."""
-    scale, bias, added = 1.0, None, None
+    scale, sums = 1.0, list[Array]()
     while True:
         found = _rows_kept(value, scales=True)
         node = None if found is None else found.source.producer()
@@ -156,14 +161,13 @@ def _scores(value: ir.Value) -> _Scores | None:
             return None
         scale *= found.scale
         if is_op(node, "MatMul"):
-            return _Scores(node, scale, bias)
+            return _Scores(node, scale, tuple(sums))
         added = _added(node)
         if added is None:
             return None
+        value, array = added
         # What is added is scaled by what stands behind it alone.
-        scaled = added[1] * np.float32(scale)
-        bias = scaled if bias is None else bias + scaled
-        value = added[0]
+        sums.append(np.broadcast_to(array, static_shape(value) or ()) * np.float32(scale))
 
 
 def _added(node: ir.Node) -> tuple[ir.Value, Array] | None:
@@ -177,14 +181,13 @@ def _added(node: ir.Node) -> tuple[ir.Value, Array] | None:
     return None
 
 
-def _bias_of(array: Array, shape: tuple[int, int, int]) -> Array | None:
-    """A constant that is added to scores (1, heads, queries, keys), as (heads, queries, keys)."""
-    while array.ndim > 3 and array.shape[0] == 1:
-        array = array[0]
-    try:
-        return np.ascontiguousarray(np.broadcast_to(array, shape))
-    except ValueError:
+def _bias_of(arrays: list[Array]) -> Array | None:
+    """The sum of what is added, (heads, queries, keys); (windows, heads, queries, keys) where they differ."""
+    if not arrays:
         return None
+    total: Array = np.sum(arrays, axis=0)
+    same = bool((total == total[:1]).all())
+    return np.ascontiguousarray(total[0] if same else total)
 
 
 def _softmax(node: ir.Node) -> ir.Node | None:
@@ -206,20 +209,21 @@ def _operand(found: Trace | None, *, transposed: bool) -> _Operand | Declined:
     if found is None or shape is None:
         return Declined("have no static shape")
     whole = found.index
-    if whole.ndim < 3 or any(size != 1 for size in whole.shape[:-3]):
-        return Declined(f"have the shape {whole.shape}, not one image's (heads, tokens, head_dim)")
-    index: Indices = whole[(0,) * (whole.ndim - 3)]
-    index = np.swapaxes(index, 1, 2) if transposed else index
-    heads, tokens = index.shape[:2]
+    if whole.ndim < 3:
+        return Declined(f"have the shape {whole.shape}, not (heads, tokens, head_dim)")
+    index = whole.reshape(-1, *whole.shape[-3:])
+    index = np.swapaxes(index, 2, 3) if transposed else index
+    windows, heads, rows = index.shape[:3]
+    index, tokens = np.swapaxes(index, 0, 1).reshape(heads, windows * rows, -1), windows * rows
     array = constant_of(found.source)
     if array is not None:  # a learned query
         laid = array.reshape(-1)[index].swapaxes(0, 1).reshape(tokens, -1)
-        return _Operand(found.source, np.arange(laid.shape[1]), heads, tokens, laid)
+        return _Operand(found.source, np.arange(laid.shape[1]), heads, tokens, windows, laid)
     order = _columns(index, shape)
     plain = not isinstance(order, Declined) and np.array_equal(order, np.arange(shape[-1]))
     if not plain and not is_composite(found.source, LINEAR):
         return Declined(f"come from {_maker(found.source)}, not from a linear projection")
-    return order if isinstance(order, Declined) else _Operand(found.source, order, heads, tokens)
+    return order if isinstance(order, Declined) else _Operand(found.source, order, heads, tokens, windows)
 
 
 def _columns(index: Indices, shape: tuple[int, ...]) -> Indices | Declined:

@@ -40,7 +40,7 @@ class _Turned(NamedTuple):
 
 
 class _Product(NamedTuple):
-    queries: _Turned | ir.Value  # the operand itself where only the keys are turned
+    queries: _Turned
     keys: _Turned
 
 
@@ -93,13 +93,11 @@ class RaiseRotary(NodeRule[_Product]):
         if constant_of(node.inputs[1]) is not None:
             return Declined("not a product of queries and keys")
         queries = _turned(node.inputs[0], transposed=False)
+        if isinstance(queries, Declined):
+            return queries
         keys = _turned(node.inputs[1], transposed=True)
         if isinstance(keys, Declined):
             return keys
-        if isinstance(queries, Declined):  # of tokens without a position
-            given, ordered = required(node.inputs[0], node), _within(keys)
-            in_order = np.array_equal(ordered, np.broadcast_to(np.arange(ordered.shape[1]), ordered.shape))
-            return _Product(given, keys) if in_order else queries
         inner = _within(queries), _within(keys)
         if queries.columns.shape != keys.columns.shape or not np.array_equal(*inner):
             return Declined("queries and keys are turned in different pairs")
@@ -107,15 +105,10 @@ class RaiseRotary(NodeRule[_Product]):
 
     def replace(self, op: Any, node: ir.Node, found: _Product) -> ir.Value:
         """The product of the two, as (1, heads, tokens, width) and (1, heads, width, tokens)."""
-        k = transpose(op, _split(op, found.keys), (0, 1, 3, 2))
-        heads, columns = len(found.keys.columns), len(found.keys.cos)
-        shape = required(static_shape(node.outputs[0]), node)
-        rows = shape[-2]
-        if isinstance(found.queries, _Turned):
-            q = _split(op, found.queries)
-        else:
-            q = reshape(op, found.queries, (1, heads, rows, found.keys.cos.shape[1]))
-        return reshape(op, typed(op.MatMul(q, k), (1, heads, rows, columns)), shape)
+        q, k = _split(op, found.queries), transpose(op, _split(op, found.keys), (0, 1, 3, 2))
+        rows, columns = len(found.queries.cos), len(found.keys.cos)
+        product = typed(op.MatMul(q, k), (1, len(found.keys.columns), rows, columns))
+        return reshape(op, product, required(static_shape(node.outputs[0]), node))
 
 
 def _turned(value: ir.Value | None, *, transposed: bool) -> _Turned | Declined:

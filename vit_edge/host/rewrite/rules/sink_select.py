@@ -22,18 +22,17 @@ from vit_edge.host.rewrite.values import (
     again,
     attention_bias,
     attention_like,
+    by_head,
     by_head_again,
-    constant_of,
     integer,
     linear,
     linear_parts,
     only_user,
-    rotary,
     select,
     static_shape,
 )
 
-COMPOSITES = (ATTENTION, LINEAR, ROTARY, HEAD_NORM, SWISH)
+COMPOSITES = (ATTENTION, LINEAR, HEAD_NORM, SWISH)
 ELEMENTWISE = ("Gelu", "Relu", "Tanh", "Sigmoid", "LayerNormalization", "Add", "Mul")
 
 
@@ -65,6 +64,8 @@ class SinkSelect(NodeRule[ir.Node]):
             return Declined(f"{count} of {rows} tokens are read: nothing to gain")
         if maker is None or not _tokenwise(maker):
             return Declined("what is selected from does not treat each token alone")
+        if is_composite(maker, ATTENTION) and _knows_places(maker):
+            return Declined("the queries are told where they stand, which an embedder needs of every token")
         return maker if only_user(x) is not None else Declined("other readers need every token")
 
     def replace(self, op: Any, node: ir.Node, found: ir.Node) -> ir.Value:
@@ -74,11 +75,7 @@ class SinkSelect(NodeRule[ir.Node]):
         rows = required(static_shape(node.inputs[0]), node)[0]
         if is_composite(maker, ATTENTION):
             q, k, v = (required(value, node) for value in maker.inputs[:3])
-            bias = attention_bias(maker)
-            fewer = None if bias is None else bias[:, start:stop]
-            return attention_like(op, maker, (select(op, q, start, stop), k, v), bias=fewer)
-        if is_composite(maker, ROTARY):
-            return _turned(op, maker, start, stop)
+            return attention_like(op, maker, (select(op, q, start, stop), k, v))
         if is_composite(maker, HEAD_NORM):
             return by_head_again(op, [maker], select(op, required(maker.inputs[0], node), start, stop))
         if is_composite(maker, LINEAR):
@@ -91,13 +88,10 @@ class SinkSelect(NodeRule[ir.Node]):
         return again(op, maker, operands, required(static_shape(node.outputs[0]), node))
 
 
-def _turned(op: Any, node: ir.Node, start: int, stop: int) -> ir.Value:
-    """A rotation of some rows; none where those rows are not turned at all."""
-    x = select(op, required(node.inputs[0], node), start, stop)
-    cos, sin = (required(constant_of(table), node)[start:stop] for table in node.inputs[1:])
-    if (cos == 1).all() and not sin.any():
-        return x
-    return rotary(op, x, cos, sin, integer(node, "heads"))
+def _knows_places(node: ir.Node) -> bool:
+    """Whether an attention has something for each query by its row: a rotation, a bias, windows."""
+    turned = any(is_composite(each, ROTARY) for each in by_head(node.inputs[0])[0])
+    return turned or attention_bias(node) is not None or integer(node, "windows", 1) > 1
 
 
 def _tokenwise(node: ir.Node) -> bool:
