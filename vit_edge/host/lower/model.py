@@ -179,11 +179,7 @@ class _Lowering:
             self.made[node.outputs[0]] = self.mean(node)
         elif is_composite(node, PERMUTE):
             self.made[node.outputs[0]] = self.permute(node)
-        elif (
-            is_op(node, "Reshape")
-            and len(static_shape(node.outputs[0]) or ()) == 2
-            and self.canonical.description
-        ):
+        elif self.canonical.description is not None and joins_rows(node):
             self.made[node.outputs[0]] = self.widened(node)
         elif is_composite(node, SWISH):
             self.made[node.outputs[0]] = self.swish(node)
