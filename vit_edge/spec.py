@@ -6,13 +6,13 @@ keys and wrong types, and from then on it is only read.
 
 import dataclasses
 import enum
-from collections.abc import Mapping, Set
-from typing import Any, Self, TypeVar
+from collections.abc import Mapping
+from typing import Annotated, Any, Self
 
+from vit_edge import plain
 from vit_edge.errors import UsageError
-from vit_edge.fields import is_finite, settle_members, shown
-
-E = TypeVar("E", bound=enum.Enum)
+from vit_edge.fields import settle_members, shown
+from vit_edge.plain import Mark
 
 # Of values in [0, 1]; what lies beyond is a mistake, and an absurd one may overflow or lose every digit.
 _LEAST_DEVIATION = 1e-6
@@ -56,14 +56,17 @@ class PreprocessSpec:
     that names no crop rule means torchvision's, as it did before there was a choice.
     """
 
-    height: int  # pixels, what the model sees
+    height: int
+    """Pixels, what the model sees."""
     width: int
     resize_mode: ResizeMode
-    resize: tuple[int, int]  # pixels (height, width); for SHORT_SIDE both are the length of the short side
+    resize: tuple[int, int]
+    """Pixels (height, width); for SHORT_SIDE both are the length of the short side."""
     interpolation: Interpolation
-    mean: tuple[float, float, float]  # RGB, of values in [0, 1]
+    mean: tuple[float, float, float]
+    """RGB, of values in [0, 1]."""
     std: tuple[float, float, float]
-    crop: CropRule = CropRule.TORCHVISION
+    crop: Annotated[CropRule, Mark.ABSENT] = CropRule.TORCHVISION
 
     def __post_init__(self) -> None:
         """Refuse sizes and statistics that no image can have."""
@@ -87,16 +90,8 @@ class PreprocessSpec:
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON types, the form kept in the manifest and in an ONNX file's metadata_props."""
-        return {
-            "height": self.height,
-            "width": self.width,
-            "resize_mode": self.resize_mode.value,
-            "resize": list(self.resize),
-            "interpolation": self.interpolation.value,
-            "mean": list(self.mean),
-            "std": list(self.std),
-            "crop": self.crop.value,
-        }
+        raw: dict[str, Any] = plain.of(self)
+        return raw
 
     @classmethod
     def from_json(cls, raw: object) -> Self:
@@ -105,17 +100,7 @@ class PreprocessSpec:
         Raises:
             ValueError: an unknown or missing key, or a value of the wrong type; the message names the key.
         """
-        fields = _exact_keys(raw, cls, "preprocess", optional={"crop"})
-        return cls(
-            height=_integer(fields["height"], "height"),
-            width=_integer(fields["width"], "width"),
-            resize_mode=_member(ResizeMode, fields["resize_mode"], "resize_mode"),
-            resize=_pair(fields["resize"], "resize"),
-            interpolation=_member(Interpolation, fields["interpolation"], "interpolation"),
-            mean=_triple(fields["mean"], "mean"),
-            std=_triple(fields["std"], "std"),
-            crop=_member(CropRule, fields.get("crop", CropRule.TORCHVISION.value), "crop"),
-        )
+        return plain.read(cls, raw, "preprocess")
 
 
 class ActivationType(enum.Enum):
@@ -259,20 +244,27 @@ class ProviderRuns:
     weight_bits: tuple[int, ...]
     float_types: tuple[FloatType, ...]
     batches: tuple[Batch, ...]
-    asymmetric: bool  # zero points of activations other than the middle of the range
+    asymmetric: bool
+    """Zero points of activations other than the middle of the range."""
 
 
 @dataclasses.dataclass(frozen=True)
 class ProviderSpec:
     """An onnxruntime execution provider: its name, where it comes from, and what it can run."""
 
-    name: str  # short: CPUExecutionProvider is "cpu"
+    name: str
+    """Short: CPUExecutionProvider is "cpu"."""
     packaging: Packaging
-    package: str  # the distribution that holds it
-    module: str | None  # of a plugin: has get_library_path() and get_ep_name()
-    extra: str | None  # the extra of ours that installs the package
-    devices: tuple[str, ...]  # "npu", "gpu", "cpu": where it offers several, the first of these that is there
-    contexts: bool  # models are compiled for the device, which is worth keeping (EPContext)
+    package: str
+    """The distribution that holds it."""
+    module: str | None
+    """Of a plugin: has get_library_path() and get_ep_name()."""
+    extra: str | None
+    """The extra of ours that installs the package."""
+    devices: tuple[str, ...]
+    """Of "npu", "gpu", "cpu"; where it offers several, the first that is there."""
+    contexts: bool
+    """Models are compiled for the device, which is worth keeping (EPContext)."""
     options: tuple[tuple[str, str], ...]
     runs: ProviderRuns
 
@@ -290,9 +282,12 @@ class ProviderSpec:
 class Requirements:
     """What a machine must be; an empty tuple asks for nothing."""
 
-    systems: tuple[str, ...]  # as platform.system() calls them
-    architectures: tuple[str, ...]  # as platform.machine() calls them, in lower case
-    flags_all: tuple[str, ...]  # CPU flags as Linux calls them
+    systems: tuple[str, ...]
+    """As platform.system() calls them."""
+    architectures: tuple[str, ...]
+    """As platform.machine() calls them, in lower case."""
+    flags_all: tuple[str, ...]
+    """CPU flags as Linux calls them."""
     flags_any: tuple[str, ...]
 
 
@@ -309,8 +304,10 @@ class Verification:
     """One thing that was checked, or that nothing was."""
 
     state: VerificationState
-    what: str  # what was checked and found; of an unverified target, why it was not
-    where: str | None  # the device or simulator, with versions; None where nothing was run
+    what: str
+    """What was checked and found; of an unverified target, why it was not."""
+    where: str | None
+    """The device or simulator, with versions; None where nothing was run."""
 
     def __str__(self) -> str:
         place = f" on {self.where}" if self.where else ""
@@ -318,7 +315,8 @@ class Verification:
 
     def to_json(self) -> dict[str, str | None]:
         """Plain JSON types."""
-        return {"state": self.state.value, "where": self.where, "what": self.what}
+        raw: dict[str, str | None] = plain.of(self)
+        return raw
 
 
 class Arithmetic(enum.Enum):
@@ -344,8 +342,10 @@ class OnnxVersions:
         ValueError: an opset outside OPSETS, or an IR version outside IR_VERSIONS.
     """
 
-    opset: int  # of the standard operators
-    ir: int  # of the file format
+    opset: int
+    """Of the standard operators."""
+    ir: int
+    """Of the file format."""
 
     def __post_init__(self) -> None:
         """Refuse what no file of ours can be."""
@@ -443,19 +443,29 @@ class TargetSpec:
     """What a class of devices can do, and which form of the model suits it; read from one TOML file."""
 
     name: str
-    title: str  # for a heading
-    description: str  # one or two sentences
+    title: str
+    """For a heading."""
+    description: str
+    """One or two sentences."""
     provider: ProviderSpec
-    form: ModelForm  # its keys stand in the table itself; a fixed batch is one image
-    weight_type: str  # "int8"
-    weight_bits: int  # 8, 7 or 4, of every layer
-    per_channel: bool  # one weight scale per output channel
-    saturating: bool  # may run where pairs of uint8 x int8 products are added in int16, which can overflow
+    form: ModelForm
+    """Its keys stand in the table itself; a fixed batch is one image."""
+    weight_type: str
+    """Always "int8"."""
+    weight_bits: int
+    """8, 7 or 4, of every layer."""
+    per_channel: bool
+    """One weight scale per output channel."""
+    saturating: bool
+    """May run where pairs of uint8 x int8 products are added in int16, which can overflow."""
     quantized_operators: QuantizedOperators
-    row_scales: bool  # may a layer's activations have one scale per row (token), measured at run time
-    session_options: tuple[tuple[str, str], ...]  # onnxruntime session config entries
+    row_scales: bool
+    """May a layer's activations have one scale per row (token), measured at run time."""
+    session_options: tuple[tuple[str, str], ...]
+    """Onnxruntime session config entries."""
     requires: Requirements
-    priority: int  # among the targets that fit a machine the highest is taken; 0: only where it is named
+    priority: int
+    """Among the targets that fit a machine the highest is taken; 0: only where it is named."""
     verification: tuple[Verification, ...]
 
     @property
@@ -489,9 +499,11 @@ class Verdict(enum.Enum):
 class Tolerance:
     """What the gate accepts."""
 
-    max_drop: float = 1.0  # points of top-1
+    max_drop: float = 1.0
+    """Points of top-1."""
     confidence: float = 0.95
-    max_changed: float = 3.0  # percent of predictions that may change, where no labels tell the drop
+    max_changed: float = 3.0
+    """Percent of predictions that may change, where no labels tell the drop."""
 
     def __post_init__(self) -> None:
         """Refuse a tolerance that no gate could apply."""
@@ -501,40 +513,3 @@ class Tolerance:
             raise ValueError(f"max_changed must be above 0 and at most 100 percent, got {self.max_changed}")
         if not 0.5 < self.confidence < 1:
             raise ValueError(f"confidence must lie between 0.5 and 1, got {self.confidence}")
-
-
-def _exact_keys(raw: object, cls: type, where: str, optional: Set[str]) -> Mapping[str, Any]:
-    if not isinstance(raw, Mapping):
-        raise ValueError(f"{where} must be an object, got {type(raw).__name__}")
-    expected = {field.name for field in dataclasses.fields(cls)}
-    unknown, missing = sorted(set(raw) - expected), sorted(expected - optional - set(raw))
-    if unknown or missing:
-        raise ValueError(f"{where} has unknown keys {shown(unknown)} and lacks {shown(missing)}")
-    return raw
-
-
-def _integer(value: object, name: str) -> int:
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise ValueError(f"preprocess {name} must be an integer, got {shown(value)}")
-    return value
-
-
-def _member(kind: type[E], value: object, name: str) -> E:
-    try:
-        return kind(value)
-    except ValueError:
-        choices = ", ".join(str(member.value) for member in kind)
-        raise ValueError(f"preprocess {name} must be one of {choices}, got {shown(value)}") from None
-
-
-def _pair(value: object, name: str) -> tuple[int, int]:
-    if not isinstance(value, list) or len(value) != 2:
-        raise ValueError(f"preprocess {name} must be a list of two integers, got {shown(value)}")
-    return _integer(value[0], name), _integer(value[1], name)
-
-
-def _triple(value: object, name: str) -> tuple[float, float, float]:
-    if not isinstance(value, list) or len(value) != 3 or not all(map(is_finite, value)):
-        raise ValueError(f"preprocess {name} must be a list of three numbers, got {shown(value)}")
-    red, green, blue = value
-    return float(red), float(green), float(blue)

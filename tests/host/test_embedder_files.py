@@ -246,27 +246,28 @@ def test_a_bundle_holds_both_embedders_beside_its_classifiers(bundle: Bundle) ->
     assert sorted(bundle.embedders()) == ["onnx/embedder.onnx", "onnx/embedder_quantized.onnx"]
     assert not set(bundle.embedders()) & set(bundle.models())
     assert manifest.accuracy is not None
-    parity = manifest.accuracy["parity"]["embedder"]
-    assert parity["largest"] <= parity["allowed"]
+    parity = manifest.accuracy.parity["embedder"]
+    assert parity.largest <= parity.allowed
 
 
 def test_a_bundle_records_the_fidelity_that_plain_onnxruntime_finds(
     bundle: Bundle, digits: Source, images: Path
 ) -> None:
     assert bundle.manifest.quantization is not None
-    record = bundle.manifest.quantization["embedder"]
-    check = read_images(images / "test", digits.labels).limited(record["images"])
+    record = bundle.manifest.quantization.embedder
+    assert record is not None
+    check = read_images(images / "test", digits.labels).limited(record.images)
     pixels = np.stack([load_pixels(path, digits.preprocess) for path in check.paths])
     expected, found = (
         plain_outputs(bundle.path / "onnx" / f"{name}.onnx", pixels, digits)
         for name in ("embedder", "embedder_quantized")
     )
-    assert list(record["outputs"]) == OUTPUTS
-    for name, figures in record["outputs"].items():
+    assert list(record.outputs) == OUTPUTS
+    for name, figures in record.outputs.items():
         signal = np.square(expected[name], dtype=np.float64).sum()
         noise = np.square(expected[name] - found[name], dtype=np.float64).sum()
-        assert figures["sqnr_db"] == pytest.approx(10 * np.log10(signal / noise), abs=0.05)
-        assert figures["least_cosine"] <= figures["cosine"] <= 1
+        assert figures.sqnr_db == pytest.approx(10 * np.log10(signal / noise), abs=0.05)
+        assert figures.least_cosine <= figures.cosine <= 1
 
 
 def test_the_self_test_knows_what_the_embedders_give(bundle: Bundle) -> None:
@@ -282,8 +283,7 @@ def test_the_self_test_knows_what_the_embedders_give(bundle: Bundle) -> None:
 
 
 def test_the_card_tells_how_close_they_are(bundle: Bundle) -> None:
-    assert bundle.manifest.quantization is not None
-    figures = bundle.manifest.quantization["embedder"]["outputs"]["patch_features"]
+    figures = bundle.manifest.to_json()["quantization"]["embedder"]["outputs"]["patch_features"]
     text = (bundle.path / "README.md").read_text()
     assert "## Embeddings" in text
     assert f"| `patch_features` | {figures['cosine']:.4f} |" in text

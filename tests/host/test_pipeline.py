@@ -10,6 +10,7 @@ import onnxruntime
 import pytest
 from PIL import Image
 
+from tests.manifests import METHOD
 from tools.digits import make_folders
 from vit_edge.bundle import FileEntry, Manifest, Role, SourceRecord, write_bundle
 from vit_edge.errors import (
@@ -220,7 +221,7 @@ def test_the_record_speaks_of_the_file_and_not_of_what_was_possible(integer: boo
     operators = QuantizedOperators.PRODUCTS if integer else QuantizedOperators.LINEAR
     kind = Arithmetic.SATURATING
     target = dataclasses.replace(load_target("cpu"), quantized_operators=operators)
-    taken = for_target(Quantization({kind: plan}, kind, decided, {}, {}), target)
+    taken = for_target(Quantization({kind: plan}, kind, decided, METHOD, {}), target)
     assert bool(taken.plan.attentions) is integer
     assert [layer.form for layer in taken.layers] == [Form.STATIC if integer else Form.FLOAT, Form.STATIC]
 

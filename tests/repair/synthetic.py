@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from tests.manifests import METHOD
 from vit_edge.host.bundling.repair import Look
 from vit_edge.host.plan import FLOAT
 from vit_edge.host.quantize.choose import (
@@ -39,9 +40,8 @@ def comparison(lost: int, n: int, tolerance: Tolerance = ONE_POINT, *, labelled:
 
 def quantization(forms: dict[str, Form], probe_db: float, goal: Goal | None) -> Quantization:
     layers = tuple(LayerDecision(name, form, None, "synthetic") for name, form in forms.items())
-    return Quantization(
-        {Arithmetic.SATURATING: FLOAT}, Arithmetic.SATURATING, layers, {"probe_db": probe_db}, {}, goal
-    )
+    method = dataclasses.replace(METHOD, probe_db=probe_db)
+    return Quantization({Arithmetic.SATURATING: FLOAT}, Arithmetic.SATURATING, layers, method, {}, goal)
 
 
 def look(

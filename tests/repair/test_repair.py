@@ -29,7 +29,7 @@ def judged_by(least_db: float, n: int = 1000) -> tuple[list[str], Try]:
 
     def try_(name: str, found: Quantization) -> Look:
         asked.append(name)
-        return look(name, 0 if found.recipe["probe_db"] >= least_db else n // 10, n, tolerance, found)
+        return look(name, 0 if found.recipe.probe_db >= least_db else n // 10, n, tolerance, found)
 
     return asked, try_
 

@@ -15,12 +15,13 @@ from vit_edge import Classifier, verify_bundle
 from vit_edge.bundle import Bundle
 from vit_edge.cli import main
 from vit_edge.host.bundling.build import BuildSettings, build_bundle
-from vit_edge.host.bundling.repair import REPAIRED_LOOKS, Repair
+from vit_edge.host.bundling.repair import REPAIRED_LOOKS
 from vit_edge.host.convert.onnx_io import Stamp, finish, save_onnx
 from vit_edge.host.quantize import cost as cost_module
 from vit_edge.host.quantize import search as search_module
 from vit_edge.host.quantize.types import Form, Preset, QuantizeSettings
 from vit_edge.host.sources import Source, SourceOptions, resolve
+from vit_edge.manifest import Repair
 from vit_edge.spec import Tolerance
 
 CHECKED, CALIBRATED = 1000, 40
@@ -95,8 +96,8 @@ def parts(bundle: Bundle) -> tuple[dict[str, Any], dict[str, Any], list[dict[str
     manifest = verify_bundle(bundle.path).manifest
     assert manifest.accuracy is not None
     assert manifest.quantization is not None
-    recipe = manifest.quantization
-    return dict(manifest.accuracy), recipe["repair"], recipe["pareto"]
+    raw = manifest.to_json()
+    return raw["accuracy"], raw["quantization"]["repair"], raw["quantization"]["pareto"]
 
 
 def test_a_static_quantization_that_fails_is_repaired_until_it_passes(repaired: Bundle) -> None:
@@ -124,10 +125,10 @@ def test_the_record_is_of_the_model_that_is_shipped(repaired: Bundle) -> None:
     _, record, seen = parts(repaired)
     chosen = next(row for row in seen if row["chosen"])
     assert record["kept"] == record["chosen"] == chosen["name"]
-    forms = [layer["form"] for layer in manifest.layers]
+    forms = [layer.form for layer in manifest.layers]
     assert chosen["forms"] == {form: forms.count(form) for form in forms}
     assert chosen["size_mb"] * 1e6 == pytest.approx(manifest.files[INT8].size)
-    assert [entry["path"] for entry in manifest.latency] == [FLOAT, INT8]
+    assert [entry.path for entry in manifest.latency] == [FLOAT, INT8]
 
 
 def test_the_card_tells_what_was_seen(repaired: Bundle) -> None:

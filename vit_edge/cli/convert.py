@@ -9,8 +9,8 @@ from vit_edge.cli.arguments import Commands, settings_from
 from vit_edge.cli.console import one_line, progress
 from vit_edge.cli.targets import target_named
 from vit_edge.errors import UsageError
+from vit_edge.gate_report import Fidelity
 from vit_edge.spec import InputForm, ModelForm, VersionsWanted
-from vit_edge.verify.fidelity import Fidelity
 from vit_edge.verify.words import decibel
 
 

@@ -40,7 +40,8 @@ def _bundle(path: Path) -> None:
     manifest = bundle.manifest
     files = [["file", "role", "bytes", "SHA-256"]]
     files += [[name, f.role.value, str(f.size), f.sha256] for name, f in sorted(manifest.files.items())]
-    accuracy = manifest.accuracy or {}
+    accuracy = manifest.accuracy
+    verdict = "nothing was measured" if accuracy is None else accuracy.report.verdict.value
     rows = [
         ("bundle", f"format {manifest.format_version}, every file has the recorded SHA-256"),
         ("source", f"{manifest.source.name} ({manifest.source.sha256})"),
@@ -49,7 +50,7 @@ def _bundle(path: Path) -> None:
         ("answers", manifest.output.value),
         ("preprocessing", _recipe(manifest.preprocess)),
         ("source -> float", str(manifest.source_parity)),
-        ("verdict", str(accuracy.get("verdict", "nothing was measured"))),
+        ("verdict", verdict),
         (
             "providers",
             ", ".join(f"{name} {share:.0%}" for name, share in manifest.providers.items()) or "unknown",
@@ -62,7 +63,7 @@ def _bundle(path: Path) -> None:
         print(summary(manifest))
     if manifest.layers:
         kept = [["layer", "form", "reason"]]
-        kept += [[str(layer.get(key, "")) for key in ("name", "form", "reason")] for layer in manifest.layers]
+        kept += [[layer.name, layer.form, layer.reason] for layer in manifest.layers]
         print(table(kept))
 
 

@@ -27,14 +27,12 @@ from vit_edge.host.bundling.proof import (
     choose_images,
     latency_records,
 )
-from vit_edge.host.bundling.records import accuracy_record, forms_record, tool_versions
-from vit_edge.host.bundling.repair import Repair
+from vit_edge.host.bundling.records import accuracy_record, recipe_record, tool_versions
 from vit_edge.host.bundling.select import Bench, Selected, SelectSettings, select
 from vit_edge.host.bundling.trial import FileWanted, Trials, on_disk
 from vit_edge.host.convert.export import export
 from vit_edge.host.convert.onnx_io import finish, to_bytes
 from vit_edge.host.convert.optimize import CheckImages, natural_pixels, optimized
-from vit_edge.host.convert.parity import Parity
 from vit_edge.host.convert.pipeline import (
     PORTABLE_TARGET,
     at_versions,
@@ -56,7 +54,7 @@ from vit_edge.host.report.bundled import bundle_report, measure_selected
 from vit_edge.host.report.gather import Measured
 from vit_edge.host.rewrite.canonical import Canonical, canonicalise
 from vit_edge.host.sources import Source
-from vit_edge.manifest import lowered_name
+from vit_edge.manifest import Parity, Repair, lowered_name
 from vit_edge.progress import Progress
 from vit_edge.runtime.measure.benchmark import BenchSettings, bench
 from vit_edge.runtime.measure.timing import Rounds
@@ -149,7 +147,7 @@ def build_bundle(
         progress: told what is being done and how far it is.
 
     Returns:
-        The bundle; its manifest's accuracy["verdict"] is what the images show.
+        The bundle; its manifest's accuracy.report.verdict is what the images show.
 
     Raises:
         VitEdgeError: as in the steps; nothing is written then.
@@ -186,16 +184,10 @@ def build_bundle(
         preprocess=source.preprocess,
         source=SourceRecord(source.name, source.sha256, source.notes),
         tools=tool_versions(),
-        quantization=found.recipe
-        | {
-            "models": forms_record(selected, built.wanted),
-            "pareto": list(selected.outcome.pareto),
-            "repair": selected.repair,
-        }
-        | built.embedders.record,
-        layers=tuple(layer.to_json() for layer in for_target(found, built.judged.target).layers),
+        quantization=recipe_record(selected, built.wanted, built.embedders.record),
+        layers=tuple(layer.record for layer in for_target(found, built.judged.target).layers),
         accuracy=accuracy_record(selected, FLOAT_MODEL, built.converted.parity, images),
-        latency=tuple(latency_records(list(built.models), selected.timed, elsewhere)),
+        latency=latency_records(list(built.models), selected.timed, elsewhere),
         providers=built.providers,
         output=source.output,
         source_parity=built.proof,

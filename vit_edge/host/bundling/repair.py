@@ -13,25 +13,18 @@ import enum
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Protocol
 
+from vit_edge.gate_report import GateReport
 from vit_edge.host.quantize.choose import Upgrade
 from vit_edge.host.quantize.search import GOALS
 from vit_edge.host.quantize.types import Form, Goal, Quantization
 from vit_edge.runtime.evaluate.compare import Comparison
 from vit_edge.runtime.model.file import ModelFile
 from vit_edge.spec import Tolerance, Verdict
-from vit_edge.verify import GateReport
 
 REPAIRED_LOOKS = 5  # at the gate, after the first
 BEYOND = Goal(33.0, float_layers=True)  # twice as quiet as the most accurate preset
 LADDER = sorted([*filter(None, GOALS.values()), BEYOND], key=lambda goal: goal.target_db)
 WORTH_A_LOOK = 0.01  # share of the layers' time that a step back must save
-
-
-class Repair(enum.Enum):
-    """Whether a quantization that fails is repaired."""
-
-    AUTO = "auto"
-    NEVER = "never"
 
 
 class Standing(enum.IntEnum):
@@ -154,7 +147,7 @@ def repaired(search: Searching, first: Look, try_: Try, wanted: Standing) -> lis
 
 def _rungs(found: Quantization) -> Iterator[Goal]:
     """The goals above what was aimed at and what was reached."""
-    reached = float(found.recipe["probe_db"])
+    reached = found.recipe.probe_db
     least = reached if found.goal is None else max(reached, found.goal.target_db)
     return (goal for goal in LADDER if goal.target_db > least)
 

@@ -2,15 +2,15 @@
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 from vit_edge.host.bundling.decide import Outcome, Timed, decide, record
 from vit_edge.host.bundling.fusion import fusion_of
 from vit_edge.host.bundling.pareto import Timings
-from vit_edge.host.bundling.repair import Look, Repair, Standing, corrected, repaired
+from vit_edge.host.bundling.repair import Look, Standing, corrected, repaired
 from vit_edge.host.bundling.trial import FileWanted, Trials
 from vit_edge.host.quantize.search import Search
 from vit_edge.host.quantize.types import Quantization
+from vit_edge.manifest import Repair, RepairRecord
 from vit_edge.progress import Progress
 from vit_edge.runtime.capabilities import fit_of, this_machine
 from vit_edge.runtime.measure.benchmark import BenchReport, BenchSettings, bench
@@ -39,7 +39,7 @@ class Selected:
     judged: str  # the file that figures speak of: the one that runs by default, else the preferred one
     runs: str | None  # the file that runs by default; None: the float model
     timed: BenchReport  # of the files in the bundle, the float one first
-    repair: dict[str, Any]  # plain JSON, for the manifest
+    repair: RepairRecord
 
     @property
     def outcome(self) -> Outcome:

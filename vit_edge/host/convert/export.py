@@ -21,7 +21,6 @@ from vit_edge.host.convert.parity import (
     RANDOM_IMAGES,
     Floats,
     Images,
-    Parity,
     Run,
     check_parity,
     random_images,
@@ -30,6 +29,7 @@ from vit_edge.host.convert.parity import (
 from vit_edge.host.lower.versions import proto_at
 from vit_edge.host.rewrite.prepare import OPSET
 from vit_edge.host.sources import Source
+from vit_edge.manifest import Parity
 from vit_edge.runtime.image.preprocess import random_pixels
 from vit_edge.spec import AS_WRITTEN, LOGITS, WRITTEN, InputForm, VersionsWanted, check_batch
 

@@ -13,7 +13,6 @@ from vit_edge.host.convert.parity import (
     HALF_TOLERANCE,
     REWRITE_TOLERANCE,
     Images,
-    Parity,
     Run,
     check_parity,
     random_images,
@@ -22,6 +21,7 @@ from vit_edge.host.convert.parity import (
 from vit_edge.host.lower.embed import Normalisation
 from vit_edge.host.lower.model import LowerSettings, lower
 from vit_edge.host.rewrite.canonical import Canonical
+from vit_edge.manifest import Parity
 from vit_edge.runtime.image.limits import DEFAULT_LIMITS, DecodeLimits
 from vit_edge.runtime.image.preprocess import load_pixels, normalize, random_pixels
 from vit_edge.spec import FloatType, InputForm, ModelForm, PreprocessSpec

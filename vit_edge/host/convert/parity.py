@@ -1,6 +1,5 @@
 """Do two forms of one model give the same logits? Checked after every step that claims to lose nothing."""
 
-import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -10,6 +9,7 @@ import onnx
 import onnxruntime
 
 from vit_edge.errors import ModelError, ParityError
+from vit_edge.manifest import Parity
 from vit_edge.runtime.session.providers import cause
 
 Floats = npt.NDArray[np.float32]
@@ -24,20 +24,6 @@ HALF_TOLERANCE = 1e-2  # float16 keeps 11 bits; ViT-Tiny stays within 1.2e-3
 
 RANDOM_IMAGES = 3  # run one by one and as a batch
 _LOG_ERRORS = 3  # onnxruntime's severity
-
-
-@dataclasses.dataclass(frozen=True)
-class Parity:
-    """How far two forms of a model lie apart on the same images."""
-
-    largest: float  # max |logit difference|
-    allowed: float
-    images: int
-
-    def __str__(self) -> str:
-        return (
-            f"max |logit difference| {self.largest:.1e} on {self.images} images (allowed {self.allowed:.1e})"
-        )
 
 
 def random_images(height: int, width: int, count: int = RANDOM_IMAGES, seed: int = 0) -> Floats:

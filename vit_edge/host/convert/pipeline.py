@@ -13,7 +13,6 @@ from vit_edge.host.convert.export import export
 from vit_edge.host.convert.normal import normal_form
 from vit_edge.host.convert.onnx_io import Stamp, check_output, finish, read_onnx, read_stamp, save_onnx
 from vit_edge.host.convert.optimize import CheckImages, natural_pixels, normalisation_of, optimized
-from vit_edge.host.convert.parity import Parity
 from vit_edge.host.lower.full_integer import OPSET_16_BIT, lower_full_integer
 from vit_edge.host.lower.model import LowerSettings, lower
 from vit_edge.host.plan import FLOAT
@@ -24,6 +23,7 @@ from vit_edge.host.quantize.search import search_of
 from vit_edge.host.quantize.types import Form, Quantization, QuantizeSettings
 from vit_edge.host.rewrite.canonical import Canonical, canonicalise
 from vit_edge.host.sources import Source, SourceOptions, resolve
+from vit_edge.manifest import Parity
 from vit_edge.progress import Progress
 from vit_edge.runtime.evaluate.dataset import list_images
 from vit_edge.runtime.image.limits import DEFAULT_LIMITS, DecodeLimits

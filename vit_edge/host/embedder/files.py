@@ -10,10 +10,11 @@ import numpy as np
 import onnx
 
 from vit_edge.arrays import Pixels
+from vit_edge.gate_report import Fidelity
 from vit_edge.host.convert.export import export
 from vit_edge.host.convert.onnx_io import check_output, finish, read_stamp, save_onnx
 from vit_edge.host.convert.optimize import normalisation_of
-from vit_edge.host.convert.parity import REWRITE_TOLERANCE, Parity, check_parity, random_images, runner
+from vit_edge.host.convert.parity import REWRITE_TOLERANCE, check_parity, random_images, runner
 from vit_edge.host.convert.pipeline import (
     PORTABLE_TARGET,
     QuantizeFileSettings,
@@ -34,6 +35,7 @@ from vit_edge.host.quantize.search import Search, search_of
 from vit_edge.host.quantize.types import Quantization
 from vit_edge.host.rewrite.canonical import Canonical, canonicalise
 from vit_edge.host.sources import Source
+from vit_edge.manifest import Parity
 from vit_edge.progress import Progress
 from vit_edge.runtime.evaluate.dataset import list_images
 from vit_edge.runtime.model.file import read_model
@@ -41,7 +43,7 @@ from vit_edge.runtime.session.session import Session, SessionSettings
 from vit_edge.runtime.steps import Doing, explained
 from vit_edge.spec import AS_WRITTEN, LOGITS, PORTABLE, ModelForm, TargetSpec, VersionsWanted
 from vit_edge.targets import load_target
-from vit_edge.verify.fidelity import Fidelity, fidelity
+from vit_edge.verify.fidelity import fidelity
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

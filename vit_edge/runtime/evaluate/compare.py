@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vit_edge.errors import DatasetError, ImageError, ModelError, UsageError
+from vit_edge.gate_report import GateReport
 from vit_edge.progress import Step
 from vit_edge.runtime.evaluate.compatible import (
     accuracy_notes,
@@ -29,7 +30,7 @@ from vit_edge.runtime.image.preprocess import to_pixels
 from vit_edge.runtime.model.file import ModelFile, check_told
 from vit_edge.runtime.session.session import Session, SessionSettings
 from vit_edge.spec import OutputKind, PreprocessSpec, Tolerance, Verdict
-from vit_edge.verify import Flip, GateReport, SequentialGate, find_changes, judge_kind
+from vit_edge.verify import Flip, SequentialGate, find_changes, judge_kind
 from vit_edge.verify.answers import as_logits
 from vit_edge.verify.copies import SceneFinder, unseen_limit
 from vit_edge.verify.looks import Looked, LookPlace, place_look
