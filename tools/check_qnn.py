@@ -25,8 +25,9 @@ import numpy.typing as npt
 from vit_edge.cli.console import check_json, write_json
 from vit_edge.errors import ProviderError, VitEdgeError
 from vit_edge.host.convert.export import export
+from vit_edge.host.convert.for_target import settings_for
+from vit_edge.host.convert.int8 import quantized, stamp_of
 from vit_edge.host.convert.onnx_io import finish, save_onnx
-from vit_edge.host.convert.pipeline import quantized, settings_for, stamp_of
 from vit_edge.host.quantize.search import search_of
 from vit_edge.host.quantize.types import Preset, QuantizeSettings
 from vit_edge.host.rewrite.canonical import canonicalise

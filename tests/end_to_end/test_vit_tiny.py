@@ -7,7 +7,7 @@ import pytest
 
 from tests.repair.given_times import FASTER
 from vit_edge.host.bundling.build import BuildSettings, build_bundle
-from vit_edge.host.convert.pipeline import export_model
+from vit_edge.host.convert.one_file import export_model
 from vit_edge.host.quantize.types import Preset, QuantizeSettings
 from vit_edge.host.reference.choose import own_reference
 from vit_edge.host.reference.prove import prove

@@ -18,8 +18,9 @@ from vit_edge.errors import ContractError, ModelError, SourceError, UsageError
 from vit_edge.golden import read_golden
 from vit_edge.host.bundling.build import BuildSettings, build_bundle
 from vit_edge.host.convert.export import export
+from vit_edge.host.convert.int8 import stamp_of
+from vit_edge.host.convert.one_file import QuantizeFileSettings, export_model
 from vit_edge.host.convert.onnx_io import finish, read_stamp, save_onnx
-from vit_edge.host.convert.pipeline import QuantizeFileSettings, export_model, stamp_of
 from vit_edge.host.embedder.files import WrittenEmbedder, export_embedder, quantize_embedder_file
 from vit_edge.host.embedder.graph import FeatureGraph, feature_graph
 from vit_edge.host.embedder.quantize import feature_probe, quantize_embedder

@@ -11,9 +11,10 @@ from onnx import TensorProto, helper, numpy_helper
 
 from vit_edge.errors import ModelError, ParityError, SourceError, UsageError
 from vit_edge.host.convert.export import export, torch_runner
+from vit_edge.host.convert.one_file import export_model
 from vit_edge.host.convert.onnx_io import Stamp, read_stamp
-from vit_edge.host.convert.parity import check_parity, random_images, runner
-from vit_edge.host.convert.pipeline import export_model
+from vit_edge.host.convert.parity import check_parity, random_images
+from vit_edge.host.ort import runner
 from vit_edge.host.sources import Source, SourceOptions, resolve
 from vit_edge.spec import Interpolation
 

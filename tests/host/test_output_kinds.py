@@ -18,8 +18,8 @@ from tests.host.output_kinds import ending, folder_of, foreign, renamed_output, 
 from vit_edge import Classifier
 from vit_edge.arrays import Array
 from vit_edge.errors import ModelError, SourceError, UsageError
+from vit_edge.host.convert.one_file import OptimizeSettings, export_model, optimize_model
 from vit_edge.host.convert.onnx_io import read_onnx, read_stamp
-from vit_edge.host.convert.pipeline import OptimizeSettings, export_model, optimize_model
 from vit_edge.host.sources import SourceOptions, resolve
 from vit_edge.runtime.evaluate.compare import compare
 from vit_edge.runtime.evaluate.dataset import read_images

@@ -10,7 +10,8 @@ from tests.host.vit_forms import Export, exported
 from vit_edge.cli import main
 from vit_edge.errors import ModelError, StepError
 from vit_edge.host.convert import pipeline
-from vit_edge.host.convert.pipeline import QuantizeFileSettings, mend_of, quantize_model
+from vit_edge.host.convert.int8 import mend_of
+from vit_edge.host.convert.one_file import QuantizeFileSettings, quantize_model
 from vit_edge.host.lower.model import LowerSettings, lower
 from vit_edge.host.quantize.types import QuantizeSettings
 from vit_edge.host.rewrite import canonical as canonical_module

@@ -15,8 +15,8 @@ from tests.quantize.small_vit import PREPROCESS, decibels, images, lowering, run
 from tools.saturating_model import predict
 from vit_edge.arrays import Float32, Pixels
 from vit_edge.host.affine import Affine
+from vit_edge.host.convert.for_target import for_target, settings_for
 from vit_edge.host.convert.onnx_io import Stamp, finish, save_onnx
-from vit_edge.host.convert.pipeline import for_target, settings_for
 from vit_edge.host.lower.model import lower, lower_taps
 from vit_edge.host.plan import FLOAT, AttentionPlan, LinearPlan, RowRange
 from vit_edge.host.quantize.attention_reach import AttentionReach, attention_reaches

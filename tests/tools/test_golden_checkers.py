@@ -16,9 +16,10 @@ from tools.digits import make_folders
 from tools.engines.catalogue import ENGINES, WORKERS, default_cache
 from vit_edge.host.bundling.golden import TENSORS, golden_files
 from vit_edge.host.convert.export import export
+from vit_edge.host.convert.int8 import stamp_of
+from vit_edge.host.convert.one_file import QuantizeFileSettings, quantize_model
 from vit_edge.host.convert.onnx_io import finish, save_onnx
-from vit_edge.host.convert.optimize import CheckImages, optimized
-from vit_edge.host.convert.pipeline import QuantizeFileSettings, image_size, quantize_model, stamp_of
+from vit_edge.host.convert.optimize import CheckImages, image_size, optimized
 from vit_edge.host.quantize.types import Preset, QuantizeSettings
 from vit_edge.host.rewrite.canonical import canonicalise
 from vit_edge.host.sources import SourceOptions, resolve

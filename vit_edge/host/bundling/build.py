@@ -31,19 +31,17 @@ from vit_edge.host.bundling.records import accuracy_record, recipe_record, tool_
 from vit_edge.host.bundling.select import Bench, Selected, SelectSettings, select
 from vit_edge.host.bundling.trial import FileWanted, Trials, on_disk
 from vit_edge.host.convert.export import export
-from vit_edge.host.convert.onnx_io import finish, to_bytes
-from vit_edge.host.convert.optimize import CheckImages, natural_pixels, optimized
-from vit_edge.host.convert.pipeline import (
+from vit_edge.host.convert.for_target import (
     PORTABLE_TARGET,
     at_versions,
     check_target,
     for_target,
-    image_size,
-    mend_of,
     possible_form,
     settings_for,
-    stamp_of,
 )
+from vit_edge.host.convert.int8 import mend_of, stamp_of
+from vit_edge.host.convert.onnx_io import finish, to_bytes
+from vit_edge.host.convert.optimize import CheckImages, image_size, natural_pixels, optimized
 from vit_edge.host.embedder.bundled import BundledEmbedders, bundled_embedders
 from vit_edge.host.embedder.files import FloatEmbedder, float_embedder
 from vit_edge.host.quantize.search import Search, search_of

@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import onnx
-import onnxruntime
 
+from vit_edge.host.ort import cpu_session
 from vit_edge.manifest import IntegerGraph
 from vit_edge.runtime.measure.profile import profile
 from vit_edge.runtime.model.file import ModelFile
@@ -60,14 +60,10 @@ def _summary(found: IntegerGraph) -> str:
 
 def optimised(model: ModelFile) -> onnx.GraphProto:
     """The graph that runs on this machine's CPU, after all fusions."""
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    for key, value in model.session_options:
-        options.add_session_config_entry(key, value)
     with tempfile.TemporaryDirectory(prefix="vit-edge-") as folder:
-        options.optimized_model_filepath = str(Path(folder, "optimised.onnx"))
-        onnxruntime.InferenceSession(model.data, options, providers=["CPUExecutionProvider"])
-        return onnx.load(options.optimized_model_filepath).graph
+        path = Path(folder, "optimised.onnx")
+        cpu_session(model.data, model.session_options, optimised=path)
+        return onnx.load(path).graph
 
 
 def _islands(nodes: Iterable[onnx.NodeProto]) -> int:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from vit_edge.host.bundling.proof import Gate
 from vit_edge.host.bundling.repair import Look
+from vit_edge.host.convert.int8 import quantized
 from vit_edge.host.convert.onnx_io import to_bytes
-from vit_edge.host.convert.pipeline import quantized
 from vit_edge.host.quantize.types import Quantization
 from vit_edge.host.rewrite.canonical import Canonical
 from vit_edge.host.sources import Source

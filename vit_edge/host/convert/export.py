@@ -19,14 +19,11 @@ from vit_edge.host.convert.parity import (
     EXPORT_TOLERANCE,
     HALF_TOLERANCE,
     RANDOM_IMAGES,
-    Floats,
-    Images,
-    Run,
     check_parity,
     random_images,
-    runner,
 )
 from vit_edge.host.lower.versions import proto_at
+from vit_edge.host.ort import Floats, Images, Run, runner
 from vit_edge.host.rewrite.prepare import OPSET
 from vit_edge.host.sources import Source
 from vit_edge.manifest import Parity

@@ -12,25 +12,22 @@ import onnx
 from vit_edge.arrays import Pixels
 from vit_edge.gate_report import Fidelity
 from vit_edge.host.convert.export import export
-from vit_edge.host.convert.onnx_io import check_output, finish, read_stamp, save_onnx
-from vit_edge.host.convert.optimize import normalisation_of
-from vit_edge.host.convert.parity import REWRITE_TOLERANCE, check_parity, random_images, runner
-from vit_edge.host.convert.pipeline import (
+from vit_edge.host.convert.for_target import (
     PORTABLE_TARGET,
-    QuantizeFileSettings,
-    Written,
     at_versions,
     check_target,
     for_target,
-    image_size,
-    mend_of,
-    quantized,
     settings_for,
-    stamp_of,
 )
+from vit_edge.host.convert.int8 import mend_of, quantized, stamp_of
+from vit_edge.host.convert.one_file import QuantizeFileSettings, Written
+from vit_edge.host.convert.onnx_io import check_output, finish, read_stamp, save_onnx
+from vit_edge.host.convert.optimize import image_size, normalisation_of
+from vit_edge.host.convert.parity import REWRITE_TOLERANCE, check_parity, random_images
 from vit_edge.host.embedder.graph import FeatureGraph, feature_graph
 from vit_edge.host.embedder.quantize import quantize_embedder
 from vit_edge.host.lower.model import LowerSettings, lower
+from vit_edge.host.ort import runner
 from vit_edge.host.quantize.search import Search, search_of
 from vit_edge.host.quantize.types import Quantization
 from vit_edge.host.rewrite.canonical import Canonical, canonicalise

@@ -18,7 +18,7 @@ from vit_edge.host.convert.normal import (
     takes_raw_pixels,
 )
 from vit_edge.host.convert.onnx_io import read_hashed, read_stamp
-from vit_edge.host.convert.parity import runner
+from vit_edge.host.ort import runner
 from vit_edge.host.sources.labels import choose_labels, label_maps
 from vit_edge.host.sources.meaning import PROBLEMS
 from vit_edge.host.sources.preprocessing import rule_notes, size_notes, to_processor, with_options

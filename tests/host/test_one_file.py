@@ -27,18 +27,17 @@ from vit_edge.host.affine import Affine
 from vit_edge.host.bundling.build import BuildSettings, build_bundle
 from vit_edge.host.bundling.golden import golden_files
 from vit_edge.host.bundling.proof import choose_images
+from vit_edge.host.convert.for_target import check_target, for_target
 from vit_edge.host.convert.inspect import inspect_onnx
-from vit_edge.host.convert.onnx_io import Stamp, finish, read_onnx, read_stamp, save_onnx
-from vit_edge.host.convert.optimize import CheckImages, optimized
-from vit_edge.host.convert.pipeline import (
+from vit_edge.host.convert.one_file import (
     OptimizeSettings,
     QuantizeFileSettings,
-    check_target,
     export_model,
-    for_target,
     optimize_model,
     quantize_model,
 )
+from vit_edge.host.convert.onnx_io import Stamp, finish, read_onnx, read_stamp, save_onnx
+from vit_edge.host.convert.optimize import CheckImages, optimized
 from vit_edge.host.plan import AttentionPlan, QuantPlan
 from vit_edge.host.quantize.types import Form, LayerDecision, Quantization, QuantizeSettings
 from vit_edge.host.rewrite.canonical import canonicalise
