@@ -18,9 +18,9 @@ from vit_edge.errors import ContractError, ModelError, SourceError, UsageError
 from vit_edge.golden import read_golden
 from vit_edge.host.bundling.build import BuildSettings, build_bundle
 from vit_edge.host.convert.export import export
-from vit_edge.host.convert.int8 import stamp_of
+from vit_edge.host.convert.int8 import metadata_of
 from vit_edge.host.convert.one_file import QuantizeFileSettings, export_model
-from vit_edge.host.convert.onnx_io import finish, read_stamp, save_onnx
+from vit_edge.host.convert.onnx_io import finish, read_metadata, save_onnx
 from vit_edge.host.embedder.files import WrittenEmbedder, export_embedder, quantize_embedder_file
 from vit_edge.host.embedder.graph import FeatureGraph, feature_graph
 from vit_edge.host.embedder.quantize import feature_probe, quantize_embedder
@@ -113,8 +113,8 @@ def test_the_float_file_gives_what_the_checkpoint_gives_in_torch(
 
 
 def test_the_float_file_says_what_it_is(exported: WrittenEmbedder, digits: Source) -> None:
-    stamp = read_stamp(onnx.load(exported.written.path), "embedder")
-    assert stamp == dataclasses.replace(stamp_of(digits), labels=None)
+    metadata = read_metadata(onnx.load(exported.written.path), "embedder")
+    assert metadata == dataclasses.replace(metadata_of(digits), labels=None)
     assert exported.outputs == dict(zip(OUTPUTS, [(96,), (96,), (4, 4, 96)], strict=True))
     assert exported.written.parity is not None
     assert exported.written.parity.largest < 1e-4
@@ -329,7 +329,7 @@ def without_canonical_attention(digits: Source, path: Path) -> Source:
     for node in model.graph.node:
         if node.op_type == "Softmax":
             node.op_type = "LogSoftmax"
-    save_onnx(finish(model, stamp_of(digits)), path)
+    save_onnx(finish(model, metadata_of(digits)), path)
     return resolve(str(path), SourceOptions())
 
 

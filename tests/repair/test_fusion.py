@@ -8,13 +8,14 @@ import pytest
 from tests.quantize.forced import FLOAT_FIRST, STATIC_FIRST, Costs, quantized
 from tests.quantize.small_vit import DEPTH, PREPROCESS, lowering, written
 from vit_edge.host.bundling.fusion import fusion_of
-from vit_edge.host.convert.onnx_io import Stamp, finish, save_onnx
+from vit_edge.host.convert.onnx_io import finish, save_onnx
 from vit_edge.host.lower.model import lower
 from vit_edge.host.plan import FLOAT as NO_PLAN
 from vit_edge.host.quantize.observe import SESSION_OPTIONS
 from vit_edge.host.quantize.types import Preset, QuantizeSettings
 from vit_edge.manifest import IntegerGraph
 from vit_edge.runtime.model.file import ModelFile, read_model
+from vit_edge.runtime.model.metadata import ModelMetadata
 from vit_edge.runtime.session.session import SessionSettings
 
 LINEARS = 4 * DEPTH + 1  # qkv, proj, fc1 and fc2 of each block, and the head; the last block's qkv is two
@@ -31,9 +32,11 @@ def file_of(folder: Path, attentions: Costs | None) -> ModelFile:
         written(folder, 8), settings, attentions=attentions or STATIC_FIRST, target_db=1.0
     )
     plan = NO_PLAN if attentions is None else found.plan
-    stamp = Stamp(tuple("abcdefghij"), PREPROCESS, tuple(SESSION_OPTIONS.items()), ("small", "0" * 64))
+    metadata = ModelMetadata(
+        tuple("abcdefghij"), PREPROCESS, tuple(SESSION_OPTIONS.items()), ("small", "0" * 64)
+    )
     path = folder / "model.onnx"
-    save_onnx(finish(lower(canonical, lowering(None), plan), stamp), path)
+    save_onnx(finish(lower(canonical, lowering(None), plan), metadata), path)
     return read_model(path)
 
 

@@ -16,12 +16,13 @@ from vit_edge.bundle import Bundle
 from vit_edge.cli import main
 from vit_edge.host.bundling.build import BuildSettings, build_bundle
 from vit_edge.host.bundling.repair import REPAIRED_LOOKS
-from vit_edge.host.convert.onnx_io import Stamp, finish, save_onnx
+from vit_edge.host.convert.onnx_io import finish, save_onnx
 from vit_edge.host.quantize import cost as cost_module
 from vit_edge.host.quantize import search as search_module
 from vit_edge.host.quantize.types import Form, Preset, QuantizeSettings
 from vit_edge.host.sources import Source, SourceOptions, resolve
 from vit_edge.manifest import Repair
+from vit_edge.runtime.model.metadata import ModelMetadata
 from vit_edge.spec import Tolerance
 
 CHECKED, CALIBRATED = 1000, 40
@@ -49,7 +50,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (made / name).mkdir()
         written(made / name, count, seed)
     labels = tuple(f"class {i}" for i in range(10))
-    save_onnx(finish(proto(), Stamp(labels, PREPROCESS, (), ("small", "0" * 64))), made / "small.onnx")
+    save_onnx(
+        finish(proto(), ModelMetadata(labels, PREPROCESS, (), ("small", "0" * 64))), made / "small.onnx"
+    )
     return made
 
 

@@ -71,7 +71,7 @@ def _onnx(path: Path, args: argparse.Namespace) -> None:
     from vit_edge.host.convert.inspect import inspect_onnx
 
     found = inspect_onnx(path)
-    stamp = found.stamp
+    metadata = found.metadata
     rows = [
         ("made by", found.producer),
         (
@@ -83,10 +83,16 @@ def _onnx(path: Path, args: argparse.Namespace) -> None:
         ("outputs", "; ".join(found.outputs)),
         ("stored values", f"{found.stored_values:,}"),
         ("operators", ", ".join(f"{count} {name}" for name, count in found.operators)),
-        ("labels", "none stated" if stamp.labels is None else _shortened(stamp.labels)),
-        ("preprocessing", "none stated" if stamp.preprocess is None else _recipe(stamp.preprocess)),
-        ("source", "not stated" if stamp.source is None else f"{stamp.source[0]} ({stamp.source[1]})"),
-        ("session options", json.dumps(dict(stamp.session_options)) if stamp.session_options else "none"),
+        ("labels", "none stated" if metadata.labels is None else _shortened(metadata.labels)),
+        ("preprocessing", "none stated" if metadata.preprocess is None else _recipe(metadata.preprocess)),
+        (
+            "source",
+            "not stated" if metadata.source is None else f"{metadata.source[0]} ({metadata.source[1]})",
+        ),
+        (
+            "session options",
+            json.dumps(dict(metadata.session_options)) if metadata.session_options else "none",
+        ),
         *_as_source(args),
     ]
     print(pairs(rows))

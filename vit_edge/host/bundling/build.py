@@ -39,7 +39,7 @@ from vit_edge.host.convert.for_target import (
     possible_form,
     settings_for,
 )
-from vit_edge.host.convert.int8 import mend_of, stamp_of
+from vit_edge.host.convert.int8 import mend_of, metadata_of
 from vit_edge.host.convert.onnx_io import finish, to_bytes
 from vit_edge.host.convert.optimize import CheckImages, image_size, natural_pixels, optimized
 from vit_edge.host.embedder.bundled import BundledEmbedders, bundled_embedders
@@ -241,7 +241,7 @@ def _convert(
     portable = PORTABLE.at(settings.versions)
     form = possible_form(canonical, portable)
     plain, to_export = optimized(exported, canonical, form, checked)
-    float_model = on_disk(folder / FLOAT_MODEL, to_bytes(finish(plain, stamp_of(source)), FLOAT_MODEL))
+    float_model = on_disk(folder / FLOAT_MODEL, to_bytes(finish(plain, metadata_of(source)), FLOAT_MODEL))
     embedder = float_embedder(exported, canonical, source, portable) if settings.embedder else None
     wanted = settings_for(settings.quantize, [load_target(PORTABLE_TARGET), *settings.targets])
     search = search_of(canonical, images.calibration, source.preprocess, wanted, progress)

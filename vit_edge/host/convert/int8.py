@@ -6,7 +6,7 @@ import onnx
 
 from vit_edge.errors import TargetError
 from vit_edge.host.convert.for_target import for_target, possible_form
-from vit_edge.host.convert.onnx_io import Stamp, finish
+from vit_edge.host.convert.onnx_io import finish
 from vit_edge.host.convert.optimize import normalisation_of
 from vit_edge.host.lower.full_integer import lower_full_integer
 from vit_edge.host.lower.model import LowerSettings, lower
@@ -15,6 +15,7 @@ from vit_edge.host.quantize.observe import EIGHT_BITS
 from vit_edge.host.quantize.types import Quantization, QuantizeSettings
 from vit_edge.host.rewrite.canonical import Canonical
 from vit_edge.host.sources import Source
+from vit_edge.runtime.model.metadata import ModelMetadata
 from vit_edge.spec import (
     LOGITS,
     ActivationType,
@@ -38,7 +39,7 @@ def quantized(
     lowering = LowerSettings(form, normalisation_of(source.preprocess), outputs)
     if target.quantized_operators is QuantizedOperators.ALL:
         options = tuple(sorted({**EIGHT_BITS, **dict(target.session_options)}.items()))
-        return finish(_full_integer(canonical, quantization, lowering, target), stamp_of(source, options))
+        return finish(_full_integer(canonical, quantization, lowering, target), metadata_of(source, options))
     model = lower(canonical, lowering, plan)
     # the quantizer's options rely on uint8 first operands; with signed ones they would pick reference kernels
     signed = form.activations is not ActivationType.UINT8 or form.style is GraphStyle.COMPILER
@@ -46,7 +47,7 @@ def quantized(
     if plan is not FLOAT and target.arithmetic is Arithmetic.EXACT:
         own |= EIGHT_BITS  # so that a CPU without VNNI is slower, and not wrong
     options = tuple(sorted({**own, **dict(target.session_options)}.items()))
-    return finish(model, stamp_of(source, options))
+    return finish(model, metadata_of(source, options))
 
 
 def _full_integer(
@@ -60,10 +61,10 @@ def _full_integer(
     return lower_full_integer(canonical, lowering, quantization.full_integer)
 
 
-def stamp_of(source: Source, session_options: Sequence[tuple[str, str]] = ()) -> Stamp:
+def metadata_of(source: Source, session_options: Sequence[tuple[str, str]] = ()) -> ModelMetadata:
     """What a file made from this source says about itself."""
     origin = source.name, source.sha256
-    return Stamp(source.labels, source.preprocess, tuple(session_options), origin, source.output)
+    return ModelMetadata(source.labels, source.preprocess, tuple(session_options), origin, source.output)
 
 
 def mend_of(settings: QuantizeSettings) -> str:

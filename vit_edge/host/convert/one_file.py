@@ -17,9 +17,9 @@ from vit_edge.host.convert.for_target import (
     possible_form,
     settings_for,
 )
-from vit_edge.host.convert.int8 import mend_of, quantized, stamp_of
+from vit_edge.host.convert.int8 import mend_of, metadata_of, quantized
 from vit_edge.host.convert.normal import normal_form
-from vit_edge.host.convert.onnx_io import Stamp, check_output, finish, read_onnx, read_stamp, save_onnx
+from vit_edge.host.convert.onnx_io import check_output, finish, read_metadata, read_onnx, save_onnx
 from vit_edge.host.convert.optimize import (
     CheckImages,
     image_size,
@@ -34,6 +34,7 @@ from vit_edge.manifest import Parity
 from vit_edge.progress import Progress
 from vit_edge.runtime.evaluate.dataset import list_images
 from vit_edge.runtime.image.limits import DEFAULT_LIMITS, DecodeLimits
+from vit_edge.runtime.model.metadata import ModelMetadata
 from vit_edge.runtime.steps import Doing, explained
 from vit_edge.spec import (
     AS_WRITTEN,
@@ -93,7 +94,7 @@ def export_model(
     """
     check_output(out)
     model, parity = export(source, batch, versions)
-    return Written(Path(out), save_onnx(finish(model, stamp_of(source)), out), parity)
+    return Written(Path(out), save_onnx(finish(model, metadata_of(source)), out), parity)
 
 
 def optimize_model(
@@ -108,28 +109,30 @@ def optimize_model(
     """
     check_output(out)
     original, options = read_onnx(path), settings.options
-    stamp = _stamp_with(path, original, options)
-    said = options.output_kind or (stamp.output if stamp.output is not OutputKind.SINGLE_LABEL else None)
-    labels = None if stamp.labels is None else len(stamp.labels)
+    metadata = _metadata_with(path, original, options)
+    said = options.output_kind or (
+        metadata.output if metadata.output is not OutputKind.SINGLE_LABEL else None
+    )
+    labels = None if metadata.labels is None else len(metadata.labels)
     answers = answers_of(original, str(path), options.output, said, labels)
-    original, stamp = answers.model, dataclasses.replace(stamp, output=answers.kind)
-    spec = stamp.preprocess
+    original, metadata = answers.model, dataclasses.replace(metadata, output=answers.kind)
+    spec = metadata.preprocess
     size = options.image_size or (None if spec is None else (spec.height, spec.width))
     original = normal_form(original, Path(path).name, size)
     check_answers(answers, original, spec, said is not None, str(path))
     canonical = canonicalise(original, Path(path).name, allow_uncanonical=settings.allow_uncanonical)
     natural = None
     if settings.images is not None:
-        if stamp.preprocess is None:
+        if metadata.preprocess is None:
             raise UsageError(
                 f"{path} does not say how images are preprocessed: pass mean, std, interpolation and crop_pct"
             )
         natural = natural_pixels(
-            list_images(settings.images, settings.limits).paths, stamp.preprocess, settings.limits
+            list_images(settings.images, settings.limits).paths, metadata.preprocess, settings.limits
         )
-    checked = CheckImages(image_size(canonical), stamp.preprocess, natural)
+    checked = CheckImages(image_size(canonical), metadata.preprocess, natural)
     model, parity = optimized(original, canonical, possible_form(canonical, settings.form), checked)
-    return Written(Path(out), save_onnx(finish(model, stamp), out), parity, canonical)
+    return Written(Path(out), save_onnx(finish(model, metadata), out), parity, canonical)
 
 
 def quantize_model(
@@ -165,11 +168,13 @@ def quantize_model(
     return Written(Path(out), save_onnx(model, out), None, canonical, taken)
 
 
-def _stamp_with(path: str | os.PathLike[str], model: onnx.ModelProto, options: SourceOptions) -> Stamp:
-    """The file's own stamp, with what the options state in its place."""
-    stamp = read_stamp(model, str(path))
+def _metadata_with(
+    path: str | os.PathLike[str], model: onnx.ModelProto, options: SourceOptions
+) -> ModelMetadata:
+    """The file's own metadata, with what the options state in its place."""
+    metadata = read_metadata(model, str(path))
     if options.labels is None and not options.changes_preprocessing:
-        return stamp
+        return metadata
     source = resolve(str(path), options)
-    labels = stamp.labels if source.labels_note else source.labels
-    return dataclasses.replace(stamp, labels=labels, preprocess=source.preprocess)
+    labels = metadata.labels if source.labels_note else source.labels
+    return dataclasses.replace(metadata, labels=labels, preprocess=source.preprocess)

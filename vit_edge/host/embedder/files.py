@@ -19,9 +19,9 @@ from vit_edge.host.convert.for_target import (
     for_target,
     settings_for,
 )
-from vit_edge.host.convert.int8 import mend_of, quantized, stamp_of
+from vit_edge.host.convert.int8 import mend_of, metadata_of, quantized
 from vit_edge.host.convert.one_file import QuantizeFileSettings, Written
-from vit_edge.host.convert.onnx_io import check_output, finish, read_stamp, save_onnx
+from vit_edge.host.convert.onnx_io import check_output, finish, read_metadata, save_onnx
 from vit_edge.host.convert.optimize import image_size, normalisation_of
 from vit_edge.host.convert.parity import REWRITE_TOLERANCE, check_parity, random_images
 from vit_edge.host.embedder.graph import FeatureGraph, feature_graph
@@ -78,7 +78,9 @@ def float_embedder(
         f"the embedder of {name} differs from the classifier",
     )
     model = lower(features.canonical, dataclasses.replace(settings, outputs=features.outputs))
-    return FloatEmbedder(features, finish(model, dataclasses.replace(stamp_of(source), labels=None)), parity)
+    return FloatEmbedder(
+        features, finish(model, dataclasses.replace(metadata_of(source), labels=None)), parity
+    )
 
 
 def int8_embedder(
@@ -97,7 +99,7 @@ def int8_embedder(
     found = quantize_embedder(folded, search, for_target(quantization, target), source.preprocess)
     taken = for_target(found, target)
     made = quantized(folded.canonical, taken, target, source, folded.outputs)
-    return finish(made, dataclasses.replace(read_stamp(made, source.name), labels=None)), taken
+    return finish(made, dataclasses.replace(read_metadata(made, source.name), labels=None)), taken
 
 
 def embedding_fidelity(
