@@ -46,7 +46,7 @@ def test_every_key_of_the_manifest_is_explained() -> None:
         if record not in rare
         for field in dataclasses.fields(record)
     }
-    assert keys - explained == {"report", "method"}  # records whose own keys stand in their place
+    assert keys - explained == {"method"}  # a record whose own keys stand in its place
 
 
 def test_every_page_can_be_found_from_the_index() -> None:

@@ -16,14 +16,7 @@ from vit_edge.host.quantize.types import Quantization, QuantizeSettings
 from vit_edge.host.rewrite.canonical import Canonical
 from vit_edge.host.sources import Source
 from vit_edge.runtime.model.metadata import ModelMetadata
-from vit_edge.spec import (
-    LOGITS,
-    ActivationType,
-    Arithmetic,
-    GraphStyle,
-    QuantizedOperators,
-    TargetSpec,
-)
+from vit_edge.spec import LOGITS, ActivationType, Arithmetic, GraphStyle, QuantizedOperators, TargetSpec
 
 
 def quantized(
