@@ -20,7 +20,7 @@ from vit_edge.host.quantize.choose import (
 )
 from vit_edge.host.quantize.probe import decibels
 from vit_edge.host.quantize.types import Form, Goal, LayerDecision, Quantization
-from vit_edge.runtime.evaluate.compare import Comparison
+from vit_edge.runtime.evaluate.comparison import Comparison
 from vit_edge.runtime.evaluate.dataset import ImageSet
 from vit_edge.spec import Arithmetic, Tolerance
 from vit_edge.verify import judge

@@ -12,7 +12,7 @@ import onnxruntime
 
 from vit_edge.arrays import Pixels
 from vit_edge.host.convert.onnx_io import read_metadata
-from vit_edge.runtime.evaluate.compare import Subject, evaluate
+from vit_edge.runtime.evaluate.answers import Subject, evaluate
 from vit_edge.runtime.evaluate.dataset import ImageSet
 from vit_edge.runtime.image.preprocess import load_pixels, normalize
 from vit_edge.runtime.measure.timing import Milliseconds, Rounds, time_interleaved

@@ -12,7 +12,8 @@ from vit_edge.errors import DatasetError, UsageError
 from vit_edge.files import read_file
 from vit_edge.manifest import LatencyRecord
 from vit_edge.progress import Progress, step_of
-from vit_edge.runtime.evaluate.compare import Comparison, Logits, Subject, evaluate
+from vit_edge.runtime.evaluate.answers import Logits, Subject, evaluate
+from vit_edge.runtime.evaluate.comparison import Comparison
 from vit_edge.runtime.evaluate.compatible import accuracy_notes, check_expected
 from vit_edge.runtime.evaluate.dataset import ImageSet, list_images, read_images
 from vit_edge.runtime.evaluate.labels import read_class_ids

@@ -17,7 +17,7 @@ from vit_edge.manifest import (
     Recipe,
 )
 from vit_edge.runtime.device.machine import version_of
-from vit_edge.runtime.evaluate.compare import Comparison
+from vit_edge.runtime.evaluate.comparison import Comparison
 from vit_edge.spec import Arithmetic, QuantizedOperators, TargetSpec
 
 _TOOLS = ("torch", "onnx", "onnx-ir", "onnxscript", "onnxruntime", "numpy", "pillow")

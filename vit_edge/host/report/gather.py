@@ -13,7 +13,7 @@ from vit_edge.errors import ModelError
 from vit_edge.host.report.facts import Answer, Facts, FlippedImage, ModelFacts, WorstInput
 from vit_edge.host.report.ranges import ActivationRange, Ranges, observe_ranges
 from vit_edge.manifest import LayerRecord, Manifest, OperatorTime
-from vit_edge.runtime.evaluate.compare import Comparison
+from vit_edge.runtime.evaluate.comparison import Comparison
 from vit_edge.runtime.image.preprocess import load_pixels
 from vit_edge.runtime.measure.benchmark import BenchReport
 from vit_edge.runtime.measure.profile import profile
