@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from tests.manifests import METHOD
-from vit_edge.host.bundling.repair import Look
+from vit_edge.host.bundling.repair import Trial
 from vit_edge.host.plan import FLOAT
 from vit_edge.host.quantize.choose import (
     LayerOptions,
@@ -44,11 +44,11 @@ def quantization(forms: dict[str, Form], probe_db: float, goal: Goal | None) -> 
     return Quantization({Arithmetic.SATURATING: FLOAT}, Arithmetic.SATURATING, layers, method, {}, goal)
 
 
-def look(
+def trial(
     name: str, lost: int, n: int = 1000, tolerance: Tolerance = ONE_POINT, found: Quantization | None = None
-) -> Look:
+) -> Trial:
     judged = {"onnx/model_quantized.onnx": comparison(lost, n, tolerance)}
-    return Look(name, found or quantization({}, 20.0, Goal(20.0)), {}, judged)
+    return Trial(name, found or quantization({}, 20.0, Goal(20.0)), {}, judged)
 
 
 @dataclasses.dataclass

@@ -15,7 +15,7 @@ from vit_edge import Classifier, verify_bundle
 from vit_edge.bundle import Bundle
 from vit_edge.cli import main
 from vit_edge.host.bundling.build import BuildSettings, build_bundle
-from vit_edge.host.bundling.repair import REPAIRED_LOOKS
+from vit_edge.host.bundling.repair import REPAIRED_TRIALS
 from vit_edge.host.convert.onnx_io import finish, save_onnx
 from vit_edge.host.quantize import cost as cost_module
 from vit_edge.host.quantize import search as search_module
@@ -112,12 +112,12 @@ def test_a_static_quantization_that_fails_is_repaired_until_it_passes(repaired: 
     chosen = next(row for row in seen if row["chosen"])
     assert chosen["agreement"] == accuracy["agreement"] > seen[1]["agreement"]
     assert chosen["probe_db"] > seen[1]["probe_db"]
-    assert 2 < len(seen) == 1 + record["looks"] <= 2 + REPAIRED_LOOKS
+    assert 2 < len(seen) == 1 + record["looks"] <= 2 + REPAIRED_TRIALS
 
 
 def test_repaired_models_are_judged_more_strictly_and_that_is_on_record(repaired: Bundle) -> None:
     accuracy, record, seen = parts(repaired)
-    strict = pytest.approx(1 - 0.05 / REPAIRED_LOOKS)
+    strict = pytest.approx(1 - 0.05 / REPAIRED_TRIALS)
     assert (record["confidence_first"], record["confidence_repaired"]) == (0.95, strict)
     assert accuracy["tolerance"] == {"max_drop": 1.0, "confidence": strict, "max_changed": 7.0}
     assert [row["confidence"] for row in seen] == [None, 0.95, *[strict] * (len(seen) - 2)]

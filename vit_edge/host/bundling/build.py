@@ -29,7 +29,7 @@ from vit_edge.host.bundling.proof import (
 )
 from vit_edge.host.bundling.records import accuracy_record, recipe_record, tool_versions
 from vit_edge.host.bundling.select import Bench, Selected, SelectSettings, select
-from vit_edge.host.bundling.trial import FileWanted, Trials, on_disk
+from vit_edge.host.bundling.trial import FileWanted, Tester, on_disk
 from vit_edge.host.convert.export import export
 from vit_edge.host.convert.for_target import (
     PORTABLE_TARGET,
@@ -174,7 +174,7 @@ def build_bundle(
     files |= built.embedders.files
     files["config.json"] = _json_bytes(source.huggingface_config), Role.CONFIG
     files["preprocessor_config.json"] = _json_bytes(source.preprocessor_config), Role.CONFIG
-    selected, found = built.selected, built.selected.outcome.look.quantization
+    selected, found = built.selected, built.selected.outcome.trial.quantization
     elsewhere = {name for name, each in selected.outcomes.items() if not each.timed_here}
     manifest = Manifest(
         files={name: FileEntry.of(data, role) for name, (data, role) in files.items()},
@@ -207,13 +207,13 @@ def _build(
     preferred = _preferred(settings.targets, wanted)
     gate = Gate(converted.float_model, images.check, settings.threads, progress)
     gate.check_float(settings.expect_top1, settings.stated_top1)
-    trials = Trials(converted.canonical, source, wanted, gate, folder)
+    tester = Tester(converted.canonical, source, wanted, gate, folder)
     session = SessionSettings("cpu", threads=settings.threads)
     timing = BenchSettings(session, rounds=settings.rounds)
     select_settings = SelectSettings(settings.tolerance, timing, settings.repair, settings.bench)
-    selected = select(converted.search, trials, preferred, select_settings, progress)
+    selected = select(converted.search, tester, preferred, select_settings, progress)
     portable = selected.outcomes[QUANTIZED_MODEL]
-    quantization = portable.look.quantization if portable.kept else None
+    quantization = portable.trial.quantization if portable.kept else None
     embedders = bundled_embedders(
         converted.embedder, converted.search, quantization, source, wanted[0].target, images.check
     )

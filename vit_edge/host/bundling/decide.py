@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from vit_edge.gate_report import GateReport
 from vit_edge.host.bundling.pareto import Candidate, Choice, Timings, choose, reason_against
-from vit_edge.host.bundling.repair import REPAIRED_LOOKS, Look, Standing
+from vit_edge.host.bundling.repair import REPAIRED_TRIALS, Standing, Trial
 from vit_edge.manifest import FileOutcome, IntegerGraph, Repair, RepairRecord, Seen
 from vit_edge.spec import Tolerance
 
@@ -18,7 +18,7 @@ FLOAT_NAME = "float32"
 class Outcome:
     """The quantization that was chosen for one file, and what becomes of it."""
 
-    look: Look
+    trial: Trial
     kept: bool  # the file is in the bundle
     runs: bool  # it is good enough to run; if not, the float model is to be preferred to it
     reason: str
@@ -28,28 +28,28 @@ class Outcome:
 
 @dataclasses.dataclass(frozen=True)
 class Timed:
-    """The file of each look, timed against float."""
+    """The file of each trial, timed against float."""
 
-    timings: Timings  # the float model, then the looks
+    timings: Timings  # the float model, then the trials
     sizes: Sequence[float]  # 10^6 bytes, in the same order
     counts: bool  # whether these are the times of the device that the bundle is for
 
 
-def decide(looks: Sequence[Look], file: str, timed: Timed, mode: Repair) -> Outcome:
-    """Choose for one file among the looks and the float model.
+def decide(trials: Sequence[Trial], file: str, timed: Timed, mode: Repair) -> Outcome:
+    """Choose for one file among the trials and the float model.
 
     Args:
-        looks: at least one; each holds the file.
+        trials: at least one; each holds the file.
         file: its path in the bundle.
-        timed: the float model and the file of each look.
-        mode: with NEVER the first look is kept and runs, whatever the gate and the clock say.
+        timed: the float model and the file of each trial.
+        mode: with NEVER the first trial is kept and runs, whatever the gate and the clock say.
     """
-    reports = [look.comparisons[file].report for look in looks]
+    reports = [trial.comparisons[file].report for trial in trials]
     candidates = [
         Candidate(FLOAT_NAME, Standing.PASS, 0.0),
         *(
-            Candidate(look.name, Standing.of(report), drop_at_most(report))
-            for look, report in zip(looks, reports, strict=True)
+            Candidate(trial.name, Standing.of(report), drop_at_most(report))
+            for trial, report in zip(trials, reports, strict=True)
         ),
     ]
     if mode is Repair.NEVER:
@@ -67,9 +67,9 @@ def decide(looks: Sequence[Look], file: str, timed: Timed, mode: Repair) -> Outc
         for i in range(len(candidates))
     ]
     rows = [_float_row(reports[0], places[0])]
-    rows += [_row(look, file, place) for look, place in zip(looks, places[1:], strict=True)]
+    rows += [_row(trial, file, place) for trial, place in zip(trials, places[1:], strict=True)]
     kept = choice.runs or candidates[choice.integer].standing <= Standing.PLAUSIBLE
-    return Outcome(looks[choice.integer - 1], kept, choice.runs, choice.reason, tuple(rows), timed.counts)
+    return Outcome(trials[choice.integer - 1], kept, choice.runs, choice.reason, tuple(rows), timed.counts)
 
 
 def drop_at_most(report: GateReport) -> float:
@@ -78,7 +78,7 @@ def drop_at_most(report: GateReport) -> float:
 
 
 def record(
-    looks: Sequence[Look],
+    trials: Sequence[Trial],
     outcomes: Mapping[str, Outcome],
     judged: str,
     mode: Repair,
@@ -88,7 +88,7 @@ def record(
     """What the manifest says about looking.
 
     Args:
-        looks: all of them.
+        trials: all of them.
         outcomes: the decision about each file.
         judged: the file that figures speak of.
         mode: whether repair was allowed.
@@ -98,12 +98,12 @@ def record(
     outcome = outcomes[judged]
     return RepairRecord(
         mode=mode,
-        looks=len(looks),
-        looks_allowed=1 if mode is Repair.NEVER else 1 + REPAIRED_LOOKS,
+        looks=len(trials),
+        looks_allowed=1 if mode is Repair.NEVER else 1 + REPAIRED_TRIALS,
         confidence_first=tolerance.confidence,
-        confidence_repaired=looks[-1].tolerance.confidence if len(looks) > 1 else None,
-        chosen=outcome.look.name if outcome.runs else FLOAT_NAME,
-        kept=outcome.look.name if outcome.kept else None,
+        confidence_repaired=trials[-1].tolerance.confidence if len(trials) > 1 else None,
+        chosen=outcome.trial.name if outcome.runs else FLOAT_NAME,
+        kept=outcome.trial.name if outcome.kept else None,
         reason=outcome.reason,
         integer_graph=fusion,
         files={name: _about(name, each) for name, each in outcomes.items()},
@@ -113,8 +113,8 @@ def record(
 def _about(name: str, outcome: Outcome) -> FileOutcome:
     """What became of one file."""
     return FileOutcome(
-        verdict=outcome.look.comparisons[name].report.verdict,
-        kept=outcome.look.name if outcome.kept else None,
+        verdict=outcome.trial.comparisons[name].report.verdict,
+        kept=outcome.trial.name if outcome.kept else None,
         good_enough=outcome.runs,
         reason=outcome.reason,
         timed_on_its_device=outcome.timed_here,
@@ -153,16 +153,16 @@ def _float_row(report: GateReport, place: _Place) -> Seen:
     )
 
 
-def _row(look: Look, file: str, place: _Place) -> Seen:
-    """Of one file of a look."""
-    found, report = look.quantization, look.comparisons[file].report
+def _row(trial: Trial, file: str, place: _Place) -> Seen:
+    """Of one file of a trial."""
+    found, report = trial.quantization, trial.comparisons[file].report
     return Seen(
-        name=look.name,
+        name=trial.name,
         target_db=None if found.goal is None else found.goal.target_db,
         probe_db=found.recipe.probe_db,
         forms=dict(Counter(layer.form.value for layer in found.layers)),
         verdict=report.verdict,
-        confidence=look.tolerance.confidence,
+        confidence=trial.tolerance.confidence,
         sqnr_db=report.logit_sqnr_db if math.isfinite(report.logit_sqnr_db) else None,
         top1=report.top1_quant,
         agreement=report.agreement,

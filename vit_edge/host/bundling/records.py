@@ -36,15 +36,15 @@ def accuracy_record(
         parity: of each step towards it.
         images: what the check used.
     """
-    reports = {name: each.look.comparisons[name].report for name, each in selected.outcomes.items()}
-    look = selected.outcome.look
-    comparison = look.comparisons[selected.judged]
+    reports = {name: each.trial.comparisons[name].report for name, each in selected.outcomes.items()}
+    trial = selected.outcome.trial
+    comparison = trial.comparisons[selected.judged]
     return AccuracyRecord(
         report=reports[selected.judged],
         model=selected.judged,
         reference=reference,
         data=_data(comparison, images),
-        tolerance=look.tolerance,
+        tolerance=trial.tolerance,
         notes=comparison.notes,
         models=reports,
         parity=parity,
@@ -76,9 +76,9 @@ def recipe_record(
         embedder: of the embedders, where it holds any.
     """
     return Recipe(
-        method=selected.outcome.look.quantization.recipe,
+        method=selected.outcome.trial.quantization.recipe,
         models={
-            each.name: _made(selected.outcomes[each.name].look.quantization, each.target)
+            each.name: _made(selected.outcomes[each.name].trial.quantization, each.target)
             for each in wanted
             if each.name in selected.files
         },
