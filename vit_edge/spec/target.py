@@ -3,9 +3,11 @@
 import dataclasses
 import enum
 from collections.abc import Mapping
+from typing import Annotated, Literal
 
 from vit_edge import plain
 from vit_edge.fields import shown
+from vit_edge.plain import Mark
 from vit_edge.spec.form import ActivationType, Batch, FloatType, ModelForm
 
 
@@ -66,7 +68,7 @@ class ProviderRuns:
     """The number formats that an execution provider can run."""
 
     activation_types: tuple[ActivationType, ...]
-    weight_bits: tuple[int, ...]
+    weight_bits: tuple[Literal[4, 7, 8], ...]
     float_types: tuple[FloatType, ...]
     batches: tuple[Batch, ...]
     asymmetric: bool
@@ -131,7 +133,7 @@ class Verification:
     state: VerificationState
     what: str
     """What was checked and found; of an unverified target, why it was not."""
-    where: str | None
+    where: Annotated[str | None, Mark.ABSENT] = None
     """The device or simulator, with versions; None where nothing was run."""
 
     def __str__(self) -> str:
