@@ -16,8 +16,10 @@ PACKAGE = Path(vit_edge.__file__).parent
 # A module may import from its own layer and from those before it.
 LAYERS: list[set[str]] = [
     {"errors", "arrays", "progress", "__version__"},  # the last is a constant of vit_edge/__init__.py
-    {"spec", "fields", "files"},
-    {"stated", "source_parity"},
+    {"fields", "files"},
+    {"plain"},
+    {"spec"},
+    {"stated", "source_parity", "gate_report"},
     {"manifest"},
     {"targets", "bundle", "verify"},
     {"golden", "signing"},
@@ -26,7 +28,7 @@ LAYERS: list[set[str]] = [
     {"cli", "__main__"},
 ]
 
-HOST_ONLY = ("torch", "onnx", "onnx_ir", "onnxscript", "safetensors", "transformers", "timm")
+HOST_ONLY = ("torch", "onnx", "onnx_ir", "onnxscript", "safetensors", "transformers", "timm", "jinja2")
 
 # (module of vit_edge that imports, absolute name of what it imports, whether inside a function)
 Import = tuple[str, str, bool]

@@ -1,5 +1,6 @@
 """The pages tell the truth about what they link to, and about the commands they tell to type."""
 
+import dataclasses
 import importlib.util
 import re
 import tomllib
@@ -8,6 +9,10 @@ from pathlib import Path
 import pytest
 
 from tests.pages import PAGES, ROOT, Command, commands, headings, links
+from tools.manifest_page import PAGE, page, records
+from vit_edge.gate_report import Fidelity, LabelFigures, ValueFigures
+from vit_edge.manifest import EmbedderRecord, IntegerGraph, Manifest, OperatorTime
+from vit_edge.source_parity import Difference
 
 EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
 
@@ -24,6 +29,24 @@ def test_every_link_leads_somewhere(page: Path) -> None:
         assert there.is_relative_to(ROOT), f"{link} leads out of the project"
         assert there.exists(), f"{link} leads nowhere"
         assert not anchor or anchor in headings(there), f"{link}: no such heading"
+
+
+def test_the_page_on_the_manifests_keys_is_what_its_records_say() -> None:
+    assert PAGE.read_text() == page(), "run: python -m tools.manifest_page"
+
+
+def test_every_key_of_the_manifest_is_explained() -> None:
+    """Those of the parts that few bundles have stand on the page of all keys alone."""
+    text = (ROOT / "docs" / "bundle-format.md").read_text()
+    explained = set(re.findall(r"[a-z0-9_]+", " ".join(re.findall(r"`([^`]+)`", text))))
+    rare = {LabelFigures, ValueFigures, IntegerGraph, OperatorTime, Fidelity, EmbedderRecord, Difference}
+    keys = {
+        field.name
+        for record in records(Manifest)
+        if record not in rare
+        for field in dataclasses.fields(record)
+    }
+    assert keys - explained == {"method"}  # a record whose own keys stand in its place
 
 
 def test_every_page_can_be_found_from_the_index() -> None:

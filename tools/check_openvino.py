@@ -30,7 +30,7 @@ from vit_edge.cli.console import check_json, write_json
 from vit_edge.errors import MissingExtraError, VitEdgeError
 from vit_edge.host.bundling.proof import BuildImages
 from vit_edge.host.convert.export import export
-from vit_edge.host.convert.pipeline import quantized
+from vit_edge.host.convert.int8 import quantized
 from vit_edge.host.quantize.search import search_of
 from vit_edge.host.quantize.types import Preset, QuantizeSettings
 from vit_edge.host.rewrite.canonical import canonicalise

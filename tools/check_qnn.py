@@ -25,8 +25,9 @@ import numpy.typing as npt
 from vit_edge.cli.console import check_json, write_json
 from vit_edge.errors import ProviderError, VitEdgeError
 from vit_edge.host.convert.export import export
+from vit_edge.host.convert.for_target import settings_for
+from vit_edge.host.convert.int8 import metadata_of, quantized
 from vit_edge.host.convert.onnx_io import finish, save_onnx
-from vit_edge.host.convert.pipeline import quantized, settings_for, stamp_of
 from vit_edge.host.quantize.search import search_of
 from vit_edge.host.quantize.types import Preset, QuantizeSettings
 from vit_edge.host.rewrite.canonical import canonicalise
@@ -121,7 +122,7 @@ def _made(
     exported, _ = export(source)
     reference = folder / "float.onnx"
     canonical = canonicalise(exported, source.name)
-    save_onnx(finish(exported, stamp_of(source)), reference)
+    save_onnx(finish(exported, metadata_of(source)), reference)
     settings = settings_for(
         QuantizeSettings(Preset.STATIC, cache=given.cache), [each.target for each in asked]
     )

@@ -1,33 +1,6 @@
 """The deliverable: a folder that holds a model in its forms, what it needs to run, and the proof.
 
-Format version 1
-----------------
-A bundle is a folder with a manifest `vit_edge.json` (UTF-8 JSON object, at most 16 MiB) whose keys are the
-fields of `Manifest`. A writer MUST write all of them and no others; a reader MUST refuse an unknown,
-missing or duplicate key, a value of the wrong type, and a format_version that it does not know.
-
-files             object: relative path -> {"sha256", "size" in bytes, "role"}. MUST list every file that a
-                  reader may use. A path is made of the characters A-Z a-z 0-9 . _ - and / only, MUST stay
-                  inside the folder, and MUST be unique when case is ignored. A reader MUST refuse a listed
-                  file that is missing, a symbolic link, hard-linked from elsewhere, or of other content.
-                  Other files MAY lie in the folder; a reader MUST NOT use them.
-default_model     path of the model that runs unless another is asked for; its role is that of a classifier:
-                  float, quantized or lowered. An embedder has the role embedder (INT8) or embedder_float.
-preprocess        the resolved recipe, `PreprocessSpec.to_json()`. Its "crop" MAY be absent: "torchvision".
-source            {"name", "sha256", "notes"} of the checkpoint; notes, which MAY be absent, are sentences on
-                  what it leaves open and was decided where the bundle was built.
-tools             object: tool -> version.
-quantization      object: the recipe, or null for a float-only bundle. Its "pareto" lists every model that was
-                  seen on the way, its "repair" says what was chosen of them and why.
-layers            list of objects, one per decision; each has a "name".
-source_parity     MAY be absent: "state" (proven, differs or not proven) of the claim that the source's own
-                  pipeline and the float model answer alike on image files, with its "reason" and figures.
-accuracy          object with a "verdict" of PASS, FAIL or UNDECIDED, or null where nothing was measured.
-latency           list of objects, each with the "machine" that it was measured on.
-providers         object: execution provider -> share of graph nodes it is expected to take, 0 to 1.
-
-output            what the classifiers' numbers mean, the value of an `OutputKind`. It MUST be absent for
-                  "single_label_logits", which is what its absence means.
+docs/bundle-format.md says what a writer and a reader must do, `vit_edge.manifest` what the manifest holds.
 
 The hashes detect damage. They do not stop somebody who can rewrite the manifest too: that is what a signature
 is for, `model.sig` in the folder, see `vit_edge.signing`. No listed file may have that name.

@@ -6,9 +6,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import onnx
 import pytest
-from onnx import TensorProto, helper, numpy_helper
 
 from vit_edge.errors import ProviderError
 from vit_edge.runtime.device.machine import may_saturate
@@ -24,7 +22,10 @@ HERE = Arithmetic.SATURATING if may_saturate() else Arithmetic.EXACT
 ASKS_FOR_EXACT = (("session.x64quantprecision", "1"), ("session.qdqisint8allowed", "0"))
 
 
-def probe() -> onnx.ModelProto:
+def probe() -> Any:
+    """The ONNX model."""
+    onnx = pytest.importorskip("onnx", reason="the model is made with the package onnx")
+    helper, kinds = onnx.helper, onnx.TensorProto
     constants: dict[str, npt.NDArray[Any]] = {
         "scale": np.array(1 / 255, np.float32),
         "zero": np.array(0, np.uint8),
@@ -34,7 +35,7 @@ def probe() -> onnx.ModelProto:
         "flat": np.array([-1, COUNT], np.int64),
     }
     nodes = [
-        helper.make_node("Cast", ["pixels"], ["f"], to=TensorProto.FLOAT),
+        helper.make_node("Cast", ["pixels"], ["f"], to=kinds.FLOAT),
         helper.make_node("Mul", ["f", "scale"], ["u"]),
         helper.make_node("Reshape", ["u", "flat"], ["r"]),
         helper.make_node("QuantizeLinear", ["r", "scale", "zero"], ["q"]),
@@ -45,15 +46,15 @@ def probe() -> onnx.ModelProto:
     graph = helper.make_graph(
         nodes,
         "probe",
-        [helper.make_tensor_value_info("pixels", TensorProto.UINT8, [1, 4, 4, 3])],
-        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, [1, 1])],
-        [numpy_helper.from_array(value, name) for name, value in constants.items()],
+        [helper.make_tensor_value_info("pixels", kinds.UINT8, [1, 4, 4, 3])],
+        [helper.make_tensor_value_info("logits", kinds.FLOAT, [1, 1])],
+        [onnx.numpy_helper.from_array(value, name) for name, value in constants.items()],
     )
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
 
 
 def test_the_probe_is_the_model_that_it_is_said_to_be() -> None:
-    assert onnx.load_from_string(module._MODEL) == probe()
+    assert type(made := probe()).FromString(module._MODEL) == made
 
 
 def test_this_cpu_does_what_its_flags_say() -> None:

@@ -18,6 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from tests.manifests import METHOD, accuracy, recipe
 from vit_edge import Classifier, fields
 from vit_edge import files as files_module
 from vit_edge.bundle import (
@@ -34,11 +35,27 @@ from vit_edge.bundle import (
 from vit_edge.errors import BundleError, IntegrityError
 from vit_edge.files import draft_beside
 from vit_edge.golden import EXPECTED, OUTPUTS, GoldenCase, golden_bytes, read_golden
+from vit_edge.manifest import LatencyRecord, LayerRecord, Machine
 from vit_edge.runtime.model.file import read_model
 from vit_edge.spec import Arithmetic, Interpolation, PreprocessSpec, ResizeMode
 
 SPEC = PreprocessSpec(
     8, 8, ResizeMode.SHORT_SIDE, (10, 10), Interpolation.BICUBIC, (0.5, 0.4, 0.3), (0.25, 0.5, 0.2)
+)
+LATENCY = LatencyRecord(
+    path="onnx/model.onnx",
+    providers=("CPUExecutionProvider",),
+    threads=None,
+    batch=1,
+    min_ms=1.2,
+    median_ms=1.5,
+    p95_ms=2.0,
+    peak_rss_mb=None,
+    size_mb=0.1,
+    ratio_to_float=1.0,
+    timed_on_its_device=True,
+    machine="a test",
+    environment=Machine("a test", 2, ("avx2",), "Linux x86_64", "3.11.2", "1.32.0"),
 )
 FLOAT, QUANTIZED = "onnx/model.onnx", "onnx/model_quantized.onnx"
 
@@ -71,10 +88,10 @@ def manifest_of(files: dict[str, bytes], default_model: str = QUANTIZED) -> Mani
         preprocess=SPEC,
         source=SourceRecord("example/vit", "0" * 64),
         tools={"onnxruntime": "1.32.0"},
-        quantization={"activations": "uint8"},
-        layers=({"name": "block 7 fc2", "scale": "row", "sqnr_db": 40.9},),
-        accuracy={"verdict": "PASS", "drop": 0.2},
-        latency=({"machine": "a test", "median_ms": 1.5},),
+        quantization=recipe(),
+        layers=(LayerRecord("block 7 fc2", "int8_row", 40.9, "the fastest form, 0.1 ms"),),
+        accuracy=accuracy(98.5),
+        latency=(LATENCY,),
         providers={"CPUExecutionProvider": 1.0},
     )
 
@@ -275,6 +292,32 @@ def put(key: str, value: object) -> Callable[[dict[str, Any]], object]:
     return lambda raw: raw.update({key: value})
 
 
+def within(section: str, **changes: object) -> Callable[[dict[str, Any]], object]:
+    return lambda raw: raw[section].update(changes)
+
+
+def latency(**changes: object) -> Callable[[dict[str, Any]], object]:
+    return lambda raw: raw["latency"][0].update(changes)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        within("accuracy", later=1),
+        within("quantization", later={"deep": [1]}),
+        latency(later=None),
+        lambda raw: raw["accuracy"]["evidence"].update(later="x"),
+        lambda raw: raw["accuracy"]["evidence"].pop("contradicted"),  # a key with a default
+        lambda raw: raw["layers"][0].pop("static_range"),
+    ],
+)
+def test_what_is_recorded_of_the_build_may_have_keys_of_another_version(
+    bundle: Path, files: dict[str, bytes], change: Callable[[dict[str, Any]], object]
+) -> None:
+    edit(bundle, change)
+    assert read_bundle(bundle).manifest == manifest_of(files)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -303,9 +346,19 @@ def put(key: str, value: object) -> Callable[[dict[str, Any]], object]:
         ),
         pytest.param(put("source", {"name": "x", "sha256": "A" * 64}), "lower-case", id="upper-case hash"),
         pytest.param(put("tools", {"onnx": 1}), "tools 'onnx'", id="tool version as number"),
-        pytest.param(put("layers", [{}]), "name of each item of layers", id="layer without a name"),
-        pytest.param(put("accuracy", {"verdict": "GREAT"}), "accuracy verdict", id="unknown verdict"),
-        pytest.param(put("latency", [{"median_ms": 1}]), "machine", id="latency without a machine"),
+        pytest.param(put("layers", [{}]), "each item of layers lacks the key", id="layer without a name"),
+        pytest.param(within("accuracy", verdict="GREAT"), "accuracy verdict must be", id="unknown verdict"),
+        pytest.param(within("accuracy", n="many"), "accuracy n must be an integer", id="count as text"),
+        pytest.param(within("accuracy", drop_ci95=[1]), "accuracy drop_ci95 must be a list", id="half"),
+        pytest.param(
+            within("quantization", pareto=[7]), "quantization pareto must be an obj", id="no object"
+        ),
+        pytest.param(within("quantization", repair={}), "quantization repair lacks the key", id="no repair"),
+        pytest.param(put("latency", [{"median_ms": 1}]), "lacks the key 'batch'", id="latency of nothing"),
+        pytest.param(latency(min_ms="fast"), "min_ms must be a finite number", id="latency as text"),
+        pytest.param(latency(min_ms=10**400), "min_ms must be a finite number", id="latency beyond a float"),
+        pytest.param(latency(providers=7), "providers must be a list", id="providers of the wrong type"),
+        pytest.param(latency(environment=7), "environment must be an object", id="machine of a number"),
         pytest.param(put("providers", {"CPU": 2}), "from 0 to 1", id="share beyond 1"),
         pytest.param(
             lambda raw: raw["files"][FLOAT].update(role="boss"), "role must be one of", id="unknown role"
@@ -512,11 +565,12 @@ def test_a_manifest_that_does_not_describe_the_files_is_refused(
     assert not (tmp_path / "b").exists()
 
 
-@pytest.mark.parametrize("value", [float("nan"), float("inf"), {1, 2}, b"bytes"])
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), {1, 2}, b"bytes", "7", None])
 def test_a_manifest_that_is_no_json_is_refused(
     tmp_path: Path, files: dict[str, bytes], value: object
 ) -> None:
-    manifest = dataclasses.replace(manifest_of(files), quantization={"value": value})
+    method: Any = dataclasses.replace(METHOD, probe_db=value)  # type: ignore[arg-type]
+    manifest = dataclasses.replace(manifest_of(files), quantization=recipe(method))
     with pytest.raises(BundleError, match="cannot be written"):
         write_bundle(tmp_path / "b", files, manifest)
     assert not list(tmp_path.iterdir())

@@ -45,7 +45,7 @@ def test_a_record_is_read_back_as_written(record: SourceParity) -> None:
         ({"images": -1}, "source_parity images"),
         ({"largest": "much"}, "source_parity largest must be a finite number"),
         ({"shown": {}}, "source_parity shown must be a list"),
-        ({"shown": [{"image": "a"}]}, "each of source_parity shown lacks"),
+        ({"shown": [{"image": "a"}]}, "each item of source_parity shown lacks"),
         ({"more": 1}, "unknown key 'more'"),
     ],
 )
@@ -57,7 +57,7 @@ def test_a_malformed_record_is_refused_by_key(change: dict[str, Any], message: s
 def test_a_stage_that_does_not_exist_is_refused() -> None:
     raw = DIFFERS.to_json()
     raw["shown"][0]["stage"] = "blur"
-    with pytest.raises(ValueError, match="stage of each of source_parity shown must be one of decode"):
+    with pytest.raises(ValueError, match="each item of source_parity shown stage must be one of decode"):
         SourceParity.from_json(raw)
 
 

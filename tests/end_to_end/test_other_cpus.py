@@ -15,7 +15,7 @@ from tools.saturation_check import EMULATOR, exact_logits, has_saturating_kernel
 from vit_edge.cli import main
 from vit_edge.host.quantize.observe import SESSION_OPTIONS
 from vit_edge.runtime.evaluate.dataset import list_images
-from vit_edge.runtime.model.file import SESSION_OPTIONS_KEY
+from vit_edge.runtime.model.metadata import SESSION_OPTIONS_KEY
 from vit_edge.verify.metrics import logit_sqnr_db
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -12,7 +12,7 @@ import torch
 import transformers
 from onnx import TensorProto, helper, numpy_helper
 
-from vit_edge.host.convert.pipeline import export_model
+from vit_edge.host.convert.one_file import export_model
 from vit_edge.host.sources import Source, SourceOptions, resolve
 
 SIDE = 16

@@ -18,8 +18,9 @@ from vit_edge.errors import ContractError, ModelError, SourceError, UsageError
 from vit_edge.golden import read_golden
 from vit_edge.host.bundling.build import BuildSettings, build_bundle
 from vit_edge.host.convert.export import export
-from vit_edge.host.convert.onnx_io import finish, read_stamp, save_onnx
-from vit_edge.host.convert.pipeline import QuantizeFileSettings, export_model, stamp_of
+from vit_edge.host.convert.int8 import metadata_of
+from vit_edge.host.convert.one_file import QuantizeFileSettings, export_model
+from vit_edge.host.convert.onnx_io import finish, read_metadata, save_onnx
 from vit_edge.host.embedder.files import WrittenEmbedder, export_embedder, quantize_embedder_file
 from vit_edge.host.embedder.graph import FeatureGraph, feature_graph
 from vit_edge.host.embedder.quantize import feature_probe, quantize_embedder
@@ -112,8 +113,8 @@ def test_the_float_file_gives_what_the_checkpoint_gives_in_torch(
 
 
 def test_the_float_file_says_what_it_is(exported: WrittenEmbedder, digits: Source) -> None:
-    stamp = read_stamp(onnx.load(exported.written.path), "embedder")
-    assert stamp == dataclasses.replace(stamp_of(digits), labels=None)
+    metadata = read_metadata(onnx.load(exported.written.path), "embedder")
+    assert metadata == dataclasses.replace(metadata_of(digits), labels=None)
     assert exported.outputs == dict(zip(OUTPUTS, [(96,), (96,), (4, 4, 96)], strict=True))
     assert exported.written.parity is not None
     assert exported.written.parity.largest < 1e-4
@@ -246,27 +247,28 @@ def test_a_bundle_holds_both_embedders_beside_its_classifiers(bundle: Bundle) ->
     assert sorted(bundle.embedders()) == ["onnx/embedder.onnx", "onnx/embedder_quantized.onnx"]
     assert not set(bundle.embedders()) & set(bundle.models())
     assert manifest.accuracy is not None
-    parity = manifest.accuracy["parity"]["embedder"]
-    assert parity["largest"] <= parity["allowed"]
+    parity = manifest.accuracy.parity["embedder"]
+    assert parity.largest <= parity.allowed
 
 
 def test_a_bundle_records_the_fidelity_that_plain_onnxruntime_finds(
     bundle: Bundle, digits: Source, images: Path
 ) -> None:
     assert bundle.manifest.quantization is not None
-    record = bundle.manifest.quantization["embedder"]
-    check = read_images(images / "test", digits.labels).limited(record["images"])
+    record = bundle.manifest.quantization.embedder
+    assert record is not None
+    check = read_images(images / "test", digits.labels).limited(record.images)
     pixels = np.stack([load_pixels(path, digits.preprocess) for path in check.paths])
     expected, found = (
         plain_outputs(bundle.path / "onnx" / f"{name}.onnx", pixels, digits)
         for name in ("embedder", "embedder_quantized")
     )
-    assert list(record["outputs"]) == OUTPUTS
-    for name, figures in record["outputs"].items():
+    assert list(record.outputs) == OUTPUTS
+    for name, figures in record.outputs.items():
         signal = np.square(expected[name], dtype=np.float64).sum()
         noise = np.square(expected[name] - found[name], dtype=np.float64).sum()
-        assert figures["sqnr_db"] == pytest.approx(10 * np.log10(signal / noise), abs=0.05)
-        assert figures["least_cosine"] <= figures["cosine"] <= 1
+        assert figures.sqnr_db == pytest.approx(10 * np.log10(signal / noise), abs=0.05)
+        assert figures.least_cosine <= figures.cosine <= 1
 
 
 def test_the_self_test_knows_what_the_embedders_give(bundle: Bundle) -> None:
@@ -282,8 +284,7 @@ def test_the_self_test_knows_what_the_embedders_give(bundle: Bundle) -> None:
 
 
 def test_the_card_tells_how_close_they_are(bundle: Bundle) -> None:
-    assert bundle.manifest.quantization is not None
-    figures = bundle.manifest.quantization["embedder"]["outputs"]["patch_features"]
+    figures = bundle.manifest.to_json()["quantization"]["embedder"]["outputs"]["patch_features"]
     text = (bundle.path / "README.md").read_text()
     assert "## Embeddings" in text
     assert f"| `patch_features` | {figures['cosine']:.4f} |" in text
@@ -328,7 +329,7 @@ def without_canonical_attention(digits: Source, path: Path) -> Source:
     for node in model.graph.node:
         if node.op_type == "Softmax":
             node.op_type = "LogSoftmax"
-    save_onnx(finish(model, stamp_of(digits)), path)
+    save_onnx(finish(model, metadata_of(digits)), path)
     return resolve(str(path), SourceOptions())
 
 

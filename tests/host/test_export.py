@@ -11,10 +11,12 @@ from onnx import TensorProto, helper, numpy_helper
 
 from vit_edge.errors import ModelError, ParityError, SourceError, UsageError
 from vit_edge.host.convert.export import export, torch_runner
-from vit_edge.host.convert.onnx_io import Stamp, read_stamp
-from vit_edge.host.convert.parity import check_parity, random_images, runner
-from vit_edge.host.convert.pipeline import export_model
+from vit_edge.host.convert.one_file import export_model
+from vit_edge.host.convert.onnx_io import read_metadata
+from vit_edge.host.convert.parity import check_parity, random_images
+from vit_edge.host.ort import runner
 from vit_edge.host.sources import Source, SourceOptions, resolve
+from vit_edge.runtime.model.metadata import ModelMetadata
 from vit_edge.spec import Interpolation
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -73,8 +75,8 @@ def test_the_file_tells_nothing_about_the_machine(exported: tuple[int | None, Pa
 def test_labels_preprocessing_and_source_are_in_the_file(
     exported: tuple[int | None, Path], digits: Source
 ) -> None:
-    stamp = read_stamp(onnx.load(exported[1]), "digits.onnx")
-    assert stamp == Stamp(digits.labels, digits.preprocess, (), (digits.name, digits.sha256))
+    metadata = read_metadata(onnx.load(exported[1]), "digits.onnx")
+    assert metadata == ModelMetadata(digits.labels, digits.preprocess, (), (digits.name, digits.sha256))
 
 
 @pytest.mark.parametrize("images", [1, 3, 5])

@@ -27,8 +27,8 @@ from vit_edge.arrays import Array
 from vit_edge.errors import ContractError, ModelError, SourceError
 from vit_edge.host.convert.export import export
 from vit_edge.host.convert.inspect import inspect_onnx
+from vit_edge.host.convert.one_file import OptimizeSettings, optimize_model
 from vit_edge.host.convert.onnx_io import read_onnx
-from vit_edge.host.convert.pipeline import OptimizeSettings, optimize_model
 from vit_edge.host.lower.model import LowerSettings, lower
 from vit_edge.host.rewrite.canonical import canonicalise
 from vit_edge.host.sources import Source, SourceOptions, resolve

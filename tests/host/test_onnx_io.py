@@ -10,19 +10,12 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from vit_edge.errors import ModelError
-from vit_edge.host.convert.onnx_io import (
-    Stamp,
-    finish,
-    parse_onnx,
-    read_onnx,
-    read_stamp,
-    save_onnx,
-    to_bytes,
-)
+from vit_edge.host.convert.onnx_io import finish, parse_onnx, read_metadata, read_onnx, save_onnx, to_bytes
+from vit_edge.runtime.model.metadata import ModelMetadata
 from vit_edge.spec import Interpolation, PreprocessSpec, ResizeMode
 
 SPEC = PreprocessSpec(8, 8, ResizeMode.EXACT, (8, 8), Interpolation.BILINEAR, (0.5,) * 3, (0.25,) * 3)
-STAMP = Stamp(("ant", "bee"), SPEC, (("session.qdqisint8allowed", "1"),), ("toy", "0" * 64))
+STAMP = ModelMetadata(("ant", "bee"), SPEC, (("session.qdqisint8allowed", "1"),), ("toy", "0" * 64))
 
 
 def toy(op_type: str = "Relu") -> onnx.ModelProto:
@@ -109,13 +102,13 @@ def test_a_file_without_permission_is_refused(tmp_path: Path, monkeypatch: pytes
 
 
 def test_the_stamp_survives_writing_and_reading() -> None:
-    assert read_stamp(finish(toy(), STAMP), "m.onnx") == STAMP
-    assert read_stamp(finish(toy(), Stamp()), "m.onnx") == Stamp()
+    assert read_metadata(finish(toy(), STAMP), "m.onnx") == STAMP
+    assert read_metadata(finish(toy(), ModelMetadata()), "m.onnx") == ModelMetadata()
 
 
 def test_labels_of_any_script_survive() -> None:
-    stamp = Stamp(labels=("Käfer", "鯉", 'quote " and \\'))
-    assert read_stamp(finish(toy(), stamp), "m.onnx").labels == stamp.labels
+    metadata = ModelMetadata(labels=("Käfer", "鯉", 'quote " and \\'))
+    assert read_metadata(finish(toy(), metadata), "m.onnx").labels == metadata.labels
 
 
 @pytest.mark.parametrize(
@@ -133,7 +126,7 @@ def test_malformed_metadata_of_ours_is_refused_by_key(key: str, text: str) -> No
     model = toy()
     helper.set_model_props(model, {key: text})
     with pytest.raises(ModelError, match=f"m.onnx has unusable {key} metadata"):
-        read_stamp(model, "m.onnx")
+        read_metadata(model, "m.onnx")
 
 
 def test_finishing_leaves_no_prose_paths_or_traces_anywhere() -> None:
@@ -155,7 +148,7 @@ def test_finishing_leaves_no_prose_paths_or_traces_anywhere() -> None:
 def test_finishing_leaves_the_shapes_of_inner_values_to_the_engine() -> None:
     model = onnx.shape_inference.infer_shapes(toy())
     assert len(model.graph.value_info) > 0
-    assert len(finish(model, Stamp()).graph.value_info) == 0
+    assert len(finish(model, ModelMetadata()).graph.value_info) == 0
 
 
 def test_finishing_keeps_the_opset_domains_in_use_and_no_others() -> None:

@@ -18,8 +18,8 @@ from tests.host.output_kinds import ending, folder_of, foreign, renamed_output, 
 from vit_edge import Classifier
 from vit_edge.arrays import Array
 from vit_edge.errors import ModelError, SourceError, UsageError
-from vit_edge.host.convert.onnx_io import read_onnx, read_stamp
-from vit_edge.host.convert.pipeline import OptimizeSettings, export_model, optimize_model
+from vit_edge.host.convert.one_file import OptimizeSettings, export_model, optimize_model
+from vit_edge.host.convert.onnx_io import read_metadata, read_onnx
 from vit_edge.host.sources import SourceOptions, resolve
 from vit_edge.runtime.evaluate.compare import compare
 from vit_edge.runtime.evaluate.dataset import read_images
@@ -293,13 +293,13 @@ def test_files_of_single_labels_say_nothing_more_than_before_and_unknown_kinds_a
     export_model(source, tmp_path / "model.onnx")
     model = read_onnx(tmp_path / "model.onnx")
     assert "vit_edge.output" not in {entry.key for entry in model.metadata_props}
-    assert read_stamp(model, "model").output is OutputKind.SINGLE_LABEL
+    assert read_metadata(model, "model").output is OutputKind.SINGLE_LABEL
     model.metadata_props.add(key="vit_edge.output", value='"ranking"')
     onnx.save(model, tmp_path / "model.onnx")
     with pytest.raises(ModelError, match=r"vit_edge\.output metadata .*multi_label_logits"):
         read_model(tmp_path / "model.onnx")
     with pytest.raises(ModelError, match=r"vit_edge\.output"):
-        read_stamp(model, "model")
+        read_metadata(model, "model")
 
 
 def test_two_classes_and_one_logit_answer_alike() -> None:

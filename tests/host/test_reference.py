@@ -14,7 +14,7 @@ from PIL import Image
 from vit_edge import Classifier
 from vit_edge.cli import main
 from vit_edge.errors import DatasetError, SourceError, UsageError
-from vit_edge.host.convert.pipeline import export_model
+from vit_edge.host.convert.one_file import export_model
 from vit_edge.host.reference.attempt import attempted, covered
 from vit_edge.host.reference.choose import own_reference
 from vit_edge.host.reference.prove import SHOWN, prove

@@ -14,7 +14,7 @@ from torch import nn
 from tests.host.output_kinds import folder_of, foreign
 from tests.host.test_reference import PROCESSOR, picture, save
 from vit_edge.errors import SourceError
-from vit_edge.host.convert.pipeline import export_model
+from vit_edge.host.convert.one_file import export_model
 from vit_edge.host.reference.choose import own_reference
 from vit_edge.host.reference.prove import prove
 from vit_edge.host.reference.stages import first_difference

@@ -872,10 +872,15 @@ def test_a_silent_onnx_file_takes_its_preprocessing_from_options(shape: list[Any
             ["batch", 3, 32, 32],
             3,
             {"vit_edge.labels": "{", "vit_edge.preprocess": "full"},
-            "labels is not JSON",
+            "unusable vit_edge.labels metadata",
         ),
-        (["batch", 3, 32, 32], 3, {"vit_edge.labels": "[1]", "vit_edge.preprocess": "full"}, "list of names"),
-        (["batch", 3, 32, 32], 3, {"vit_edge.preprocess": "{}"}, "vit_edge.preprocess is malformed"),
+        (
+            ["batch", 3, 32, 32],
+            3,
+            {"vit_edge.labels": "[1]", "vit_edge.preprocess": "full"},
+            "each item of labels",
+        ),
+        (["batch", 3, 32, 32], 3, {"vit_edge.preprocess": "{}"}, "unusable vit_edge.preprocess metadata"),
     ],
 )
 def test_an_onnx_file_that_is_no_described_classifier_is_refused(

@@ -9,8 +9,9 @@ import pytest
 from tests.host.vit_forms import Export, exported
 from vit_edge.cli import main
 from vit_edge.errors import ModelError, StepError
-from vit_edge.host.convert import pipeline
-from vit_edge.host.convert.pipeline import QuantizeFileSettings, mend_of, quantize_model
+from vit_edge.host.convert import one_file
+from vit_edge.host.convert.int8 import mend_of
+from vit_edge.host.convert.one_file import QuantizeFileSettings, quantize_model
 from vit_edge.host.lower.model import LowerSettings, lower
 from vit_edge.host.quantize.types import QuantizeSettings
 from vit_edge.host.rewrite import canonical as canonical_module
@@ -100,7 +101,7 @@ def test_quantizing_names_the_step_and_the_cache_that_is_kept(
     from PIL import Image
 
     Image.new("RGB", (40, 40)).save(tmp_path / "a.png")
-    monkeypatch.setattr(pipeline, "search_of", broken)
+    monkeypatch.setattr(one_file, "search_of", broken)
     source = resolve(str(ROOT / "models" / "digits_vit"), SourceOptions())
     settings = QuantizeFileSettings(tmp_path, quantize=QuantizeSettings(cache=tmp_path / "kept"))
     with pytest.raises(StepError, match=r"'search attention' failed .* is kept in .*kept; try fewer"):

@@ -262,7 +262,7 @@ def test_a_second_preset_reuses_the_pass_of_the_first(paths: list[Path], tmp_pat
     before = file.stat().st_mtime_ns
     _, again = quantized(paths[:2], settings[1])
     assert [entry.stat().st_mtime_ns for entry in kept.iterdir()] == [before]
-    assert again.recipe["preset"] == "fast"
+    assert again.recipe.preset == "fast"
 
 
 MEASURE = """

@@ -1,5 +1,6 @@
 """Quantization of a whole small model: presets, decisions, recipe, and the same result every time."""
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 
 from tests.quantize.forced import FLOAT_FIRST, quantized
 from tests.quantize.small_vit import PREPROCESS, decibels, images, lowering, run, small, written
+from vit_edge import plain
 from vit_edge.errors import ImageError, ModelError
 from vit_edge.host.lower.model import lower
 from vit_edge.host.plan import FLOAT, AttentionPlan, LinearPlan
@@ -15,6 +17,7 @@ from vit_edge.host.quantize.search import GOALS, search_of
 from vit_edge.host.quantize.types import Form, Preset, Quantization, QuantizeSettings
 from vit_edge.host.rewrite.canonical import Canonical
 from vit_edge.host.rewrite.composites import ATTENTION, LINEAR, composites
+from vit_edge.manifest import LayerRecord, Method
 
 COUNT = 12
 Made = dict[Preset, tuple[Canonical, Quantization]]
@@ -49,7 +52,7 @@ def test_presets_trade_noise_in_the_order_of_their_names(made: Made) -> None:
 def test_the_ratio_in_the_recipe_is_that_of_the_written_model(made: Made, preset: Preset) -> None:
     canonical, found = made[preset]
     # all calibration images were probed; 0.3 dB: kernels for one image and for many round float layers apart
-    assert found.recipe["probe_db"] == pytest.approx(ratio(canonical, found), abs=0.3)
+    assert found.recipe.probe_db == pytest.approx(ratio(canonical, found), abs=0.3)
 
 
 @pytest.mark.parametrize("preset", Preset)
@@ -68,20 +71,21 @@ def test_every_layer_has_a_decision_a_reason_and_if_measured_a_sensitivity(
         assert layer.reason
         planned = found.plan.linears.get(layer.name) or found.plan.attentions.get(layer.name)
         assert (planned is None) == (layer.form is Form.FLOAT)
-        assert set(layer.to_json()) == {"name", "form", "sensitivity_db", "reason", "static_range"}
         assert (layer.static_range is not None) == (layer.name in linears)
 
 
 @pytest.mark.parametrize("preset", Preset)
-def test_the_recipe_and_the_decisions_are_plain_json(made: Made, preset: Preset) -> None:
+def test_the_recipe_and_the_decisions_come_back_from_plain_json(made: Made, preset: Preset) -> None:
     _, found = made[preset]
-    assert json.loads(json.dumps(found.recipe)) == found.recipe
-    assert found.recipe["preset"] == preset.value
-    assert found.recipe["calibration_images"] == COUNT
+    assert plain.read(Method, json.loads(json.dumps(plain.of(found.recipe))), "recipe") == found.recipe
+    assert found.recipe.preset == preset.value
+    assert found.recipe.calibration_images == COUNT
     goal = GOALS[preset]
-    assert found.recipe.get("target_db") == (None if goal is None else goal.target_db)
-    decisions = [layer.to_json() for layer in found.layers]
-    assert json.loads(json.dumps(decisions)) == decisions
+    assert found.recipe.target_db == (None if goal is None else goal.target_db)
+    for layer in found.layers:
+        raw = json.loads(json.dumps(plain.of(layer.record)))
+        assert raw == dataclasses.asdict(layer) | {"form": layer.form.value}
+        assert plain.read(LayerRecord, raw, "layer") == layer.record
 
 
 def test_the_same_images_give_the_same_plan(made: Made, paths: list[Path]) -> None:
@@ -132,7 +136,7 @@ def test_quantizing_leaves_the_function_of_the_float_model(made: Made) -> None:
 @pytest.mark.parametrize("count", [1, 2])
 def test_one_or_two_images_are_enough_to_run(paths: list[Path], count: int) -> None:
     canonical, found = quantized(paths[:count], QuantizeSettings(Preset.FAST))
-    assert found.recipe["calibration_images"] == count
+    assert found.recipe.calibration_images == count
     assert np.isfinite(run(lower(canonical, lowering(None), found.plan), images(4))).all()
 
 

@@ -15,8 +15,8 @@ from tests.quantize.small_vit import PREPROCESS, decibels, images, lowering, run
 from tools.saturating_model import predict
 from vit_edge.arrays import Float32, Pixels
 from vit_edge.host.affine import Affine
-from vit_edge.host.convert.onnx_io import Stamp, finish, save_onnx
-from vit_edge.host.convert.pipeline import for_target, settings_for
+from vit_edge.host.convert.for_target import for_target, settings_for
+from vit_edge.host.convert.onnx_io import finish, save_onnx
 from vit_edge.host.lower.model import lower, lower_taps
 from vit_edge.host.plan import FLOAT, AttentionPlan, LinearPlan, RowRange
 from vit_edge.host.quantize.attention_reach import AttentionReach, attention_reaches
@@ -34,6 +34,7 @@ from vit_edge.host.quantize.search import search_of
 from vit_edge.host.quantize.types import Form, Preset, Quantization, QuantizeSettings
 from vit_edge.host.quantize.weights import STEPS, column_scales, gptq_rounded
 from vit_edge.host.rewrite.canonical import Canonical
+from vit_edge.runtime.model.metadata import ModelMetadata
 from vit_edge.spec import Arithmetic
 from vit_edge.targets import load_target
 
@@ -179,7 +180,7 @@ def test_a_reduced_range_costs_little_and_ends_saturation(
     for kind, plan in found.plans.items():
         model = lower(canonical, lowering(), plan)
         ratio[kind] = decibels(answers(lower(small(), lowering()), pixels), answers(model, pixels))
-        save_onnx(finish(model, Stamp(preprocess=PREPROCESS)), tmp_path / f"{kind.value}.onnx")
+        save_onnx(finish(model, ModelMetadata(preprocess=PREPROCESS)), tmp_path / f"{kind.value}.onnx")
         lost[kind] = predict(tmp_path / f"{kind.value}.onnx", paths).saturated
     eight, fewer = lost[Arithmetic.EXACT], lost[Arithmetic.SATURATING]
     assert eight.keys() == fewer.keys()

@@ -10,8 +10,8 @@ from onnx import TensorProto, helper
 
 from tests.quantize.small_vit import NORMAL, PREPROCESS, images, proto, run, small, written
 from vit_edge.errors import ModelError, TargetError
+from vit_edge.host.convert.for_target import at_versions, check_target
 from vit_edge.host.convert.optimize import CheckImages, optimized
-from vit_edge.host.convert.pipeline import at_versions, check_target
 from vit_edge.host.convert.runtimes import oldest_onnxruntime
 from vit_edge.host.lower.model import LowerSettings, lower
 from vit_edge.host.lower.versions import proto_at

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from vit_edge.host.bundling.repair import Look
+from tests.manifests import METHOD
+from vit_edge.host.bundling.repair import Trial
 from vit_edge.host.plan import FLOAT
 from vit_edge.host.quantize.choose import (
     LayerOptions,
@@ -19,7 +20,7 @@ from vit_edge.host.quantize.choose import (
 )
 from vit_edge.host.quantize.probe import decibels
 from vit_edge.host.quantize.types import Form, Goal, LayerDecision, Quantization
-from vit_edge.runtime.evaluate.compare import Comparison
+from vit_edge.runtime.evaluate.comparison import Comparison
 from vit_edge.runtime.evaluate.dataset import ImageSet
 from vit_edge.spec import Arithmetic, Tolerance
 from vit_edge.verify import judge
@@ -39,16 +40,15 @@ def comparison(lost: int, n: int, tolerance: Tolerance = ONE_POINT, *, labelled:
 
 def quantization(forms: dict[str, Form], probe_db: float, goal: Goal | None) -> Quantization:
     layers = tuple(LayerDecision(name, form, None, "synthetic") for name, form in forms.items())
-    return Quantization(
-        {Arithmetic.SATURATING: FLOAT}, Arithmetic.SATURATING, layers, {"probe_db": probe_db}, {}, goal
-    )
+    method = dataclasses.replace(METHOD, probe_db=probe_db)
+    return Quantization({Arithmetic.SATURATING: FLOAT}, Arithmetic.SATURATING, layers, method, {}, goal)
 
 
-def look(
+def trial(
     name: str, lost: int, n: int = 1000, tolerance: Tolerance = ONE_POINT, found: Quantization | None = None
-) -> Look:
+) -> Trial:
     judged = {"onnx/model_quantized.onnx": comparison(lost, n, tolerance)}
-    return Look(name, found or quantization({}, 20.0, Goal(20.0)), {}, judged)
+    return Trial(name, found or quantization({}, 20.0, Goal(20.0)), {}, judged)
 
 
 @dataclasses.dataclass

@@ -7,19 +7,21 @@ import pytest
 
 from tests.quantize.forced import FLOAT_FIRST, STATIC_FIRST, Costs, quantized
 from tests.quantize.small_vit import DEPTH, PREPROCESS, lowering, written
-from vit_edge.host.bundling.fusion import Fusion, fusion_of
-from vit_edge.host.convert.onnx_io import Stamp, finish, save_onnx
+from vit_edge.host.bundling.fusion import fusion_of
+from vit_edge.host.convert.onnx_io import finish, save_onnx
 from vit_edge.host.lower.model import lower
 from vit_edge.host.plan import FLOAT as NO_PLAN
 from vit_edge.host.quantize.observe import SESSION_OPTIONS
 from vit_edge.host.quantize.types import Preset, QuantizeSettings
+from vit_edge.manifest import IntegerGraph
 from vit_edge.runtime.model.file import ModelFile, read_model
+from vit_edge.runtime.model.metadata import ModelMetadata
 from vit_edge.runtime.session.session import SessionSettings
 
 LINEARS = 4 * DEPTH + 1  # qkv, proj, fc1 and fc2 of each block, and the head; the last block's qkv is two
 
 
-def fused(model: ModelFile) -> Fusion:
+def fused(model: ModelFile) -> IntegerGraph:
     return fusion_of(model, SessionSettings("cpu", threads=1))
 
 
@@ -30,9 +32,11 @@ def file_of(folder: Path, attentions: Costs | None) -> ModelFile:
         written(folder, 8), settings, attentions=attentions or STATIC_FIRST, target_db=1.0
     )
     plan = NO_PLAN if attentions is None else found.plan
-    stamp = Stamp(tuple("abcdefghij"), PREPROCESS, tuple(SESSION_OPTIONS.items()), ("small", "0" * 64))
+    metadata = ModelMetadata(
+        tuple("abcdefghij"), PREPROCESS, tuple(SESSION_OPTIONS.items()), ("small", "0" * 64)
+    )
     path = folder / "model.onnx"
-    save_onnx(finish(lower(canonical, lowering(None), plan), stamp), path)
+    save_onnx(finish(lower(canonical, lowering(None), plan), metadata), path)
     return read_model(path)
 
 
@@ -59,7 +63,7 @@ def test_pairs_that_are_not_fused_are_counted(tmp_path: Path) -> None:
     options = tuple(sorted({**SESSION_OPTIONS, "session.disable_quant_qdq": "1"}.items()))
     found = fused(dataclasses.replace(model, session_options=options))
     assert found.unfused > LINEARS
-    assert f"{found.unfused} DequantizeLinear left unfused" in str(found)
+    assert f"{found.unfused} DequantizeLinear left unfused" in found.summary
 
 
 def test_the_shares_of_all_operators_add_up(tmp_path: Path) -> None:
@@ -67,4 +71,4 @@ def test_the_shares_of_all_operators_add_up(tmp_path: Path) -> None:
     assert sum(each.share for each in found.operators) == pytest.approx(1)
     shares = [each.share for each in found.operators]
     assert shares == sorted(shares, reverse=True)
-    assert found.to_json()["operators"][0]["operator"] in str(found)
+    assert found.operators[0].operator in found.summary

@@ -1,16 +1,16 @@
-"""Repair: when it starts, how it climbs and steps back, how often it looks, and at what confidence."""
+"""Repair: when it starts, how it climbs and steps back, how often it tries, and at what confidence."""
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.repair.synthetic import SyntheticSearch, comparison, layers_with, look
+from tests.repair.synthetic import SyntheticSearch, comparison, layers_with, trial
 from vit_edge.host.bundling.repair import (
     LADDER,
-    REPAIRED_LOOKS,
-    Look,
+    REPAIRED_TRIALS,
     Standing,
+    Trial,
     Try,
     corrected,
     repaired,
@@ -27,19 +27,19 @@ def judged_by(least_db: float, n: int = 1000) -> tuple[list[str], Try]:
     tolerance = corrected(Tolerance())
     asked: list[str] = []
 
-    def try_(name: str, found: Quantization) -> Look:
+    def try_(name: str, found: Quantization) -> Trial:
         asked.append(name)
-        return look(name, 0 if found.recipe["probe_db"] >= least_db else n // 10, n, tolerance, found)
+        return trial(name, 0 if found.recipe.probe_db >= least_db else n // 10, n, tolerance, found)
 
     return asked, try_
 
 
-def repaired_to(least_db: float, search: SyntheticSearch) -> list[Look]:
+def repaired_to(least_db: float, search: SyntheticSearch) -> list[Trial]:
     asked, try_ = judged_by(least_db)
-    first = look("static", 100, found=search.plain())
-    looks = repaired(search, first, try_, Standing.PASS)
-    assert [each.name for each in looks] == ["static", *asked]
-    return looks
+    first = trial("static", 100, found=search.plain())
+    trials = repaired(search, first, try_, Standing.PASS)
+    assert [each.name for each in trials] == ["static", *asked]
+    return trials
 
 
 @pytest.mark.parametrize(
@@ -57,7 +57,7 @@ def test_repair_starts_where_a_model_fails_or_seems_to(
 ) -> None:
     seen = comparison(lost, n, Tolerance(max_changed=1.0), labelled=labelled)
     assert Standing.of(seen.report) is standing
-    found = Look("a", look("a", 0).quantization, {}, {"a": seen, "b": comparison(0, 1000)})
+    found = Trial("a", trial("a", 0).quantization, {}, {"a": seen, "b": comparison(0, 1000)})
     assert found.failing == ({"a"} if wanting else set())
 
 
@@ -66,18 +66,18 @@ def test_repair_starts_where_a_model_fails_or_seems_to(
 )
 def test_a_look_is_as_good_as_its_worst_file(lost: tuple[int, int], verdict: str) -> None:
     judged = {str(i): comparison(each, 1000) for i, each in enumerate(lost)}
-    assert Look("a", look("a", 0).quantization, {}, judged).verdict is Verdict(verdict)
+    assert Trial("a", trial("a", 0).quantization, {}, judged).verdict is Verdict(verdict)
 
 
 @pytest.mark.parametrize("confidence", [0.9, 0.95, 0.99])
 def test_repaired_looks_share_what_the_first_leaves_of_the_error(confidence: float) -> None:
-    """A PASS errs on one side only: half of 1 - c at the first look, and as much at all the others."""
+    """A PASS errs on one side only: half of 1 - c at the first trial, and as much at all the others."""
     strict = corrected(Tolerance(confidence=confidence)).confidence
-    assert (1 - confidence) / 2 + REPAIRED_LOOKS * (1 - strict) / 2 == pytest.approx(1 - confidence)
+    assert (1 - confidence) / 2 + REPAIRED_TRIALS * (1 - strict) / 2 == pytest.approx(1 - confidence)
 
 
 def test_a_build_that_looks_as_often_as_it_may_still_passes_wrongly_no_more_often_than_stated() -> None:
-    """Each look is at another model, just too bad to be tolerated, on images of its own: the worst there is.
+    """Each trial is at another model, just too bad to be tolerated, on images of its own: the worst there is.
 
     Allowed: three standard errors of the simulation.
     """
@@ -85,7 +85,7 @@ def test_a_build_that_looks_as_often_as_it_may_still_passes_wrongly_no_more_ofte
     first = Tolerance(100 * drop)
     wrong = 0
     for _ in range(runs):
-        for tolerance in (first, *[corrected(first)] * REPAIRED_LOOKS):
+        for tolerance in (first, *[corrected(first)] * REPAIRED_TRIALS):
             lost, gained = rng.multinomial(n, [drop + 0.01, 0.01, 0.98 - drop])[:2]
             # the score interval errs no less than the exact one, and takes a thousandth of the time
             if score_interval(lost, gained, n, tolerance.confidence)[1] <= drop:
@@ -96,49 +96,49 @@ def test_a_build_that_looks_as_often_as_it_may_still_passes_wrongly_no_more_ofte
 
 
 def test_the_first_rung_that_passes_ends_the_climb() -> None:
-    looks = repaired_to(25.0, SyntheticSearch(layers_with(DAMAGES, added=0.001)))
-    assert [each.name for each in looks] == ["static", "22.5 dB", "26.5 dB"]
-    assert [each.standing for each in looks] == [Standing.FAIL, Standing.FAIL, Standing.PASS]
+    trials = repaired_to(25.0, SyntheticSearch(layers_with(DAMAGES, added=0.001)))
+    assert [each.name for each in trials] == ["static", "22.5 dB", "26.5 dB"]
+    assert [each.standing for each in trials] == [Standing.FAIL, Standing.FAIL, Standing.PASS]
 
 
 def test_what_was_not_needed_is_stepped_back_and_checked_again() -> None:
     """15 dB needs three of the upgrades that 22.5 dB makes five of; bisection finds that."""
     search = SyntheticSearch(layers_with(DAMAGES))
-    looks = repaired_to(15.0, search)
-    assert looks[1].name == "22.5 dB"
-    assert all("of 5 upgrades" in each.name for each in looks[2:])
-    passing = [each for each in looks if each.standing is Standing.PASS]
+    trials = repaired_to(15.0, search)
+    assert trials[1].name == "22.5 dB"
+    assert all("of 5 upgrades" in each.name for each in trials[2:])
+    passing = [each for each in trials if each.standing is Standing.PASS]
     fastest = min(passing, key=lambda each: search.milliseconds(each.quantization))
     assert fastest.name == "22.5 dB, 3 of 5 upgrades"
     kept = [layer.name for layer in fastest.quantization.layers if layer.form is not Form.STATIC]
     assert kept == ["layer.0", "layer.1", "layer.2"]  # those that remove most damage
-    assert search.milliseconds(fastest.quantization) < search.milliseconds(looks[1].quantization)
+    assert search.milliseconds(fastest.quantization) < search.milliseconds(trials[1].quantization)
 
 
 def test_upgrades_that_cost_no_time_are_kept_without_a_look() -> None:
-    looks = repaired_to(15.0, SyntheticSearch(layers_with(DAMAGES, added=0.001)))
-    assert [each.name for each in looks] == ["static", "22.5 dB"]
+    trials = repaired_to(15.0, SyntheticSearch(layers_with(DAMAGES, added=0.001)))
+    assert [each.name for each in trials] == ["static", "22.5 dB"]
 
 
 def test_nothing_is_looked_at_twice() -> None:
     """All rungs ask for the same forms here: there is nothing between them."""
     search = SyntheticSearch(layers_with([0.1, 1e-9, 1e-9]))
-    looks = repaired_to(1000.0, search)
-    forms = [tuple((layer.name, layer.form) for layer in each.quantization.layers) for each in looks]
+    trials = repaired_to(1000.0, search)
+    forms = [tuple((layer.name, layer.form) for layer in each.quantization.layers) for each in trials]
     assert len(set(forms)) == len(forms)
-    assert len(looks) < len(search.asked) + 1
+    assert len(trials) < len(search.asked) + 1
 
 
 def test_where_nothing_passes_every_rung_is_tried_and_no_step_is_taken_back() -> None:
-    looks = repaired_to(1000.0, SyntheticSearch(layers_with(DAMAGES)))
-    assert [each.name for each in looks] == ["static", *(f"{goal.target_db:g} dB" for goal in LADDER)]
-    assert all(each.standing is Standing.FAIL for each in looks)
+    trials = repaired_to(1000.0, SyntheticSearch(layers_with(DAMAGES)))
+    assert [each.name for each in trials] == ["static", *(f"{goal.target_db:g} dB" for goal in LADDER)]
+    assert all(each.standing is Standing.FAIL for each in trials)
 
 
 def test_goals_that_were_reached_or_asked_for_are_not_asked_for_again() -> None:
     search = SyntheticSearch(layers_with(DAMAGES))
     _, try_ = judged_by(1000.0)
-    first = look("balanced", 100, found=search.reach(Goal(26.5)))
+    first = trial("balanced", 100, found=search.reach(Goal(26.5)))
     search.asked.clear()
     repaired(search, first, try_, Standing.PASS)
     assert search.asked == ["29.5", "33"]
@@ -147,9 +147,9 @@ def test_goals_that_were_reached_or_asked_for_are_not_asked_for_again() -> None:
 def test_where_the_images_can_show_no_pass_a_tolerable_estimate_is_enough() -> None:
     search = SyntheticSearch(layers_with(DAMAGES))
     _, try_ = judged_by(25.0, n=50)
-    looks = repaired(search, look("static", 5, 50, found=search.plain()), try_, Standing.PLAUSIBLE)
-    assert looks[2].name == "26.5 dB"
-    assert looks[2].standing is Standing.PLAUSIBLE
+    trials = repaired(search, trial("static", 5, 50, found=search.plain()), try_, Standing.PLAUSIBLE)
+    assert trials[2].name == "26.5 dB"
+    assert trials[2].standing is Standing.PLAUSIBLE
 
 
 @settings(max_examples=100, deadline=None, derandomize=True)
@@ -162,11 +162,11 @@ def test_however_it_goes_looks_are_bounded_and_the_best_seen_is_found(
     damages: list[float], least_db: float, added: float
 ) -> None:
     search = SyntheticSearch(layers_with(damages, added))
-    looks = repaired_to(least_db, search)
-    assert len(looks) <= 1 + REPAIRED_LOOKS
-    assert len({each.name for each in looks}) == len(looks)
-    first_pass = next((i for i, each in enumerate(looks) if each.standing is Standing.PASS), None)
+    trials = repaired_to(least_db, search)
+    assert len(trials) <= 1 + REPAIRED_TRIALS
+    assert len({each.name for each in trials}) == len(trials)
+    first_pass = next((i for i, each in enumerate(trials) if each.standing is Standing.PASS), None)
     if first_pass is not None:
-        later = [each for each in looks[first_pass:] if each.standing is Standing.PASS]
+        later = [each for each in trials[first_pass:] if each.standing is Standing.PASS]
         costs = [search.milliseconds(each.quantization) for each in later]
         assert costs == sorted(costs, reverse=True)  # every step back that passes is faster than the last

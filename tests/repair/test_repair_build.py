@@ -15,12 +15,14 @@ from vit_edge import Classifier, verify_bundle
 from vit_edge.bundle import Bundle
 from vit_edge.cli import main
 from vit_edge.host.bundling.build import BuildSettings, build_bundle
-from vit_edge.host.bundling.repair import REPAIRED_LOOKS, Repair
-from vit_edge.host.convert.onnx_io import Stamp, finish, save_onnx
+from vit_edge.host.bundling.repair import REPAIRED_TRIALS
+from vit_edge.host.convert.onnx_io import finish, save_onnx
 from vit_edge.host.quantize import cost as cost_module
 from vit_edge.host.quantize import search as search_module
 from vit_edge.host.quantize.types import Form, Preset, QuantizeSettings
 from vit_edge.host.sources import Source, SourceOptions, resolve
+from vit_edge.manifest import Repair
+from vit_edge.runtime.model.metadata import ModelMetadata
 from vit_edge.spec import Tolerance
 
 CHECKED, CALIBRATED = 1000, 40
@@ -48,7 +50,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (made / name).mkdir()
         written(made / name, count, seed)
     labels = tuple(f"class {i}" for i in range(10))
-    save_onnx(finish(proto(), Stamp(labels, PREPROCESS, (), ("small", "0" * 64))), made / "small.onnx")
+    save_onnx(
+        finish(proto(), ModelMetadata(labels, PREPROCESS, (), ("small", "0" * 64))), made / "small.onnx"
+    )
     return made
 
 
@@ -95,8 +99,8 @@ def parts(bundle: Bundle) -> tuple[dict[str, Any], dict[str, Any], list[dict[str
     manifest = verify_bundle(bundle.path).manifest
     assert manifest.accuracy is not None
     assert manifest.quantization is not None
-    recipe = manifest.quantization
-    return dict(manifest.accuracy), recipe["repair"], recipe["pareto"]
+    raw = manifest.to_json()
+    return raw["accuracy"], raw["quantization"]["repair"], raw["quantization"]["pareto"]
 
 
 def test_a_static_quantization_that_fails_is_repaired_until_it_passes(repaired: Bundle) -> None:
@@ -108,12 +112,12 @@ def test_a_static_quantization_that_fails_is_repaired_until_it_passes(repaired: 
     chosen = next(row for row in seen if row["chosen"])
     assert chosen["agreement"] == accuracy["agreement"] > seen[1]["agreement"]
     assert chosen["probe_db"] > seen[1]["probe_db"]
-    assert 2 < len(seen) == 1 + record["looks"] <= 2 + REPAIRED_LOOKS
+    assert 2 < len(seen) == 1 + record["looks"] <= 2 + REPAIRED_TRIALS
 
 
 def test_repaired_models_are_judged_more_strictly_and_that_is_on_record(repaired: Bundle) -> None:
     accuracy, record, seen = parts(repaired)
-    strict = pytest.approx(1 - 0.05 / REPAIRED_LOOKS)
+    strict = pytest.approx(1 - 0.05 / REPAIRED_TRIALS)
     assert (record["confidence_first"], record["confidence_repaired"]) == (0.95, strict)
     assert accuracy["tolerance"] == {"max_drop": 1.0, "confidence": strict, "max_changed": 7.0}
     assert [row["confidence"] for row in seen] == [None, 0.95, *[strict] * (len(seen) - 2)]
@@ -124,10 +128,10 @@ def test_the_record_is_of_the_model_that_is_shipped(repaired: Bundle) -> None:
     _, record, seen = parts(repaired)
     chosen = next(row for row in seen if row["chosen"])
     assert record["kept"] == record["chosen"] == chosen["name"]
-    forms = [layer["form"] for layer in manifest.layers]
+    forms = [layer.form for layer in manifest.layers]
     assert chosen["forms"] == {form: forms.count(form) for form in forms}
     assert chosen["size_mb"] * 1e6 == pytest.approx(manifest.files[INT8].size)
-    assert [entry["path"] for entry in manifest.latency] == [FLOAT, INT8]
+    assert [entry.path for entry in manifest.latency] == [FLOAT, INT8]
 
 
 def test_the_card_tells_what_was_seen(repaired: Bundle) -> None:

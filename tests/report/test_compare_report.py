@@ -13,7 +13,7 @@ from PIL import Image
 from tests.report.models import CLASSES, SIDE, SPEC, constants, float_nodes, model, qdq_nodes, weights
 from vit_edge.cli import main
 from vit_edge.host.report import svg
-from vit_edge.runtime.model.file import LABELS_KEY, PREPROCESS_KEY
+from vit_edge.runtime.model.metadata import LABELS_KEY, PREPROCESS_KEY
 
 Output = pytest.CaptureFixture[str]
 LABELS = [f"class <{index}>" for index in range(CLASSES)]

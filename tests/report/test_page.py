@@ -12,6 +12,7 @@ import pytest
 
 from tests.report.toys import facts
 from vit_edge.errors import MissingExtraError
+from vit_edge.gate_report import ClassDrop, Plan
 from vit_edge.host.report import svg
 from vit_edge.host.report.accuracy import flips, verdict_sentence
 from vit_edge.host.report.facts import Facts
@@ -19,8 +20,6 @@ from vit_edge.host.report.inside import ranges
 from vit_edge.host.report.page import JSON_ID, render
 from vit_edge.source_parity import ProofState, SourceParity
 from vit_edge.spec import Verdict
-from vit_edge.verify.classes import ClassDrop
-from vit_edge.verify.plan import Plan
 
 VOID = {"meta", "link", "img", "br", "hr", "path", "use"}
 NASTY = "</script><script>alert(1)</script><img src=x onerror=alert(1)> $x_1$ \u202e\0"
@@ -203,9 +202,7 @@ def test_the_verdict_heads_the_page(page: str) -> None:
 def bare(whole: Facts) -> Facts:
     """What is known of a file from elsewhere whose operands cannot be read."""
     nothing = dataclasses.replace(whole.ranges, activations=(), weights=())
-    return dataclasses.replace(
-        whole, layers=(), ranges=nothing, worst=(), recipe={}, candidates=(), repair=None, default=None
-    )
+    return dataclasses.replace(whole, layers=(), ranges=nothing, worst=(), recipe=None, default=None)
 
 
 def test_what_is_not_known_is_said() -> None:
@@ -262,7 +259,12 @@ def test_a_bundle_that_runs_float_says_so() -> None:
 
 def test_every_form_and_every_candidate_is_named(page: str) -> None:
     text = text_of(page)
-    for words in ("INT8, one scale per token: 4", "new form: 4", "the only one that passes", "fast (chosen)"):
+    for words in (
+        "INT8, one scale per token: 4",
+        "new form: 4",
+        "the only quantization that passes",
+        "fast (chosen)",
+    ):
         assert words in text
 
 

@@ -6,18 +6,17 @@ import io
 import numpy as np
 from PIL import Image
 
+from tests.manifests import METHOD, recipe
 from vit_edge.host.report.facts import (
     Answer,
     Facts,
     FlippedImage,
-    Layer,
     ModelFacts,
     WorstInput,
 )
 from vit_edge.host.report.operands import RangeKind
 from vit_edge.host.report.ranges import ActivationRange, Ranges, WeightRange
-from vit_edge.runtime.device.machine import Machine
-from vit_edge.runtime.measure.profile import OperatorTime
+from vit_edge.manifest import Fold, LayerRecord, Machine, OperatorTime
 from vit_edge.runtime.measure.timing import latency, ratios_to_first
 from vit_edge.spec import Tolerance
 from vit_edge.verify import judge
@@ -52,11 +51,14 @@ def facts(labelled: bool = True, flips: int = 24, label: str = "tabby", name: st
         for index, each in enumerate(("float.onnx", name))
     )
     layers = tuple(
-        Layer(f"blocks.{block}.{kind}", form, 20.0 + 3 * block, "the fastest form, 0.1 ms", "min-max")
+        LayerRecord(f"blocks.{block}.{kind}", form, 20.0 + 3 * block, "the fastest form, 0.1 ms", "min-max")
         for block in range(4)
         for kind, form in (("qkv", "int8"), ("proj", "int8_row"), ("fc1", "float32"), ("fc2", "new form"))
     )
-    layers += (Layer("head", "int8", 31.0, "the fastest form", None), Layer("gelu", "tanh", None, "", None))
+    layers += (
+        LayerRecord("head", "int8", 31.0, "the fastest form", None),
+        LayerRecord("gelu", "tanh", None, "", None),
+    )
     activation = ActivationRange(
         "blocks.0.qkv",
         False,
@@ -81,9 +83,6 @@ def facts(labelled: bool = True, flips: int = 24, label: str = "tabby", name: st
     flipped = FlippedImage(
         "a.png", label if labelled else None, (Answer(label, 0.6),), (Answer("dog", 0.5),), jpeg()
     )
-    seen = {"name": "float", "verdict": None, "top1_drop": 0.0, "latency_ratio": 1.0, "size_mb": 20.0}
-    found = {"name": "fast", "verdict": "PASS", "top1_drop": 0.4, "latency_ratio": 0.4, "size_mb": 6.0}
-    candidates = seen | {"reason": "slower"}, found | {"chosen": True, "reason": "the only one that passes"}
     return Facts(
         title=name,
         data="validation",
@@ -99,14 +98,7 @@ def facts(labelled: bool = True, flips: int = 24, label: str = "tabby", name: st
         layers=layers,
         ranges=Ranges(4, (activation, exact, row, run), (weight,)),
         worst=worst,
-        recipe={
-            "preset": "balanced",
-            "folds": [{"where": "x"}] * 9,
-            "bias_correction": True,
-            "probe_db": 26.4,
-        },
-        candidates=candidates,
-        repair={"looks": 1, "reason": "the only quantization that passes"},
+        recipe=recipe(dataclasses.replace(METHOD, folds=(Fold("x", 0.5, shifted=False),) * 9)),
         versions={"vit-edge": "0.1.0", "onnxruntime": "1.32.0"},
         machine=Machine("A processor", 2, ("avx2",), "Linux", "3.11.2", "1.32.0"),
         threads=1,

@@ -11,7 +11,8 @@ from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
 from vit_edge.runtime.evaluate.dataset import ImageSet, read_images
-from vit_edge.runtime.model.file import LABELS_KEY, PREPROCESS_KEY, ModelFile, read_model
+from vit_edge.runtime.model.file import ModelFile, read_model
+from vit_edge.runtime.model.metadata import LABELS_KEY, PREPROCESS_KEY
 from vit_edge.spec import Interpolation, PreprocessSpec, ResizeMode
 
 SPEC = PreprocessSpec(8, 8, ResizeMode.EXACT, (8, 8), Interpolation.NEAREST, (0.5,) * 3, (0.5,) * 3)

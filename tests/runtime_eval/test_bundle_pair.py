@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.manifests import accuracy
 from tests.runtime_eval.conftest import SPEC, ToyModel
 from vit_edge.bundle import FileEntry, Manifest, Role, SourceRecord, write_bundle
 from vit_edge.cli import main
@@ -30,7 +31,7 @@ def bundle_of(folder: Path, toy_model: ToyModel, names: list[str], default: str,
         tools={},
         quantization=None,
         layers=(),
-        accuracy={"verdict": "PASS", "top1_float": top1},
+        accuracy=accuracy(top1),
         latency=(),
         providers={"CPUExecutionProvider": 1.0},
     )

@@ -13,9 +13,10 @@ from tools.engines.job import Answer, Answers, Floats, lay_out, run
 from tools.engines.table import FLOAT, INT8, closeness, figures, markdown, read_record
 from vit_edge.errors import ModelError, UsageError
 from vit_edge.host.convert.export import export
+from vit_edge.host.convert.int8 import metadata_of
+from vit_edge.host.convert.one_file import QuantizeFileSettings, quantize_model
 from vit_edge.host.convert.onnx_io import finish, save_onnx
-from vit_edge.host.convert.optimize import CheckImages, optimized
-from vit_edge.host.convert.pipeline import QuantizeFileSettings, image_size, quantize_model, stamp_of
+from vit_edge.host.convert.optimize import CheckImages, image_size, optimized
 from vit_edge.host.quantize.types import Preset, QuantizeSettings
 from vit_edge.host.rewrite.canonical import canonicalise
 from vit_edge.host.sources import SourceOptions, resolve
@@ -44,7 +45,7 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[ModelFile], n
     exported, _ = export(source)
     canonical = canonicalise(exported, source.name)
     plain, _ = optimized(exported, canonical, PORTABLE, CheckImages(image_size(canonical)))
-    save_onnx(finish(plain, stamp_of(source)), folder / "float.onnx")
+    save_onnx(finish(plain, metadata_of(source)), folder / "float.onnx")
     paths = list_images(folder / "test").paths[::10][:COUNT]
     pixels = np.stack([load_pixels(path, source.preprocess) for path in paths])
     return [read_model(folder / name) for name in ("float.onnx", "int8.onnx")], pixels

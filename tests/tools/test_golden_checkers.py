@@ -16,9 +16,10 @@ from tools.digits import make_folders
 from tools.engines.catalogue import ENGINES, WORKERS, default_cache
 from vit_edge.host.bundling.golden import TENSORS, golden_files
 from vit_edge.host.convert.export import export
+from vit_edge.host.convert.int8 import metadata_of
+from vit_edge.host.convert.one_file import QuantizeFileSettings, quantize_model
 from vit_edge.host.convert.onnx_io import finish, save_onnx
-from vit_edge.host.convert.optimize import CheckImages, optimized
-from vit_edge.host.convert.pipeline import QuantizeFileSettings, image_size, quantize_model, stamp_of
+from vit_edge.host.convert.optimize import CheckImages, image_size, optimized
 from vit_edge.host.quantize.types import Preset, QuantizeSettings
 from vit_edge.host.rewrite.canonical import canonicalise
 from vit_edge.host.sources import SourceOptions, resolve
@@ -51,7 +52,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     exported, _ = export(source)
     canonical = canonicalise(exported, source.name)
     plain, _ = optimized(exported, canonical, PORTABLE, CheckImages(image_size(canonical)))
-    save_onnx(finish(plain, stamp_of(source)), folder / FLOAT)
+    save_onnx(finish(plain, metadata_of(source)), folder / FLOAT)
     pixels = [load_pixels(path, source.preprocess) for path in list_images(images / "test").paths[:3]]
     models = {name: read_model(folder / name) for name in (FLOAT, INT8)}
     for name, data in golden_files([models], np.stack(pixels)).items():

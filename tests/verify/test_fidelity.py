@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics.pairwise import paired_cosine_distances
 
+from vit_edge import plain
 from vit_edge.errors import ModelError
 from vit_edge.verify.arrays import Floats
 from vit_edge.verify.fidelity import fidelity
@@ -42,7 +43,7 @@ def test_cosine_does_not_see_length_and_sqnr_does(factor: float, seed: int) -> N
 def test_identical_embeddings_have_no_noise_and_json_says_null() -> None:
     found = fidelity(vectors(2, 3, 5), vectors(2, 3, 5))
     assert found.sqnr_db == math.inf
-    assert json.loads(json.dumps(found.to_json(), allow_nan=False))["sqnr_db"] is None
+    assert json.loads(json.dumps(plain.of(found), allow_nan=False))["sqnr_db"] is None
 
 
 def test_a_vector_that_became_zero_resembles_nothing() -> None:

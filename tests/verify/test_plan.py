@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
+from vit_edge.gate_report import Plan, PlanKind
 from vit_edge.spec import Tolerance
 from vit_edge.verify.paired import score_interval
-from vit_edge.verify.plan import POWER, Plan, PlanKind, plan_drop, plan_share
+from vit_edge.verify.plan import POWER, plan_drop, plan_share
 from vit_edge.verify.proportion import clopper_pearson
 from vit_edge.verify.sequential import drop_sequence
 

@@ -11,8 +11,8 @@ import onnx
 import onnxruntime
 
 from vit_edge.arrays import Pixels
-from vit_edge.host.convert.onnx_io import read_stamp
-from vit_edge.runtime.evaluate.compare import Subject, evaluate
+from vit_edge.host.convert.onnx_io import read_metadata
+from vit_edge.runtime.evaluate.answers import Subject, evaluate
 from vit_edge.runtime.evaluate.dataset import ImageSet
 from vit_edge.runtime.image.preprocess import load_pixels, normalize
 from vit_edge.runtime.measure.timing import Milliseconds, Rounds, time_interleaved
@@ -49,7 +49,7 @@ class Onnx:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         options.log_severity_level = 3  # its warnings are about its own optimisations
-        for key, value in read_stamp(model, path.name).session_options:
+        for key, value in read_metadata(model, path.name).session_options:
             options.add_session_config_entry(key, value)
         self.session = onnxruntime.InferenceSession(
             model.SerializeToString(), options, ["CPUExecutionProvider"]

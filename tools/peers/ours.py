@@ -10,7 +10,7 @@ import onnx
 
 from tools.peers.workshop import Made, Workshop, package_digest
 from vit_edge.host.convert.export import export
-from vit_edge.host.convert.pipeline import quantized
+from vit_edge.host.convert.int8 import quantized
 from vit_edge.host.quantize.search import search_of
 from vit_edge.host.quantize.types import Preset, QuantizeSettings
 from vit_edge.host.rewrite.canonical import canonicalise

@@ -1,7 +1,7 @@
 """`build`: the main job."""
 
 import argparse
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,17 @@ from vit_edge.cli.arguments import Commands, settings_from
 from vit_edge.cli.console import check_json, progress, table, write_json
 from vit_edge.cli.measure import status_of
 from vit_edge.cli.targets import best_here, target_named
-from vit_edge.manifest import Manifest, lowered_name
+from vit_edge.gate_report import PlanKind
+from vit_edge.manifest import (
+    AccuracyRecord,
+    FileOutcome,
+    Manifest,
+    Recipe,
+    Repair,
+    RepairRecord,
+    Seen,
+    lowered_name,
+)
 from vit_edge.source_parity import ProofState
 from vit_edge.spec import Tolerance, Verdict, VersionsWanted
 from vit_edge.verify.words import percent
@@ -81,7 +91,6 @@ def run(args: argparse.Namespace) -> int:
         best, reason = best_here()
         targets, taken = {best.name: best}, f"target {best.name}: {reason.partition(';')[0]}"
     from vit_edge.host.bundling.build import BuildSettings, build_bundle
-    from vit_edge.host.bundling.repair import Repair
     from vit_edge.host.bundling.stated import stated_accuracy
     from vit_edge.host.quantize.types import Preset, QuantizeSettings
     from vit_edge.host.report.bundled import REPORT
@@ -104,19 +113,21 @@ def run(args: argparse.Namespace) -> int:
     for line in (*([taken] if taken else ()), *(f"note: {note}" for note in source.notes)):
         print(line)
     write_json(args.json, bundle.manifest.to_json())
+    accuracy, recipe = bundle.manifest.accuracy, bundle.manifest.quantization
+    assert accuracy is not None and recipe is not None  # noqa: S101, PT018  a build records them
     print(summary(bundle.manifest))
-    print(choice(bundle.manifest))
+    print(choice(bundle.manifest.default_model, recipe))
     if REPORT not in bundle.manifest.files:
         print(f"note: {REPORT} is left out: what draws its charts is missing; pip install 'vit-edge[report]'")
-    for line in judged_apart(bundle.manifest):
+    for line in judged_apart(recipe.repair, accuracy.model):
         print(line)
-    for note in (bundle.manifest.accuracy or {}).get("notes", ()):
+    for note in accuracy.notes:
         print(f"note: {note}")
     print(f"source -> float {bundle.manifest.source_parity}")
-    print(f"{bundle.path}: {_verdict(bundle.manifest.accuracy or {})}")
+    print(f"{bundle.path}: {_verdict(accuracy)}")
     if bundle.manifest.source_parity.state is ProofState.DIFFERS:
         return status_of(Verdict.FAIL.value)
-    return status_of(_worst(bundle.manifest, targets if args.targets else ()))
+    return status_of(_worst(recipe.repair, accuracy, targets if args.targets else ()).value)
 
 
 def _reference(args: argparse.Namespace) -> Any:
@@ -130,100 +141,96 @@ def _reference(args: argparse.Namespace) -> Any:
 
 def summary(manifest: Manifest) -> str:
     """One row per model: accuracy, agreement with float, size and latency."""
-    reports = (manifest.accuracy or {}).get("models", {})
-    any_report: Mapping[str, Any] = next(iter(reports.values()), {})
+    reports = {} if manifest.accuracy is None else manifest.accuracy.models
+    any_report = next(iter(reports.values()), None)
+    float_top1 = None if any_report is None else any_report.top1_float
     rows = [["model", "verdict", "top-1", "agreement", "size", "median", "against float"]]
     for record in manifest.latency:
-        report = reports.get(record["path"])
-        top1 = any_report.get("top1_float") if report is None else report["top1_quant"]
+        report = reports.get(record.path)
         rows.append(
             [
-                record["path"],
-                "reference" if report is None else report["verdict"],
-                percent(top1),
-                "-" if report is None else percent(report["agreement"]),
-                f"{record['size_mb']:.2f} MB",
-                f"{record['median_ms']:.2f} ms",
-                f"{record['ratio_to_float']:.2f}{'' if record['timed_on_its_device'] else ELSEWHERE}",
+                record.path,
+                "reference" if report is None else report.verdict.value,
+                percent(float_top1 if report is None else report.top1_quant),
+                "-" if report is None else percent(report.agreement),
+                f"{record.size_mb:.2f} MB",
+                f"{record.median_ms:.2f} ms",
+                f"{record.ratio_to_float:.2f}{'' if record.timed_on_its_device else ELSEWHERE}",
             ]
         )
     text = table(rows)
-    if any(not record["timed_on_its_device"] for record in manifest.latency):
+    if any(not record.timed_on_its_device for record in manifest.latency):
         text += f"\n{ELSEWHERE.strip()} timed on this machine, which is not of the kind that the file is for"
     return text
 
 
-def choice(manifest: Manifest) -> str:
+def choice(default_model: str, recipe: Recipe) -> str:
     """What runs by default and why; where more than one quantization was seen, a row for each."""
-    recipe = manifest.quantization or {}
-    looked = recipe["repair"]
-    lines = [f"{manifest.default_model} runs by default: {looked['reason']}"]
-    if looked["integer_graph"] is not None:
-        lines.append(looked["integer_graph"]["summary"])
-    if looked["looks"] > 1:
+    looked = recipe.repair
+    lines = [f"{default_model} runs by default: {looked.reason}"]
+    if looked.integer_graph is not None:
+        lines.append(looked.integer_graph.summary)
+    if looked.confidence_repaired is not None:
         rows = [["seen", "verdict", "top-1", "agreement", "against float", "size", "why"]]
-        rows += [_seen(row) for row in recipe["pareto"]]
-        lines += [table(rows), f"after the first look: {100 * looked['confidence_repaired']:g} % confidence"]
+        rows += [_seen(row) for row in recipe.pareto]
+        lines += [table(rows), f"after the first look: {100 * looked.confidence_repaired:g} % confidence"]
     return "\n".join(lines)
 
 
-def judged_apart(manifest: Manifest) -> list[str]:
+def judged_apart(repair: RepairRecord, about: str) -> list[str]:
     """What became of the INT8 files other than the one that the verdict is about, a line each."""
-    files = (manifest.quantization or {})["repair"]["files"]
-    about = (manifest.accuracy or {})["model"]
     return [
-        f"{name}: {each['verdict']}, {_kept(each)}: {each['reason']}"
-        for name, each in files.items()
+        f"{name}: {each.verdict.value}, {_kept(each)}: {each.reason}"
+        for name, each in repair.files.items()
         if name != about
     ]
 
 
-def _worst(manifest: Manifest, targets: Iterable[str]) -> str:
+def _worst(repair: RepairRecord, accuracy: AccuracyRecord, targets: Iterable[str]) -> Verdict:
     """The worst verdict of what runs by default and the files of the targets that were named."""
-    files = (manifest.quantization or {})["repair"]["files"]
-    named = [files[name]["verdict"] for target in targets if (name := lowered_name(target)) in files]
-    seen = {(manifest.accuracy or {})["verdict"], *named}
-    return next(verdict.value for verdict in _WORST_FIRST if verdict.value in seen)
+    names = {lowered_name(target) for target in targets}
+    named = {each.verdict for name, each in repair.files.items() if name in names}
+    seen = {accuracy.report.verdict, *named}
+    return next(verdict for verdict in _WORST_FIRST if verdict in seen)
 
 
-def _kept(record: Mapping[str, Any]) -> str:
-    if record["kept"] is None:
+def _kept(outcome: FileOutcome) -> str:
+    if outcome.kept is None:
         return "left out"
-    return "good enough to run" if record["good_enough"] else "kept"
+    return "good enough to run" if outcome.good_enough else "kept"
 
 
-def _seen(row: Mapping[str, Any]) -> list[str]:
+def _seen(row: Seen) -> list[str]:
     return [
-        row["name"],
-        row["verdict"] or "reference",
-        percent(row["top1"]),
-        percent(row["agreement"]),
-        f"{row['latency_ratio']:.2f}",
-        f"{row['size_mb']:.2f} MB",
-        f"chosen: {row['reason']}" if row["chosen"] else row["reason"],
+        row.name,
+        "reference" if row.verdict is None else row.verdict.value,
+        percent(row.top1),
+        percent(row.agreement),
+        f"{row.latency_ratio:.2f}",
+        f"{row.size_mb:.2f} MB",
+        f"chosen: {row.reason}" if row.chosen else row.reason,
     ]
 
 
-def _verdict(accuracy: Mapping[str, Any]) -> str:
-    data = accuracy["data"]
-    known = "labelled" if data["labelled"] else "unlabelled"
-    origin = ", held out of the calibration images" if data["held_out_of_calibration"] else ""
-    text = f"{accuracy['verdict']} on {data['images']} {known} images{origin}"
-    if data["scenes"] < data["images"]:
-        text += f", of which {data['scenes']} are independent ({data['copies_left_out']} repeat another one)"
-    if not data["labelled"]:
-        what = (
-            "of the range is tolerated" if "values" in accuracy["evidence"] else "of predictions may change"
-        )
-        text += f": at most {accuracy['tolerance']['max_changed']:g} % {what}"
-    plan, expected = accuracy["evidence"]["plan"], accuracy["evidence"]["expected"]
-    if not data["labelled"] and expected is not None and expected["ci95"] is not None:
-        low, high = expected["ci95"]
-        text += (
-            f"; expected drop by the float model's own probabilities {expected['drop']:.2f} points "
-            f"({low:.2f} to {high:.2f})"
-        )
-    if accuracy["verdict"] == "UNDECIDED" and accuracy["images_needed"] and plan:
-        kind = "fresh images" if plan["kind"] == "fresh" else "more images"
-        text += f"; about {accuracy['images_needed']} {kind} would decide ({100 * plan['power']:g} % power)"
+def _verdict(accuracy: AccuracyRecord) -> str:
+    data, report = accuracy.data, accuracy.report
+    known = "labelled" if data.labelled else "unlabelled"
+    origin = ", held out of the calibration images" if data.held_out_of_calibration else ""
+    text = f"{report.verdict.value} on {data.images} {known} images{origin}"
+    if data.scenes < data.images:
+        text += f", of which {data.scenes} are independent ({data.copies_left_out} repeat another one)"
+    plan, expected = report.evidence.plan, report.evidence.expected
+    if not data.labelled:
+        is_value = report.evidence.values is not None
+        what = "of the range is tolerated" if is_value else "of predictions may change"
+        text += f": at most {accuracy.tolerance.max_changed:g} % {what}"
+        if expected is not None and expected.ci95 is not None:
+            low, high = expected.ci95
+            text += (
+                f"; expected drop by the float model's own probabilities {expected.drop:.2f} points "
+                f"({low:.2f} to {high:.2f})"
+            )
+    if report.verdict is Verdict.UNDECIDED and report.images_needed and plan is not None:
+        kind = "fresh images" if plan.kind is PlanKind.FRESH else "more images"
+        text += f"; about {report.images_needed} {kind} would decide ({100 * plan.power:g} % power)"
     return text

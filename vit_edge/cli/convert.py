@@ -9,8 +9,8 @@ from vit_edge.cli.arguments import Commands, settings_from
 from vit_edge.cli.console import one_line, progress
 from vit_edge.cli.targets import target_named
 from vit_edge.errors import UsageError
+from vit_edge.gate_report import Fidelity
 from vit_edge.spec import InputForm, ModelForm, VersionsWanted
-from vit_edge.verify.fidelity import Fidelity
 from vit_edge.verify.words import decibel
 
 
@@ -65,7 +65,7 @@ def add(commands: Commands) -> None:
 
 def run_export(args: argparse.Namespace) -> int:
     """`vit-edge export`."""
-    from vit_edge.host.convert.pipeline import export_model
+    from vit_edge.host.convert.one_file import export_model
     from vit_edge.host.sources import SourceOptions, resolve
 
     versions = settings_from(args, VersionsWanted)
@@ -88,7 +88,7 @@ def run_export(args: argparse.Namespace) -> int:
 
 def run_optimize(args: argparse.Namespace) -> int:
     """`vit-edge optimize`."""
-    from vit_edge.host.convert.pipeline import OptimizeSettings, optimize_model
+    from vit_edge.host.convert.one_file import OptimizeSettings, optimize_model
     from vit_edge.host.sources import SourceOptions
 
     settings = OptimizeSettings(
@@ -115,7 +115,7 @@ def run_optimize(args: argparse.Namespace) -> int:
 def run_quantize(args: argparse.Namespace) -> int:
     """`vit-edge quantize`."""
     target = target_named(args.target)
-    from vit_edge.host.convert.pipeline import QuantizeFileSettings, quantize_model
+    from vit_edge.host.convert.one_file import QuantizeFileSettings, quantize_model
     from vit_edge.host.quantize.types import Preset, QuantizeSettings
     from vit_edge.host.sources import SourceOptions, resolve
 

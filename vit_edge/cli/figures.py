@@ -3,11 +3,9 @@
 from collections.abc import Sequence
 from pathlib import PurePath
 
-from vit_edge.runtime.evaluate.compare import Comparison
+from vit_edge.gate_report import ExpectedDrop, GateReport, LabelFigures, ValueFigures
+from vit_edge.runtime.evaluate.comparison import Comparison
 from vit_edge.spec import Verdict
-from vit_edge.verify import GateReport
-from vit_edge.verify.expected import ExpectedDrop
-from vit_edge.verify.gate import LabelFigures, ValueFigures
 from vit_edge.verify.words import percent
 
 Rows = list[tuple[str, str]]

@@ -40,7 +40,8 @@ def _bundle(path: Path) -> None:
     manifest = bundle.manifest
     files = [["file", "role", "bytes", "SHA-256"]]
     files += [[name, f.role.value, str(f.size), f.sha256] for name, f in sorted(manifest.files.items())]
-    accuracy = manifest.accuracy or {}
+    accuracy = manifest.accuracy
+    verdict = "nothing was measured" if accuracy is None else accuracy.report.verdict.value
     rows = [
         ("bundle", f"format {manifest.format_version}, every file has the recorded SHA-256"),
         ("source", f"{manifest.source.name} ({manifest.source.sha256})"),
@@ -49,7 +50,7 @@ def _bundle(path: Path) -> None:
         ("answers", manifest.output.value),
         ("preprocessing", _recipe(manifest.preprocess)),
         ("source -> float", str(manifest.source_parity)),
-        ("verdict", str(accuracy.get("verdict", "nothing was measured"))),
+        ("verdict", verdict),
         (
             "providers",
             ", ".join(f"{name} {share:.0%}" for name, share in manifest.providers.items()) or "unknown",
@@ -62,7 +63,7 @@ def _bundle(path: Path) -> None:
         print(summary(manifest))
     if manifest.layers:
         kept = [["layer", "form", "reason"]]
-        kept += [[str(layer.get(key, "")) for key in ("name", "form", "reason")] for layer in manifest.layers]
+        kept += [[layer.name, layer.form, layer.reason] for layer in manifest.layers]
         print(table(kept))
 
 
@@ -70,7 +71,7 @@ def _onnx(path: Path, args: argparse.Namespace) -> None:
     from vit_edge.host.convert.inspect import inspect_onnx
 
     found = inspect_onnx(path)
-    stamp = found.stamp
+    metadata = found.metadata
     rows = [
         ("made by", found.producer),
         (
@@ -82,10 +83,16 @@ def _onnx(path: Path, args: argparse.Namespace) -> None:
         ("outputs", "; ".join(found.outputs)),
         ("stored values", f"{found.stored_values:,}"),
         ("operators", ", ".join(f"{count} {name}" for name, count in found.operators)),
-        ("labels", "none stated" if stamp.labels is None else _shortened(stamp.labels)),
-        ("preprocessing", "none stated" if stamp.preprocess is None else _recipe(stamp.preprocess)),
-        ("source", "not stated" if stamp.source is None else f"{stamp.source[0]} ({stamp.source[1]})"),
-        ("session options", json.dumps(dict(stamp.session_options)) if stamp.session_options else "none"),
+        ("labels", "none stated" if metadata.labels is None else _shortened(metadata.labels)),
+        ("preprocessing", "none stated" if metadata.preprocess is None else _recipe(metadata.preprocess)),
+        (
+            "source",
+            "not stated" if metadata.source is None else f"{metadata.source[0]} ({metadata.source[1]})",
+        ),
+        (
+            "session options",
+            json.dumps(dict(metadata.session_options)) if metadata.session_options else "none",
+        ),
         *_as_source(args),
     ]
     print(pairs(rows))

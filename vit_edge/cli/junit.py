@@ -5,8 +5,8 @@ from pathlib import Path
 
 from vit_edge.cli.console import one_line
 from vit_edge.cli.figures import claim, failure
+from vit_edge.gate_report import GateReport
 from vit_edge.spec import Verdict
-from vit_edge.verify import GateReport
 
 
 def junit_xml(report: GateReport, quant: Path, seconds: float) -> str:

@@ -15,11 +15,11 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime
 
-from vit_edge import fields
 from vit_edge.bundle import Bundle, Role, read_manifest
 from vit_edge.errors import BundleError, VitEdgeError
 from vit_edge.golden import GoldenCase, held_to, read_golden
-from vit_edge.runtime.device.machine import Machine, describe_machine, usable_cores
+from vit_edge.manifest import LatencyRecord, Machine
+from vit_edge.runtime.device.machine import describe_machine, usable_cores
 from vit_edge.runtime.image.decode import decode
 from vit_edge.runtime.image.limits import DecodeLimits, ImageFormat
 from vit_edge.runtime.measure.timing import Latency, Rounds, latency, time_interleaved
@@ -42,7 +42,7 @@ _ADDED = {
     Arithmetic.EXACT: "exact: every product is added in 32 bits",
     Arithmetic.SATURATING: "saturating: pairs of uint8 x int8 products are added in 16 bits and may overflow",
 }
-_SAME_MACHINE = ("cpu", "cores", "flags", "onnxruntime")  # fields of Machine
+_kind = operator.attrgetter("cpu", "cores", "flags", "onnxruntime")  # of a Machine
 
 
 @dataclasses.dataclass(frozen=True)
@@ -263,7 +263,7 @@ def _default(bundle: Bundle, provider: str, machine: Machine, rounds: Rounds) ->
     name = bundle.manifest.default_model
     recorded = _recorded(bundle.manifest.latency, name)
     try:
-        settings = SessionSettings(provider, threads=recorded.threads if recorded else None)
+        settings = SessionSettings(provider, threads=_threads(recorded))
         session = Session(read_model(bundle.path, name), settings)
         spec = bundle.manifest.preprocess
         pixels = np.zeros((1, spec.height, spec.width, 3), np.uint8)
@@ -294,39 +294,21 @@ def _coverage(expected: Mapping[str, float], placement: Placement) -> Check:
     )
 
 
-@dataclasses.dataclass(frozen=True)
-class _Recorded:
-    """What the manifest says of one model's latency, as far as it is of the documented types."""
-
-    min_ms: float
-    threads: int | None
-    providers: tuple[str, ...]
-    machine: str
-    environment: Mapping[str, Any]
-
-
-def _recorded(records: Sequence[Mapping[str, Any]], name: str) -> _Recorded | None:
+def _recorded(records: Sequence[LatencyRecord], name: str) -> LatencyRecord | None:
     """The latency record of one model with one image per run, None where there is none."""
-    for record in records:
-        figure, threads = record.get("min_ms"), record.get("threads")
-        providers, environment = record.get("providers"), record.get("environment")
-        if (
-            record.get("path") == name
-            and record.get("batch") == 1
-            and fields.is_finite(figure)
-            and figure > 0
-        ):
-            return _Recorded(
-                min_ms=figure,
-                threads=threads if type(threads) is int and 1 <= threads <= usable_cores() else None,
-                providers=tuple(map(str, providers)) if isinstance(providers, list) else (),
-                machine=str(record["machine"]),
-                environment=environment if isinstance(environment, Mapping) else {},
-            )
-    return None
+    fitting = (each for each in records if each.path == name and each.batch == 1 and each.min_ms > 0)
+    return next(fitting, None)
 
 
-def _speed(recorded: _Recorded | None, measured: Latency, placement: Placement, machine: Machine) -> Check:
+def _threads(recorded: LatencyRecord | None) -> int | None:
+    """As many as the figure was taken with, where this machine has as many cores."""
+    wanted = None if recorded is None else recorded.threads
+    return wanted if wanted is not None and 1 <= wanted <= usable_cores() else None
+
+
+def _speed(
+    recorded: LatencyRecord | None, measured: Latency, placement: Placement, machine: Machine
+) -> Check:
     """The smallest latency against the smallest recorded one, as other work on the machine only adds."""
     here = f"at best {measured.min_ms:.2f} ms, median {measured.median_ms:.2f} ms"
     if recorded is None:
@@ -335,7 +317,7 @@ def _speed(recorded: _Recorded | None, measured: Latency, placement: Placement, 
     found = f"{here}; {ratio:.2f} times the recorded {recorded.min_ms:.2f} ms"
     if placement.provider not in recorded.providers:
         return Check("latency", None, f"{found}, which another provider took: not judged")
-    if any(recorded.environment.get(key) != machine.to_json()[key] for key in _SAME_MACHINE):
+    if recorded.environment is None or _kind(recorded.environment) != _kind(machine):
         return Check("latency", None, f"{found} of another machine ({recorded.machine}): not judged")
     if ratio <= SLOWEST:
         return Check("latency", True, f"{found} of this machine")

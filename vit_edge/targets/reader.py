@@ -5,10 +5,9 @@ A target may only ask for number formats that its provider says it can run.
 
 import dataclasses
 import enum
-from collections.abc import Callable
 from typing import Any, TypeVar
 
-from vit_edge import fields
+from vit_edge import fields, plain
 from vit_edge.spec import (
     IR_VERSIONS,
     OPSETS,
@@ -74,7 +73,7 @@ def read_spec(name: str, table: dict[str, Any]) -> TargetSpec:
         quantized_operators=_member(QuantizedOperators, raw["quantized_operators"], "quantized_operators"),
         row_scales=fields.boolean(raw["row_scales"], "row_scales"),
         session_options=session_options(raw["session_options"]),
-        requires=_requirements(raw["requires"]),
+        requires=plain.read(Requirements, raw["requires"], "requires"),
         priority=fields.integer(raw["priority"], "priority", 0, _MAX_PRIORITY),
         verification=_verifications(raw["verification"]),
     )
@@ -115,30 +114,8 @@ def _provider(raw: object) -> ProviderSpec:
         ),
         contexts=fields.boolean(table["contexts"], "provider.contexts"),
         options=_options(table["options"]),
-        runs=_runs(table["runs"]),
+        runs=plain.read(ProviderRuns, table["runs"], "provider.runs"),
     )
-
-
-def _runs(raw: object) -> ProviderRuns:
-    table = fields.exact_keys(raw, _names(ProviderRuns), "provider.runs")
-
-    def several(key: str, one: Callable[[object, str], V]) -> tuple[V, ...]:
-        where = f"provider.runs.{key}"
-        return tuple(one(item, where) for item in fields.sequence(table[key], where))
-
-    return ProviderRuns(
-        activation_types=several("activation_types", lambda item, at: _member(ActivationType, item, at)),
-        weight_bits=several("weight_bits", lambda item, at: int(fields.choice(item, at, _WEIGHT_BITS))),
-        float_types=several("float_types", lambda item, at: _member(FloatType, item, at)),
-        batches=several("batches", lambda item, at: _member(Batch, item, at)),
-        asymmetric=fields.boolean(table["asymmetric"], "provider.runs.asymmetric"),
-    )
-
-
-def _requirements(raw: object) -> Requirements:
-    table = fields.exact_keys(raw, _names(Requirements), "requires")
-    lists = {key: fields.strings(value, f"requires.{key}") for key, value in table.items()}
-    return Requirements(**lists)
 
 
 def _verifications(raw: object) -> tuple[Verification, ...]:
@@ -149,13 +126,10 @@ def _verifications(raw: object) -> tuple[Verification, ...]:
 
 
 def _verification(raw: object) -> Verification:
-    table = fields.exact_keys(raw, frozenset({"state", "what"}), "verification", frozenset({"where"}))
-    state = _member(VerificationState, table["state"], "verification.state")
-    if (state is VerificationState.UNVERIFIED) is ("where" in table):
+    found = plain.read(Verification, raw, "verification")
+    if (found.state is VerificationState.UNVERIFIED) is (found.where is not None):
         raise ValueError("verification.where is needed for what was run, and has no place where nothing was")
-    return Verification(
-        state, fields.string(table["what"], "verification.what"), _optional(table, "where", "verification")
-    )
+    return found
 
 
 def _check_runs(spec: TargetSpec) -> None:
@@ -190,8 +164,8 @@ def _options(raw: object) -> tuple[tuple[str, str], ...]:
     return tuple(sorted((key, fields.string(value, f"{where}.{key}")) for key, value in table.items()))
 
 
-def _optional(table: dict[str, Any], key: str, where: str = "provider") -> str | None:
-    return fields.string(table[key], f"{where}.{key}") if key in table else None
+def _optional(table: dict[str, Any], key: str) -> str | None:
+    return fields.string(table[key], f"provider.{key}") if key in table else None
 
 
 def _lower(raw: object, where: str) -> str:

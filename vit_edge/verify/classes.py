@@ -1,45 +1,13 @@
 """Which classes lose accuracy, and which of those losses are more than chance."""
 
-import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
+from vit_edge.gate_report import ClassDrop, Mix
 from vit_edge.verify.arrays import Booleans, Integers
 from vit_edge.verify.paired import mcnemar_one_sided
-
-SIGNIFICANCE = 0.05  # of all classes together
-
-
-@dataclasses.dataclass(frozen=True)
-class ClassDrop:
-    """One class on which the quantized model is less accurate."""
-
-    label: str
-    n: int  # images of this class
-    drop: float  # points of top-1
-    p_adjusted: float | None  # None where the images were not of a fixed number
-
-    @property
-    def significant(self) -> bool:
-        """Whether the loss is more than chance, at 5 % for all classes together."""
-        return self.p_adjusted is not None and self.p_adjusted <= SIGNIFICANCE
-
-
-@dataclasses.dataclass(frozen=True)
-class Mix:
-    """How the images are spread over the classes that have any; an accuracy speaks of this mix."""
-
-    classes: int  # that have images
-    fewest: int  # images of one class
-    most: int
-    balanced_drop: float  # points of top-1, every class weighed alike
-
-    @property
-    def even(self) -> bool:
-        """Whether no class weighs more than another, but for a rounding of one image."""
-        return self.most - self.fewest <= 1
 
 
 def class_mix(float_right: Booleans, quant_right: Booleans, labels: Integers) -> Mix:

@@ -20,6 +20,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from vit_edge.gate_report import Calibration, ExpectedDrop
 from vit_edge.spec import Tolerance, Verdict
 from vit_edge.verify.arrays import Floats, Integers, row_blocks
 from vit_edge.verify.gamma import gamma_quantile
@@ -32,31 +33,6 @@ _FITTED = 5000  # images to which a temperature is fitted; one number needs no m
 _TEMPERATURES = (0.05, 20.0)
 _LEAST_TESTED = 20  # images of small margin on which calibration is tested
 _REPORTED = 0.95
-
-
-@dataclasses.dataclass(frozen=True)
-class Calibration:
-    """Test of the assumption on the images whose answer could flip."""
-
-    images: int
-    claimed: float  # points by which the float model's answer should be right more often than its rival
-    found: float  # the same by the labels
-    p_value: float  # two-sided, of "the probabilities are right there"
-
-
-@dataclasses.dataclass(frozen=True)
-class ExpectedDrop:
-    """What the float model's probabilities say about the drop, in points of top-1."""
-
-    drop: float
-    ci95: tuple[float, float] | None  # None where the number of images was not fixed
-    verdict: Verdict | None  # on the tolerated drop, under the assumption that the probabilities are right
-    factor: float | None  # by which the changed images may cost more (PASS) or less (FAIL) than is claimed
-    temperature: float
-    fitted: bool  # to labels; if not, the probabilities are taken as they are
-    changed: int  # images
-    largest: float  # points that one changed image can cost, with as much noise as was seen
-    calibration: Calibration | None = None  # None without labels, or with too few images of small margin
 
 
 def expected_drop(

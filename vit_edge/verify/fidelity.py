@@ -1,27 +1,11 @@
 """How close the embeddings of one form of a model lie to those of another."""
 
-import dataclasses
-import math
-from typing import Any
-
 import numpy as np
 
 from vit_edge.errors import ModelError
+from vit_edge.gate_report import Fidelity
 from vit_edge.verify.arrays import Floats
 from vit_edge.verify.words import sqnr_db
-
-
-@dataclasses.dataclass(frozen=True)
-class Fidelity:
-    """Of one embedding, over all vectors of all images."""
-
-    cosine: float  # mean cosine similarity of a vector to its reference
-    least_cosine: float  # of the vector that lies furthest off
-    sqnr_db: float  # sum of squares of the reference over that of the difference; infinite where identical
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain JSON types; `sqnr_db` is null where the two are identical, as JSON has no infinity."""
-        return dataclasses.asdict(self) | {"sqnr_db": self.sqnr_db if math.isfinite(self.sqnr_db) else None}
 
 
 def fidelity(reference: Floats, other: Floats) -> Fidelity:

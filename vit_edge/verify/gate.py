@@ -1,20 +1,18 @@
 """The gate: do these images show that the quantized model keeps the float model's accuracy?"""
 
 import dataclasses
-import enum
-import math
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vit_edge.errors import ModelError
+from vit_edge.gate_report import Evidence, ExpectedDrop, GateReport
 from vit_edge.spec import Tolerance, Verdict
 from vit_edge.verify.arrays import Booleans, Floats, Integers, check_pair
-from vit_edge.verify.classes import ClassDrop, Mix, class_drops, class_mix
+from vit_edge.verify.classes import class_drops, class_mix
 from vit_edge.verify.copies import Scenes
-from vit_edge.verify.expected import ExpectedDrop, expected_drop
+from vit_edge.verify.expected import expected_drop
 from vit_edge.verify.metrics import (
     expected_calibration_error,
     label_ranks,
@@ -23,118 +21,11 @@ from vit_edge.verify.metrics import (
     same_prediction,
 )
 from vit_edge.verify.paired import mcnemar_exact
-from vit_edge.verify.plan import Plan, plan_drop, plan_share
+from vit_edge.verify.plan import plan_drop, plan_share
 from vit_edge.verify.verdict import FIXED, SEQUENTIAL, verdict_of
 
 REPORTED_CONFIDENCE = 0.95  # of every interval that is shown; the verdict uses the tolerance's own
 WORST_CLASSES = 10
-
-
-@dataclasses.dataclass(frozen=True)
-class LabelFigures:
-    """Of models that give several labels at once, in percent; see `multi_label`."""
-
-    exact_float: float  # images with all labels right
-    exact_quant: float
-    accuracy_float: float  # of single labels
-    accuracy_quant: float
-    accuracy_drop_ci95: tuple[float, float]
-    f1_micro_float: float
-    f1_micro_quant: float
-    f1_macro_float: float
-    f1_macro_quant: float
-
-
-@dataclasses.dataclass(frozen=True)
-class ValueFigures:
-    """Of models that give values, in the values' own units; see `values`."""
-
-    mean_change: float
-    largest_change: float
-    spans: tuple[float, ...]  # of each value, what its percentages refer to
-    error_float: float | None = None  # mean absolute error; None without true values
-    error_quant: float | None = None
-
-
-@dataclasses.dataclass(frozen=True)
-class Evidence:
-    """What stands behind a verdict beyond the stable keys; None where it takes labels and there are none."""
-
-    tolerance: Tolerance
-    sequential: bool  # looked on until decided; intervals then hold after every number of images
-    disagreement_ci95: tuple[float, float]  # percent of images on which the predictions differ
-    mean_kl: float | None  # nats; None of values
-    only_float_right: int | None = None  # images
-    only_quant_right: int | None = None
-    mcnemar_p: float | None = None  # of "no difference in accuracy"; None if sequential: it would not hold
-    significant_classes: tuple[ClassDrop, ...] = ()  # worse by more than chance, see `class_drops`
-    ece_float: float | None = None  # percent
-    ece_quant: float | None = None
-    plan: Plan | None = None  # how many images would decide; None where they do already
-    scenes: int | None = None  # that count as one image each; None where every image is one of its own
-    expected: ExpectedDrop | None = None  # by the float model's own probabilities
-    mix: Mix | None = None  # of the classes' images; None without labels
-    contradicted: bool = False  # labels contradict the expected drop: their intervals share nothing
-    labels: LabelFigures | None = None  # of a multi-label model with labels
-    values: ValueFigures | None = None  # of a regression
-
-
-@dataclasses.dataclass(frozen=True)
-class GateReport:
-    """The verdict and what it rests on, in percent, points of top-1 and dB.
-
-    Without labels `top1_*`, `top5_*`, `drop` and `drop_ci95` are None; `top5_*` are also None for a model of
-    five classes or fewer, where every answer is in the top five.
-    """
-
-    n: int
-    top1_float: float | None
-    top1_quant: float | None
-    top5_float: float | None
-    top5_quant: float | None
-    drop: float | None
-    drop_ci95: tuple[float, float] | None
-    agreement: float
-    logit_sqnr_db: float  # infinite where all logits are identical
-    verdict: Verdict
-    images_needed: int | None  # of `evidence.plan`; 0 where decided, None where a million would not do
-    worst_classes: tuple[ClassDrop, ...]
-    evidence: Evidence
-
-    @property
-    def limit(self) -> float:
-        """What is tolerated of `lost`."""
-        tolerance = self.evidence.tolerance
-        return tolerance.max_changed if self.drop is None else tolerance.max_drop
-
-    @property
-    def lost(self) -> float:
-        """Points of top-1 lost, or without labels the percentage of predictions that changed."""
-        return 100.0 - self.agreement if self.drop is None else self.drop
-
-    @property
-    def plausible(self) -> bool:
-        """Whether the estimates, uncertain as they are, lie within what is tolerated."""
-        expected, tolerance = self.evidence.expected, self.evidence.tolerance
-        costly = self.drop is None and expected is not None and expected.drop > tolerance.max_drop
-        return self.lost <= self.limit and not costly
-
-    def to_json(self) -> dict[str, Any]:
-        """The stable keys of `vit-edge compare --json`, and after them `evidence`, the fields of `Evidence`.
-
-        Of these, `labels` and `values` are left out where they are None.
-        `logit_sqnr_db` is null where the logits are identical, as JSON has no infinity. `images_needed` is 0
-        after PASS and FAIL, and null where not even a million images would decide; `evidence.plan` says which
-        images it means.
-        """
-        raw = dataclasses.asdict(self, dict_factory=_plain)
-        for other in ("labels", "values"):  # of models of other kinds
-            if raw["evidence"][other] is None:
-                del raw["evidence"][other]
-        return raw | {
-            "logit_sqnr_db": self.logit_sqnr_db if math.isfinite(self.logit_sqnr_db) else None,
-            "verdict": self.verdict.value,
-        }
 
 
 def judge(
@@ -299,17 +190,6 @@ def _judge_accuracy(
             plan=plan,
         ),
     )
-
-
-def _plain(items: list[tuple[str, Any]]) -> dict[str, Any]:
-    """An object of JSON, which has lists for tuples and texts for enums."""
-    return {key: _as_json(value) for key, value in items}
-
-
-def _as_json(value: Any) -> Any:
-    if isinstance(value, enum.Enum):
-        return value.value
-    return list(value) if isinstance(value, tuple) else value
 
 
 def _percent(fractions: tuple[float, float]) -> tuple[float, float]:

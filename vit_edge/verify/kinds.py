@@ -6,12 +6,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from vit_edge.gate_report import GateReport
 from vit_edge.spec import OutputKind, Tolerance
 from vit_edge.verify.answers import present
 from vit_edge.verify.arrays import Floats
 from vit_edge.verify.copies import Scenes
 from vit_edge.verify.flips import Flip, Guess, find_flips
-from vit_edge.verify.gate import GateReport, judge
+from vit_edge.verify.gate import judge
 from vit_edge.verify.multi_label import judge_labels
 from vit_edge.verify.values import judge_values
 

@@ -11,13 +11,14 @@ from collections.abc import Sequence
 import numpy as np
 
 from vit_edge.errors import DatasetError
+from vit_edge.gate_report import GateReport, LabelFigures
 from vit_edge.spec import Tolerance
 from vit_edge.verify.answers import as_choice, present
 from vit_edge.verify.arrays import Booleans, Floats, check_pair
 from vit_edge.verify.bounded import mean_interval, per_scene
 from vit_edge.verify.classes import class_drops
 from vit_edge.verify.copies import Scenes
-from vit_edge.verify.gate import REPORTED_CONFIDENCE, WORST_CLASSES, GateReport, LabelFigures, judge
+from vit_edge.verify.gate import REPORTED_CONFIDENCE, WORST_CLASSES, judge
 from vit_edge.verify.metrics import logit_sqnr_db
 
 

@@ -11,13 +11,12 @@ same evidence, so intervals are used that hold however often one looks. Or a fre
 which needs no correction but forgets what was seen.
 """
 
-import dataclasses
-import enum
 from collections.abc import Callable
 from statistics import NormalDist
 
 import numpy as np
 
+from vit_edge.gate_report import Plan
 from vit_edge.spec import Tolerance
 from vit_edge.verify.arrays import Booleans
 from vit_edge.verify.proportion import LARGEST_SAMPLE, beta_cdf_of
@@ -27,34 +26,6 @@ from vit_edge.verify.unconditional import SET_SHARE, Reals, statistic
 POWER = 0.8
 _FUTURES = 1000
 _JEFFREYS = 0.5
-
-
-class PlanKind(enum.Enum):
-    """Which images a plan asks for."""
-
-    TOGETHER = "together"  # judged together with those seen, corrected for looking again
-    FRESH = "fresh"  # judged by themselves
-
-
-@dataclasses.dataclass(frozen=True)
-class Plan:
-    """Images that decide with a probability of `power`; None where not even a million would."""
-
-    power: float
-    together: int | None  # further ones, to be judged together with those seen
-    fresh: int | None  # of a set that shares none with those seen
-    kind: PlanKind | None = dataclasses.field(init=False)  # the cheaper way
-
-    def __post_init__(self) -> None:
-        """Choose."""
-        ways = [(self.together, PlanKind.TOGETHER), (self.fresh, PlanKind.FRESH)]
-        known = [(images, way) for images, way in ways if images is not None]
-        object.__setattr__(self, "kind", min(known, key=lambda each: each[0])[1] if known else None)
-
-    @property
-    def images(self) -> int | None:
-        """What the cheaper way takes."""
-        return min((each for each in (self.together, self.fresh) if each is not None), default=None)
 
 
 Decides = Callable[[Reals, int], Booleans]  # of counts (R, K) among so many images

@@ -6,11 +6,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vit_edge.errors import DatasetError, ModelError
+from vit_edge.gate_report import Evidence, GateReport, ValueFigures
 from vit_edge.spec import Tolerance, Verdict
 from vit_edge.verify.arrays import Floats
 from vit_edge.verify.bounded import images_to_decide, mean_interval, per_scene
 from vit_edge.verify.copies import Scenes
-from vit_edge.verify.gate import REPORTED_CONFIDENCE, Evidence, GateReport, ValueFigures
+from vit_edge.verify.gate import REPORTED_CONFIDENCE
 from vit_edge.verify.verdict import Interval, verdict_of
 from vit_edge.verify.words import sqnr_db
 

@@ -27,25 +27,21 @@ from vit_edge.host.bundling.proof import (
     choose_images,
     latency_records,
 )
-from vit_edge.host.bundling.records import accuracy_record, forms_record, tool_versions
-from vit_edge.host.bundling.repair import Repair
+from vit_edge.host.bundling.records import accuracy_record, recipe_record, tool_versions
 from vit_edge.host.bundling.select import Bench, Selected, SelectSettings, select
-from vit_edge.host.bundling.trial import FileWanted, Trials, on_disk
+from vit_edge.host.bundling.trial import FileWanted, Tester, on_disk
 from vit_edge.host.convert.export import export
-from vit_edge.host.convert.onnx_io import finish, to_bytes
-from vit_edge.host.convert.optimize import CheckImages, natural_pixels, optimized
-from vit_edge.host.convert.parity import Parity
-from vit_edge.host.convert.pipeline import (
+from vit_edge.host.convert.for_target import (
     PORTABLE_TARGET,
     at_versions,
     check_target,
     for_target,
-    image_size,
-    mend_of,
     possible_form,
     settings_for,
-    stamp_of,
 )
+from vit_edge.host.convert.int8 import mend_of, metadata_of
+from vit_edge.host.convert.onnx_io import finish, to_bytes
+from vit_edge.host.convert.optimize import CheckImages, image_size, natural_pixels, optimized
 from vit_edge.host.embedder.bundled import BundledEmbedders, bundled_embedders
 from vit_edge.host.embedder.files import FloatEmbedder, float_embedder
 from vit_edge.host.quantize.search import Search, search_of
@@ -56,7 +52,7 @@ from vit_edge.host.report.bundled import bundle_report, measure_selected
 from vit_edge.host.report.gather import Measured
 from vit_edge.host.rewrite.canonical import Canonical, canonicalise
 from vit_edge.host.sources import Source
-from vit_edge.manifest import lowered_name
+from vit_edge.manifest import Parity, Repair, lowered_name
 from vit_edge.progress import Progress
 from vit_edge.runtime.measure.benchmark import BenchSettings, bench
 from vit_edge.runtime.measure.timing import Rounds
@@ -149,7 +145,7 @@ def build_bundle(
         progress: told what is being done and how far it is.
 
     Returns:
-        The bundle; its manifest's accuracy["verdict"] is what the images show.
+        The bundle; its manifest's accuracy.report.verdict is what the images show.
 
     Raises:
         VitEdgeError: as in the steps; nothing is written then.
@@ -178,7 +174,7 @@ def build_bundle(
     files |= built.embedders.files
     files["config.json"] = _json_bytes(source.huggingface_config), Role.CONFIG
     files["preprocessor_config.json"] = _json_bytes(source.preprocessor_config), Role.CONFIG
-    selected, found = built.selected, built.selected.outcome.look.quantization
+    selected, found = built.selected, built.selected.outcome.trial.quantization
     elsewhere = {name for name, each in selected.outcomes.items() if not each.timed_here}
     manifest = Manifest(
         files={name: FileEntry.of(data, role) for name, (data, role) in files.items()},
@@ -186,16 +182,10 @@ def build_bundle(
         preprocess=source.preprocess,
         source=SourceRecord(source.name, source.sha256, source.notes),
         tools=tool_versions(),
-        quantization=found.recipe
-        | {
-            "models": forms_record(selected, built.wanted),
-            "pareto": list(selected.outcome.pareto),
-            "repair": selected.repair,
-        }
-        | built.embedders.record,
-        layers=tuple(layer.to_json() for layer in for_target(found, built.judged.target).layers),
+        quantization=recipe_record(selected, built.wanted, built.embedders.record),
+        layers=tuple(layer.record for layer in for_target(found, built.judged.target).layers),
         accuracy=accuracy_record(selected, FLOAT_MODEL, built.converted.parity, images),
-        latency=tuple(latency_records(list(built.models), selected.timed, elsewhere)),
+        latency=latency_records(list(built.models), selected.timed, elsewhere),
         providers=built.providers,
         output=source.output,
         source_parity=built.proof,
@@ -217,13 +207,13 @@ def _build(
     preferred = _preferred(settings.targets, wanted)
     gate = Gate(converted.float_model, images.check, settings.threads, progress)
     gate.check_float(settings.expect_top1, settings.stated_top1)
-    trials = Trials(converted.canonical, source, wanted, gate, folder)
+    tester = Tester(converted.canonical, source, wanted, gate, folder)
     session = SessionSettings("cpu", threads=settings.threads)
     timing = BenchSettings(session, rounds=settings.rounds)
     select_settings = SelectSettings(settings.tolerance, timing, settings.repair, settings.bench)
-    selected = select(converted.search, trials, preferred, select_settings, progress)
+    selected = select(converted.search, tester, preferred, select_settings, progress)
     portable = selected.outcomes[QUANTIZED_MODEL]
-    quantization = portable.look.quantization if portable.kept else None
+    quantization = portable.trial.quantization if portable.kept else None
     embedders = bundled_embedders(
         converted.embedder, converted.search, quantization, source, wanted[0].target, images.check
     )
@@ -251,7 +241,7 @@ def _convert(
     portable = PORTABLE.at(settings.versions)
     form = possible_form(canonical, portable)
     plain, to_export = optimized(exported, canonical, form, checked)
-    float_model = on_disk(folder / FLOAT_MODEL, to_bytes(finish(plain, stamp_of(source)), FLOAT_MODEL))
+    float_model = on_disk(folder / FLOAT_MODEL, to_bytes(finish(plain, metadata_of(source)), FLOAT_MODEL))
     embedder = float_embedder(exported, canonical, source, portable) if settings.embedder else None
     wanted = settings_for(settings.quantize, [load_target(PORTABLE_TARGET), *settings.targets])
     search = search_of(canonical, images.calibration, source.preprocess, wanted, progress)

@@ -5,12 +5,12 @@ import tempfile
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 import onnx
-import onnxruntime
 
-from vit_edge.runtime.measure.profile import OperatorTime, profile
+from vit_edge.host.ort import cpu_session
+from vit_edge.manifest import IntegerGraph
+from vit_edge.runtime.measure.profile import profile
 from vit_edge.runtime.model.file import ModelFile
 from vit_edge.runtime.session.session import SessionSettings
 
@@ -31,30 +31,7 @@ FLOAT = frozenset(
 SLOWEST = 5  # operators that are named
 
 
-@dataclasses.dataclass(frozen=True)
-class Fusion:
-    """An integer model as onnxruntime runs it."""
-
-    integer_products: int
-    float_products: int
-    islands: int  # float products with an integer product both before and after them
-    unfused: int  # DequantizeLinear that no integer kernel has taken in, each half a wasted pair
-    operators: tuple[OperatorTime, ...]  # the slowest first
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain JSON types."""
-        operators = [dataclasses.asdict(each) for each in self.operators]
-        return dataclasses.asdict(self) | {"operators": operators, "summary": str(self)}
-
-    def __str__(self) -> str:
-        slowest = ", ".join(f"{each.operator} {100 * each.share:.0f} %" for each in self.operators[:SLOWEST])
-        return (
-            f"{self.integer_products} integer products and {self.float_products} in float, {self.islands} of "
-            f"these between integer ones; {self.unfused} DequantizeLinear left unfused; most time: {slowest}"
-        )
-
-
-def fusion_of(model: ModelFile, settings: SessionSettings) -> Fusion:
+def fusion_of(model: ModelFile, settings: SessionSettings) -> IntegerGraph:
     """Look at the graph that onnxruntime makes of a model on the CPU, and time its operators.
 
     Raises:
@@ -62,25 +39,31 @@ def fusion_of(model: ModelFile, settings: SessionSettings) -> Fusion:
     """
     graph = optimised(model)
     kinds = Counter(node.op_type for node in graph.node)
-    return Fusion(
+    found = IntegerGraph(
         integer_products=sum(kinds[kind] for kind in INTEGER),
         float_products=sum(kinds[kind] for kind in FLOAT),
         islands=_islands(graph.node),
         unfused=kinds["DequantizeLinear"],
         operators=profile(model, settings),
+        summary="",
+    )
+    return dataclasses.replace(found, summary=_summary(found))
+
+
+def _summary(found: IntegerGraph) -> str:
+    slowest = ", ".join(f"{each.operator} {100 * each.share:.0f} %" for each in found.operators[:SLOWEST])
+    return (
+        f"{found.integer_products} integer products and {found.float_products} in float, {found.islands} of "
+        f"these between integer ones; {found.unfused} DequantizeLinear left unfused; most time: {slowest}"
     )
 
 
 def optimised(model: ModelFile) -> onnx.GraphProto:
     """The graph that runs on this machine's CPU, after all fusions."""
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    for key, value in model.session_options:
-        options.add_session_config_entry(key, value)
     with tempfile.TemporaryDirectory(prefix="vit-edge-") as folder:
-        options.optimized_model_filepath = str(Path(folder, "optimised.onnx"))
-        onnxruntime.InferenceSession(model.data, options, providers=["CPUExecutionProvider"])
-        return onnx.load(options.optimized_model_filepath).graph
+        path = Path(folder, "optimised.onnx")
+        cpu_session(model.data, model.session_options, optimised=path)
+        return onnx.load(path).graph
 
 
 def _islands(nodes: Iterable[onnx.NodeProto]) -> int:

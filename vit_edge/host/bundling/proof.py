@@ -4,15 +4,16 @@ import dataclasses
 import hashlib
 from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from vit_edge.errors import DatasetError, UsageError
 from vit_edge.files import read_file
+from vit_edge.manifest import LatencyRecord
 from vit_edge.progress import Progress, step_of
-from vit_edge.runtime.evaluate.compare import Comparison, Logits, Subject, evaluate
+from vit_edge.runtime.evaluate.answers import Logits, Subject, evaluate
+from vit_edge.runtime.evaluate.comparison import Comparison
 from vit_edge.runtime.evaluate.compatible import accuracy_notes, check_expected
 from vit_edge.runtime.evaluate.dataset import ImageSet, list_images, read_images
 from vit_edge.runtime.evaluate.labels import read_class_ids
@@ -40,16 +41,6 @@ class BuildImages:
     check: ImageSet
     held_out: bool  # the check images were taken from the calibration folder
     left_out: int  # calibration images that are check images, too, and so were not used
-
-    def to_json(self) -> dict[str, Any]:
-        """What the manifest says about the check images."""
-        return {
-            "name": self.check.name,
-            "images": len(self.check),
-            "labelled": self.check.targets is not None,
-            "held_out_of_calibration": self.held_out,
-            "calibration_images_left_out": self.left_out,
-        }
 
 
 def choose_images(
@@ -182,7 +173,7 @@ class Gate:
 
 def latency_records(
     names: Sequence[str], report: BenchReport, elsewhere: Collection[str] = ()
-) -> list[dict[str, Any]]:
+) -> tuple[LatencyRecord, ...]:
     """The manifest's latency figures, models named by their paths in the bundle.
 
     Args:
@@ -190,17 +181,24 @@ def latency_records(
         report: from the benchmark.
         elsewhere: of these, the ones for devices of another kind than this machine.
     """
-    return [
-        entry.to_json()
-        | {
-            "path": name,
-            "ratio_to_float": ratio.median,
-            "timed_on_its_device": name not in elsewhere,
-            "machine": report.machine.cpu,
-            "environment": report.machine.to_json(),
-        }
+    return tuple(
+        LatencyRecord(
+            path=name,
+            providers=entry.providers,
+            threads=entry.threads,
+            batch=entry.batch,
+            min_ms=entry.latency.min_ms,
+            median_ms=entry.latency.median_ms,
+            p95_ms=entry.latency.p95_ms,
+            peak_rss_mb=entry.peak_rss_mb,
+            size_mb=entry.size_mb,
+            ratio_to_float=ratio.median,
+            timed_on_its_device=name not in elsewhere,
+            machine=report.machine.cpu,
+            environment=report.machine,
+        )
         for name, entry, ratio in zip(names, report.models, report.ratios, strict=True)
-    ]
+    )
 
 
 def _contents(paths: Sequence[Path]) -> set[str]:

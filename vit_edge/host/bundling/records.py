@@ -1,17 +1,23 @@
 """What a bundle's manifest records of its check, of its INT8 files, and of the tools that made them."""
 
-import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from vit_edge import __version__
 from vit_edge.host.bundling.proof import BuildImages
 from vit_edge.host.bundling.select import Selected
 from vit_edge.host.bundling.trial import FileWanted
-from vit_edge.host.convert.parity import Parity
 from vit_edge.host.quantize.types import Quantization
+from vit_edge.manifest import (
+    AccuracyRecord,
+    CheckData,
+    EmbedderRecord,
+    FileRecipe,
+    Narrowed,
+    Parity,
+    Recipe,
+)
 from vit_edge.runtime.device.machine import version_of
-from vit_edge.runtime.evaluate.compare import Comparison
+from vit_edge.runtime.evaluate.comparison import Comparison
 from vit_edge.spec import Arithmetic, QuantizedOperators, TargetSpec
 
 _TOOLS = ("torch", "onnx", "onnx-ir", "onnxscript", "onnxruntime", "numpy", "pillow")
@@ -19,7 +25,7 @@ _TOOLS = ("torch", "onnx", "onnx-ir", "onnxscript", "onnxruntime", "numpy", "pil
 
 def accuracy_record(
     selected: Selected, reference: str, parity: Mapping[str, Parity], images: BuildImages
-) -> dict[str, Any]:
+) -> AccuracyRecord:
     """The figures of the file that runs by default, and those of each file.
 
     Where the float model is what runs, those of the preferred file as it was judged best.
@@ -30,55 +36,78 @@ def accuracy_record(
         parity: of each step towards it.
         images: what the check used.
     """
-    by_name = {name: each.look.comparisons[name].report.to_json() for name, each in selected.outcomes.items()}
-    judged, look = selected.judged, selected.outcome.look
-    comparison = look.comparisons[judged]
-    return by_name[judged] | {
-        "model": judged,
-        "reference": reference,
-        "data": images.to_json() | _counted(comparison),
-        "tolerance": dataclasses.asdict(look.tolerance),
-        "notes": list(comparison.notes),
-        "models": by_name,
-        "parity": {step: dataclasses.asdict(found) for step, found in parity.items()},
-    }
+    reports = {name: each.trial.comparisons[name].report for name, each in selected.outcomes.items()}
+    trial = selected.outcome.trial
+    comparison = trial.comparisons[selected.judged]
+    return AccuracyRecord(
+        report=reports[selected.judged],
+        model=selected.judged,
+        reference=reference,
+        data=_data(comparison, images),
+        tolerance=trial.tolerance,
+        notes=comparison.notes,
+        models=reports,
+        parity=parity,
+    )
 
 
-def _counted(comparison: Comparison) -> dict[str, int]:
-    """How many of the check images are evidence."""
+def _data(comparison: Comparison, images: BuildImages) -> CheckData:
+    """The check images, and how many of them are evidence."""
     copies = comparison.copies
-    return {
-        "copies_left_out": 0 if copies is None else copies.left_out,
-        "scenes": comparison.report.n if copies is None else copies.scenes,
-    }
+    return CheckData(
+        name=images.check.name,
+        images=len(images.check),
+        labelled=images.check.targets is not None,
+        held_out_of_calibration=images.held_out,
+        calibration_images_left_out=images.left_out,
+        copies_left_out=0 if copies is None else copies.left_out,
+        scenes=comparison.report.n if copies is None else copies.scenes,
+    )
 
 
-def forms_record(selected: Selected, wanted: Sequence[FileWanted]) -> dict[str, dict[str, Any]]:
-    """Per INT8 file that is kept, what it was made for."""
-    return {
-        each.name: {
-            "target": each.target.name,
-            "integer_attention": each.target.integer_attention,
-            "activations": each.target.form.activations.value,
-            "elsewhere": each.target.form.float_type.value,
-            "narrowed": _reduced(selected.outcomes[each.name].look.quantization, each.target),
-            "verification": [entry.to_json() for entry in each.target.verification],
-        }
-        for each in wanted
-        if each.name in selected.files
-    }
+def recipe_record(
+    selected: Selected, wanted: Sequence[FileWanted], embedder: EmbedderRecord | None
+) -> Recipe:
+    """How the INT8 files were made, and all that were seen.
+
+    Args:
+        selected: what was judged.
+        wanted: the files that the bundle was to hold.
+        embedder: of the embedders, where it holds any.
+    """
+    return Recipe(
+        method=selected.outcome.trial.quantization.recipe,
+        models={
+            each.name: _made(selected.outcomes[each.name].trial.quantization, each.target)
+            for each in wanted
+            if each.name in selected.files
+        },
+        pareto=selected.outcome.pareto,
+        repair=selected.repair,
+        embedder=embedder,
+    )
 
 
-def _reduced(found: Quantization, target: TargetSpec) -> dict[str, dict[str, int]] | None:
+def _made(found: Quantization, target: TargetSpec) -> FileRecipe:
+    """What one INT8 file was made for."""
+    return FileRecipe(
+        target=target.name,
+        integer_attention=target.integer_attention,
+        activations=target.form.activations,
+        elsewhere=target.form.float_type,
+        narrowed=_reduced(found, target),
+        verification=target.verification,
+    )
+
+
+def _reduced(found: Quantization, target: TargetSpec) -> dict[str, Narrowed] | None:
     """Which operands of a target's file have fewer steps; None where all have eight bits."""
     if (
         target.arithmetic is not Arithmetic.SATURATING
         or target.quantized_operators is QuantizedOperators.NONE
     ):
         return None
-    return {
-        each.name: {"columns": each.columns, "of": each.of, "steps": each.steps} for each in found.reduced
-    }
+    return {each.name: Narrowed(each.columns, each.of, each.steps) for each in found.reduced}
 
 
 def tool_versions() -> dict[str, str]:

@@ -13,25 +13,18 @@ import enum
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Protocol
 
+from vit_edge.gate_report import GateReport
 from vit_edge.host.quantize.choose import Upgrade
 from vit_edge.host.quantize.search import GOALS
 from vit_edge.host.quantize.types import Form, Goal, Quantization
-from vit_edge.runtime.evaluate.compare import Comparison
+from vit_edge.runtime.evaluate.comparison import Comparison
 from vit_edge.runtime.model.file import ModelFile
 from vit_edge.spec import Tolerance, Verdict
-from vit_edge.verify import GateReport
 
-REPAIRED_LOOKS = 5  # at the gate, after the first
+REPAIRED_TRIALS = 5  # at the gate, after the first
 BEYOND = Goal(33.0, float_layers=True)  # twice as quiet as the most accurate preset
 LADDER = sorted([*filter(None, GOALS.values()), BEYOND], key=lambda goal: goal.target_db)
-WORTH_A_LOOK = 0.01  # share of the layers' time that a step back must save
-
-
-class Repair(enum.Enum):
-    """Whether a quantization that fails is repaired."""
-
-    AUTO = "auto"
-    NEVER = "never"
+WORTH_A_TRIAL = 0.01  # share of the layers' time that a step back must save
 
 
 class Standing(enum.IntEnum):
@@ -59,7 +52,7 @@ VERDICTS = {
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Look:
+class Trial:
     """One quantization at the gate."""
 
     name: str
@@ -117,16 +110,16 @@ class Searching(Protocol):
         ...
 
 
-Try = Callable[[str, Quantization], Look]  # writes the files of a quantization, by name, and judges them
+Try = Callable[[str, Quantization], Trial]  # writes the files of a quantization, by name, and judges them
 
 
 def corrected(tolerance: Tolerance) -> Tolerance:
     """What a repaired model is judged by: see the module's docstring."""
-    return dataclasses.replace(tolerance, confidence=1.0 - (1.0 - tolerance.confidence) / REPAIRED_LOOKS)
+    return dataclasses.replace(tolerance, confidence=1.0 - (1.0 - tolerance.confidence) / REPAIRED_TRIALS)
 
 
-def repaired(search: Searching, first: Look, try_: Try, wanted: Standing) -> list[Look]:
-    """Look at better quantizations until one is good enough, then at faster ones.
+def repaired(search: Searching, first: Trial, try_: Try, wanted: Standing) -> list[Trial]:
+    """Try better quantizations until one is good enough, then at faster ones.
 
     Args:
         search: what is known about the layers.
@@ -135,48 +128,48 @@ def repaired(search: Searching, first: Look, try_: Try, wanted: Standing) -> lis
         wanted: what is good enough; PASS where the images can show that of any model.
 
     Returns:
-        All looks, the first included, in the order they were taken; at most `REPAIRED_LOOKS` more.
+        All trials, the first included, in their order; at most `REPAIRED_TRIALS` more.
     """
-    looks = [first]
+    trials = [first]
     seen = {_forms(first.quantization)}
     for goal in _rungs(first.quantization):
-        if len(looks) > REPAIRED_LOOKS:
+        if len(trials) > REPAIRED_TRIALS:
             break
         found = search.reach(goal)
         if _forms(found) in seen:
             continue
         seen.add(_forms(found))
-        looks.append(try_(f"{goal.target_db:g} dB", found))
-        if looks[-1].standing <= wanted:
-            return [*looks, *_stepped_back(search, looks, try_, wanted)]
-    return looks
+        trials.append(try_(f"{goal.target_db:g} dB", found))
+        if trials[-1].standing <= wanted:
+            return [*trials, *_stepped_back(search, trials, try_, wanted)]
+    return trials
 
 
 def _rungs(found: Quantization) -> Iterator[Goal]:
     """The goals above what was aimed at and what was reached."""
-    reached = float(found.recipe["probe_db"])
+    reached = found.recipe.probe_db
     least = reached if found.goal is None else max(reached, found.goal.target_db)
     return (goal for goal in LADDER if goal.target_db > least)
 
 
-def _stepped_back(search: Searching, looks: Sequence[Look], try_: Try, wanted: Standing) -> Iterator[Look]:
+def _stepped_back(search: Searching, trials: Sequence[Trial], try_: Try, wanted: Standing) -> Iterator[Trial]:
     """Bisect how many of the upgrades that cost time are needed, down to what failed before."""
-    good = looks[-1].quantization
-    before = {upgrade.name for upgrade in search.upgrades(looks[-2].quantization)}
+    good = trials[-1].quantization
+    before = {upgrade.name for upgrade in search.upgrades(trials[-2].quantization)}
     upgrades = search.upgrades(good)
     enough, too_few = len(upgrades), sum(upgrade.name in before for upgrade in upgrades)
     best = good
-    for _ in range(REPAIRED_LOOKS + 1 - len(looks)):
+    for _ in range(REPAIRED_TRIALS + 1 - len(trials)):
         kept = (enough + too_few) // 2
         if kept <= too_few:
             break
         found = search.trimmed(good, kept)
         saved = search.milliseconds(best) - search.milliseconds(found)
-        if saved < WORTH_A_LOOK * search.milliseconds(best):
+        if saved < WORTH_A_TRIAL * search.milliseconds(best):
             break
-        look = try_(f"{looks[-1].name}, {kept} of {len(upgrades)} upgrades", found)
-        yield look
-        if look.standing <= wanted:
+        trial = try_(f"{trials[-1].name}, {kept} of {len(upgrades)} upgrades", found)
+        yield trial
+        if trial.standing <= wanted:
             enough, best = kept, found
         else:
             too_few = kept

@@ -2,15 +2,15 @@
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 from vit_edge.host.bundling.decide import Outcome, Timed, decide, record
 from vit_edge.host.bundling.fusion import fusion_of
 from vit_edge.host.bundling.pareto import Timings
-from vit_edge.host.bundling.repair import Look, Repair, Standing, corrected, repaired
-from vit_edge.host.bundling.trial import FileWanted, Trials
+from vit_edge.host.bundling.repair import Standing, Trial, corrected, repaired
+from vit_edge.host.bundling.trial import FileWanted, Tester
 from vit_edge.host.quantize.search import Search
 from vit_edge.host.quantize.types import Quantization
+from vit_edge.manifest import Repair, RepairRecord
 from vit_edge.progress import Progress
 from vit_edge.runtime.capabilities import fit_of, this_machine
 from vit_edge.runtime.measure.benchmark import BenchReport, BenchSettings, bench
@@ -39,7 +39,7 @@ class Selected:
     judged: str  # the file that figures speak of: the one that runs by default, else the preferred one
     runs: str | None  # the file that runs by default; None: the float model
     timed: BenchReport  # of the files in the bundle, the float one first
-    repair: dict[str, Any]  # plain JSON, for the manifest
+    repair: RepairRecord
 
     @property
     def outcome(self) -> Outcome:
@@ -49,76 +49,76 @@ class Selected:
     @property
     def files(self) -> dict[str, ModelFile]:
         """The INT8 files that the bundle holds."""
-        return {name: each.look.files[name] for name, each in self.outcomes.items() if each.kept}
+        return {name: each.trial.files[name] for name, each in self.outcomes.items() if each.kept}
 
 
 def select(
-    search: Search, trials: Trials, preferred: FileWanted, settings: SelectSettings, progress: Progress
+    search: Search, tester: Tester, preferred: FileWanted, settings: SelectSettings, progress: Progress
 ) -> Selected:
     """Judge what the preset makes, repair it where it fails, and choose for every file among all seen.
 
     A file that fails drags no other along: each has the quantization that suits it, a verdict and a reason.
 
     Args:
-        search: of the model that `trials` writes.
-        trials: writes and judges.
+        search: of the model that `tester` writes.
+        tester: writes and judges.
         preferred: the file that is to run by default if it is good enough; else another that is, else float.
         settings: what is good enough.
         progress: told what is being done.
     """
-    looks = _looks(search, trials, settings, progress)
-    columns = [(look.name, file) for look in looks for file in look.files]
-    files = [file for look in looks for file in look.files.values()]
+    trials = _trials(search, tester, settings, progress)
+    columns = [(trial.name, file) for trial in trials for file in trial.files]
+    files = [file for trial in trials for file in trial.files.values()]
     progress("benchmark", 0, 1)
-    timed = settings.bench([trials.gate.reference, *files], settings.timing)
+    timed = settings.bench([tester.gate.reference, *files], settings.timing)
     progress("benchmark", 1, 1)
     outcomes = {
         each.name: _outcome(
-            each, [look for look in looks if each.name in look.files], columns, timed, settings
+            each, [trial for trial in trials if each.name in trial.files], columns, timed, settings
         )
-        for each in trials.wanted
+        for each in tester.wanted
     }
-    order = [preferred.name, *(each.name for each in trials.wanted if each is not preferred)]
+    order = [preferred.name, *(each.name for each in tester.wanted if each is not preferred)]
     runs = next((name for name in order if outcomes[name].runs), None)
     judged = runs or preferred.name
     outcome = outcomes[judged]
     fusion = None
     if outcome.kept and not outcome.runs:
-        fusion = fusion_of(outcome.look.files[judged], settings.timing.session)
-    held = [1 + columns.index((each.look.name, name)) for name, each in outcomes.items() if each.kept]
-    looked = record(looks, outcomes, judged, settings.repair, settings.tolerance, fusion)
+        fusion = fusion_of(outcome.trial.files[judged], settings.timing.session)
+    held = [1 + columns.index((each.trial.name, name)) for name, each in outcomes.items() if each.kept]
+    looked = record(trials, outcomes, judged, settings.repair, settings.tolerance, fusion)
     return Selected(outcomes, judged, runs, _only(timed, [0, *held]), looked)
 
 
 def _outcome(
     wanted: FileWanted,
-    looks: Sequence[Look],
+    trials: Sequence[Trial],
     columns: Sequence[tuple[str, str]],
     timed: BenchReport,
     settings: SelectSettings,
 ) -> Outcome:
-    """The decision about one file, among the looks that it was judged at."""
-    places = [0, *(1 + columns.index((look.name, wanted.name)) for look in looks)]
+    """The decision about one file, among the trials that it was in."""
+    places = [0, *(1 + columns.index((trial.name, wanted.name)) for trial in trials)]
     sizes = [timed.models[place].size_mb for place in places]
     timings = Timed(Timings(timed.times[:, places]), sizes, runs_here(wanted.target))
-    return decide(looks, wanted.name, timings, settings.repair)
+    return decide(trials, wanted.name, timings, settings.repair)
 
 
-def _looks(search: Search, trials: Trials, settings: SelectSettings, progress: Progress) -> list[Look]:
-    first = trials.look(search.settings.preset.value, search.first(), settings.tolerance)
+def _trials(search: Search, tester: Tester, settings: SelectSettings, progress: Progress) -> list[Trial]:
+    first = tester.trial(search.settings.preset.value, search.first(), settings.tolerance)
     failing = first.failing
     if settings.repair is Repair.NEVER or not failing:
         return [first]
     strict = corrected(settings.tolerance)
 
-    def look(name: str, quantization: Quantization) -> Look:
+    def trial(name: str, quantization: Quantization) -> Trial:
         progress(f"repair: {name}", 0, 1)
-        seen = trials.look(name, quantization, strict, failing)
+        seen = tester.trial(name, quantization, strict, failing)
         progress(f"repair: {name}, {seen.verdict.value}", 1, 1)
         return seen
 
-    wanted = Standing.PASS if trials.gate.can_pass(strict) else Standing.PLAUSIBLE
-    return repaired(search, first, look, wanted)
+    wanted = Standing.PASS if tester.gate.can_pass(strict) else Standing.PLAUSIBLE
+    return repaired(search, first, trial, wanted)
 
 
 def runs_here(target: TargetSpec) -> bool:

@@ -5,9 +5,9 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from vit_edge.host.bundling.proof import Gate
-from vit_edge.host.bundling.repair import Look
+from vit_edge.host.bundling.repair import Trial
+from vit_edge.host.convert.int8 import quantized
 from vit_edge.host.convert.onnx_io import to_bytes
-from vit_edge.host.convert.pipeline import quantized
 from vit_edge.host.quantize.types import Quantization
 from vit_edge.host.rewrite.canonical import Canonical
 from vit_edge.host.sources import Source
@@ -25,7 +25,7 @@ class FileWanted:
     target: TargetSpec
 
 
-class Trials:
+class Tester:
     """Writes the files of one quantization after another, each in a folder of its own, and judges them.
 
     Args:
@@ -42,20 +42,20 @@ class Trials:
         self.canonical, self.source, self.wanted = canonical, source, wanted
         self.gate, self.folder, self.count = gate, folder, 0
 
-    def look(
+    def trial(
         self,
         name: str,
         quantization: Quantization,
         tolerance: Tolerance,
         wanted: Collection[str] | None = None,
-    ) -> Look:
+    ) -> Trial:
         """Write and judge one quantization: all its files, or those with the names that are wanted."""
         self.count += 1
         folder = self.folder / str(self.count)
         chosen = [each for each in self.wanted if wanted is None or each.name in wanted]
         files = {each.name: self._written(folder, each, quantization) for each in chosen}
         comparisons = self.gate.judge(list(files.values()), tolerance)
-        return Look(name, quantization, files, dict(zip(files, comparisons, strict=True)))
+        return Trial(name, quantization, files, dict(zip(files, comparisons, strict=True)))
 
     def _written(self, folder: Path, wanted: FileWanted, quantization: Quantization) -> ModelFile:
         model = quantized(self.canonical, quantization, wanted.target, self.source)

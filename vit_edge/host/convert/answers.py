@@ -9,7 +9,8 @@ from onnx import TensorProto
 from vit_edge.errors import ModelError
 from vit_edge.host.convert.normal import image_input, normal_form
 from vit_edge.host.convert.onnx_io import messages
-from vit_edge.host.convert.parity import random_images, runner
+from vit_edge.host.convert.parity import random_images
+from vit_edge.host.ort import runner
 from vit_edge.runtime.image.preprocess import normalize, random_pixels
 from vit_edge.runtime.model.header import ACTIVATIONS, PASSING
 from vit_edge.runtime.model.outputs import OutputShape, chosen_output, seem_probabilities, with_activation

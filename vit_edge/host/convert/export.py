@@ -19,17 +19,14 @@ from vit_edge.host.convert.parity import (
     EXPORT_TOLERANCE,
     HALF_TOLERANCE,
     RANDOM_IMAGES,
-    Floats,
-    Images,
-    Parity,
-    Run,
     check_parity,
     random_images,
-    runner,
 )
 from vit_edge.host.lower.versions import proto_at
+from vit_edge.host.ort import Floats, Images, Run, runner
 from vit_edge.host.rewrite.prepare import OPSET
 from vit_edge.host.sources import Source
+from vit_edge.manifest import Parity
 from vit_edge.runtime.image.preprocess import random_pixels
 from vit_edge.spec import AS_WRITTEN, LOGITS, WRITTEN, InputForm, VersionsWanted, check_batch
 

@@ -10,11 +10,12 @@ import onnx
 from vit_edge.errors import VitEdgeError
 from vit_edge.host.convert.answers import answers_of
 from vit_edge.host.convert.normal import normal_form
-from vit_edge.host.convert.onnx_io import Stamp, read_onnx, read_stamp
+from vit_edge.host.convert.onnx_io import read_metadata, read_onnx
 from vit_edge.host.convert.runtimes import oldest_onnxruntime
 from vit_edge.host.rewrite.canonical import canonicalise
 from vit_edge.host.rewrite.contract import Description
 from vit_edge.host.rewrite.rule import Outcome
+from vit_edge.runtime.model.metadata import ModelMetadata
 from vit_edge.spec import PATCH_FEATURES, OutputKind
 
 
@@ -30,7 +31,7 @@ class Inspection:
     outputs: tuple[str, ...]
     stored_values: int  # numbers in the initializers: weights, and the few constants beside them
     operators: tuple[tuple[str, int], ...]  # (operator, count), most frequent first
-    stamp: Stamp
+    metadata: ModelMetadata
     description: Description | None  # of the canonical graph
     refusal: str | None  # why it is none
     outcomes: tuple[Outcome, ...]  # of the rewrite rules; none where the file could not be prepared
@@ -43,8 +44,8 @@ def inspect_onnx(path: str | os.PathLike[str]) -> Inspection:
         ModelError: no ONNX file, or unusable metadata of ours.
     """
     model = read_onnx(path)
-    stamp = read_stamp(model, str(path))
-    description, refusal, outcomes = _canonical(model, Path(path).name, stamp)
+    metadata = read_metadata(model, str(path))
+    description, refusal, outcomes = _canonical(model, Path(path).name, metadata)
     weights = {tensor.name for tensor in model.graph.initializer}
     counts = Counter(_operator(node) for node in model.graph.node)
     return Inspection(
@@ -56,7 +57,7 @@ def inspect_onnx(path: str | os.PathLike[str]) -> Inspection:
         outputs=tuple(_tensor(value) for value in model.graph.output),
         stored_values=sum(_elements(tensor) for tensor in model.graph.initializer),
         operators=tuple(sorted(counts.items(), key=lambda item: (-item[1], item[0]))),
-        stamp=stamp,
+        metadata=metadata,
         description=description,
         refusal=refusal,
         outcomes=outcomes,
@@ -64,12 +65,12 @@ def inspect_onnx(path: str | os.PathLike[str]) -> Inspection:
 
 
 def _canonical(
-    model: onnx.ModelProto, name: str, stamp: Stamp
+    model: onnx.ModelProto, name: str, metadata: ModelMetadata
 ) -> tuple[Description | None, str | None, tuple[Outcome, ...]]:
-    spec = stamp.preprocess
+    spec = metadata.preprocess
     try:
-        labels = None if stamp.labels is None else len(stamp.labels)
-        said = stamp.output if stamp.output is not OutputKind.SINGLE_LABEL else None
+        labels = None if metadata.labels is None else len(metadata.labels)
+        said = metadata.output if metadata.output is not OutputKind.SINGLE_LABEL else None
         embedder = PATCH_FEATURES in {value.name for value in model.graph.output}
         answers = model if embedder else answers_of(model, name, said=said, labels=labels).model
         normal = normal_form(answers, name, None if spec is None else (spec.height, spec.width))

@@ -1,8 +1,6 @@
 """ONNX files in and out: what comes in is not trusted, what goes out carries no trace of a machine."""
 
-import dataclasses
 import hashlib
-import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,51 +8,20 @@ from pathlib import Path
 import onnx
 from google.protobuf.message import Message
 
-from vit_edge import fields
 from vit_edge.errors import ModelError
 from vit_edge.files import read_file, write_file
 from vit_edge.host.convert.external import take_in
 from vit_edge.host.hashes import combined_sha256
-from vit_edge.manifest import output_kind
-from vit_edge.runtime.model.file import LABELS_KEY, PREPROCESS_KEY, SESSION_OPTIONS_KEY
 from vit_edge.runtime.model.header import check_bounded, read_header
-from vit_edge.runtime.model.outputs import OUTPUT_KEY
-from vit_edge.spec import OutputKind, PreprocessSpec, session_options
+from vit_edge.runtime.model.metadata import ModelMetadata
 
 PRODUCER = "vit-edge"
-SOURCE_KEY = "vit_edge.source"  # JSON object, see Stamp.source
 
 _MAX_BYTES = 2**31 - 1  # protobuf's own limit
 _NOTES = (
     "doc_string",
     "metadata_props",
 )  # on any message: prose, stack traces, paths of the exporting machine
-
-
-@dataclasses.dataclass(frozen=True)
-class Stamp:
-    """What a model file says about itself in its metadata_props."""
-
-    labels: tuple[str, ...] | None = None  # one per class
-    preprocess: PreprocessSpec | None = None
-    session_options: tuple[tuple[str, str], ...] = ()  # spec.SESSION_OPTIONS entries
-    source: tuple[str, str] | None = None  # name and SHA-256 of the checkpoint
-    output: OutputKind = OutputKind.SINGLE_LABEL  # what its numbers mean, of a classifier
-
-    def to_metadata(self) -> dict[str, str]:
-        """The metadata_props that say this; what is unknown is left out."""
-        metadata = {}
-        if self.labels is not None:
-            metadata[LABELS_KEY] = json.dumps(list(self.labels), ensure_ascii=False)
-        if self.preprocess is not None:
-            metadata[PREPROCESS_KEY] = json.dumps(self.preprocess.to_json())
-        if self.session_options:
-            metadata[SESSION_OPTIONS_KEY] = json.dumps(dict(self.session_options))
-        if self.source is not None:
-            metadata[SOURCE_KEY] = json.dumps({"name": self.source[0], "sha256": self.source[1]})
-        if self.output is not OutputKind.SINGLE_LABEL:
-            metadata[OUTPUT_KEY] = json.dumps(self.output.value)
-        return metadata
 
 
 def read_onnx(path: str | os.PathLike[str]) -> onnx.ModelProto:
@@ -129,37 +96,25 @@ def _parsed(data: bytes, name: str) -> onnx.ModelProto:
     return model
 
 
-def read_stamp(model: onnx.ModelProto, name: str) -> Stamp:
+def read_metadata(model: onnx.ModelProto, name: str) -> ModelMetadata:
     """What a model says about itself; nothing where it is somebody else's.
 
     Raises:
         ModelError: metadata of ours that is malformed; the message names the key.
     """
-    metadata = {entry.key: entry.value for entry in model.metadata_props}
-    stamp = Stamp()
-    for key, text in metadata.items():
-        try:
-            if key == LABELS_KEY:
-                labels = fields.strings(fields.parse_json(text, "the text"), "labels")
-                stamp = dataclasses.replace(stamp, labels=labels)
-            elif key == PREPROCESS_KEY:
-                spec = PreprocessSpec.from_json(fields.parse_json(text, "the text"))
-                stamp = dataclasses.replace(stamp, preprocess=spec)
-            elif key == SESSION_OPTIONS_KEY:
-                options = session_options(fields.parse_json(text, "the text"))
-                stamp = dataclasses.replace(stamp, session_options=options)
-            elif key == SOURCE_KEY:
-                stamp = dataclasses.replace(stamp, source=_source(text))
-            elif key == OUTPUT_KEY:
-                kind = output_kind(fields.parse_json(text, "the text"))
-                stamp = dataclasses.replace(stamp, output=kind)
-        except ValueError as error:
-            raise ModelError(f"{name} has unusable {key} metadata ({error}); export it again") from None
-    return stamp
+    try:
+        return ModelMetadata.of(properties(model))
+    except ValueError as error:
+        raise ModelError(f"{name} {error}") from None
 
 
-def finish(model: onnx.ModelProto, stamp: Stamp) -> onnx.ModelProto:
-    """A copy fit to be handed out: stamped, without prose, stack traces, paths and unused opset domains.
+def properties(model: onnx.ModelProto) -> dict[str, str]:
+    """All metadata_props."""
+    return {entry.key: entry.value for entry in model.metadata_props}
+
+
+def finish(model: onnx.ModelProto, metadata: ModelMetadata) -> onnx.ModelProto:
+    """A copy fit to be handed out: with this metadata, without prose, stack traces, paths and unused domains.
 
     The shapes of inner values go, too: every engine infers them, and one that fixes a dynamic batch when it
     loads (tract) takes the name of the batch in them for another size.
@@ -173,7 +128,7 @@ def finish(model: onnx.ModelProto, stamp: Stamp) -> onnx.ModelProto:
     kept = [opset for opset in finished.opset_import if opset.domain in used]
     del finished.opset_import[:]
     finished.opset_import.extend(kept)
-    onnx.helper.set_model_props(finished, stamp.to_metadata())
+    onnx.helper.set_model_props(finished, metadata.to_properties())
     return finished
 
 
@@ -221,11 +176,6 @@ def save_onnx(model: onnx.ModelProto, path: str | os.PathLike[str]) -> int:
     except OSError as error:
         raise ModelError(f"{file} cannot be written ({error.strerror})") from error
     return len(data)
-
-
-def _source(text: str) -> tuple[str, str]:
-    raw = fields.exact_keys(fields.parse_json(text, "the text"), frozenset({"name", "sha256"}), "source")
-    return fields.string(raw["name"], "name"), fields.sha256(raw["sha256"], "sha256")
 
 
 def messages(message: Message) -> Iterator[Message]:

@@ -9,19 +9,12 @@ import onnx
 
 from vit_edge.arrays import Pixels
 from vit_edge.errors import DatasetError, ImageError, UsageError
-from vit_edge.host.convert.parity import (
-    HALF_TOLERANCE,
-    REWRITE_TOLERANCE,
-    Images,
-    Parity,
-    Run,
-    check_parity,
-    random_images,
-    runner,
-)
+from vit_edge.host.convert.parity import HALF_TOLERANCE, REWRITE_TOLERANCE, check_parity, random_images
 from vit_edge.host.lower.embed import Normalisation
 from vit_edge.host.lower.model import LowerSettings, lower
+from vit_edge.host.ort import Images, Run, runner
 from vit_edge.host.rewrite.canonical import Canonical
+from vit_edge.manifest import Parity
 from vit_edge.runtime.image.limits import DEFAULT_LIMITS, DecodeLimits
 from vit_edge.runtime.image.preprocess import load_pixels, normalize, random_pixels
 from vit_edge.spec import FloatType, InputForm, ModelForm, PreprocessSpec
@@ -109,3 +102,10 @@ def _comparable(reference: Run, other: Run, form: ModelForm, images: CheckImages
 
 def _step(canonical: Canonical) -> str:
     return f"the optimized {canonical.name} differs from the original"
+
+
+def image_size(canonical: Canonical) -> tuple[int, int]:
+    """Height and width of the image input, in pixels."""
+    shape = canonical.model.graph.inputs[0].shape
+    _, _, height, width = shape.numpy() if shape is not None else (0, 0, 0, 0)
+    return int(height), int(width)

@@ -1,20 +1,10 @@
 """Do two forms of one model give the same logits? Checked after every step that claims to lose nothing."""
 
-import dataclasses
-from collections.abc import Callable
-from typing import Any
-
 import numpy as np
-import numpy.typing as npt
-import onnx
-import onnxruntime
 
 from vit_edge.errors import ModelError, ParityError
-from vit_edge.runtime.session.providers import cause
-
-Floats = npt.NDArray[np.float32]
-Images = npt.NDArray[Any]  # whatever a form takes: normalised float32 (N, 3, H, W) or uint8 (N, H, W, 3)
-Run = Callable[[Images], Floats]  # to logits (N, C)
+from vit_edge.host.ort import Floats, Images, Run
+from vit_edge.manifest import Parity
 
 # Shares of the largest logit (or of 1, where all logits are smaller). An export replaces torch's kernels by
 # onnxruntime's; a rewrite stays within one runtime and only reorders float32 arithmetic.
@@ -23,21 +13,6 @@ REWRITE_TOLERANCE = 1e-4
 HALF_TOLERANCE = 1e-2  # float16 keeps 11 bits; ViT-Tiny stays within 1.2e-3
 
 RANDOM_IMAGES = 3  # run one by one and as a batch
-_LOG_ERRORS = 3  # onnxruntime's severity
-
-
-@dataclasses.dataclass(frozen=True)
-class Parity:
-    """How far two forms of a model lie apart on the same images."""
-
-    largest: float  # max |logit difference|
-    allowed: float
-    images: int
-
-    def __str__(self) -> str:
-        return (
-            f"max |logit difference| {self.largest:.1e} on {self.images} images (allowed {self.allowed:.1e})"
-        )
 
 
 def random_images(height: int, width: int, count: int = RANDOM_IMAGES, seed: int = 0) -> Floats:
@@ -73,46 +48,3 @@ def check_parity(reference: Run, other: Run, images: Images, share: float, what:
     if parity.largest > parity.allowed:
         raise ParityError(f"{what}: {parity}; please report this model")
     return parity
-
-
-def runner(model: onnx.ModelProto, name: str, output: str | None = None) -> Run:
-    """Run a model of images in onnxruntime on the CPU, whatever its batch size and input name.
-
-    Args:
-        model: with one input.
-        name: how errors call it.
-        output: which output to return; the first by default.
-
-    Raises:
-        ModelError: onnxruntime refuses the model or fails on it.
-    """
-    session = _session(model, name)
-    image, output = session.get_inputs()[0], output or session.get_outputs()[0].name
-    fixed = image.shape[0] if isinstance(image.shape[0], int) else None
-
-    def run(images: Images) -> Floats:
-        size = fixed or len(images)
-        missing = -len(images) % size
-        padded = np.concatenate([images, np.repeat(images[-1:], missing, axis=0)])
-        try:
-            rows = [
-                session.run([output], {image.name: padded[start : start + size]})[0]
-                for start in range(0, len(padded), size)
-            ]
-        except Exception as error:  # onnxruntime's exceptions share no base
-            raise ModelError(f"{name} fails in onnxruntime ({cause(error)})") from error
-        return np.asarray(np.concatenate(rows)[: len(images)], np.float32)
-
-    return run
-
-
-def _session(model: onnx.ModelProto, name: str) -> onnxruntime.InferenceSession:
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = _LOG_ERRORS
-    try:
-        session = onnxruntime.InferenceSession(
-            model.SerializeToString(), options, providers=["CPUExecutionProvider"]
-        )
-    except Exception as error:  # onnxruntime's exceptions share no base
-        raise ModelError(f"{name} cannot be loaded by onnxruntime ({cause(error)})") from error
-    return session

@@ -1,7 +1,6 @@
 """The embedders of a bundle, and what its manifest says about them."""
 
 import dataclasses
-from typing import Any
 
 from vit_edge.host.convert.onnx_io import to_bytes
 from vit_edge.host.convert.optimize import natural_pixels
@@ -9,7 +8,7 @@ from vit_edge.host.embedder.files import FloatEmbedder, embedding_fidelity, int8
 from vit_edge.host.quantize.search import Search
 from vit_edge.host.quantize.types import Quantization
 from vit_edge.host.sources import Source
-from vit_edge.manifest import Role
+from vit_edge.manifest import EmbedderRecord, Role
 from vit_edge.runtime.evaluate.dataset import ImageSet
 from vit_edge.spec import TargetSpec
 
@@ -23,7 +22,7 @@ class BundledEmbedders:
     """What a bundle holds beside its classifiers; nothing where no embedder is wanted."""
 
     files: dict[str, tuple[bytes, Role]] = dataclasses.field(default_factory=dict)
-    record: dict[str, Any] = dataclasses.field(default_factory=dict)  # goes into manifest.quantization
+    record: EmbedderRecord | None = None
 
 
 def bundled_embedders(
@@ -47,16 +46,14 @@ def bundled_embedders(
     if plain is None:
         return BundledEmbedders()
     files = {FLOAT_EMBEDDER: (to_bytes(plain.model, FLOAT_EMBEDDER), Role.EMBEDDER_FLOAT)}
-    record: dict[str, Any] = {"images": 0, "outputs": {}, "layers": []}
+    record = EmbedderRecord(images=0, outputs={}, layers=())
     if quantization is not None:
         model, taken = int8_embedder(plain.features, search, quantization, source, portable)
         chosen = check.limited(FIDELITY_IMAGES)
         pixels = natural_pixels(chosen.paths, source.preprocess, chosen.limits, len(chosen))
         close = embedding_fidelity(plain.model, model, list(pixels))
         files[QUANTIZED_EMBEDDER] = to_bytes(model, QUANTIZED_EMBEDDER), Role.EMBEDDER
-        record = {
-            "images": len(chosen),
-            "outputs": {name: figures.to_json() for name, figures in close.items()},
-            "layers": [layer.to_json() for layer in taken.layers],
-        }
-    return BundledEmbedders(files, {"embedder": record})
+        record = EmbedderRecord(
+            images=len(chosen), outputs=close, layers=tuple(layer.record for layer in taken.layers)
+        )
+    return BundledEmbedders(files, record)

@@ -10,30 +10,29 @@ import numpy as np
 import onnx
 
 from vit_edge.arrays import Pixels
+from vit_edge.gate_report import Fidelity
 from vit_edge.host.convert.export import export
-from vit_edge.host.convert.onnx_io import check_output, finish, read_stamp, save_onnx
-from vit_edge.host.convert.optimize import normalisation_of
-from vit_edge.host.convert.parity import REWRITE_TOLERANCE, Parity, check_parity, random_images, runner
-from vit_edge.host.convert.pipeline import (
+from vit_edge.host.convert.for_target import (
     PORTABLE_TARGET,
-    QuantizeFileSettings,
-    Written,
     at_versions,
     check_target,
     for_target,
-    image_size,
-    mend_of,
-    quantized,
     settings_for,
-    stamp_of,
 )
+from vit_edge.host.convert.int8 import mend_of, metadata_of, quantized
+from vit_edge.host.convert.one_file import QuantizeFileSettings, Written
+from vit_edge.host.convert.onnx_io import check_output, finish, read_metadata, save_onnx
+from vit_edge.host.convert.optimize import image_size, normalisation_of
+from vit_edge.host.convert.parity import REWRITE_TOLERANCE, check_parity, random_images
 from vit_edge.host.embedder.graph import FeatureGraph, feature_graph
 from vit_edge.host.embedder.quantize import quantize_embedder
 from vit_edge.host.lower.model import LowerSettings, lower
+from vit_edge.host.ort import runner
 from vit_edge.host.quantize.search import Search, search_of
 from vit_edge.host.quantize.types import Quantization
 from vit_edge.host.rewrite.canonical import Canonical, canonicalise
 from vit_edge.host.sources import Source
+from vit_edge.manifest import Parity
 from vit_edge.progress import Progress
 from vit_edge.runtime.evaluate.dataset import list_images
 from vit_edge.runtime.model.file import read_model
@@ -41,7 +40,7 @@ from vit_edge.runtime.session.session import Session, SessionSettings
 from vit_edge.runtime.steps import Doing, explained
 from vit_edge.spec import AS_WRITTEN, LOGITS, PORTABLE, ModelForm, TargetSpec, VersionsWanted
 from vit_edge.targets import load_target
-from vit_edge.verify.fidelity import Fidelity, fidelity
+from vit_edge.verify.fidelity import fidelity
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -79,7 +78,9 @@ def float_embedder(
         f"the embedder of {name} differs from the classifier",
     )
     model = lower(features.canonical, dataclasses.replace(settings, outputs=features.outputs))
-    return FloatEmbedder(features, finish(model, dataclasses.replace(stamp_of(source), labels=None)), parity)
+    return FloatEmbedder(
+        features, finish(model, dataclasses.replace(metadata_of(source), labels=None)), parity
+    )
 
 
 def int8_embedder(
@@ -98,7 +99,7 @@ def int8_embedder(
     found = quantize_embedder(folded, search, for_target(quantization, target), source.preprocess)
     taken = for_target(found, target)
     made = quantized(folded.canonical, taken, target, source, folded.outputs)
-    return finish(made, dataclasses.replace(read_stamp(made, source.name), labels=None)), taken
+    return finish(made, dataclasses.replace(read_metadata(made, source.name), labels=None)), taken
 
 
 def embedding_fidelity(

@@ -5,7 +5,6 @@ and activations rounded as they will be. Evening out fully is not always best: w
 weight's rows lose.
 """
 
-import dataclasses
 from collections.abc import Iterator
 
 import numpy as np
@@ -18,18 +17,10 @@ from vit_edge.host.quantize.observe import Activation
 from vit_edge.host.quantize.weights import column_scales, nearest
 from vit_edge.host.rewrite.composites import ATTENTION, composites, is_op
 from vit_edge.host.rewrite.values import integer, linear_parts
+from vit_edge.manifest import Fold
 
 STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0)
 SCORED_ROWS = 512
-
-
-@dataclasses.dataclass(frozen=True)
-class Fold:
-    """A chosen fold, for the record."""
-
-    where: str
-    strength: float
-    shifted: bool
 
 
 def balance(graph: ir.Graph, seen: dict[str, Activation]) -> list[Fold]:

@@ -7,12 +7,13 @@ from pathlib import Path
 from vit_edge.arrays import Float32, Pixels
 from vit_edge.errors import ModelError
 from vit_edge.host.lower.model import LowerSettings
-from vit_edge.host.quantize.balance import Fold, balance
+from vit_edge.host.quantize.balance import balance
 from vit_edge.host.quantize.cache import Reader, observed
 from vit_edge.host.quantize.observe import Activation, observer_of
 from vit_edge.host.quantize.probe import Probe
 from vit_edge.host.quantize.types import QuantizeSettings
 from vit_edge.host.rewrite.canonical import Canonical
+from vit_edge.manifest import Fold
 from vit_edge.progress import Progress, step_of
 from vit_edge.spec import PreprocessSpec
 

@@ -9,13 +9,13 @@ import time
 
 import numpy as np
 import onnx_ir as ir
-import onnxruntime
 
 from vit_edge.host.affine import Affine
 from vit_edge.host.lower.attention import Added, Heads, float_core, int8_core
 from vit_edge.host.lower.graph import GraphWriter
 from vit_edge.host.lower.linear import float_linear, int8_linear
 from vit_edge.host.lower.model import heads_of
+from vit_edge.host.ort import cpu_session
 from vit_edge.host.plan import AttentionPlan, LinearPlan, RowRange
 from vit_edge.host.quantize.observe import SESSION_OPTIONS
 from vit_edge.host.quantize.types import Form
@@ -131,15 +131,8 @@ def _model(w: GraphWriter, x: ir.Value, made: ir.Value, shape: tuple[int, ...]) 
 
 
 def _timed(models: dict[Form, bytes], shape: tuple[int, ...]) -> dict[Form, float]:
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.log_severity_level = 3
-    for key, value in SESSION_OPTIONS.items():
-        options.add_session_config_entry(key, value)
-    sessions = {
-        form: onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-        for form, model in models.items()
-    }
+    entries = SESSION_OPTIONS.items()
+    sessions = {form: cpu_session(model, entries, threads=1) for form, model in models.items()}
     feed = {"x": np.random.default_rng(0).standard_normal(shape, dtype=np.float32)}
     best = dict.fromkeys(models, float("inf"))
     for _ in range(ROUNDS):

@@ -17,6 +17,7 @@ from vit_edge.arrays import Float32, Float64, Pixels
 from vit_edge.errors import ModelError
 from vit_edge.host.lower.embed import PIXELS, Normalisation, Patches
 from vit_edge.host.lower.model import LowerSettings, lower_taps, patches_of
+from vit_edge.host.ort import cpu_session
 from vit_edge.host.plan import FLOAT
 from vit_edge.host.quantize.histogram import Histogram
 from vit_edge.host.quantize.sample import RowSample
@@ -229,11 +230,7 @@ def load(model: bytes, *, constants_only: bool = False) -> onnxruntime.Inference
     With `constants_only` those with constant weights, which is enough where attention is float; onnxruntime
     cannot change the type of other operands where inner tensors are outputs.
     """
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    for key, value in (SESSION_OPTIONS | EIGHT_BITS if constants_only else EXACT_OPTIONS).items():
-        options.add_session_config_entry(key, value)
-    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    return cpu_session(model, (SESSION_OPTIONS | EIGHT_BITS if constants_only else EXACT_OPTIONS).items())
 
 
 # Safe because every first operand of our integer products is uint8; lets signed keys and values stay signed.

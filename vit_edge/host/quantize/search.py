@@ -1,6 +1,5 @@
 """The search for the form of every layer: measured once, then solved for as many goals as are asked for."""
 
-import dataclasses
 import functools
 import math
 from collections import Counter
@@ -32,6 +31,7 @@ from vit_edge.host.quantize.types import Form, Goal, LayerDecision, Preset, Quan
 from vit_edge.host.rewrite.canonical import Canonical
 from vit_edge.host.rewrite.composites import is_op
 from vit_edge.host.rewrite.values import static_shape
+from vit_edge.manifest import Method
 from vit_edge.progress import Progress, Step, step_of
 from vit_edge.spec import Arithmetic, PreprocessSpec
 
@@ -176,10 +176,18 @@ class Search:
         plain = plain or {given.arithmetic: given.exact.chosen(forms)}
         corrected = {kind: self.corrected(plan) for kind, plan in plain.items()}
         kept, damage = corrected[given.arithmetic]
-        recipe = self.recipe(goal) | {
-            "bias_correction": kept is not plain[given.arithmetic],
-            "probe_db": round(decibels(damage), 2),
-        }
+        recipe = Method(
+            preset=self.settings.preset.value,
+            calibration_images=len(self.calibration.images),
+            probe_images=len(self.calibration.probed),
+            weights="int8, symmetric, per output column, error-compensated rounding",
+            activations="uint8, one static range or one range per row",
+            static_ranges=dict(Counter(self.plans.methods.values())),
+            folds=tuple(self.folds),
+            target_db=None if goal is None else goal.target_db,
+            bias_correction=kept is not plain[given.arithmetic],
+            probe_db=round(decibels(damage), 2),
+        )
         safe = plain.get(Arithmetic.SATURATING)
         return Quantization(
             {kind: plan for kind, (plan, _) in corrected.items()},
@@ -199,19 +207,6 @@ class Search:
         )
         before, after = self.probe.damage(plan), self.probe.damage(better)
         return (better, after) if after < before else (plan, before)
-
-    def recipe(self, goal: Goal | None) -> dict[str, object]:
-        """How it is done, in plain JSON types."""
-        made: dict[str, object] = {
-            "preset": self.settings.preset.value,
-            "calibration_images": len(self.calibration.images),
-            "probe_images": len(self.calibration.probed),
-            "weights": "int8, symmetric, per output column, error-compensated rounding",
-            "activations": "uint8, one static range or one range per row",
-            "static_ranges": dict(Counter(self.plans.methods.values())),
-            "folds": [dataclasses.asdict(fold) for fold in self.folds],
-        }
-        return made if goal is None else made | {"target_db": goal.target_db}
 
     def step(self, what: str) -> Step:
         """Progress of one step."""

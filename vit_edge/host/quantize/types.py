@@ -4,10 +4,10 @@ import dataclasses
 import enum
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from vit_edge.fields import settle_members
 from vit_edge.host.plan import FullIntegerPlan, QuantPlan
+from vit_edge.manifest import LayerRecord, Method
 from vit_edge.runtime.image.limits import DEFAULT_LIMITS, DecodeLimits
 from vit_edge.spec import Arithmetic
 
@@ -78,9 +78,10 @@ class LayerDecision:
     reason: str
     static_range: str | None = None
 
-    def to_json(self) -> dict[str, Any]:
-        """Plain JSON types."""
-        return dataclasses.asdict(self) | {"form": self.form.value}
+    @property
+    def record(self) -> LayerRecord:
+        """What the manifest says of it."""
+        return LayerRecord(self.name, self.form.value, self.sensitivity_db, self.reason, self.static_range)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,7 +101,7 @@ class Quantization:
     plans: Mapping[Arithmetic, QuantPlan]  # of the same forms
     arithmetic: Arithmetic  # whose plan is meant
     layers: tuple[LayerDecision, ...]
-    recipe: dict[str, Any]  # plain JSON: preset, images used, methods; goes into the manifest
+    recipe: Method  # goes into the manifest
     session_options: dict[str, str]  # onnxruntime config entries that the INT8 file runs best with
     goal: Goal | None = None  # what the forms were chosen for; None where nothing was chosen
     reduced: tuple[Reduced, ...] = ()  # what the plan for saturating arithmetic has fewer steps in

@@ -4,14 +4,12 @@ import base64
 import math
 from collections.abc import Sequence
 
+from vit_edge.gate_report import ClassDrop, Evidence, GateReport, PlanKind
 from vit_edge.host.report.charts import intervals
 from vit_edge.host.report.facts import Answer, Facts, FlippedImage
 from vit_edge.host.report.html import NONE, Html, el, image, join, table
 from vit_edge.spec import Verdict
-from vit_edge.verify import GateReport, words
-from vit_edge.verify.classes import ClassDrop
-from vit_edge.verify.gate import Evidence
-from vit_edge.verify.plan import PlanKind
+from vit_edge.verify import words
 
 
 def percent(value: float | None) -> str:

@@ -24,11 +24,11 @@ def measure_selected(
         timing: how to time what has not been timed.
         time: does it.
     """
-    looks = {file: each.look for file, each in selected.outcomes.items()}
-    files = {name: float_model, **{file: look.files[file] for file, look in looks.items()}}
+    trials = {file: each.trial for file, each in selected.outcomes.items()}
+    files = {name: float_model, **{file: trial.files[file] for file, trial in trials.items()}}
     kept = all(each.kept for each in selected.outcomes.values())
     timed = selected.timed if kept else time(list(files.values()), timing)
-    comparisons = tuple(look.comparisons[file] for file, look in looks.items())
+    comparisons = tuple(trial.comparisons[file] for file, trial in trials.items())
     return Measured(tuple(files), tuple(files.values()), comparisons, timed, timing.session)
 
 

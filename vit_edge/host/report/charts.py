@@ -3,15 +3,16 @@
 import math
 import re
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
-from vit_edge.host.report.facts import Layer, ModelFacts
+from vit_edge.host.report.facts import ModelFacts
 from vit_edge.host.report.html import Html
 from vit_edge.host.report.svg import Colour, chart
+from vit_edge.manifest import LayerRecord, Seen
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -104,7 +105,7 @@ def latencies(models: Sequence[ModelFacts]) -> Html:
     )
 
 
-def sensitivities(layers: Sequence[Layer]) -> list[Html]:
+def sensitivities(layers: Sequence[LayerRecord]) -> list[Html]:
     """Small multiples: per kind of layer, the logits' signal to noise ratio over the depth of the model."""
     known = [layer for layer in layers if layer.sensitivity_db is not None]
     if not known:
@@ -118,11 +119,11 @@ def sensitivities(layers: Sequence[Layer]) -> list[Html]:
     ]
 
 
-def _by_kind(layers: Sequence[Layer]) -> dict[str, list[tuple[str, Layer]]]:
+def _by_kind(layers: Sequence[LayerRecord]) -> dict[str, list[tuple[str, LayerRecord]]]:
     """(block, layer) by what `blocks.7.fc2` is called without its number; those without peers under ""."""
     split = [(re.search(r"^(.*?)\.(\d+)\.(.*)$", layer.name), layer) for layer in layers]
     kinds = Counter(found.group(1, 3) for found, _ in split if found)
-    groups: dict[str, list[tuple[str, Layer]]] = defaultdict(list)
+    groups: dict[str, list[tuple[str, LayerRecord]]] = defaultdict(list)
     for found, layer in split:
         if found and kinds[found.group(1, 3)] > 1:
             groups[found[3]].append((found[2], layer))
@@ -130,7 +131,9 @@ def _by_kind(layers: Sequence[Layer]) -> dict[str, list[tuple[str, Layer]]]:
     return dict(groups) | ({"": others} if others else {})
 
 
-def _sensitivity(name: str, kind: str, group: Sequence[tuple[str, Layer]], span: tuple[float, float]) -> Html:
+def _sensitivity(
+    name: str, kind: str, group: Sequence[tuple[str, LayerRecord]], span: tuple[float, float]
+) -> Html:
     ratios = [layer.sensitivity_db or 0.0 for _, layer in group]
 
     def draw(axes: "Axes") -> None:
@@ -158,34 +161,28 @@ def _sensitivity(name: str, kind: str, group: Sequence[tuple[str, Layer]], span:
     )
 
 
-def pareto(candidates: Sequence[Mapping[str, Any]]) -> Html | None:
-    """Accuracy against latency of the models that were tried; None where the figures are not there."""
-    key, unit = ("top1_drop", "points of top-1 lost")
-    if not all(_is_number(each.get(key)) for each in candidates):
-        key, unit = ("agreement", "% agreement with float")
-    points = {
-        number: each
-        for number, each in enumerate(candidates, 1)
-        if _is_number(each.get(key)) and _is_number(each.get("latency_ratio"))
-    }
-    if len(points) < 2:
+def pareto(candidates: Sequence[Seen]) -> Html | None:
+    """Accuracy against latency of the models that were tried; None where there are not two of them."""
+    if len(candidates) < 2:
         return None
+    drops = [each.top1_drop for each in candidates if each.top1_drop is not None]
+    losses, unit = drops, "points of top-1 lost"
+    if len(drops) < len(candidates):
+        losses, unit = [each.agreement for each in candidates], "% agreement with float"
+    points = list(enumerate(zip(candidates, losses, strict=True), 1))
 
     def draw(axes: "Axes") -> None:
         axes.grid()
-        for number, each in points.items():
-            chosen = bool(each.get("chosen"))
-            colour = Colour.INT8 if chosen else Colour.FLOAT
-            place = float(each["latency_ratio"]), float(each[key])
-            axes.plot(*place, "o", color=colour, markersize=7 if chosen else 5)
+        for number, (each, loss) in points:
+            colour = Colour.INT8 if each.chosen else Colour.FLOAT
+            place = each.latency_ratio, loss
+            axes.plot(*place, "o", color=colour, markersize=7 if each.chosen else 5)
             axes.annotate(str(number), place, (5, 4), textcoords="offset points", color=Colour.INK)
         axes.margins(0.12)
         axes.set_xlabel("latency against float")
         axes.set_ylabel(unit)
 
-    words = "; ".join(
-        f"{number}: {each['latency_ratio']:.2f}, {each[key]:.2f}" for number, each in points.items()
-    )
+    words = "; ".join(f"{number}: {each.latency_ratio:.2f}, {loss:.2f}" for number, (each, loss) in points)
     caption = "The candidates by their numbers above; the one that was chosen is blue and larger."
     return chart("pareto", (WIDTH, 220), draw, caption, f"Latency against float and {unit}: {words}")
 

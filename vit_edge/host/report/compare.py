@@ -6,7 +6,7 @@ from vit_edge.bundle import MODEL_ROLES, Role, read_bundle
 from vit_edge.host.report.gather import Measured, gather
 from vit_edge.host.report.page import render
 from vit_edge.manifest import Manifest
-from vit_edge.runtime.evaluate.compare import Comparison
+from vit_edge.runtime.evaluate.comparison import Comparison
 from vit_edge.runtime.measure.benchmark import BenchSettings, bench
 from vit_edge.runtime.measure.timing import Rounds
 from vit_edge.runtime.model.file import ModelFile

@@ -6,12 +6,12 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from vit_edge import plain
+from vit_edge.gate_report import GateReport
 from vit_edge.host.report.ranges import ActivationRange, Ranges, WeightRange
-from vit_edge.runtime.device.machine import Machine
-from vit_edge.runtime.measure.profile import OperatorTime
+from vit_edge.manifest import LayerRecord, Machine, OperatorTime, Recipe, RepairRecord, Seen
 from vit_edge.runtime.measure.timing import Latency, Ratio
 from vit_edge.source_parity import UNRECORDED, SourceParity
-from vit_edge.verify import GateReport
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,23 +50,12 @@ class FlippedImage:
 
 
 @dataclasses.dataclass(frozen=True)
-class Layer:
-    """What quantization decided for one layer, as a bundle's manifest has it."""
-
-    name: str
-    form: str
-    sensitivity_db: float | None
-    reason: str
-    static_range: str | None
-
-
-@dataclasses.dataclass(frozen=True)
 class WorstInput:
     """What one of the most troubled layers reads."""
 
     activation: ActivationRange
     weight: WeightRange | None  # of the product that reads it; None where that has none
-    decision: Layer | None  # None where decisions are not recorded
+    decision: LayerRecord | None  # None where decisions are not recorded
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,12 +73,10 @@ class Facts:
     models: tuple[ModelFacts, ...]  # the reference first
     flips: tuple[FlippedImage, ...]
     flips_total: int
-    layers: tuple[Layer, ...]  # empty where they are not recorded
+    layers: tuple[LayerRecord, ...]  # empty where they are not recorded
     ranges: Ranges
     worst: tuple[WorstInput, ...]
-    recipe: Mapping[str, Any]
-    candidates: tuple[Mapping[str, Any], ...]  # the models that a search saw
-    repair: Any  # plain JSON, None where nothing was repaired
+    recipe: Recipe | None  # None where it is not recorded
     versions: Mapping[str, str]
     machine: Machine
     threads: int | str | None  # as asked for; None: left to onnxruntime
@@ -105,11 +92,28 @@ class Facts:
         """The one that the verdict is about."""
         return next(model for model in self.models if model.name == self.judged)
 
+    @property
+    def candidates(self) -> tuple[Seen, ...]:
+        """The models that a search saw."""
+        return () if self.recipe is None else self.recipe.pareto
+
+    @property
+    def repair(self) -> RepairRecord | None:
+        """What was chosen of them, and why."""
+        return None if self.recipe is None else self.recipe.repair
+
+    @property
+    def plain_recipe(self) -> dict[str, Any]:
+        """Plain JSON types, without the candidates and their repair; empty where it is not recorded."""
+        raw: dict[str, Any] = {} if self.recipe is None else plain.of(self.recipe)
+        return {key: value for key, value in raw.items() if key not in ("pareto", "repair")}
+
     def to_json(self) -> dict[str, Any]:
         """Plain JSON types, without the thumbnails; what is infinite is null."""
-        plain = _plain(self)
-        assert isinstance(plain, dict)  # noqa: S101  a dataclass becomes one
-        return plain
+        raw = {field.name: _plain(getattr(self, field.name)) for field in dataclasses.fields(self)}
+        apart = {"candidates": self.candidates, "repair": self.repair}
+        raw |= {"recipe": self.plain_recipe} | plain.of(apart)
+        return raw
 
 
 def _plain(value: Any) -> Any:

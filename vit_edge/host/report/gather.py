@@ -3,20 +3,20 @@
 import dataclasses
 import io
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from PIL import Image
 
 from vit_edge import __version__
 from vit_edge.errors import ModelError
-from vit_edge.host.report.facts import Answer, Facts, FlippedImage, Layer, ModelFacts, WorstInput
+from vit_edge.host.report.facts import Answer, Facts, FlippedImage, ModelFacts, WorstInput
 from vit_edge.host.report.ranges import ActivationRange, Ranges, observe_ranges
-from vit_edge.manifest import Manifest
-from vit_edge.runtime.evaluate.compare import Comparison
+from vit_edge.manifest import LayerRecord, Manifest, OperatorTime
+from vit_edge.runtime.evaluate.comparison import Comparison
 from vit_edge.runtime.image.preprocess import load_pixels
 from vit_edge.runtime.measure.benchmark import BenchReport
-from vit_edge.runtime.measure.profile import OperatorTime, profile
+from vit_edge.runtime.measure.profile import profile
 from vit_edge.runtime.model.file import ModelFile
 from vit_edge.runtime.session.session import SessionSettings
 from vit_edge.source_parity import not_proven
@@ -28,9 +28,6 @@ THUMBNAIL = 112  # pixels of the longer side, at most
 OBSERVED_IMAGES = 4  # for the ranges; each gives hundreds of tokens
 WORST_LAYERS = 4
 _TWO_FILES = not_proven("two files were compared, without the source that they come from")
-_APART = frozenset(
-    {"pareto", "repair"}
-)  # parts of a manifest's quantization that have a section of their own
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -66,9 +63,8 @@ def gather(
     images = comparison.images
     flips = comparison.flips
     pixels = np.stack([load_pixels(path, spec, images.limits) for path in images.paths[:OBSERVED_IMAGES]])
-    layers = () if manifest is None else _layers(manifest.layers)
+    layers = () if manifest is None else manifest.layers
     ranges = observe_ranges(measured.models[place], spec, pixels)
-    quantization = {} if manifest is None else dict(manifest.quantization or {})
     machine = measured.bench.machine
     return Facts(
         title=title,
@@ -85,9 +81,7 @@ def gather(
         layers=layers,
         ranges=ranges,
         worst=tuple(_worst(ranges, layers)),
-        recipe={key: value for key, value in quantization.items() if key not in _APART},
-        candidates=tuple(quantization.get("pareto") or ()),
-        repair=quantization.get("repair"),
+        recipe=None if manifest is None else manifest.quantization,
         versions={"vit-edge": __version__, "onnxruntime": machine.onnxruntime, "numpy": np.__version__}
         if manifest is None
         else manifest.tools,
@@ -163,27 +157,11 @@ def _thumbnail(pixels: "np.ndarray[tuple[int, ...], np.dtype[np.uint8]]") -> byt
     return stream.getvalue()
 
 
-def _layers(records: Sequence[Mapping[str, object]]) -> tuple[Layer, ...]:
-    """Decisions as a manifest has them; it checks the name alone."""
-    return tuple(
-        Layer(
-            name=str(record["name"]),
-            form=str(record.get("form", "not recorded")),
-            sensitivity_db=float(ratio)
-            if isinstance(ratio := record.get("sensitivity_db"), int | float)
-            else None,
-            reason=str(record.get("reason", "")),
-            static_range=None if record.get("static_range") is None else str(record["static_range"]),
-        )
-        for record in records
-    )
-
-
-def _worst(ranges: Ranges, layers: Sequence[Layer]) -> list[WorstInput]:
+def _worst(ranges: Ranges, layers: Sequence[LayerRecord]) -> list[WorstInput]:
     """The inputs of the most sensitive layers, or the noisiest activations where decisions are not known."""
     noisy = ranges.worst(len(ranges.activations))
     known = [layer for layer in layers if layer.sensitivity_db is not None]
-    found: list[tuple[ActivationRange, Layer | None]] = []
+    found: list[tuple[ActivationRange, LayerRecord | None]] = []
     for layer in sorted(known, key=lambda each: each.sensitivity_db or 0.0):
         inputs = (each for each in noisy if f"{each.layer}.".startswith(f"{layer.name}."))
         found += [(each, layer) for each in itertools.islice(inputs, 1)]

@@ -1,15 +1,16 @@
 """The sections on the model itself: decisions per layer, ranges, what was tried, recipe and origin."""
 
-import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from vit_edge import plain
 from vit_edge.host.report.accuracy import decibel
 from vit_edge.host.report.charts import FORMS, GLYPHS, pareto, sensitivities
 from vit_edge.host.report.facts import Facts, WorstInput
 from vit_edge.host.report.html import NONE, TIMES, Html, el, join, table
 from vit_edge.host.report.range_charts import activation, activation_noise, weight
+from vit_edge.manifest import Seen
 
 _FORM_WORDS = {
     "int8": "INT8, one range",
@@ -17,15 +18,15 @@ _FORM_WORDS = {
     "float32": "float",
     "tanh": "tanh form of GELU",
 }
-_CANDIDATE_HEADS = {
-    "name": "model",
-    "verdict": "verdict",
-    "top1_drop": "drop",
-    "agreement": "agreement",
-    "sqnr_db": "SQNR",
-    "latency_ratio": "against float",
-    "size_mb": "size",
-    "reason": "why",
+_COLUMNS: dict[str, Callable[[Seen], str | None]] = {  # None: there is nothing to say of this one
+    "model": lambda seen: f"{seen.name} (chosen)" if seen.chosen else seen.name,
+    "verdict": lambda seen: None if seen.verdict is None else seen.verdict.value,
+    "drop": lambda seen: _figure(seen.top1_drop, " points"),
+    "agreement": lambda seen: _figure(seen.agreement, " %"),
+    "SQNR": lambda seen: _figure(seen.sqnr_db, " dB"),
+    "against float": lambda seen: _figure(seen.latency_ratio),
+    "size": lambda seen: _figure(seen.size_mb, " MB"),
+    "why": lambda seen: seen.reason,
 }
 
 
@@ -107,44 +108,37 @@ def _heading(each: WorstInput) -> str:
 
 def search(facts: Facts) -> Html:
     """The models that were tried before this one was chosen; nothing where there was no search."""
-    if not facts.candidates and facts.repair is None:
+    if facts.recipe is None:
         return Html("")
-    keys = [key for key in _CANDIDATE_HEADS if any(each.get(key) is not None for each in facts.candidates)]
+    repair, seen = facts.recipe.repair, facts.recipe.pareto
+    cells = {head: [cell(each) for each in seen] for head, cell in _COLUMNS.items()}
+    told = {head: column for head, column in cells.items() if any(cell is not None for cell in column)}
     rows = [
-        [str(number), *(_candidate(key, each) for key in keys)]
-        for number, each in enumerate(facts.candidates, 1)
+        [str(number), *(cell or NONE for cell in row)]
+        for number, row in enumerate(zip(*told.values(), strict=True), 1)
     ]
-    drawn = pareto(facts.candidates)
-    parts = [
+    drawn = pareto(seen)
+    return el(
+        "section",
         el("h2", "The choice"),
-        table("Candidates", ["", *(_CANDIDATE_HEADS[key] for key in keys)], rows) if rows else "",
+        el("p", f"{facts.default or facts.judged} runs by default: {repair.reason}."),
+        table("Candidates", ["", *told], rows) if rows else "",
         drawn if drawn is not None else "",
-    ]
-    if isinstance(facts.repair, Mapping) and "reason" in facts.repair:
-        parts.insert(
-            1, el("p", f"{facts.default or facts.judged} runs by default: {facts.repair['reason']}.")
-        )
-    if facts.repair is not None:
-        parts += [el("h3", "How it was looked for"), _structure(facts.repair)]
-    return el("section", *parts)
+        el("h3", "How it was looked for"),
+        _structure(plain.of(repair)),
+    )
 
 
-def _candidate(key: str, each: Mapping[str, Any]) -> str:
-    value = each.get(key)
-    if key == "name":
-        return f"{value} (chosen)" if each.get("chosen") else str(value)
-    if value is None or isinstance(value, str):
-        return value or NONE
-    unit = {"top1_drop": " points", "agreement": " %", "sqnr_db": " dB", "size_mb": " MB"}.get(key, "")
-    return f"{value:.2f}{unit}" if isinstance(value, int | float) else json.dumps(value)
+def _figure(value: float | None, unit: str = "") -> str | None:
+    return None if value is None else f"{value:.2f}{unit}"
 
 
 def recipe(facts: Facts) -> Html:
     """How it was quantized."""
-    if not facts.recipe:
+    if facts.recipe is None:
         text = f"{facts.judged} does not record how it was quantized."
         return el("section", el("h2", "Recipe"), el("p", text))
-    return el("section", el("h2", "Recipe"), _structure(facts.recipe))
+    return el("section", el("h2", "Recipe"), _structure(facts.plain_recipe))
 
 
 def origin(facts: Facts) -> Html:

@@ -17,6 +17,7 @@ import onnxruntime
 from vit_edge.arrays import Pixels
 from vit_edge.errors import ModelError
 from vit_edge.host.affine import Affine
+from vit_edge.host.ort import cpu_session
 from vit_edge.host.quantize.histogram import BINS, Histogram
 from vit_edge.host.report.operands import Operand, QuantizedGraph, RangeKind, Weight
 from vit_edge.runtime.model.file import ModelFile
@@ -137,14 +138,8 @@ def _tensors(operands: Sequence[Operand]) -> list[str]:
 def _session(model: ModelFile, proto: onnx.ModelProto, names: Sequence[str]) -> onnxruntime.InferenceSession:
     present = {output.name for output in proto.graph.output}
     proto.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names if name not in present)
-    options = onnxruntime.SessionOptions()
-    # Fusions would remove the very tensors that are to be seen.
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    options.log_severity_level = 3
     try:
-        return onnxruntime.InferenceSession(
-            proto.SerializeToString(), options, providers=["CPUExecutionProvider"]
-        )
+        return cpu_session(proto.SerializeToString(), fused=False)
     except Exception as error:
         raise ModelError(f"{model.path} cannot be observed ({cause(error)})") from error
 

@@ -1,9 +1,9 @@
 """Somebody's ONNX file, with labels and preprocessing from its own metadata or from options."""
 
 import dataclasses
-import json
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import onnx
@@ -17,15 +17,16 @@ from vit_edge.host.convert.normal import (
     normalisation_inside,
     takes_raw_pixels,
 )
-from vit_edge.host.convert.onnx_io import read_hashed, read_stamp
-from vit_edge.host.convert.parity import runner
+from vit_edge.host.convert.onnx_io import properties, read_hashed
+from vit_edge.host.ort import runner
 from vit_edge.host.sources.labels import choose_labels, label_maps
 from vit_edge.host.sources.meaning import PROBLEMS
 from vit_edge.host.sources.preprocessing import rule_notes, size_notes, to_processor, with_options
 from vit_edge.host.sources.types import Library, OwnPipeline, Source, SourceKind, SourceOptions
-from vit_edge.runtime.model.file import LABELS_KEY, PREPROCESS_KEY
-from vit_edge.runtime.model.outputs import OUTPUT_KEY
+from vit_edge.runtime.model.metadata import PREPROCESS_KEY, labels_of, output_of, preprocess_of
 from vit_edge.spec import PATCH_FEATURES, OutputKind, PreprocessSpec
+
+T = TypeVar("T")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,15 +59,15 @@ def from_onnx(file: Path, options: SourceOptions, beside: Beside | None = None) 
     try:
         model, digest = read_hashed(file)
         _refuse_embedder(model, file)
-        metadata = {entry.key: entry.value for entry in model.metadata_props}
-        stated_labels = _labels(metadata, file) or beside.labels
+        metadata = properties(model)
+        stated_labels = _own(file, labels_of, metadata) or beside.labels
         known = None if stated_labels is None else len(stated_labels)
-        own = read_stamp(model, str(file)).output if OUTPUT_KEY in metadata else None
+        own = _own(file, output_of, metadata)
         said = options.output_kind or own or PROBLEMS.get(str(beside.problem_type))
         answers = answers_of(model, str(file), options.output, said, known)
         outputs = [value.name for value in model.graph.output]
         model = answers.model
-        stated = _preprocess(metadata, file) or beside.preprocess
+        stated = _own(file, preprocess_of, metadata) or beside.preprocess
         size = _image_size(model, stated, beside, options, file)
         normal = normal_form(model, str(file), size)
         options, decided = _with_inside(normal, image_input(model, str(file)), stated, options, str(file))
@@ -210,28 +211,9 @@ def _classes(model: onnx.ModelProto, stated: int | None, file: Path) -> int:
     return int(made.shape[1])
 
 
-def _preprocess(metadata: dict[str, str], file: Path) -> PreprocessSpec | None:
-    if PREPROCESS_KEY not in metadata:
-        return None
+def _own(file: Path, read: Callable[[dict[str, str]], T], metadata: dict[str, str]) -> T:
+    """What the file says of itself."""
     try:
-        return PreprocessSpec.from_json(_json(metadata[PREPROCESS_KEY], PREPROCESS_KEY, file))
-    except SourceError:
-        raise
+        return read(metadata)
     except ValueError as error:
-        raise SourceError(f"{file}: metadata {PREPROCESS_KEY} is malformed: {error}") from None
-
-
-def _labels(metadata: dict[str, str], file: Path) -> tuple[str, ...] | None:
-    if LABELS_KEY not in metadata:
-        return None
-    names = _json(metadata[LABELS_KEY], LABELS_KEY, file)
-    if not isinstance(names, list) or not names or not all(isinstance(name, str) and name for name in names):
-        raise SourceError(f"{file}: metadata {LABELS_KEY} must be a list of names: pass a labels file")
-    return tuple(names)
-
-
-def _json(text: str, key: str, file: Path) -> Any:
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
-        raise SourceError(f"{file}: metadata {key} is not JSON: export the file again") from None
+        raise SourceError(f"{file} {error}") from None

@@ -1,14 +1,14 @@
 """What latency figures depend on: the processor, the system, the runtime's version. Never a host name."""
 
-import dataclasses
 import importlib.metadata
 import os
 import platform
 import re
 from pathlib import Path
-from typing import Any
 
 import onnxruntime
+
+from vit_edge.manifest import Machine
 
 # Instruction sets that decide which integer kernel onnxruntime runs
 _VNNI = frozenset({"avx512_vnni", "avx_vnni"})  # integer products are added in int32
@@ -23,22 +23,6 @@ RELEVANT_FLAGS = (
     "i8mm",
     "sve",
 )
-
-
-@dataclasses.dataclass(frozen=True)
-class Machine:
-    """The machine that figures were taken on."""
-
-    cpu: str
-    cores: int  # logical cores that this process may use
-    flags: tuple[str, ...]  # of RELEVANT_FLAGS; empty where the system does not tell
-    system: str
-    python: str
-    onnxruntime: str
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain JSON types."""
-        return dataclasses.asdict(self) | {"flags": list(self.flags)}
 
 
 def describe_machine() -> Machine:

@@ -1,15 +1,15 @@
-"""Run models over a set of images, each image decoded once, and hand their logits to the gate."""
+"""Two forms of one model on the same images, from the checks before to the gate's report."""
 
 import dataclasses
 from collections.abc import Iterator, Sequence
-from pathlib import Path
-from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vit_edge.errors import DatasetError, ImageError, ModelError, UsageError
+from vit_edge.errors import UsageError
 from vit_edge.progress import Step
+from vit_edge.runtime.evaluate.answers import Logits, Subject, batch_pixels, evaluate, in_batches
+from vit_edge.runtime.evaluate.comparison import Comparison
 from vit_edge.runtime.evaluate.compatible import (
     accuracy_notes,
     borrowed,
@@ -21,116 +21,16 @@ from vit_edge.runtime.evaluate.compatible import (
     common_preprocess,
 )
 from vit_edge.runtime.evaluate.dataset import ImageSet
-from vit_edge.runtime.evaluate.looks import looks_json
-from vit_edge.runtime.evaluate.views import Copies, Viewer, Views, distinct
-from vit_edge.runtime.image.decode import decode
-from vit_edge.runtime.image.limits import DecodeLimits
-from vit_edge.runtime.image.preprocess import to_pixels
-from vit_edge.runtime.model.file import ModelFile, check_told
+from vit_edge.runtime.evaluate.views import Viewer, Views, distinct
+from vit_edge.runtime.model.file import ModelFile
 from vit_edge.runtime.session.session import Session, SessionSettings
-from vit_edge.spec import OutputKind, PreprocessSpec, Tolerance, Verdict
-from vit_edge.verify import Flip, GateReport, SequentialGate, find_changes, judge_kind
-from vit_edge.verify.answers import as_logits
+from vit_edge.spec import OutputKind, Tolerance, Verdict
+from vit_edge.verify import SequentialGate, judge_kind
 from vit_edge.verify.copies import SceneFinder, unseen_limit
 from vit_edge.verify.looks import Looked, LookPlace, place_look
 from vit_edge.verify.metrics import log_softmax
 
 LEAST_SEQUENTIAL = 32  # images; fewer could not show that a FAIL comes from classes in another order
-
-Pixels = NDArray[np.uint8]
-Logits = NDArray[np.float32]
-
-
-class Runner(Protocol):
-    """What turns pixels into logits; a `Session` is one."""
-
-    def run(self, pixels: Pixels) -> Logits:
-        """From (N, H, W, 3) uint8 to (N, C) float32."""
-        ...
-
-
-@dataclasses.dataclass(frozen=True)
-class Subject:
-    """A model under evaluation, and the pixels it wants to see."""
-
-    runner: Runner
-    preprocess: PreprocessSpec
-    output: OutputKind = OutputKind.SINGLE_LABEL  # what the runner's numbers mean
-    file: ModelFile | None = None  # where it comes from, if its numbers may be mistaken
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Comparison:
-    """Two models on the same images: the verdict, and the logits that it rests on."""
-
-    report: GateReport
-    images: ImageSet  # those that were run, in the order of the rows
-    available: int  # images there were; more than were run where a sequential comparison stopped early
-    labels: tuple[str, ...] | None  # class names in index order, where either model carries them
-    float_logits: Logits  # (N, C)
-    quant_logits: Logits  # (N, C)
-    copies: Copies | None = None  # among all images that were run; None where nobody looked for them
-    place: LookPlace | None = None  # among all looks at these models
-    history: tuple[Looked, ...] = ()  # looks at these models, this one the last or as it was before
-    stopped: bool = False  # images came in random order until they decided
-    models: tuple[ModelFile, ModelFile] | None = None  # float and quantized
-    notes: tuple[str, ...] = ()  # on the float model itself
-    kind: OutputKind = OutputKind.SINGLE_LABEL  # the task of both models
-
-    @property
-    def pair(self) -> tuple[str, str]:
-        """SHA-256 of both models; empty texts where they are no files."""
-        return ("", "") if self.models is None else (self.models[0].sha256, self.models[1].sha256)
-
-    @property
-    def flips(self) -> tuple[Flip, ...]:
-        """The images whose prediction changed, with the three likeliest classes of both models."""
-        return find_changes(self.kind, self.float_logits, self.quant_logits)
-
-    def class_name(self, index: int) -> str:
-        """The label of a class; its index where the models carry none."""
-        return str(index) if self.labels is None else self.labels[index]
-
-    def truth(self, row: int) -> str | None:
-        """What is true of an image: its class, or its labels; None where that is not known."""
-        targets = self.images.targets
-        if targets is None:
-            return None
-        if self.kind.task is OutputKind.SINGLE_LABEL:
-            return self.class_name(int(targets[row]))
-        if self.kind is OutputKind.MULTI_LABEL:
-            return "; ".join(self.class_name(int(index)) for index in np.flatnonzero(targets[row]))
-        return "; ".join(f"{value:g}" for value in targets[row])
-
-    def to_json(self) -> dict[str, Any]:
-        """What `vit-edge compare --json` writes: the gate's keys, and more under `evidence`."""
-        raw = self.report.to_json()
-        raw["evidence"] |= {
-            "images_available": self.available,
-            "flips": [self._flip_json(flip) for flip in self.flips],
-            "copies": None if self.copies is None else self.copies.to_json(),
-            "look": None if self.place is None else dataclasses.asdict(self.place),
-            "notes": list(self.notes),
-            "history": looks_json(self.pair, self.history),
-            "models": None if self.models is None else [_named(model) for model in self.models],
-        }
-        return raw
-
-    def _flip_json(self, flip: Flip) -> dict[str, Any]:
-        return {
-            "image": self.images.paths[flip.row].as_posix(),
-            "label": self.truth(flip.row),
-            **{
-                model: [
-                    {"label": self.class_name(each.index), "probability": each.probability} for each in top
-                ]
-                for model, top in (("float", flip.float_top), ("quant", flip.quant_top))
-            },
-        }
-
-
-def _named(model: ModelFile) -> dict[str, str]:
-    return {"path": model.path.as_posix(), "sha256": model.sha256}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -152,34 +52,6 @@ class CompareSettings:
             raise UsageError(f"seed must be 0 or more, got {self.seed}")
         if self.expect_top1 is not None and not 0 < self.expect_top1 <= 100:
             raise UsageError(f"expect_top1 must be above 0 and at most 100 percent, got {self.expect_top1}")
-
-
-def evaluate(
-    subjects: Sequence[Subject],
-    images: ImageSet,
-    batch_size: int = 8,
-    progress: Step | None = None,
-    viewer: Viewer | None = None,
-) -> list[Logits]:
-    """Run every subject on every image, a batch at a time; models of equal preprocessing share their pixels.
-
-    Args:
-        subjects: the models, all with the same classes.
-        images: what to run them on.
-        batch_size: images decoded and run together.
-        progress: told after each batch.
-        viewer: keeps what the models saw.
-
-    Returns:
-        For each subject (N, C) float32, rows in the order of `images.paths`.
-
-    Raises:
-        DatasetError: no image, one that cannot be decoded, or a target outside the classes.
-        ModelError: the models differ in their number of classes.
-        UsageError: a batch size below 1.
-    """
-    batches = [logits for logits, _ in _batches(subjects, images, batch_size, progress, viewer or Viewer())]
-    return [np.concatenate(rows) for rows in zip(*batches, strict=True)]
 
 
 def compare(
@@ -240,7 +112,7 @@ def compare(
             seen = seen.chosen(np.argsort([digest not in looked_at for digest in digests], kind="stable"))
             known = sum(digest in looked_at for digest in digests)
         allowed = tolerance if place is None else _allowing(place, tolerance)
-        batches = _batches(subjects, seen, settings.batch_size, progress, viewer)
+        batches = in_batches(subjects, seen, settings.batch_size, progress, viewer)
         rows, logits = _until_decided(batches, seen, allowed, settings.independent, known)
         kept = distinct(seen.first(len(logits[0])), viewer.views(), logits[0], apart=settings.independent)
         scenes = None  # of each scene only the first image was counted
@@ -298,41 +170,12 @@ def _allowing(place: LookPlace, tolerance: Tolerance) -> Tolerance:
     return dataclasses.replace(tolerance, confidence=place.confidence(tolerance.confidence))
 
 
-def _batches(
-    subjects: Sequence[Subject],
-    images: ImageSet,
-    batch_size: int,
-    progress: Step | None,
-    viewer: Viewer,
-) -> Iterator[tuple[list[Logits], Views]]:
-    """Of each batch in turn the logits of every subject, and what it looks like."""
-    if batch_size < 1:
-        raise UsageError(f"batch_size must be at least 1, got {batch_size}")
-    if not len(images):
-        raise DatasetError(f"{images.name} holds no image; give at least one")
-    specs = list(dict.fromkeys(subject.preprocess for subject in subjects))
-    for start in range(0, len(images), batch_size):
-        batch = images.paths[start : start + batch_size]
-        pixels = _batch_pixels(batch, specs, images.limits)
-        values = [subject.runner.run(pixels[subject.preprocess]) for subject in subjects]
-        logits = [as_logits(subject.output, rows) for subject, rows in zip(subjects, values, strict=True)]
-        if start == 0:
-            for subject, rows in zip(subjects, values, strict=True):
-                if subject.file is not None:
-                    check_told(subject.file, rows)
-            _check_classes([rows.shape[1] for rows in logits], images)
-        views = viewer.add(pixels)
-        if progress is not None:
-            progress(start + len(batch), len(images))
-        yield logits, views
-
-
 def _digests(subjects: Sequence[Subject], images: ImageSet) -> tuple[str, ...]:
     """Of all images, without running a model."""
     specs = list(dict.fromkeys(subject.preprocess for subject in subjects))
     viewer = Viewer()
     for path in images.paths:
-        viewer.add(_batch_pixels([path], specs, images.limits))
+        viewer.add(batch_pixels([path], specs, images.limits))
     return viewer.views().digests
 
 
@@ -376,43 +219,3 @@ def _is_new(digest: str, known: set[str]) -> bool:
 
 def _shuffled(images: ImageSet, seed: int) -> ImageSet:
     return images.chosen(np.random.default_rng(seed).permutation(len(images)))
-
-
-def _batch_pixels(
-    paths: Sequence[Path], specs: Sequence[PreprocessSpec], limits: DecodeLimits
-) -> dict[PreprocessSpec, Pixels]:
-    per_spec: dict[PreprocessSpec, list[Pixels]] = {spec: [] for spec in specs}
-    for path in paths:
-        try:
-            image = decode(path, limits)
-            for spec, rows in per_spec.items():
-                rows.append(to_pixels(image, spec))
-        except ImageError as error:
-            raise DatasetError(f"{_naming(path, error)}; repair or remove it") from error
-    return {spec: np.stack(rows) for spec, rows in per_spec.items()}
-
-
-def _naming(path: Path, error: ImageError) -> str:
-    """What is wrong with an image, and its name once."""
-    return str(error) if str(path) in str(error) else f"{path}: {error}"
-
-
-def _check_classes(widths: Sequence[int], images: ImageSet) -> None:
-    """Refuse after the first batch what would otherwise be found out after the last."""
-    if len(set(widths)) > 1:
-        raise ModelError(
-            f"the models have {' and '.join(map(str, widths))} classes; compare two forms of one model"
-        )
-    targets = images.targets
-    if targets is not None and targets.ndim == 2:
-        if targets.shape[1] != widths[0]:
-            raise DatasetError(
-                f"{images.name} has {targets.shape[1]} labels or values per image, the model {widths[0]}; "
-                "label the images with the model's own"
-            )
-        return
-    if images.targets is not None and images.targets.size and images.targets.max() >= widths[0]:
-        raise DatasetError(
-            f"{images.name} has an image of class {images.targets.max()}, but the model's classes are "
-            f"0 to {widths[0] - 1}; label the images with the model's own class indices"
-        )

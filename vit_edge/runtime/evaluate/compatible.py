@@ -6,7 +6,6 @@ import numpy as np
 
 from vit_edge.bundle import Role, is_bundle, read_bundle
 from vit_edge.errors import BundleError, DatasetError, ModelError
-from vit_edge.fields import is_finite
 from vit_edge.runtime.evaluate.dataset import ImageSet
 from vit_edge.runtime.model.file import ANYTHING, ModelFile, check_classifier, read_model
 from vit_edge.runtime.model.outputs import OutputWanted
@@ -49,8 +48,8 @@ def stated_top1(path: Path) -> float | None:
     """The float accuracy that a bundle's manifest records, in percent; None of anything else."""
     if not (path.is_dir() and is_bundle(path)):
         return None
-    stated = (read_bundle(path).manifest.accuracy or {}).get("top1_float")
-    return float(stated) if is_finite(stated) else None
+    accuracy = read_bundle(path).manifest.accuracy
+    return None if accuracy is None else accuracy.report.top1_float
 
 
 def common_preprocess(model: ModelFile, other: ModelFile) -> PreprocessSpec:

@@ -10,7 +10,8 @@ import re
 import struct
 from collections.abc import Callable, Iterator, Mapping
 
-from vit_edge.runtime.image.boxes import check_avif, check_codestream, check_jp2
+from vit_edge.runtime.image.avif import check_avif
+from vit_edge.runtime.image.jpeg2000 import check_codestream, check_jp2
 from vit_edge.runtime.image.too_much import TooMuch
 
 _MOST_SCANS = 500  # of a JPEG; an encoder makes 1 to 20

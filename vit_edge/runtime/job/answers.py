@@ -160,6 +160,5 @@ def _end_with_parent() -> None:
 
 
 def _work(names: Sequence[str]) -> list[Row]:
-    if _answerer is None:
-        raise RuntimeError("the worker has no model")
+    assert _answerer is not None  # noqa: S101  `_begin` has made it
     return list(_answerer.rows(names))

@@ -5,7 +5,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from vit_edge.errors import ModelError, UsageError
-from vit_edge.runtime.device.machine import Machine, describe_machine
+from vit_edge.manifest import Machine
+from vit_edge.runtime.device.machine import describe_machine
 from vit_edge.runtime.image.preprocess import random_pixels
 from vit_edge.runtime.measure.memory import MemoryRequest, peak_rss_mb
 from vit_edge.runtime.measure.timing import (

@@ -11,6 +11,7 @@ import numpy as np
 
 from vit_edge.errors import ModelError
 from vit_edge.files import scratch_folder
+from vit_edge.manifest import OperatorTime
 from vit_edge.runtime.image.preprocess import random_pixels
 from vit_edge.runtime.model.file import ModelFile
 from vit_edge.runtime.session.session import DEFAULT_SETTINGS, Session, SessionSettings
@@ -19,17 +20,6 @@ WARM_UP_RUNS = 3
 RUNS = 20
 _KERNEL = "_kernel_time"  # how onnxruntime ends the name of an event that is one run of one kernel
 _RUN = "model_run"
-
-
-@dataclasses.dataclass(frozen=True)
-class OperatorTime:
-    """All kernels of one operator on one execution provider, after onnxruntime's fusions."""
-
-    operator: str
-    provider: str
-    kernels: int  # per run
-    ms: float  # per run, all kernels together; median over runs
-    share: float  # of the time in all kernels, 0 to 1
 
 
 def profile(

@@ -6,22 +6,20 @@ classifier has an output `logits` float32 (N, C); those of other makers may have
 `interface`, and end in a Softmax or Sigmoid, see `outputs`. An embedder has `pooled_embedding` float32 (N, D)
 and `patch_features` float32 (N, rows, columns, D) instead and, where a class token stands for all of the
 image, `cls_embedding` float32 (N, D). Labels, preprocessing, session options and what the numbers mean travel
-in its metadata_props, as
-JSON under the keys below.
+in its metadata_props, see `metadata`.
 """
 
 import dataclasses
 import errno
 import hashlib
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from vit_edge import fields
 from vit_edge.bundle import EMBEDDER_ROLES, MODEL_ROLES, Bundle, Role, is_bundle, read_steadily
 from vit_edge.errors import BundleError, ModelError
 from vit_edge.files import read_file, recover
@@ -33,6 +31,7 @@ from vit_edge.runtime.model.header import (
     read_header,
 )
 from vit_edge.runtime.model.interface import ImageInput, image_input
+from vit_edge.runtime.model.metadata import labels_of, preprocess_of, session_options_of
 from vit_edge.runtime.model.outputs import (
     Features,
     OutputWanted,
@@ -50,12 +49,7 @@ from vit_edge.spec import (
     InputForm,
     OutputKind,
     PreprocessSpec,
-    session_options,
 )
-
-LABELS_KEY = "vit_edge.labels"  # JSON list of strings, one per class
-PREPROCESS_KEY = "vit_edge.preprocess"  # JSON, PreprocessSpec.to_json()
-SESSION_OPTIONS_KEY = "vit_edge.session_options"  # JSON object of spec.SESSION_OPTIONS entries
 
 T = TypeVar("T")
 
@@ -244,15 +238,15 @@ def _model_file(
     try:
         _check_self_contained(header)
         image = image_input(header)
-        labels = _from_metadata(header, LABELS_KEY, _labels)
+        labels = labels_of(header.metadata)
         outputs = read_outputs(header, wanted, recorded, None if labels is None else len(labels))
         model = ModelFile(
             path=path,
             data=data,
             sha256=hashlib.sha256(data).hexdigest(),
             labels=None if labels is None else both_names(labels, outputs.kind),
-            preprocess=_from_metadata(header, PREPROCESS_KEY, PreprocessSpec.from_json) or preprocess,
-            session_options=_from_metadata(header, SESSION_OPTIONS_KEY, session_options) or (),
+            preprocess=preprocess_of(header.metadata) or preprocess,
+            session_options=session_options_of(header.metadata),
             metadata=header.metadata,
             form=image.form,
             batch=image.batch,
@@ -317,20 +311,3 @@ def _check_agreement(model: ModelFile) -> None:
         raise ValueError(
             f"takes {model.size} pixels but is preprocessed to {(spec.height, spec.width)}; export it again"
         )
-
-
-def _from_metadata(header: OnnxHeader, key: str, read: Callable[[object], T]) -> T | None:
-    """The value of one metadata key, None where the file has none."""
-    if key not in header.metadata:
-        return None
-    try:
-        return read(fields.parse_json(header.metadata[key], "the text"))
-    except ValueError as error:
-        raise ValueError(f"has unusable {key} metadata ({error}); export it again") from None
-
-
-def _labels(raw: object) -> tuple[str, ...]:
-    labels = fields.strings(raw, "labels")
-    if not labels:
-        raise ValueError("labels must not be empty")
-    return labels

@@ -6,13 +6,10 @@ from collections.abc import Mapping
 import numpy as np
 import numpy.typing as npt
 
-from vit_edge import fields
-from vit_edge.manifest import output_kind
 from vit_edge.runtime.model.header import FLOAT, FLOAT16, OnnxHeader, TensorInfo
 from vit_edge.runtime.model.interface import MAX_SIDE, as_float32, check_range, check_tensor, is_embedder
+from vit_edge.runtime.model.metadata import OUTPUT_KEY, output_of
 from vit_edge.spec import CLS_EMBEDDING, LOGITS, MAX_BATCH, PATCH_FEATURES, POOLED_EMBEDDING, OutputKind
-
-OUTPUT_KEY = "vit_edge.output"  # JSON string, the value of an OutputKind; absent: single-label logits
 
 # What exporters call the answers of a classifier, the surest first.
 ANSWER_NAMES = (LOGITS, "logit", "probabilities", "probs", "prob")
@@ -133,12 +130,7 @@ def _dims(shape: OutputShape) -> str:
 def _kind(
     header: OnnxHeader, name: str, values: int | None, stated: OutputKind | None, recorded: OutputKind | None
 ) -> OutputKind:
-    own = None
-    if OUTPUT_KEY in header.metadata:
-        try:
-            own = output_kind(fields.parse_json(header.metadata[OUTPUT_KEY], "the text"))
-        except ValueError as error:
-            raise ValueError(f"has unusable {OUTPUT_KEY} metadata ({error}); export it again") from None
+    own = output_of(header.metadata)
     if own is not None and recorded is not None and own is not recorded:
         raise ValueError(
             f"gives {own.value}, but its bundle records {recorded.value}; build the bundle again"

@@ -10,6 +10,7 @@ import onnxruntime
 import pytest
 from PIL import Image
 
+from tests.manifests import METHOD
 from tools.digits import make_folders
 from vit_edge.bundle import FileEntry, Manifest, Role, SourceRecord, write_bundle
 from vit_edge.errors import (
@@ -26,24 +27,24 @@ from vit_edge.host.affine import Affine
 from vit_edge.host.bundling.build import BuildSettings, build_bundle
 from vit_edge.host.bundling.golden import golden_files
 from vit_edge.host.bundling.proof import choose_images
+from vit_edge.host.convert.for_target import check_target, for_target
 from vit_edge.host.convert.inspect import inspect_onnx
-from vit_edge.host.convert.onnx_io import Stamp, finish, read_onnx, read_stamp, save_onnx
-from vit_edge.host.convert.optimize import CheckImages, optimized
-from vit_edge.host.convert.pipeline import (
+from vit_edge.host.convert.one_file import (
     OptimizeSettings,
     QuantizeFileSettings,
-    check_target,
     export_model,
-    for_target,
     optimize_model,
     quantize_model,
 )
+from vit_edge.host.convert.onnx_io import finish, read_metadata, read_onnx, save_onnx
+from vit_edge.host.convert.optimize import CheckImages, optimized
 from vit_edge.host.plan import AttentionPlan, QuantPlan
 from vit_edge.host.quantize.types import Form, LayerDecision, Quantization, QuantizeSettings
 from vit_edge.host.rewrite.canonical import canonicalise
 from vit_edge.host.sources import Source, SourceOptions, resolve
 from vit_edge.runtime.image.preprocess import normalize
 from vit_edge.runtime.model.file import read_model
+from vit_edge.runtime.model.metadata import ModelMetadata
 from vit_edge.runtime.session.session import Session
 from vit_edge.spec import (
     ActivationType,
@@ -105,7 +106,7 @@ def test_an_optimized_file_gives_the_logits_of_its_original(
     np.testing.assert_allclose(got, run(exported, normal), atol=2e-5, rtol=0)
     assert written.parity is not None
     assert 0 < written.parity.largest <= written.parity.allowed
-    assert read_stamp(read_onnx(out), "out") == read_stamp(read_onnx(exported), "in")
+    assert read_metadata(read_onnx(out), "out") == read_metadata(read_onnx(exported), "in")
     assert read_model(out).batch == batch
 
 
@@ -115,19 +116,19 @@ def test_stated_preprocessing_and_labels_win_over_those_in_the_file(exported: Pa
     options = SourceOptions(labels=names, mean=(0.1, 0.2, 0.3))
     out = tmp_path / "o.onnx"
     optimize_model(exported, out, OptimizeSettings(options=options))
-    stamp = read_stamp(read_onnx(out), "out")
-    assert stamp.labels == tuple("abcdefghij")
-    assert stamp.preprocess is not None
-    assert stamp.preprocess.mean == (0.1, 0.2, 0.3)
+    metadata = read_metadata(read_onnx(out), "out")
+    assert metadata.labels == tuple("abcdefghij")
+    assert metadata.preprocess is not None
+    assert metadata.preprocess.mean == (0.1, 0.2, 0.3)
 
 
 def test_a_file_without_preprocessing_can_be_optimized_but_not_for_pixels(
     exported: Path, tmp_path: Path
 ) -> None:
     bare, out = tmp_path / "bare.onnx", tmp_path / "o.onnx"
-    save_onnx(finish(read_onnx(exported), Stamp()), bare)
+    save_onnx(finish(read_onnx(exported), ModelMetadata()), bare)
     optimize_model(bare, out, OptimizeSettings())
-    assert read_stamp(read_onnx(out), "out") == Stamp()
+    assert read_metadata(read_onnx(out), "out") == ModelMetadata()
     out.unlink()
     with pytest.raises(UsageError, match="does not say how its images are normalised"):
         optimize_model(bare, out, OptimizeSettings(ModelForm(input=InputForm.PIXELS)))
@@ -220,7 +221,7 @@ def test_the_record_speaks_of_the_file_and_not_of_what_was_possible(integer: boo
     operators = QuantizedOperators.PRODUCTS if integer else QuantizedOperators.LINEAR
     kind = Arithmetic.SATURATING
     target = dataclasses.replace(load_target("cpu"), quantized_operators=operators)
-    taken = for_target(Quantization({kind: plan}, kind, decided, {}, {}), target)
+    taken = for_target(Quantization({kind: plan}, kind, decided, METHOD, {}), target)
     assert bool(taken.plan.attentions) is integer
     assert [layer.form for layer in taken.layers] == [Form.STATIC if integer else Form.FLOAT, Form.STATIC]
 
@@ -354,7 +355,7 @@ def test_inspection_says_what_a_file_is_and_what_the_rules_did(exported: Path, d
     assert found.onnxruntime == "1.17 or newer (opset 20, IR 9)"
     assert found.inputs == ("pixel_values float [batch, 3, 32, 32]",)
     assert dict(found.operators)["Gelu"] == 4
-    assert found.stamp.labels == digits.labels
+    assert found.metadata.labels == digits.labels
     assert found.description is not None
     assert (found.description.depth, found.description.classes) == (4, 10)
     assert {outcome.rule: outcome.fired for outcome in found.outcomes}["RaiseAttention"] == 4

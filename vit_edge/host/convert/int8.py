@@ -1,0 +1,66 @@
+"""From a quantization to the finished INT8 file for one target."""
+
+from collections.abc import Sequence
+
+import onnx
+
+from vit_edge.errors import TargetError
+from vit_edge.host.convert.for_target import for_target, possible_form
+from vit_edge.host.convert.onnx_io import finish
+from vit_edge.host.convert.optimize import normalisation_of
+from vit_edge.host.lower.full_integer import lower_full_integer
+from vit_edge.host.lower.model import LowerSettings, lower
+from vit_edge.host.plan import FLOAT
+from vit_edge.host.quantize.observe import EIGHT_BITS
+from vit_edge.host.quantize.types import Quantization, QuantizeSettings
+from vit_edge.host.rewrite.canonical import Canonical
+from vit_edge.host.sources import Source
+from vit_edge.runtime.model.metadata import ModelMetadata
+from vit_edge.spec import LOGITS, ActivationType, Arithmetic, GraphStyle, QuantizedOperators, TargetSpec
+
+
+def quantized(
+    canonical: Canonical,
+    quantization: Quantization,
+    target: TargetSpec,
+    source: Source,
+    outputs: tuple[str, ...] = (LOGITS,),
+) -> onnx.ModelProto:
+    """The finished INT8 file for one target; `outputs` as in `LowerSettings`."""
+    plan = for_target(quantization, target).plan
+    form = possible_form(canonical, target.form)
+    lowering = LowerSettings(form, normalisation_of(source.preprocess), outputs)
+    if target.quantized_operators is QuantizedOperators.ALL:
+        options = tuple(sorted({**EIGHT_BITS, **dict(target.session_options)}.items()))
+        return finish(_full_integer(canonical, quantization, lowering, target), metadata_of(source, options))
+    model = lower(canonical, lowering, plan)
+    # the quantizer's options rely on uint8 first operands; with signed ones they would pick reference kernels
+    signed = form.activations is not ActivationType.UINT8 or form.style is GraphStyle.COMPILER
+    own = {} if signed or plan is FLOAT else dict(quantization.session_options)
+    if plan is not FLOAT and target.arithmetic is Arithmetic.EXACT:
+        own |= EIGHT_BITS  # so that a CPU without VNNI is slower, and not wrong
+    options = tuple(sorted({**own, **dict(target.session_options)}.items()))
+    return finish(model, metadata_of(source, options))
+
+
+def _full_integer(
+    canonical: Canonical, quantization: Quantization, lowering: LowerSettings, target: TargetSpec
+) -> onnx.ModelProto:
+    """The file with every operator in integers."""
+    if lowering.outputs != (LOGITS,):
+        raise TargetError(f"target {target.name} runs classifiers only: choose another for embeddings")
+    if quantization.full_integer is None:
+        raise ValueError(f"target {target.name} needs a quantization made for integer arithmetic")
+    return lower_full_integer(canonical, lowering, quantization.full_integer)
+
+
+def metadata_of(source: Source, session_options: Sequence[tuple[str, str]] = ()) -> ModelMetadata:
+    """What a file made from this source says about itself."""
+    origin = source.name, source.sha256
+    return ModelMetadata(source.labels, source.preprocess, tuple(session_options), origin, source.output)
+
+
+def mend_of(settings: QuantizeSettings) -> str:
+    """What to do where a library failed while a model was quantized."""
+    kept = f"what calibration saw is kept in {settings.cache}; " if settings.cache is not None else ""
+    return f"{kept}try fewer threads or images if memory ran out, else report this model"

@@ -1,0 +1,180 @@
+"""What the commands `export`, `optimize` and `quantize` do: one model file in, one model file out."""
+
+import dataclasses
+import os
+from pathlib import Path
+
+import onnx
+
+from vit_edge.errors import TargetError, UsageError
+from vit_edge.host.convert.answers import answers_of, check_answers
+from vit_edge.host.convert.export import export
+from vit_edge.host.convert.for_target import (
+    PORTABLE_TARGET,
+    at_versions,
+    check_target,
+    for_target,
+    possible_form,
+    settings_for,
+)
+from vit_edge.host.convert.int8 import mend_of, metadata_of, quantized
+from vit_edge.host.convert.normal import normal_form
+from vit_edge.host.convert.onnx_io import check_output, finish, read_metadata, read_onnx, save_onnx
+from vit_edge.host.convert.optimize import (
+    CheckImages,
+    image_size,
+    natural_pixels,
+    optimized,
+)
+from vit_edge.host.quantize.search import search_of
+from vit_edge.host.quantize.types import Quantization, QuantizeSettings
+from vit_edge.host.rewrite.canonical import Canonical, canonicalise
+from vit_edge.host.sources import Source, SourceOptions, resolve
+from vit_edge.manifest import Parity
+from vit_edge.progress import Progress
+from vit_edge.runtime.evaluate.dataset import list_images
+from vit_edge.runtime.image.limits import DEFAULT_LIMITS, DecodeLimits
+from vit_edge.runtime.model.metadata import ModelMetadata
+from vit_edge.runtime.steps import Doing, explained
+from vit_edge.spec import (
+    AS_WRITTEN,
+    PORTABLE,
+    ModelForm,
+    OutputKind,
+    QuantizedOperators,
+    TargetSpec,
+    VersionsWanted,
+)
+from vit_edge.targets import load_target
+
+
+@dataclasses.dataclass(frozen=True)
+class Written:
+    """A model file that was written, and what was checked on the way."""
+
+    path: Path
+    size: int  # bytes
+    parity: Parity | None = None  # to what it was made from; None where that is itself
+    canonical: Canonical | None = None
+    quantization: Quantization | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class OptimizeSettings:
+    """What `optimize_model` is to write."""
+
+    form: ModelForm = PORTABLE
+    options: SourceOptions = dataclasses.field(default_factory=SourceOptions)
+    images: Path | None = None  # folder of natural images on which parity is checked as well
+    limits: DecodeLimits = DEFAULT_LIMITS  # what they are decoded within
+    allow_uncanonical: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class QuantizeFileSettings:
+    """What `quantize_model` is to write."""
+
+    calibration: Path
+    target: TargetSpec | None = None  # None: portable
+    quantize: QuantizeSettings = dataclasses.field(default_factory=QuantizeSettings)
+    versions: VersionsWanted = AS_WRITTEN  # in place of the target's
+    allow_uncanonical: bool = False
+
+
+def export_model(
+    source: Source,
+    out: str | os.PathLike[str],
+    batch: int | None = None,
+    versions: VersionsWanted = AS_WRITTEN,
+) -> Written:
+    """Export a source as it is, with its labels and preprocessing in the file.
+
+    Raises:
+        VitEdgeError: as in `export` and `save_onnx`.
+    """
+    check_output(out)
+    model, parity = export(source, batch, versions)
+    return Written(Path(out), save_onnx(finish(model, metadata_of(source)), out), parity)
+
+
+def optimize_model(
+    path: str | os.PathLike[str], out: str | os.PathLike[str], settings: OptimizeSettings
+) -> Written:
+    """Rewrite an ONNX classifier to the canonical ViT graph; labels and preprocessing stay in the file.
+
+    Raises:
+        ModelError: a file that cannot be read, or (ContractError) that is no canonical ViT.
+        ParityError: the rewritten graph gives other logits.
+        UsageError, DatasetError: settings that cannot be honoured.
+    """
+    check_output(out)
+    original, options = read_onnx(path), settings.options
+    metadata = _metadata_with(path, original, options)
+    said = options.output_kind or (
+        metadata.output if metadata.output is not OutputKind.SINGLE_LABEL else None
+    )
+    labels = None if metadata.labels is None else len(metadata.labels)
+    answers = answers_of(original, str(path), options.output, said, labels)
+    original, metadata = answers.model, dataclasses.replace(metadata, output=answers.kind)
+    spec = metadata.preprocess
+    size = options.image_size or (None if spec is None else (spec.height, spec.width))
+    original = normal_form(original, Path(path).name, size)
+    check_answers(answers, original, spec, said is not None, str(path))
+    canonical = canonicalise(original, Path(path).name, allow_uncanonical=settings.allow_uncanonical)
+    natural = None
+    if settings.images is not None:
+        if metadata.preprocess is None:
+            raise UsageError(
+                f"{path} does not say how images are preprocessed: pass mean, std, interpolation and crop_pct"
+            )
+        natural = natural_pixels(
+            list_images(settings.images, settings.limits).paths, metadata.preprocess, settings.limits
+        )
+    checked = CheckImages(image_size(canonical), metadata.preprocess, natural)
+    model, parity = optimized(original, canonical, possible_form(canonical, settings.form), checked)
+    return Written(Path(out), save_onnx(finish(model, metadata), out), parity, canonical)
+
+
+def quantize_model(
+    source: Source,
+    out: str | os.PathLike[str],
+    settings: QuantizeFileSettings,
+    progress: Progress | None = None,
+) -> Written:
+    """Quantize an ONNX classifier (or any other source) to INT8 for one target.
+
+    Raises:
+        VitEdgeError: as in `export`, `canonicalise` and `quantize`.
+        TargetError: the target asks for what INT8 files of this version cannot be.
+    """
+    target = at_versions(settings.target or load_target(PORTABLE_TARGET), settings.versions)
+    check_target(target)
+    if target.quantized_operators is QuantizedOperators.NONE:
+        raise TargetError(
+            f"target {target.name} computes everything in {target.form.float_type.value}, so there is "
+            "nothing to quantize: use `vit-edge build`, or `vit-edge optimize`"
+        )
+    check_output(out)
+    original, _ = export(source)
+    canonical = canonicalise(original, source.name, allow_uncanonical=settings.allow_uncanonical)
+    paths = list_images(settings.calibration, settings.quantize.limits).paths
+    wanted = settings_for(settings.quantize, [target])
+    doing = Doing("calibrate", progress)
+    with explained(source.name, doing, mend_of(settings.quantize)):
+        search = search_of(canonical, paths, source.preprocess, wanted, doing)
+        quantization = search.first()
+        model = quantized(search.canonical, quantization, target, source)
+    taken = for_target(quantization, target)
+    return Written(Path(out), save_onnx(model, out), None, canonical, taken)
+
+
+def _metadata_with(
+    path: str | os.PathLike[str], model: onnx.ModelProto, options: SourceOptions
+) -> ModelMetadata:
+    """The file's own metadata, with what the options state in its place."""
+    metadata = read_metadata(model, str(path))
+    if options.labels is None and not options.changes_preprocessing:
+        return metadata
+    source = resolve(str(path), options)
+    labels = metadata.labels if source.labels_note else source.labels
+    return dataclasses.replace(metadata, labels=labels, preprocess=source.preprocess)

@@ -1,0 +1,46 @@
+"""What a model gives: the names of its outputs, and what a classifier's numbers mean."""
+
+import enum
+
+# The names of a model file's outputs: one of a classifier, two or three of an embedder.
+LOGITS = "logits"  # float32 (N, C)
+CLS_EMBEDDING = "cls_embedding"  # float32 (N, D), where a class token stands for the whole image
+POOLED_EMBEDDING = "pooled_embedding"  # float32 (N, D)
+PATCH_FEATURES = "patch_features"  # float32 (N, rows, columns, D)
+
+
+class OutputKind(enum.Enum):
+    """What the numbers mean that a classifier gives for an image; the value is kept in metadata and manifest.
+
+    Files that we write hold logits: a final Softmax or Sigmoid is taken off, and the kind says how it is made
+    good. Probabilities come from files of other makers.
+    """
+
+    SINGLE_LABEL = "single_label_logits"  # one of C classes, by softmax
+    SINGLE_LABEL_PROBABILITIES = "single_label_probabilities"  # the same behind its softmax
+    MULTI_LABEL = "multi_label_logits"  # each of C labels or not, by sigmoid
+    MULTI_LABEL_PROBABILITIES = "multi_label_probabilities"  # the same behind its sigmoid
+    BINARY = "binary_logit"  # one number z, by sigmoid: the same answers as two classes of logits 0 and z
+    BINARY_PROBABILITY = "binary_probability"  # the same behind its sigmoid
+    REGRESSION = "regression"  # the values themselves
+
+    @property
+    def logits(self) -> "OutputKind":
+        """The kind of the numbers before a final Softmax or Sigmoid; itself where there is none."""
+        return _BEFORE_ACTIVATION.get(self, self)
+
+    @property
+    def task(self) -> "OutputKind":
+        """SINGLE_LABEL, MULTI_LABEL or REGRESSION: one logit asks what two classes ask."""
+        return OutputKind.SINGLE_LABEL if self.logits is OutputKind.BINARY else self.logits
+
+    def answers(self, values: int) -> int:
+        """How many labels belong to so many numbers per image."""
+        return 2 if self.logits is OutputKind.BINARY else values
+
+
+_BEFORE_ACTIVATION = {
+    OutputKind.SINGLE_LABEL_PROBABILITIES: OutputKind.SINGLE_LABEL,
+    OutputKind.MULTI_LABEL_PROBABILITIES: OutputKind.MULTI_LABEL,
+    OutputKind.BINARY_PROBABILITY: OutputKind.BINARY,
+}
