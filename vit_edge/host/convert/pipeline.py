@@ -9,6 +9,7 @@ import onnx
 
 from vit_edge.errors import TargetError, UsageError
 from vit_edge.host.convert.answers import answers_of, check_answers
+from vit_edge.host.convert.apart import canonical_of
 from vit_edge.host.convert.export import export
 from vit_edge.host.convert.normal import normal_form
 from vit_edge.host.convert.onnx_io import Stamp, check_output, finish, read_onnx, read_stamp, save_onnx
@@ -157,7 +158,7 @@ def quantize_model(
         )
     check_output(out)
     original, _ = export(source)
-    canonical = canonicalise(original, source.name, allow_uncanonical=settings.allow_uncanonical)
+    canonical = canonical_of(source, original, allow_uncanonical=settings.allow_uncanonical)
     paths = list_images(settings.calibration, settings.quantize.limits).paths
     wanted = settings_for(settings.quantize, [target])
     doing = Doing("calibrate", progress)

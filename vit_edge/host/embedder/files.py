@@ -10,6 +10,7 @@ import numpy as np
 import onnx
 
 from vit_edge.arrays import Pixels
+from vit_edge.host.convert.apart import canonical_of
 from vit_edge.host.convert.export import export
 from vit_edge.host.convert.onnx_io import check_output, finish, read_stamp, save_onnx
 from vit_edge.host.convert.optimize import normalisation_of
@@ -32,7 +33,7 @@ from vit_edge.host.embedder.quantize import quantize_embedder
 from vit_edge.host.lower.model import LowerSettings, lower
 from vit_edge.host.quantize.search import Search, search_of
 from vit_edge.host.quantize.types import Quantization
-from vit_edge.host.rewrite.canonical import Canonical, canonicalise
+from vit_edge.host.rewrite.canonical import Canonical
 from vit_edge.host.sources import Source
 from vit_edge.progress import Progress
 from vit_edge.runtime.evaluate.dataset import list_images
@@ -152,7 +153,7 @@ def export_embedder(
     form = ModelForm(batch).at(versions)
     check_output(out)
     original, _ = export(source)
-    canonical = canonicalise(original, source.name)
+    canonical = canonical_of(source, original)
     made = float_embedder(original, canonical, source, form)
     written = Written(Path(out), save_onnx(made.model, out), made.parity, canonical)
     return WrittenEmbedder(written, read_model(out).outputs)
@@ -176,7 +177,7 @@ def quantize_embedder_file(
     check_target(target)
     check_output(out)
     original, _ = export(source)
-    canonical = canonicalise(original, source.name)
+    canonical = canonical_of(source, original)
     plain = float_embedder(original, canonical, source)
     paths = list_images(settings.calibration, settings.quantize.limits).paths
     wanted = settings_for(settings.quantize, [target])

@@ -101,6 +101,14 @@ class OwnPipeline:
     names_classes: bool = True  # the labels are its own
 
 
+@dataclasses.dataclass(frozen=True)
+class Apart:
+    """A family of models, for a refusal in its words."""
+
+    family: str  # as its paper calls it
+    what: str  # that it has and no rewrite rule knows; empty where that is nothing
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class Source:
     """A resolved model: exactly one of `module` and `onnx_path` is set.
@@ -125,6 +133,7 @@ class Source:
     output: OutputKind = OutputKind.SINGLE_LABEL  # what the model's numbers mean, never probabilities
     output_name: str | None = None  # of an ONNX file, what it calls them
     values: int | None = None  # numbers per image, where no config says so
+    apart: Apart | None = None  # the family, where it is none of those that `config` describes
 
     @property
     def numbers(self) -> int:
