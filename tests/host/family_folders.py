@@ -3,8 +3,12 @@
 from pathlib import Path
 from typing import Any
 
+import tokenizers
 import torch
 import transformers
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import Whitespace
+from tokenizers.processors import TemplateProcessing
 
 SIDE = 32
 LABELS = {0: "cat", 1: "dog", 2: "fox"}
@@ -18,7 +22,7 @@ _SIZES: dict[str, Any] = {
 _MLP = {**_SIZES, "intermediate_size": 48}
 _NAMES = {"id2label": LABELS, "label2id": {name: index for index, name in LABELS.items()}}
 _SWIN = {"image_size": SIDE, "patch_size": 4, "embed_dim": 16, "depths": [2, 2], "num_heads": [2, 4]}
-_TEXT = {**_MLP, "vocab_size": 64, "bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0}
+_TEXT = {**_MLP, "vocab_size": 64, "bos_token_id": 2, "eos_token_id": 3, "pad_token_id": 0}
 _TOWERS = {"vision_config": _MLP, "text_config": _TEXT}
 
 CONFIGS: dict[str, dict[str, Any]] = {
@@ -63,6 +67,27 @@ def family_folder(folder: Path, model_type: str, **changes: Any) -> Any:
     model.save_pretrained(folder)
     name, geometry = PROCESSORS.get(model_type, ("ViTImageProcessorPil", _WHOLE))
     getattr(transformers, name)(**geometry).save_pretrained(folder)
+    return model
+
+
+def tower_folder(folder: Path, model_type: str, **changes: Any) -> Any:
+    """Save a model of an image and a text tower with its tokenizer; returns transformers' model."""
+    torch.manual_seed(0)
+    sizes = {**CONFIGS[model_type], "initializer_range": 0.2, **changes}
+    config = transformers.AutoConfig.for_model(model_type, **sizes)
+    model = transformers.AutoModelForZeroShotImageClassification.from_config(config).eval()
+    _spread(model)
+    model.save_pretrained(folder)
+    name, geometry = PROCESSORS[model_type]
+    getattr(transformers, name)(**geometry).save_pretrained(folder)
+    words = ["[PAD]", "[UNK]", "[BOS]", "[EOS]", "a", "photo", "of", "no", "cat", "dog", "fox", "owl"]
+    tokenizer = tokenizers.Tokenizer(WordLevel({word: i for i, word in enumerate(words)}, unk_token=words[1]))
+    tokenizer.pre_tokenizer = Whitespace()
+    tokenizer.post_processor = TemplateProcessing(
+        single="[BOS] $A [EOS]", special_tokens=[("[BOS]", 2), ("[EOS]", 3)]
+    )
+    special = dict(zip(("pad_token", "unk_token", "bos_token", "eos_token"), words, strict=False))
+    transformers.PreTrainedTokenizerFast(tokenizer_object=tokenizer, **special).save_pretrained(folder)
     return model
 
 

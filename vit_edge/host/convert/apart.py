@@ -30,9 +30,9 @@ def canonical_of(source: Source, exported: onnx.ModelProto, *, allow_uncanonical
 
 def _told(source: Source, found: str) -> str:
     family, what = (source.apart.family, source.apart.what) if source.apart else ("", "")
-    has = f" and has {what}" if what else ""
+    has = f" and has {what}, which is not supported" if what else ", but its graph is none that is known"
     detail = found.partition(": ")[2] or found
     return (
-        f"{source.name} is of the {family} family{has}, which is not supported ({detail}): `vit-edge export` "
+        f"{source.name} is of the {family} family{has} ({detail}): `vit-edge export` "
         "writes it in float32, and --allow-uncanonical goes on with what was recognised"
     )

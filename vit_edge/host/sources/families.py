@@ -40,6 +40,9 @@ FAMILIES: Mapping[str, Family] = {
     "siglip2_vision_model": Family("SigLIP 2", backbone="it is an image tower without a classifier"),
 }
 
+# By model type, transformers' class of an image and a text tower.
+TOWERS: Mapping[str, str] = {"clip": "CLIPModel", "metaclip_2": "MetaClip2Model", "siglip": "SiglipModel"}
+
 
 def known_families() -> str:
     """All that a folder may be of, for messages."""

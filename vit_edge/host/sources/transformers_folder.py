@@ -28,8 +28,17 @@ from vit_edge.host.sources.transformers_model import (
     refuse_unbounded,
     resampling,
 )
-from vit_edge.host.sources.types import Apart, Library, OwnPipeline, Source, SourceKind, SourceOptions
-from vit_edge.spec import PreprocessSpec
+from vit_edge.host.sources.types import (
+    Apart,
+    Library,
+    OwnPipeline,
+    Prompts,
+    Source,
+    SourceKind,
+    SourceOptions,
+)
+from vit_edge.host.sources.zero_shot import meaning_of, prompts_of, tower_name, zero_shot
+from vit_edge.spec import OutputKind, PreprocessSpec
 
 _LEAST_MAJOR = 5  # of transformers: earlier ones leave tables of indices to the weights file
 
@@ -53,15 +62,22 @@ def from_transformers(
     where = str(folder / "config.json")
     model_type, family = family_of_config(raw, where)
     transformers = _transformers(family, where)
-    kind = class_name(transformers, raw, model_type, family, where)
+    prompts = None if options.labels_text is None else prompts_of(options)
+    if prompts is None:
+        kind = class_name(transformers, raw, model_type, family, where)
+    else:
+        kind = tower_name(raw, model_type, family, where)
     refuse_unbounded(raw, where)
     processor, stated_in = processor_of(folder)
     spec = None if processor is None else from_processor(processor, stated_in, model_type)
-    model = load(transformers, raw, read_weights(files, options.allow_pickle, options.weights), kind, where)
-    wrapped, size = _at_size(model, spec, options, where)
+    model: Any = load(
+        transformers, raw, read_weights(files, options.allow_pickle, options.weights), kind, where
+    )
+    if prompts is not None:
+        model = zero_shot(transformers, model, folder, prompts)
+    wrapped, size = _at_size(model, kind, spec, options, where)
     preprocess = with_options(spec, options, size, str(folder))
-    named = raw.get("id2label")
-    stated = None if named is None else from_id2label(named, where)
+    stated = _stated_labels(raw, prompts, where)
     labels, note = choose_labels(options.labels, stated, wrapped.numbers, str(folder))
     noted = rule_notes(preprocess, options)
     if processor is not None:
@@ -88,15 +104,32 @@ def from_transformers(
             no_recipe=no_recipe,
             states_kind=options.output_kind is not None,
             names_classes=options.labels is None,
+            prompts=prompts,
         ),
         decided=(
-            f"the model is {kind} of transformers {transformers.__version__}",
+            f"the model is {kind} of transformers {transformers.__version__}{_of_texts(prompts)}",
             *noted,
             *size_notes(spec, preprocess, options),
             *_resized(model, size),
         ),
+        output=OutputKind.SINGLE_LABEL if prompts is None else meaning_of(model_type),
         values=wrapped.numbers,
         apart=Apart(family.name, family.apart),
+    )
+
+
+def _stated_labels(raw: Mapping[str, Any], prompts: Prompts | None, where: str) -> tuple[str, ...] | None:
+    if prompts is not None:
+        return prompts.labels
+    named = raw.get("id2label")
+    return None if named is None else from_id2label(named, where)
+
+
+def _of_texts(prompts: Prompts | None) -> str:
+    return (
+        ""
+        if prompts is None
+        else f", its classes the texts {prompts.template!r} of {len(prompts.labels)} names"
     )
 
 
@@ -116,7 +149,7 @@ def _transformers(family: Family, where: str) -> Any:
 
 
 def _at_size(
-    model: Any, spec: PreprocessSpec | None, options: SourceOptions, where: str
+    model: Any, kind: str, spec: PreprocessSpec | None, options: SourceOptions, where: str
 ) -> tuple[Logits, tuple[int, int]]:
     """The model at the size (height, width) that is stated, or that its images are brought to.
 
@@ -133,7 +166,7 @@ def _at_size(
     except Exception as error:  # whatever the model's code raises
         own = "" if trained is None else f", made for {trained[0]}x{trained[1]}"
         raise SourceError(
-            f"{where}: a {type(model).__name__}{own}, does not take images of {size[0]}x{size[1]} pixels "
+            f"{where}: a {kind}{own}, does not take images of {size[0]}x{size[1]} pixels "
             f"({first_line(error)}): pass --image-size"
         ) from error
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from vit_edge.errors import SourceError
 from vit_edge.fields import shown
-from vit_edge.host.sources.families import FAMILIES, Family, known_families
+from vit_edge.host.sources.families import FAMILIES, TOWERS, Family, known_families
 from vit_edge.host.sources.jsonfile import MOST_UNITS, sides
 from vit_edge.host.sources.quiet import first_line, quiet_transformers
 
@@ -59,6 +59,11 @@ def class_name(transformers: Any, raw: Mapping[str, Any], model_type: str, famil
             "of: install a newer one"
         )
     named = raw.get("architectures") or [made]
+    if named == [TOWERS.get(model_type)]:
+        raise SourceError(
+            f"{where} is of a {named[0]}, which has an image and a text tower but no classes: name them with "
+            f"--labels-text, or train a {made} of it"
+        )
     if named != [made]:
         raise SourceError(
             f"{where}: architectures is {shown(named)}, which gives no classes: train a {made} of it, or "
@@ -81,13 +86,9 @@ def refuse_unbounded(raw: Mapping[str, Any], where: str) -> None:
     """
     if raw.get("quantization_config") is not None:
         raise SourceError(f"{where}: the model is quantized already: pass the float model it was made from")
-    part = vision_part(raw)
-    for key, value in part.items():
-        most = _MOST_LAYERS if "layers" in key or key == "depths" else MOST_UNITS
-        most = _MOST_WINDOW if "window" in key else most
-        for number in value if isinstance(value, list) else [value]:
-            if isinstance(number, int) and abs(number) > most:
-                raise SourceError(f"{where}: {key} must be at most {most}, got {shown(number)}")
+    part, beside = vision_part(raw), raw.get("text_config")
+    for each in (raw, part, beside if isinstance(beside, Mapping) else {}):
+        _refuse_large(each, where)
     image = sides(part.get("image_size", 224), "image_size", where)
     patch = sides(part.get("patch_size", 16), "patch_size", where)
     tokens = (image[0] // patch[0]) * (image[1] // patch[1])
@@ -95,6 +96,15 @@ def refuse_unbounded(raw: Mapping[str, Any], where: str) -> None:
         raise SourceError(
             f"{where}: image_size and patch_size give {tokens} tokens, more than {_MOST_TOKENS}"
         )
+
+
+def _refuse_large(part: Mapping[str, Any], where: str) -> None:
+    for key, value in part.items():
+        most = _MOST_LAYERS if "layers" in key or key == "depths" else MOST_UNITS
+        most = _MOST_WINDOW if "window" in key else most
+        for number in value if isinstance(value, list) else [value]:
+            if isinstance(number, int) and abs(number) > most:
+                raise SourceError(f"{where}: {key} must be at most {most}, got {shown(number)}")
 
 
 def load(
@@ -182,12 +192,12 @@ def resampling(config: Any, size: tuple[int, int] | None) -> dict[str, bool]:
 
 
 class Logits(nn.Module):
-    """Transformers' classifier at one image size: pixel_values (N, 3, H, W) to logits (N, C).
+    """A classifier of transformers' parts at one image size: pixel_values (N, 3, H, W) to logits (N, C).
 
     Positions that are resampled for that size are computed once, since they depend on nothing else.
 
     Args:
-        model: gives an object with `logits`.
+        model: gives logits, or an object with `logits`.
         size: pixels (height, width).
         more: what it is called with besides.
 
@@ -209,7 +219,8 @@ class Logits(nn.Module):
 
     def forward(self, pixel_values: Tensor) -> Tensor:
         """Logits (N, C) float32."""
-        logits: Tensor = self.model(pixel_values=pixel_values, **self._more).logits
+        made = self.model(pixel_values=pixel_values, **self._more)
+        logits: Tensor = made if isinstance(made, Tensor) else made.logits
         return logits
 
 
