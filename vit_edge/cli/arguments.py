@@ -89,6 +89,15 @@ def add_source(parser: Parser) -> None:
         metavar="FILE",
         help="one class name per line, or JSON (list, or id2label object)",
     )
+    group.add_argument(
+        "--labels-text",
+        type=Path,
+        metavar="FILE",
+        help="of a CLIP or SigLIP with both towers: class names, as in --labels, to classify by",
+    )
+    group.add_argument(
+        "--template", metavar="TEXT", help="text of a class, {} being its name: 'a photo of a {}' by default"
+    )
     _add_preprocessing(group)
     group.add_argument(
         "--weights", metavar="NAME", help="which set of a checkpoint that holds several, such as model_ema"

@@ -30,6 +30,7 @@ from vit_edge.host.bundling.proof import (
 from vit_edge.host.bundling.records import accuracy_record, recipe_record, tool_versions
 from vit_edge.host.bundling.select import Bench, Selected, SelectSettings, select
 from vit_edge.host.bundling.trial import FileWanted, Tester, on_disk
+from vit_edge.host.convert.apart import canonical_of
 from vit_edge.host.convert.export import export
 from vit_edge.host.convert.for_target import (
     PORTABLE_TARGET,
@@ -50,7 +51,7 @@ from vit_edge.host.reference.attempt import attempted
 from vit_edge.host.reference.types import Reference
 from vit_edge.host.report.bundled import bundle_report, measure_selected
 from vit_edge.host.report.gather import Measured
-from vit_edge.host.rewrite.canonical import Canonical, canonicalise
+from vit_edge.host.rewrite.canonical import Canonical
 from vit_edge.host.sources import Source
 from vit_edge.manifest import Parity, Repair, lowered_name
 from vit_edge.progress import Progress
@@ -235,7 +236,7 @@ def _convert(
     progress("export", 0, 1)
     exported, to_torch = export(source)
     progress("export", 1, 1)
-    canonical = canonicalise(exported, source.name, allow_uncanonical=settings.allow_uncanonical)
+    canonical = canonical_of(source, exported, allow_uncanonical=settings.allow_uncanonical)
     natural = natural_pixels(images.calibration, source.preprocess, settings.quantize.limits)
     checked = CheckImages(image_size(canonical), source.preprocess, natural)
     portable = PORTABLE.at(settings.versions)

@@ -8,6 +8,7 @@ import onnx
 
 from vit_edge.errors import TargetError, UsageError
 from vit_edge.host.convert.answers import answers_of, check_answers
+from vit_edge.host.convert.apart import canonical_of
 from vit_edge.host.convert.export import export
 from vit_edge.host.convert.for_target import (
     PORTABLE_TARGET,
@@ -156,7 +157,7 @@ def quantize_model(
         )
     check_output(out)
     original, _ = export(source)
-    canonical = canonicalise(original, source.name, allow_uncanonical=settings.allow_uncanonical)
+    canonical = canonical_of(source, original, allow_uncanonical=settings.allow_uncanonical)
     paths = list_images(settings.calibration, settings.quantize.limits).paths
     wanted = settings_for(settings.quantize, [target])
     doing = Doing("calibrate", progress)

@@ -11,6 +11,7 @@ import onnx
 
 from vit_edge.arrays import Pixels
 from vit_edge.gate_report import Fidelity
+from vit_edge.host.convert.apart import canonical_of
 from vit_edge.host.convert.export import export
 from vit_edge.host.convert.for_target import (
     PORTABLE_TARGET,
@@ -30,7 +31,7 @@ from vit_edge.host.lower.model import LowerSettings, lower
 from vit_edge.host.ort import runner
 from vit_edge.host.quantize.search import Search, search_of
 from vit_edge.host.quantize.types import Quantization
-from vit_edge.host.rewrite.canonical import Canonical, canonicalise
+from vit_edge.host.rewrite.canonical import Canonical
 from vit_edge.host.sources import Source
 from vit_edge.manifest import Parity
 from vit_edge.progress import Progress
@@ -153,7 +154,7 @@ def export_embedder(
     form = ModelForm(batch).at(versions)
     check_output(out)
     original, _ = export(source)
-    canonical = canonicalise(original, source.name)
+    canonical = canonical_of(source, original)
     made = float_embedder(original, canonical, source, form)
     written = Written(Path(out), save_onnx(made.model, out), made.parity, canonical)
     return WrittenEmbedder(written, read_model(out).outputs)
@@ -177,7 +178,7 @@ def quantize_embedder_file(
     check_target(target)
     check_output(out)
     original, _ = export(source)
-    canonical = canonicalise(original, source.name)
+    canonical = canonical_of(source, original)
     plain = float_embedder(original, canonical, source)
     paths = list_images(settings.calibration, settings.quantize.limits).paths
     wanted = settings_for(settings.quantize, [target])

@@ -7,6 +7,7 @@ from vit_edge.host.reference.onnx_pipeline import OnnxPipeline
 from vit_edge.host.reference.timm_pipeline import TimmPipeline
 from vit_edge.host.reference.transformers_pipeline import TransformersPipeline
 from vit_edge.host.reference.types import Reference
+from vit_edge.host.reference.zero_shot_pipeline import ZeroShotPipeline
 from vit_edge.host.sources.preprocessing import to_processor
 from vit_edge.host.sources.types import Library, OwnPipeline, Source, SourceKind
 from vit_edge.spec import CropRule, PreprocessSpec, ResizeMode
@@ -35,6 +36,8 @@ def own_reference(source: Source) -> Reference:
     processor = _processor(own, spec)
     if own.library is Library.ONNXRUNTIME:
         return OnnxPipeline(own.path, source, processor)
+    if own.prompts is not None:
+        return ZeroShotPipeline(own.path, own.prompts, processor, (spec.height, spec.width))
     kind = source.output if own.states_kind else None
     return TransformersPipeline(
         own.base or own.path,

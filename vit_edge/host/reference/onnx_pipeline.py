@@ -11,8 +11,9 @@ from vit_edge.host.convert.answers import answers_of
 from vit_edge.host.convert.normal import image_input
 from vit_edge.host.convert.onnx_io import read_onnx
 from vit_edge.host.ort import runner
-from vit_edge.host.reference.transformers_pipeline import first_line, image_processor
+from vit_edge.host.reference.transformers_pipeline import image_processor
 from vit_edge.host.reference.types import Answer, Pipeline, answer_of
+from vit_edge.host.sources.quiet import first_line
 from vit_edge.host.sources.types import Source
 
 

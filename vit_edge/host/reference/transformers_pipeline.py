@@ -4,7 +4,7 @@ import contextlib
 import io
 import json
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,8 @@ import torch
 from vit_edge.errors import SourceError
 from vit_edge.host.reference.types import Answer, Pipeline
 from vit_edge.host.sources.peft_folder import adapted
+from vit_edge.host.sources.quiet import first_line, quiet_transformers
+from vit_edge.host.sources.transformers_model import resampling
 from vit_edge.spec import OutputKind
 
 PROCESSOR = "preprocessor_config.json"
@@ -56,7 +58,7 @@ class TransformersPipeline(Pipeline):
             import transformers
         except ImportError:
             raise SourceError("transformers is not installed: pip install transformers") from None
-        with _quietly(transformers):
+        with quiet_transformers():
             try:
                 model = _model(transformers, folder, adapter)
                 made = image_processor(_with_processor(folder, adapter), processor)
@@ -70,10 +72,7 @@ class TransformersPipeline(Pipeline):
                 ) from error
         self._names_classes = names_classes
         self._function = {} if kind is None else {"function_to_apply": _FUNCTIONS[kind]}
-        trained = getattr(model.config, "image_size", None)
-        own = (trained, trained) if isinstance(trained, int) else tuple(trained or ())
-        # Else transformers refuses images of another size than the trained one.
-        self._more = {} if size is None or own in (size, ()) else {"interpolate_pos_encoding": True}
+        self._more = resampling(model.config, size)
         self._load: Any = transformers.image_utils.load_image
         self.name = (
             f"transformers {transformers.__version__} "
@@ -135,22 +134,3 @@ def _model(transformers: Any, folder: Path, adapter: Path | None) -> Any:
 def _with_processor(folder: Path, adapter: Path | None) -> Path:
     """The folder whose image processor holds: an adapter's own, else its base model's."""
     return adapter if adapter is not None and (adapter / PROCESSOR).is_file() else folder
-
-
-@contextlib.contextmanager
-def _quietly(transformers: Any) -> Iterator[None]:
-    bar = transformers.utils.logging.is_progress_bar_enabled()
-    transformers.utils.logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if bar:
-            transformers.utils.logging.enable_progress_bar()
-
-
-def first_line(error: Exception) -> str:
-    """An error of somebody else's in one line, without any folder's path."""
-    lines = str(error).strip().splitlines()
-    if not lines or "/" in lines[0] or "\\" in lines[0]:
-        return type(error).__name__
-    return f"{type(error).__name__}: {lines[0][:200]}"

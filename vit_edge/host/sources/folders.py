@@ -6,12 +6,13 @@ from typing import Any
 
 from vit_edge.errors import SourceError, VitEdgeError
 from vit_edge.host.sources.checkpoints.shards import weight_files
-from vit_edge.host.sources.huggingface import from_folder, processor_of
+from vit_edge.host.sources.huggingface import from_folder
 from vit_edge.host.sources.jsonfile import read_object, sides
 from vit_edge.host.sources.labels import from_id2label
 from vit_edge.host.sources.onnx_file import Beside, from_onnx
 from vit_edge.host.sources.peft_folder import from_adapter
 from vit_edge.host.sources.preprocessing import from_processor, processor_notes
+from vit_edge.host.sources.processors import processor_of
 from vit_edge.host.sources.timm_folder import from_timm_folder
 from vit_edge.host.sources.types import Source, SourceOptions
 

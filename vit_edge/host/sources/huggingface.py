@@ -11,6 +11,7 @@ from vit_edge.errors import SourceError
 from vit_edge.fields import shown
 from vit_edge.host.sources.checkpoints import build, files_sha256, read_weights, resize_notes
 from vit_edge.host.sources.checkpoints.shards import weight_files
+from vit_edge.host.sources.configs import one_if_square, with_labels
 from vit_edge.host.sources.jsonfile import flag, integer, number, read_object, sides, text
 from vit_edge.host.sources.labels import choose_labels, from_id2label, label_maps
 from vit_edge.host.sources.preprocessing import (
@@ -21,6 +22,8 @@ from vit_edge.host.sources.preprocessing import (
     to_processor,
     with_options,
 )
+from vit_edge.host.sources.processors import processor_of
+from vit_edge.host.sources.transformers_folder import from_transformers
 from vit_edge.host.sources.types import Library, OwnPipeline, Source, SourceKind, SourceOptions
 from vit_edge.host.vit import Activation, Distillation, VitConfig
 
@@ -42,7 +45,9 @@ _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 def from_folder(
     folder: Path, name: str, options: SourceOptions, files: tuple[Path, ...] | None = None
 ) -> Source:
-    """Read a folder that `save_pretrained` wrote for a ViT or DeiT image classifier.
+    """Read a folder that `save_pretrained` wrote for an image classifier.
+
+    ViT and DeiT are read without transformers, the other families of `families.py` with it.
 
     Args:
         folder: with config.json.
@@ -57,6 +62,8 @@ def from_folder(
     files = files or weight_files(folder)
     if not files:
         raise SourceError(f"{folder} has no model.safetensors: pass a folder that save_pretrained wrote")
+    if not _is_plain(raw):
+        return from_transformers(folder, raw, name, files, options)
     state = read_weights(files, options.allow_pickle, options.weights)
     trained = vit_config(raw, state, str(folder / "config.json"))
     model = build(state, trained, str(files[0]), options.image_size)
@@ -84,7 +91,7 @@ def from_folder(
         labels_note=note,
         preprocess=preprocess,
         sha256=files_sha256(files),
-        huggingface_config=_published(raw, labels, model.config),
+        huggingface_config=with_labels(raw, labels, model.config.image_size),
         preprocessor_config=processor,
         own_pipeline=OwnPipeline(
             Library.TRANSFORMERS,
@@ -96,6 +103,13 @@ def from_folder(
         ),
         decided=(*noted, *size_notes(spec, preprocess, options), *resized),
     )
+
+
+def _is_plain(raw: Mapping[str, Any]) -> bool:
+    """Whether a config is of a ViT or DeiT."""
+    named = raw.get("architectures")
+    known = isinstance(named, list) and len(named) == 1 and named[0] in list(_ARCHITECTURES)
+    return known or raw.get("model_type") in ("vit", "deit")
 
 
 def vit_config(raw: Mapping[str, Any], state: Mapping[str, Tensor], where: str) -> VitConfig:
@@ -147,8 +161,8 @@ def published_config(config: VitConfig, labels: tuple[str, ...]) -> dict[str, An
         "intermediate_size": config.mlp_dim,
         "hidden_act": activations[config.activation],
         "layer_norm_eps": config.layer_norm_eps,
-        "image_size": _one_if_square(config.image_size),
-        "patch_size": _one_if_square(config.patch_size),
+        "image_size": one_if_square(config.image_size),
+        "patch_size": one_if_square(config.patch_size),
         "num_channels": config.channels,
         "qkv_bias": config.qkv_bias,
         **label_maps(labels),
@@ -175,28 +189,13 @@ def cached_folder(hub_id: str) -> Path:
         raise SourceError(f"{hub_id} is no local path and not in the Hugging Face cache: {mend}") from None
 
 
-def processor_of(folder: Path) -> tuple[dict[str, Any] | None, str]:
-    """The image processor's config where there is one, and where it stands; as transformers looks for it."""
-    whole = folder / "processor_config.json"
-    inner = read_object(whole).get("image_processor") if whole.exists() else None
-    if isinstance(inner, dict):
-        return inner, str(whole)
-    file = folder / "preprocessor_config.json"
-    return (read_object(file) if file.exists() else None), str(file)
-
-
 def _distillation(raw: Mapping[str, Any], state: Mapping[str, Tensor], where: str) -> Distillation:
     named = raw.get("architectures") or []
     if not isinstance(named, list) or len(named) > 1 or not set(map(str, named)) <= set(_ARCHITECTURES):
         raise SourceError(f"{where}: architectures is {shown(named)}, not one of {', '.join(_ARCHITECTURES)}")
     if named:
         return _ARCHITECTURES[str(named[0])]
-    if raw.get("model_type") not in ("vit", "deit"):
-        raise SourceError(
-            f"{where}: model_type {shown(raw.get('model_type'))} is neither vit nor deit: "
-            "pass a ViT classifier"
-        )
-    if raw["model_type"] == "vit":
+    if raw.get("model_type") != "deit":
         return Distillation.NONE
     return Distillation.HEAD if "distillation_classifier.weight" in state else Distillation.TOKEN
 
@@ -208,13 +207,3 @@ def _classes(state: Mapping[str, Tensor], raw: Mapping[str, Any]) -> int:
     # A backbone: any number will do, since the missing classifier is about to be refused by its key.
     named = raw.get("id2label")
     return max(1, len(named) if isinstance(named, dict) else 1)
-
-
-def _published(raw: Mapping[str, Any], labels: tuple[str, ...], config: VitConfig) -> dict[str, Any]:
-    # `_name_or_path` is where somebody once kept the model.
-    kept = {key: value for key, value in raw.items() if key != "_name_or_path"}
-    return {**kept, "image_size": _one_if_square(config.image_size), **label_maps(labels)}
-
-
-def _one_if_square(size: tuple[int, int]) -> int | list[int]:
-    return size[0] if size[0] == size[1] else list(size)

@@ -17,6 +17,7 @@ from vit_edge.errors import SourceError, UsageError
 from vit_edge.host.sources.huggingface import published_config
 from vit_edge.host.sources.labels import choose_labels, label_maps
 from vit_edge.host.sources.preprocessing import rule_notes, to_processor, with_options
+from vit_edge.host.sources.transformers_model import own_size
 from vit_edge.host.sources.types import Source, SourceKind, SourceOptions
 from vit_edge.host.vit import VisionTransformer
 
@@ -54,7 +55,7 @@ def from_module(
     Raises:
         SourceError: no image classifier, or the options do not state the preprocessing.
     """
-    size = options.image_size or _own_size(module)
+    size = options.image_size or own_size(getattr(module, "config", None))
     module = _Logits(module.eval().cpu().float()).eval()
     if isinstance(module.model, VisionTransformer):
         module = module.model
@@ -93,15 +94,6 @@ class _Logits(nn.Module):
         """Logits (N, C) of pixel_values (N, 3, H, W)."""
         made = self.model(pixel_values)
         return made if isinstance(made, torch.Tensor) else getattr(made, "logits", made)
-
-
-def _own_size(module: nn.Module) -> tuple[int, int] | None:
-    """Pixels (height, width) that a VisionTransformer or a model of transformers was made for."""
-    size = getattr(getattr(module, "config", None), "image_size", None)
-    if isinstance(size, int):
-        return size, size
-    pair = isinstance(size, tuple | list) and len(size) == 2 and all(isinstance(side, int) for side in size)
-    return (size[0], size[1]) if pair and size is not None else None
 
 
 def _call(text: str) -> nn.Module:

@@ -10,6 +10,7 @@ from typing import Any
 from vit_edge.errors import SourceError
 from vit_edge.host.sources.huggingface import cached_folder, from_folder
 from vit_edge.host.sources.jsonfile import read_object
+from vit_edge.host.sources.quiet import quiet_transformers
 from vit_edge.host.sources.types import Source, SourceOptions
 
 _PROCESSOR = "preprocessor_config.json"
@@ -77,12 +78,8 @@ def adapted(base: Path, folder: Path) -> Any:
         heads = [key for key in adapter.keys() if key.endswith("classifier.weight")]  # noqa: SIM118
         classes = adapter.get_slice(heads[0]).get_shape()[0] if heads else None
     more = {} if classes is None else {"num_labels": classes, "ignore_mismatched_sizes": True}
-    told = transformers.utils.logging.get_verbosity()
-    transformers.utils.logging.set_verbosity_error()  # else it reports the head that the adapter brings
-    try:
+    with quiet_transformers():  # else it reports the head that the adapter brings
         model = transformers.AutoModelForImageClassification.from_pretrained(
             base, local_files_only=True, use_safetensors=True, **more
         )
         return peft.PeftModel.from_pretrained(model, str(folder), local_files_only=True)
-    finally:
-        transformers.utils.logging.set_verbosity(told)

@@ -3,12 +3,13 @@
 import dataclasses
 import math
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from vit_edge.errors import SourceError
 from vit_edge.fields import is_finite
 from vit_edge.host.sources.archs import HALF
-from vit_edge.host.sources.jsonfile import flag, number, sides
+from vit_edge.host.sources.jsonfile import flag, number, read_object, sides
 from vit_edge.host.sources.types import Triple
 from vit_edge.spec import CropRule, Interpolation, ResizeMode
 
@@ -53,7 +54,16 @@ _FAMILIES = {
     "Siglip": Family(_SIDE, _CUBIC, HALF, HALF, square=False),
     "ConvNext": Family({"shortest_edge": 384}, _CUBIC, HALF, HALF, square=False, crop_pct=224 / 256),
 }
-_OF_MODEL = {"deit": "DeiT"}  # the processor of a model type whose config names none; ViT for others
+_OF_MODEL = {  # the processor of a model type whose config names none; ViT for others
+    "deit": "DeiT",
+    "beit": "Beit",
+    "data2vec-vision": "Beit",
+    "clip": "CLIP",
+    "metaclip_2": "CLIP",
+    "dinov2": "Bit",
+    "hiera": "Bit",
+    "siglip": "Siglip",
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,6 +82,16 @@ def processor_name(raw: Mapping[str, Any], model_type: str) -> str:
     """The processor's class name; where the file names none, that of the model type."""
     stated = raw.get("image_processor_type") or raw.get("feature_extractor_type")
     return str(stated or f"{_OF_MODEL.get(model_type, 'ViT')}ImageProcessor")
+
+
+def processor_of(folder: Path) -> tuple[dict[str, Any] | None, str]:
+    """The image processor's config where there is one, and where it stands; as transformers looks for it."""
+    whole = folder / "processor_config.json"
+    inner = read_object(whole).get("image_processor") if whole.exists() else None
+    if isinstance(inner, dict):
+        return inner, str(whole)
+    file = folder / "preprocessor_config.json"
+    return (read_object(file) if file.exists() else None), str(file)
 
 
 def family_of(name: str, where: str) -> Family:

@@ -31,7 +31,13 @@ def resolve(text: str, options: SourceOptions) -> Source:
         SourceError: nothing there, or no ViT classifier that can be read; one sentence names the cause.
         UsageError: an unknown architecture, an option that is missing, or one that has no meaning here.
     """
-    return with_meaning(_found(text, options), options)
+    found = _found(text, options)
+    if options.labels_text is not None and (found.own_pipeline is None or found.own_pipeline.prompts is None):
+        raise UsageError(
+            f"--labels-text goes with a folder of CLIP or SigLIP with both towers, not {found.name}: "
+            "leave it out"
+        )
+    return with_meaning(found, options)
 
 
 def _found(text: str, options: SourceOptions) -> Source:

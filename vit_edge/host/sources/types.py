@@ -2,6 +2,7 @@
 
 import dataclasses
 import enum
+import re
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ from vit_edge.host.vit import VitConfig
 from vit_edge.spec import CropRule, Interpolation, OutputKind, PreprocessSpec, ResizeMode
 from vit_edge.stated import UNSTATED, StatedPreprocess
 from vit_edge.stated import Triple as Triple
+
+TEMPLATE = "a photo of a {}"  # Radford et al. 2021, section 3.1.4
 
 
 class SourceKind(enum.Enum):
@@ -50,6 +53,8 @@ class SourceOptions:
     output_kind: OutputKind | None = None  # what the answers mean, before any final Softmax or Sigmoid
     allow_pickle: bool = False  # run the code inside a .pth file
     trust_code: bool = False  # import the module of module:callable
+    labels_text: Path | None = None  # names of classes, as `labels`, that a text tower is to be asked for
+    template: str | None = None  # the text of a class, {} standing for its name; None: TEMPLATE
 
     def __post_init__(self) -> None:
         """Refuse values that no image can have."""
@@ -58,6 +63,10 @@ class SourceOptions:
         except ValueError as error:
             raise UsageError(str(error)) from None
         _ = self.stated
+        if self.template is not None and self.labels_text is None:
+            raise UsageError("--template goes with --labels-text, which names the classes: add it")
+        if re.fullmatch(r"[^{}]*\{\}[^{}]*", TEMPLATE if self.template is None else self.template) is None:
+            raise UsageError(f"--template {self.template!r} must have one {{}}, where the class name goes")
         if self.output_kind is not None and self.output_kind is not self.output_kind.logits:
             raise UsageError(
                 f"output_kind must be that of logits, {self.output_kind.logits.value}: a final activation is "
@@ -85,6 +94,19 @@ class Library(enum.Enum):
 
 
 @dataclasses.dataclass(frozen=True)
+class Prompts:
+    """The classes of a model that compares images with texts."""
+
+    labels: tuple[str, ...]
+    template: str  # with one {} where a label goes
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """One for each label."""
+        return tuple(self.template.replace("{}", label) for label in self.labels)
+
+
+@dataclasses.dataclass(frozen=True)
 class OwnPipeline:
     """How a source answers without us, from an image file on.
 
@@ -99,6 +121,15 @@ class OwnPipeline:
     no_recipe: bool = False  # it says nothing of it, so all of it is stated
     states_kind: bool = False  # what its numbers mean is stated
     names_classes: bool = True  # the labels are its own
+    prompts: Prompts | None = None  # that it is asked for, where its classes are texts
+
+
+@dataclasses.dataclass(frozen=True)
+class Apart:
+    """A family of models, for a refusal in its words."""
+
+    family: str  # as its paper calls it
+    what: str  # that it has and no rewrite rule knows; empty where that is nothing
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -125,6 +156,7 @@ class Source:
     output: OutputKind = OutputKind.SINGLE_LABEL  # what the model's numbers mean, never probabilities
     output_name: str | None = None  # of an ONNX file, what it calls them
     values: int | None = None  # numbers per image, where no config says so
+    apart: Apart | None = None  # the family, where it is none of those that `config` describes
 
     @property
     def numbers(self) -> int:

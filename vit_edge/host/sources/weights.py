@@ -8,8 +8,10 @@ from vit_edge.host.sources.archs import Arch, find_arch
 from vit_edge.host.sources.checkpoints import Layout, build, detect_layout, file_sha256, resize_notes
 from vit_edge.host.sources.checkpoints.containers import chosen_state
 from vit_edge.host.sources.checkpoints.files import as_float32, pickled_module, read_checkpoint
+from vit_edge.host.sources.families import FAMILIES
 from vit_edge.host.sources.huggingface import from_folder, published_config
 from vit_edge.host.sources.infer import at_trained_size, described, infer_arch
+from vit_edge.host.sources.jsonfile import read_object
 from vit_edge.host.sources.labels import choose_labels
 from vit_edge.host.sources.own_code import from_module
 from vit_edge.host.sources.preprocessing import rule_notes, to_processor, with_options
@@ -47,6 +49,8 @@ def from_weights(file: Path, arch_name: str | None, options: SourceOptions) -> S
         raise SourceError(
             f"{file} holds a {type(loaded).__name__}, not a state dict: save model.state_dict() instead"
         )
+    if arch is None and _of_a_family(file.parent):
+        return from_folder(file.parent, file.stem, options, (file,))
     state = as_float32(chosen_state(loaded, str(file), options.weights), (file,))
     layout = detect_layout(state, str(file))
     if layout is not Layout.TIMM and arch is None and (file.parent / "config.json").is_file():
@@ -76,6 +80,12 @@ def from_weights(file: Path, arch_name: str | None, options: SourceOptions) -> S
         own_pipeline=_own_pipeline(arch_name, file, layout, options),
         decided=(*notes, *resize_notes(trained, config, _LIBRARIES[layout])),
     )
+
+
+def _of_a_family(folder: Path) -> bool:
+    """Whether a config beside the weights says what no layout of keys does."""
+    config = folder / "config.json"
+    return config.is_file() and read_object(config).get("model_type") in list(FAMILIES)
 
 
 def _known(arch_name: str | None, file: Path, config: VitConfig, options: SourceOptions) -> Prepared | None:

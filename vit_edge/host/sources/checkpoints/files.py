@@ -31,8 +31,8 @@ _HARMLESS: list[Any] = [
     *_NUMPY_TYPES,
     *((_NUMPY_SCALAR, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")),
 ]
-# Whole-number buffers that say nothing about what a ViT computes.
-_COUNTERS = ("position_ids", "num_batches_tracked", "n_averaged")
+# Whole-number buffers that say nothing about what a ViT computes, or that follow from its sizes.
+_COUNTERS = ("position_ids", "num_batches_tracked", "n_averaged", "relative_position_index")
 
 
 def file_sha256(path: Path) -> str:

@@ -1,0 +1,123 @@
+"""A folder of CLIP or SigLIP run by transformers' zero-shot pipeline on the texts of the classes."""
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from PIL import Image
+
+from vit_edge.errors import SourceError
+from vit_edge.host.reference.transformers_pipeline import image_processor
+from vit_edge.host.reference.types import Answer, Pipeline
+from vit_edge.host.sources.quiet import first_line, quiet_transformers
+from vit_edge.host.sources.transformers_model import resampling
+from vit_edge.host.sources.types import Prompts
+
+_LOCAL = {"local_files_only": True, "trust_remote_code": False}
+
+
+class ZeroShotPipeline(Pipeline):
+    """`transformers.ZeroShotImageClassificationPipeline` on the CPU in float32, processor on Pillow images.
+
+    Its text tower answers once: it is given the same texts for every image.
+
+    Args:
+        folder: what `save_pretrained` wrote.
+        prompts: the classes.
+        processor: an image processor's config in place of the folder's.
+        size: pixels (height, width) that the model is to see.
+
+    Raises:
+        SourceError: transformers is not installed, or cannot load the folder.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        prompts: Prompts,
+        processor: Mapping[str, Any] | None,
+        size: tuple[int, int],
+    ) -> None:
+        try:
+            import transformers
+        except ImportError:
+            raise SourceError("transformers is not installed: pip install transformers") from None
+        with quiet_transformers():
+            try:
+                model = transformers.AutoModelForZeroShotImageClassification.from_pretrained(
+                    folder, dtype=torch.float32, **_LOCAL
+                ).eval()
+                made = image_processor(folder, processor)
+                self._pipeline: Any = transformers.ZeroShotImageClassificationPipeline(
+                    model=model,
+                    tokenizer=transformers.AutoTokenizer.from_pretrained(folder, **_LOCAL),
+                    image_processor=made,
+                    device="cpu",
+                )
+            except Exception as error:  # it raises whatever a file leads it to
+                raise SourceError(f"transformers cannot load {folder.name} ({first_line(error)})") from error
+        _answer_once(model.text_model)
+        self._prompts = prompts
+        self._more = resampling(model.config, size)
+        self._load: Any = transformers.image_utils.load_image
+        self.name = (
+            f"transformers {transformers.__version__} (zero-shot, {type(made).__name__}, "
+            f"{type(model).__name__}, torch {torch.__version__}"
+            f"{', with the stated options' if processor is not None else ''})"
+        )
+
+    def answer(self, path: Path) -> Answer:
+        """The class and all probabilities, as the pipeline's own post-processing gives them."""
+        labels = list(self._prompts.labels)
+        try:
+            outputs = self._pipeline.forward(self._inputs(path))
+            ranked: list[Mapping[str, Any]] = self._pipeline.postprocess(outputs)
+        except Exception as error:
+            raise SourceError(f"{self.name} fails on {path.name} ({first_line(error)})") from error
+        probabilities = np.zeros(len(labels))
+        for each in ranked:
+            probabilities[labels.index(each["label"])] = each["score"]
+        best = ranked[0]
+        return Answer(best["label"], labels.index(best["label"]), float(best["score"]), probabilities)
+
+    def decoded(self, path: Path) -> npt.NDArray[np.uint8]:
+        """As the pipeline loads it: upright, converted to RGB."""
+        return np.asarray(self._load(str(path)))
+
+    def pixel_values(self, path: Path) -> npt.NDArray[np.float32]:
+        """As the image processor makes them."""
+        return np.asarray(self._inputs(path)["pixel_values"][0], np.float32)
+
+    def logits(self, pixel_values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """As the model gives them."""
+        inputs = self._made(Image.new("RGB", (8, 8)))
+        inputs["pixel_values"] = torch.from_numpy(pixel_values[None].copy())
+        return np.asarray(self._pipeline.forward(inputs)["logits"][0], np.float32)
+
+    def _inputs(self, path: Path) -> dict[str, Any]:
+        return self._made(str(path))
+
+    def _made(self, image: object) -> dict[str, Any]:
+        given = self._pipeline.preprocess(
+            image,
+            candidate_labels=list(self._prompts.labels),
+            hypothesis_template=self._prompts.template,
+        )
+        return dict(given) | self._more
+
+
+def _answer_once(tower: Any) -> None:
+    """Keep the first answer of a text tower for all later calls."""
+    answer = tower.forward
+    kept: list[Any] = []
+
+    def once(*given: Any, **named: Any) -> Any:
+        if not kept:
+            kept.append(answer(*given, **named))
+        return dataclasses.replace(kept[0])  # the caller writes into it
+
+    vars(tower)["forward"] = once

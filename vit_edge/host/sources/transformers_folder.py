@@ -1,0 +1,179 @@
+"""A Hugging Face folder of a family whose module transformers brings: CLIP, SigLIP, DINOv2, BEiT, Swin ..."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from vit_edge.errors import SourceError
+from vit_edge.host.sources.checkpoints import files_sha256, read_weights
+from vit_edge.host.sources.configs import with_labels
+from vit_edge.host.sources.families import Family
+from vit_edge.host.sources.labels import choose_labels, from_id2label
+from vit_edge.host.sources.preprocessing import (
+    from_processor,
+    processor_notes,
+    rule_notes,
+    size_notes,
+    to_processor,
+    with_options,
+)
+from vit_edge.host.sources.processors import processor_of
+from vit_edge.host.sources.quiet import first_line
+from vit_edge.host.sources.transformers_model import (
+    Logits,
+    class_name,
+    family_of_config,
+    load,
+    own_size,
+    refuse_unbounded,
+    resampling,
+)
+from vit_edge.host.sources.types import (
+    Apart,
+    Library,
+    OwnPipeline,
+    Prompts,
+    Source,
+    SourceKind,
+    SourceOptions,
+)
+from vit_edge.host.sources.zero_shot import meaning_of, prompts_of, tower_name, zero_shot
+from vit_edge.spec import OutputKind, PreprocessSpec
+
+_LEAST_MAJOR = 5  # of transformers: earlier ones leave tables of indices to the weights file
+
+
+def from_transformers(
+    folder: Path, raw: Mapping[str, Any], name: str, files: tuple[Path, ...], options: SourceOptions
+) -> Source:
+    """Read a classifier through transformers' own module; nothing outside the folder is read.
+
+    Args:
+        folder: where it lies.
+        raw: its config.json.
+        name: of the source, without any path.
+        files: its weights.
+        options: what the user states.
+
+    Raises:
+        SourceError: another family, transformers not installed, weights that do not fit, or an image size
+            that the model does not take; the message names the file and the mend.
+    """
+    where = str(folder / "config.json")
+    model_type, family = family_of_config(raw, where)
+    transformers = _transformers(family, where)
+    prompts = None if options.labels_text is None else prompts_of(options)
+    if prompts is None:
+        kind = class_name(transformers, raw, model_type, family, where)
+    else:
+        kind = tower_name(raw, model_type, family, where)
+    refuse_unbounded(raw, where)
+    processor, stated_in = processor_of(folder)
+    spec = None if processor is None else from_processor(processor, stated_in, model_type)
+    model: Any = load(
+        transformers, raw, read_weights(files, options.allow_pickle, options.weights), kind, where
+    )
+    if prompts is not None:
+        model = zero_shot(transformers, model, folder, prompts)
+    wrapped, size = _at_size(model, kind, spec, options, where)
+    preprocess = with_options(spec, options, size, str(folder))
+    stated = _stated_labels(raw, prompts, where)
+    labels, note = choose_labels(options.labels, stated, wrapped.numbers, str(folder))
+    noted = rule_notes(preprocess, options)
+    if processor is not None:
+        noted = processor_notes(processor, Path(stated_in).name, model_type)
+    no_recipe = processor is None
+    if processor is None or options.changes_preprocessing:
+        processor = to_processor(preprocess)
+    return Source(
+        name=name,
+        kind=SourceKind.HUGGINGFACE,
+        module=wrapped.eval(),
+        onnx_path=None,
+        config=None,
+        labels=labels,
+        labels_note=note,
+        preprocess=preprocess,
+        sha256=files_sha256(files),
+        huggingface_config=with_labels(raw, labels, size),
+        preprocessor_config=processor,
+        own_pipeline=OwnPipeline(
+            Library.TRANSFORMERS,
+            folder,
+            stated=options.stated,
+            no_recipe=no_recipe,
+            states_kind=options.output_kind is not None,
+            names_classes=options.labels is None,
+            prompts=prompts,
+        ),
+        decided=(
+            f"the model is {kind} of transformers {transformers.__version__}{_of_texts(prompts)}",
+            *noted,
+            *size_notes(spec, preprocess, options),
+            *_resized(model, size),
+        ),
+        output=OutputKind.SINGLE_LABEL if prompts is None else meaning_of(model_type),
+        values=wrapped.numbers,
+        apart=Apart(family.name, family.apart),
+    )
+
+
+def _stated_labels(raw: Mapping[str, Any], prompts: Prompts | None, where: str) -> tuple[str, ...] | None:
+    if prompts is not None:
+        return prompts.labels
+    named = raw.get("id2label")
+    return None if named is None else from_id2label(named, where)
+
+
+def _of_texts(prompts: Prompts | None) -> str:
+    return (
+        ""
+        if prompts is None
+        else f", its classes the texts {prompts.template!r} of {len(prompts.labels)} names"
+    )
+
+
+def _transformers(family: Family, where: str) -> Any:
+    try:
+        import transformers
+    except ImportError:
+        raise SourceError(
+            f"{where} is of {family.name}, which is read through transformers: pip install transformers"
+        ) from None
+    if int(transformers.__version__.partition(".")[0]) < _LEAST_MAJOR:
+        raise SourceError(
+            f"{where} is of {family.name}, which is read through transformers {_LEAST_MAJOR} or newer, not "
+            f"{transformers.__version__}: pip install --upgrade transformers"
+        )
+    return transformers
+
+
+def _at_size(
+    model: Any, kind: str, spec: PreprocessSpec | None, options: SourceOptions, where: str
+) -> tuple[Logits, tuple[int, int]]:
+    """The model at the size (height, width) that is stated, or that its images are brought to.
+
+    As in transformers' pipeline the image processor decides, where the model takes what it gives.
+    """
+    trained = own_size(model.config)
+    made = None if spec is None else (spec.height, spec.width)
+    size = options.image_size or made or trained
+    if size is None:
+        raise SourceError(f"{where} does not say what size its images have: pass --image-size")
+    more = resampling(model.config, size) if options.image_size is not None else {}
+    try:
+        return Logits(model, size, more), size
+    except Exception as error:  # whatever the model's code raises
+        own = "" if trained is None else f", made for {trained[0]}x{trained[1]}"
+        raise SourceError(
+            f"{where}: a {kind}{own}, does not take images of {size[0]}x{size[1]} pixels "
+            f"({first_line(error)}): pass --image-size"
+        ) from error
+
+
+def _resized(model: Any, size: tuple[int, int]) -> tuple[str, ...]:
+    trained = own_size(model.config)
+    if trained in (None, size) or trained is None:
+        return ()
+    before, after = (f"{height}x{width}" for height, width in (trained, size))
+    return (f"trained at {before} pixels, run at {after}, with positions as transformers makes them",)
