@@ -14,7 +14,8 @@ import pytest
 
 from tools.digits import make_folders
 from tools.engines.catalogue import ENGINES, WORKERS, default_cache
-from vit_edge.host.bundling.golden import TENSORS, golden_files
+from vit_edge.golden import TENSORS
+from vit_edge.host.bundling.golden import golden_files
 from vit_edge.host.convert.export import export
 from vit_edge.host.convert.onnx_io import finish, save_onnx
 from vit_edge.host.convert.optimize import CheckImages, optimized
