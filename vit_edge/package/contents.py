@@ -20,6 +20,8 @@ from vit_edge.spec import LOGITS, InputForm, OutputKind, PreprocessSpec
 
 NAMES = {Role.FLOAT: "float", Role.QUANTIZED: "int8"}  # of the files in a package
 
+ARITHMETICS = ("any", "exact", "saturating")  # in which answers are recorded
+
 # Width and height of the pictures that preprocessing is checked with: none is tall, as releases of Pillow
 # before 13 shrink tall pictures across first, and later ones down first, which rounds otherwise.
 _VECTORS = ((331, 217), (61, 40))
@@ -55,6 +57,17 @@ class Vector:
     height: int
 
 
+@dataclasses.dataclass(frozen=True)
+class Recorded:
+    """What a model file answered for one input where the bundle was built."""
+
+    model: str
+    arithmetic: str  # any, exact or saturating
+    input_file: str
+    output_file: str
+    tolerance: float  # largest allowed absolute difference of a value
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class Contents:
     """A bundle as a home sees it."""
@@ -67,6 +80,7 @@ class Contents:
     output: OutputKind
     preprocess: PreprocessSpec
     vectors: tuple[Vector, ...]
+    cases: tuple[Recorded, ...]
     files: Mapping[str, bytes]  # models, golden cases and vectors
 
     def about(self) -> dict[str, Any]:
@@ -111,6 +125,7 @@ def contents_of(path: Path) -> Contents:
     runs_float = bundle.manifest.files[bundle.manifest.default_model].role is Role.FLOAT
     wanted = "float" if runs_float else "int8"
     vectors, pictures = _vectors(bundle.manifest.preprocess)
+    cases, golden = _golden(bundle, models)
     return Contents(
         source=bundle.manifest.source.name,
         bundle_sha256=bundle.sha256,
@@ -120,7 +135,8 @@ def contents_of(path: Path) -> Contents:
         output=bundle.manifest.output,
         preprocess=bundle.manifest.preprocess,
         vectors=vectors,
-        files={each.path: each.model.data for each in models} | _golden(bundle, models) | pictures,
+        cases=cases,
+        files={each.path: each.model.data for each in models} | golden | pictures,
     )
 
 
@@ -136,7 +152,7 @@ def _packed(bundle: Bundle, name: str, role: Role) -> PackedModel:
     return PackedModel(NAMES[role], name, model)
 
 
-def _golden(bundle: Bundle, models: tuple[PackedModel, ...]) -> dict[str, bytes]:
+def _golden(bundle: Bundle, models: tuple[PackedModel, ...]) -> tuple[tuple[Recorded, ...], dict[str, bytes]]:
     """The cases of the packed models, one on each line, and the files that they name."""
     if TENSORS not in bundle.manifest.files:
         raise BundleError(
@@ -144,12 +160,11 @@ def _golden(bundle: Bundle, models: tuple[PackedModel, ...]) -> dict[str, bytes]
         )
     try:
         raw = fields.mapping(fields.parse_json(bundle.read(TENSORS), "the file"), "the file")
-        cases = [
-            fields.mapping(each, "each case") for each in fields.sequence(raw.pop("cases", None), "cases")
-        ]
-        names = [str(case.get("model")) for case in cases]
-        kept = [case for case, name in zip(cases, names, strict=True) if name in {m.path for m in models}]
-        wanted = [fields.string(case.get(key), key) for case in kept for key in ("input_file", "output_file")]
+        listed = fields.sequence(raw.pop("cases", None), "cases")
+        every = [fields.mapping(each, "each case") for each in listed]
+        names = {str(case.get("model")) for case in every}
+        kept = [case for case in every if case.get("model") in {model.path for model in models}]
+        cases = tuple(map(_recorded, kept))
     except BundleError:
         raise
     except ValueError as error:
@@ -160,7 +175,19 @@ def _golden(bundle: Bundle, models: tuple[PackedModel, ...]) -> dict[str, bytes]
     head = json.dumps(raw)[:-1]
     lines = ",\n".join(json.dumps(case) for case in kept)
     text = f'{head}{", " if raw else ""}"cases": [\n{lines}\n]}}\n'
-    return {TENSORS: text.encode()} | {name: bundle.read(name) for name in dict.fromkeys(wanted)}
+    wanted = dict.fromkeys(name for case in cases for name in (case.input_file, case.output_file))
+    return cases, {TENSORS: text.encode()} | {name: bundle.read(name) for name in wanted}
+
+
+def _recorded(raw: Mapping[str, Any]) -> Recorded:
+    """ValueError names a key that is wrong."""
+    return Recorded(
+        model=fields.string(raw.get("model"), "model"),
+        arithmetic=fields.choice(raw.get("arithmetic"), "arithmetic", ARITHMETICS),
+        input_file=fields.string(raw.get("input_file"), "input_file"),
+        output_file=fields.string(raw.get("output_file"), "output_file"),
+        tolerance=fields.number(raw.get("tolerance"), "tolerance"),
+    )
 
 
 def _vectors(spec: PreprocessSpec) -> tuple[tuple[Vector, ...], dict[str, bytes]]:

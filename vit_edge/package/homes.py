@@ -10,6 +10,7 @@ from pathlib import Path
 
 from vit_edge.errors import UsageError
 from vit_edge.files import draft_beside
+from vit_edge.package.c import model_header
 from vit_edge.package.contents import Contents, contents_of
 from vit_edge.package.web import WEB_RUNTIME, runtime_files
 
@@ -21,6 +22,7 @@ class Home(enum.Enum):
 
     NODE = "node"
     WEB = "web"
+    C = "c"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,6 +54,7 @@ def package(bundle: Path, home: Home, target: Path, modules: Path | None = None)
     make: dict[Home, Callable[[Contents, Path | None], tuple[Files, str]]] = {
         Home.NODE: _node,
         Home.WEB: _web,
+        Home.C: _c,
     }
     files, next_step = make[home](contents, modules)
     _write(target, files)
@@ -62,6 +65,14 @@ def _node(contents: Contents, _: Path | None) -> tuple[Files, str]:
     name = re.sub(r"[^a-z0-9]+", "-", contents.source.lower()).strip("-") or "model"
     files = _common(contents) | _templates("shared") | _templates("node", NAME=f"vit-edge-{name}"[:200])
     return files, "in {target} run: npm install && npm run check"
+
+
+def _c(contents: Contents, _: Path | None) -> tuple[Files, str]:
+    about = json.dumps(contents.about(), indent=1, allow_nan=False) + "\n"
+    made = {"model.h": model_header(contents).encode("ascii"), "model.json": about.encode()}
+    return made | dict(contents.files) | _templates(
+        "c"
+    ), "in {target} run: make check ORT=FOLDER of onnxruntime"
 
 
 def _web(contents: Contents, modules: Path | None) -> tuple[Files, str]:
