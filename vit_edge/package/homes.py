@@ -12,6 +12,7 @@ from vit_edge.errors import UsageError
 from vit_edge.files import draft_beside
 from vit_edge.package.c import model_header
 from vit_edge.package.contents import Contents, contents_of
+from vit_edge.package.triton import repository
 from vit_edge.package.web import WEB_RUNTIME, runtime_files
 
 Files = dict[str, bytes]
@@ -23,6 +24,7 @@ class Home(enum.Enum):
     NODE = "node"
     WEB = "web"
     C = "c"
+    TRITON = "triton"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,6 +57,7 @@ def package(bundle: Path, home: Home, target: Path, modules: Path | None = None)
         Home.NODE: _node,
         Home.WEB: _web,
         Home.C: _c,
+        Home.TRITON: _triton,
     }
     files, next_step = make[home](contents, modules)
     _write(target, files)
@@ -73,6 +76,11 @@ def _c(contents: Contents, _: Path | None) -> tuple[Files, str]:
     return made | dict(contents.files) | _templates(
         "c"
     ), "in {target} run: make check ORT=FOLDER of onnxruntime"
+
+
+def _triton(contents: Contents, _: Path | None) -> tuple[Files, str]:
+    next_step = "tritonserver --model-repository={target}/models serves it, {target}/check.py checks it"
+    return repository(contents) | _templates("triton"), next_step
 
 
 def _web(contents: Contents, modules: Path | None) -> tuple[Files, str]:
