@@ -24,6 +24,7 @@ LAYERS: list[set[str]] = [
     {"targets", "bundle", "verify"},
     {"golden", "signing"},
     {"runtime"},
+    {"package"},
     {"host"},
     {"cli", "__main__"},
 ]

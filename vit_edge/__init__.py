@@ -29,11 +29,13 @@ if TYPE_CHECKING:
     from vit_edge.runtime.image.preprocess import Decoding
     from vit_edge.runtime.model.file import ModelFile, read_model
     from vit_edge.runtime.predict.classifier import Classifier, Prediction
+    from vit_edge.runtime.predict.columns import BatchClassifier
     from vit_edge.runtime.predict.embedder import Embedder, Embedding
     from vit_edge.runtime.selftest import SelfTest, selftest
     from vit_edge.runtime.session.session import Placement, Session, SessionSettings
 
 _HOME = {
+    "BatchClassifier": "runtime.predict.columns",
     "Bundle": "bundle",
     "BundleError": "errors",
     "Classifier": "runtime.predict.classifier",
@@ -63,6 +65,7 @@ _HOME = {
 }
 
 __all__ = [
+    "BatchClassifier",
     "Bundle",
     "BundleError",
     "Classifier",

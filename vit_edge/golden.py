@@ -5,7 +5,8 @@
 `GoldenCase`, and one more, the name of an output, which holds its values. `arithmetic` MAY be there: "exact"
 or "saturating", how integer products were added where the values were computed.
 
-`golden/cases.json` holds some of the cases for other languages, see docs/golden.md; nothing here reads it.
+`golden/cases.json` holds some of the cases for other languages, see docs/golden.md; `vit_edge.package`
+hands it on.
 """
 
 import dataclasses
@@ -18,6 +19,7 @@ from vit_edge.errors import BundleError
 from vit_edge.spec import CLS_EMBEDDING, LOGITS, POOLED_EMBEDDING, Arithmetic
 
 EXPECTED = "golden/expected.json"
+TENSORS = "golden/cases.json"
 
 OUTPUTS = (LOGITS, CLS_EMBEDDING, POOLED_EMBEDDING)  # patches are hundreds of times as many numbers
 

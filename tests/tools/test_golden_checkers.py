@@ -12,27 +12,14 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from tools.digits import make_folders
+from tests.package.digits import FLOAT, INT8, make_digits
 from tools.engines.catalogue import ENGINES, WORKERS, default_cache
-from vit_edge.host.bundling.golden import TENSORS, golden_files
-from vit_edge.host.convert.export import export
-from vit_edge.host.convert.int8 import metadata_of
-from vit_edge.host.convert.one_file import QuantizeFileSettings, quantize_model
-from vit_edge.host.convert.onnx_io import finish, save_onnx
-from vit_edge.host.convert.optimize import CheckImages, image_size, optimized
-from vit_edge.host.quantize.types import Preset, QuantizeSettings
-from vit_edge.host.rewrite.canonical import canonicalise
-from vit_edge.host.sources import SourceOptions, resolve
+from vit_edge.golden import TENSORS
 from vit_edge.runtime.device.machine import may_saturate
-from vit_edge.runtime.evaluate.dataset import list_images
-from vit_edge.runtime.image.preprocess import load_pixels
-from vit_edge.runtime.model.file import read_model
-from vit_edge.spec import PORTABLE
 
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAMS = ROOT / "examples" / "golden"
 CACHE = default_cache()  # now: while tests run, the user's cache is a folder of theirs
-FLOAT, INT8 = "onnx/model.onnx", "onnx/model_quantized.onnx"
 KINDS = ("exact", "saturating") if may_saturate() else ("any",)
 HERE = KINDS[-1]
 
@@ -42,23 +29,7 @@ Checker = Callable[[Path, str], "subprocess.CompletedProcess[str]"]
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What the programs read of a bundle: a float and an INT8 model of digits, and the golden cases."""
-    folder = tmp_path_factory.mktemp("bundle")
-    images = tmp_path_factory.mktemp("digits")
-    make_folders(images)
-    (folder / "onnx").mkdir()
-    source = resolve(str(ROOT / "models" / "digits_vit"), SourceOptions())
-    settings = QuantizeFileSettings(images / "calibration", quantize=QuantizeSettings(Preset.STATIC))
-    quantize_model(source, folder / INT8, settings)
-    exported, _ = export(source)
-    canonical = canonicalise(exported, source.name)
-    plain, _ = optimized(exported, canonical, PORTABLE, CheckImages(image_size(canonical)))
-    save_onnx(finish(plain, metadata_of(source)), folder / FLOAT)
-    pixels = [load_pixels(path, source.preprocess) for path in list_images(images / "test").paths[:3]]
-    models = {name: read_model(folder / name) for name in (FLOAT, INT8)}
-    for name, data in golden_files([models], np.stack(pixels)).items():
-        (folder / name).parent.mkdir(exist_ok=True)
-        (folder / name).write_bytes(data)
-    return folder
+    return make_digits(tmp_path_factory.mktemp("digits")).bundle
 
 
 def started(*words: str, cwd: Path | None = None, **environment: str) -> "subprocess.CompletedProcess[str]":

@@ -20,6 +20,7 @@ from vit_edge.cli import (
     inspect,
     jobs,
     measure,
+    package,
     parity,
     selftest,
     sign,
@@ -151,6 +152,7 @@ def parser() -> Parser:
     embed.add(commands)
     jobs.add_merge(commands)
     inspect.add(commands)
+    package.add(commands)
     selftest.add(commands)
     sign.add(commands)
     targets.add(commands)

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from vit_edge.golden import EXPECTED, OUTPUTS, GoldenCase, golden_bytes
+from vit_edge.golden import EXPECTED, OUTPUTS, TENSORS, GoldenCase, golden_bytes
 from vit_edge.host.convert.parity import EXPORT_TOLERANCE
 from vit_edge.host.quantize.observe import EIGHT_BITS, EXACT_OPTIONS
 from vit_edge.runtime.model.file import ModelFile
@@ -20,7 +20,6 @@ from vit_edge.runtime.session.session import Session, SessionSettings, feed_of
 from vit_edge.spec import LOGITS, Arithmetic
 
 GOLDEN_IMAGES = 3
-TENSORS = "golden/cases.json"
 _TENSOR_IMAGES = 2  # of them as tensors, too, which take four times as many bytes and do not compress
 _MOST_TENSOR_BYTES = 16 * 2**20  # of the inputs of one form; one image there always is
 _LEAST_INT8_TOLERANCE = 1e-2  # share of the largest logit

@@ -40,9 +40,16 @@ typedef struct OrtApi {
   OrtStatus *(*GetTensorTypeAndShape)(const OrtValue *, OrtTensorTypeAndShapeInfo **made); /* 65 */
   void *at_66[3];
   OrtStatus *(*CreateCpuMemoryInfo)(int allocator, int memory, OrtMemoryInfo **made); /* 69 */
-  void *at_70[26];
+  void *at_70[22];
+  void (*ReleaseEnv)(OrtEnv *); /* 92 */
+  void (*ReleaseStatus)(OrtStatus *); /* 93 */
+  void (*ReleaseMemoryInfo)(OrtMemoryInfo *); /* 94 */
+  void (*ReleaseSession)(OrtSession *); /* 95 */
   void (*ReleaseValue)(OrtValue *); /* 96 */
-  void *at_97[33];
+  void *at_97[2];
+  void (*ReleaseTensorTypeAndShapeInfo)(OrtTensorTypeAndShapeInfo *); /* 99 */
+  void (*ReleaseSessionOptions)(OrtSessionOptions *); /* 100 */
+  void *at_101[29];
   OrtStatus *(*AddSessionConfigEntry)(OrtSessionOptions *, const char *key, const char *value); /* 130 */
 } OrtApi;
 

@@ -1,0 +1,136 @@
+"""The homes, and the files of each: templates, `model.json` and what the bundle gives."""
+
+import dataclasses
+import enum
+import importlib.resources
+import json
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from vit_edge.errors import UsageError
+from vit_edge.files import draft_beside
+from vit_edge.package.c import model_header
+from vit_edge.package.contents import Contents, contents_of
+from vit_edge.package.triton import repository
+from vit_edge.package.web import WEB_RUNTIME, runtime_files
+
+Files = dict[str, bytes]
+
+
+class Home(enum.Enum):
+    """Where a package runs; the value is what users call it."""
+
+    NODE = "node"
+    WEB = "web"
+    C = "c"
+    TRITON = "triton"
+
+
+@dataclasses.dataclass(frozen=True)
+class Written:
+    """What was written, and what is left for the user to do."""
+
+    folder: Path
+    files: int
+    size: int  # bytes
+    next_step: str  # a sentence
+
+
+def package(bundle: Path, home: Home, target: Path, modules: Path | None = None) -> Written:
+    """Write a package for one home, complete or not at all.
+
+    Args:
+        bundle: a bundle folder.
+        home: where it will run.
+        target: the folder to make; an empty one may be there.
+        modules: of the web: a folder `node_modules` to take onnxruntime-web from.
+
+    Raises:
+        UsageError: the target holds something, or cannot be written.
+        BundleError: the bundle is malformed, damaged or lacks what a package needs.
+        ModelError: a model file that takes no single images.
+    """
+    check_free(target)
+    contents = contents_of(bundle)
+    make: dict[Home, Callable[[Contents, Path | None], tuple[Files, str]]] = {
+        Home.NODE: _node,
+        Home.WEB: _web,
+        Home.C: _c,
+        Home.TRITON: _triton,
+    }
+    files, next_step = make[home](contents, modules)
+    _write(target, files)
+    return Written(target, len(files), sum(map(len, files.values())), next_step.format(target=target))
+
+
+def _node(contents: Contents, _: Path | None) -> tuple[Files, str]:
+    name = re.sub(r"[^a-z0-9]+", "-", contents.source.lower()).strip("-") or "model"
+    files = _common(contents) | _templates("shared") | _templates("node", NAME=f"vit-edge-{name}"[:200])
+    return files, "in {target} run: npm install && npm run check"
+
+
+def _c(contents: Contents, _: Path | None) -> tuple[Files, str]:
+    about = json.dumps(contents.about(), indent=1, allow_nan=False) + "\n"
+    made = {"model.h": model_header(contents).encode("ascii"), "model.json": about.encode()}
+    return made | dict(contents.files) | _templates(
+        "c"
+    ), "in {target} run: make check ORT=FOLDER of onnxruntime"
+
+
+def _triton(contents: Contents, _: Path | None) -> tuple[Files, str]:
+    next_step = "tritonserver --model-repository={target}/models serves it, {target}/check.py checks it"
+    return repository(contents) | _templates("triton"), next_step
+
+
+def _web(contents: Contents, modules: Path | None) -> tuple[Files, str]:
+    files = _common(contents) | _templates("shared") | _templates("web")
+    runtime = runtime_files(modules)
+    if runtime is None:
+        return files, f"{{target}}/ort lacks onnxruntime-web; {WEB_RUNTIME}"
+    return files | runtime, "see it with: python -m http.server -b 127.0.0.1 -d {target}"
+
+
+def _common(contents: Contents) -> Files:
+    about = json.dumps(contents.about(), indent=1, allow_nan=False) + "\n"
+    return {"model.json": about.encode(), **contents.files}
+
+
+def _templates(folder: str, **words: str) -> Files:
+    """The files of a folder of templates; `@WORD@` in them is replaced."""
+    place = importlib.resources.files("vit_edge.package") / "templates" / folder
+    found = {}
+    for each in place.iterdir():
+        text = each.read_text(encoding="utf-8")
+        for word, value in words.items():
+            text = text.replace(f"@{word}@", value)
+        found[each.name] = text.encode()
+    return found
+
+
+def _write(target: Path, files: Mapping[str, bytes]) -> None:
+    try:
+        with draft_beside(target, folder=True) as draft:
+            for name, data in files.items():
+                path = draft / name
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(data)
+            if target.is_dir():
+                target.rmdir()  # it is empty
+            draft.rename(target)
+    except OSError as error:
+        raise UsageError(f"{target} cannot be written ({error.strerror})") from error
+
+
+def check_free(target: Path) -> None:
+    """Refuse a target that holds something, or that cannot be made.
+
+    Raises:
+        UsageError: it does.
+    """
+    if target.is_symlink() or (target.exists() and not target.is_dir()):
+        raise UsageError(f"-o {target} exists and is no folder; choose another output")
+    if target.is_dir() and any(target.iterdir()):
+        raise UsageError(f"-o {target} exists and is not empty; choose another output, or remove it first")
+    if not target.parent.is_dir():
+        raise UsageError(f"-o {target} cannot be written: name a folder in one that exists")

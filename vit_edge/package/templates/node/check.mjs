@@ -1,0 +1,10 @@
+// Holds this machine to the recorded answers: `npm run check`; or, with images, what is on them.
+import { check, classify } from "./index.mjs";
+
+const images = process.argv.slice(2);
+for (const image of images) console.log(JSON.stringify({ image, predictions: await classify(image) }));
+if (!images.length)
+  for (const { what, difference, tolerance, good } of await check()) {
+    console.log(good ? "ok  " : "FAIL", what, difference.toPrecision(3), tolerance);
+    if (!good) process.exitCode = 1;
+  }
