@@ -558,7 +558,7 @@ def manifests() -> dict[str, bytes]:
         "size_as_text.json": text(files={"onnx/model.onnx": entry | {"size": "1"}}),
         "size_of_exabytes.json": text(files={"onnx/model.onnx": entry | {"size": 2**60}}),
         "role_as_list.json": text(files={"onnx/model.onnx": entry | {"role": ["float"]}}),
-        "verdict_as_object.json": text(accuracy={"verdict": {}}),
+        "accuracy_of_a_verdict_alone.json": text(accuracy={"verdict": {}}),
         "interpolation_as_list.json": good.replace(b'"bicubic"', b"[]"),
         "deviation_of_zero.json": text(preprocess={**_preprocess(), "std": [0, 1, 1]}),
         "picture_of_gigapixels.json": text(preprocess={**_preprocess(), "height": 10**6, "width": 10**6}),

@@ -1,11 +1,15 @@
 """The files of onnxruntime-web that lie beside a site, so that nothing comes from elsewhere."""
 
+import importlib.resources
+import tomllib
 from pathlib import Path
 
 from vit_edge.errors import UsageError
 
-VERSION = "1.30.0"
-FILES = ("ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-threaded.wasm")
+_RELEASE = importlib.resources.files("vit_edge.package") / "onnxruntime_web.toml"
+_STATED = tomllib.loads(_RELEASE.read_text(encoding="utf-8"))
+VERSION: str = _STATED["version"]
+FILES: tuple[str, ...] = tuple(_STATED["files"])
 WEB_RUNTIME = (
     f"run: npm pack onnxruntime-web@{VERSION} && tar -xzf onnxruntime-web-{VERSION}.tgz && "
     "mkdir {target}/ort && "
