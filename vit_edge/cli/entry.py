@@ -14,6 +14,7 @@ from types import FrameType
 from vit_edge import __version__
 from vit_edge.cli import (
     build,
+    bundle,
     classify,
     convert,
     embed,
@@ -153,6 +154,7 @@ def parser() -> Parser:
     jobs.add_merge(commands)
     inspect.add(commands)
     package.add(commands)
+    bundle.add(commands)
     selftest.add(commands)
     sign.add(commands)
     targets.add(commands)

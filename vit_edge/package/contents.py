@@ -122,9 +122,10 @@ def contents_of(path: Path) -> Contents:
     models = tuple(_packed(bundle, name, role) for role in NAMES for name in bundle.with_role(role)[:1])
     if not models:
         raise BundleError(f"{path} has no portable model file; build it with --target cpu as well")
+    spec, output = _meaning(bundle, models)
     runs_float = bundle.manifest.files[bundle.manifest.default_model].role is Role.FLOAT
     wanted = "float" if runs_float else "int8"
-    vectors, pictures = _vectors(bundle.manifest.preprocess)
+    vectors, pictures = _vectors(spec)
     cases, golden = _golden(bundle, models)
     return Contents(
         source=bundle.manifest.source.name,
@@ -132,8 +133,8 @@ def contents_of(path: Path) -> Contents:
         models=models,
         default=wanted if wanted in {each.name for each in models} else models[0].name,
         labels=models[0].model.labels,
-        output=bundle.manifest.output,
-        preprocess=bundle.manifest.preprocess,
+        output=output,
+        preprocess=spec,
         vectors=vectors,
         cases=cases,
         files={each.path: each.model.data for each in models} | golden | pictures,
@@ -150,6 +151,17 @@ def _packed(bundle: Bundle, name: str, role: Role) -> PackedModel:
     if model.input_size is None:
         raise ModelError(f"{model.path} does not say how large its images are")
     return PackedModel(NAMES[role], name, model)
+
+
+def _meaning(bundle: Bundle, models: tuple[PackedModel, ...]) -> tuple[PreprocessSpec, OutputKind]:
+    """What the files themselves say goes before the manifest, as where they run; an app has one for all."""
+    found = {(packed.model.preprocess, packed.model.output) for packed in models}
+    [(spec, output), *others] = found
+    if others or spec is None:
+        raise BundleError(
+            f"{bundle.path}: its models do not say the same of preprocessing and output; build it again"
+        )
+    return spec, output
 
 
 def _golden(bundle: Bundle, models: tuple[PackedModel, ...]) -> tuple[tuple[Recorded, ...], dict[str, bytes]]:
