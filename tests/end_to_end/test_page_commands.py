@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
 from tests.end_to_end.digits import Built
+from tests.host.family_folders import tower_folder
 from tests.pages import ROOT, Command, commands
 from vit_edge.cli import main
 
@@ -49,6 +50,8 @@ def workplace(built: Built, tmp_path_factory: pytest.TempPathFactory) -> Path:
         (folder / "boards" / "camera.toml").write_text(textwrap.dedent(board))
     embedder = ["export", str(folder / "digits_vit"), "--embedder", "-o", str(folder / "embedder.onnx")]
     assert main(embedder) == DONE
+    tower_folder(folder / "clip_folder", "clip")
+    (folder / "labels.txt").write_text("cat\ndog\nfox\n")
     shutil.copytree(built.images / "calibration", folder / "images")
     for kind in (built.images / "test").iterdir():  # a tenth is enough to run a command
         (folder / "validation" / kind.name).mkdir(parents=True)

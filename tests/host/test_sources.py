@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -746,6 +747,34 @@ def test_an_architecture_has_the_published_number_of_parameters(name: str, milli
     )
 
 
+TIMM_FAMILIES = {
+    "eva02_base_patch14_448.mim_in22k_ft_in1k": "EVA-02",
+    "eva_large_patch14_336": "EVA",
+    "vit_small_patch16_dinov3": "DINOv3",
+    "vit_base_patch14_reg4_dinov2": "DINOv2",
+    "vit_base_patch16_siglip_gap_224": "SigLIP",
+    "vit_base_patch32_clip_224": "CLIP",
+    "beitv2_base_patch16_224": "BEiT",
+    "swinv2_tiny_window8_256": "Swin V2",
+    "swin_tiny_patch4_window7_224": "Swin",
+}
+
+
+@pytest.mark.parametrize("key", ["visual.conv1.weight", "module.visual.conv1.weight"])
+def test_a_clip_under_its_authors_keys_is_named(key: str, tmp_path: Path) -> None:
+    save_file({key: torch.zeros(3), "logit_scale": torch.zeros(1)}, tmp_path / "w.safetensors")
+    with pytest.raises(SourceError, match="OpenAI and open_clip keep a CLIP under, which are not read: pass"):
+        resolve(str(tmp_path / "w.safetensors"), SourceOptions())
+
+
+def test_a_torchscript_program_is_not_run(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "ViT-B-32.pt", "w") as archive:
+        archive.writestr("archive/code/__torch__/model.py", "raise SystemExit")
+        archive.writestr("archive/data.pkl", b"")
+    with pytest.raises(SourceError, match="is a TorchScript program, as OpenAI keeps CLIP, and no weights"):
+        resolve(str(tmp_path / "ViT-B-32.pt"), SourceOptions())
+
+
 @pytest.mark.parametrize(
     ("text", "options", "error", "message"),
     [
@@ -765,6 +794,15 @@ def test_an_architecture_has_the_published_number_of_parameters(name: str, milli
         ),
         ("absent.pth", SourceOptions(arch="vit_tiny_patch16_224"), SourceError, r"absent\.pth is no file"),
         ("timm:resnet50@w.safetensors", SourceOptions(), UsageError, "unknown architecture 'resnet50'"),
+        *(
+            (
+                f"timm:{name}@w.safetensors",
+                SourceOptions(),
+                UsageError,
+                f"is a {family} of timm, whose weights",
+            )
+            for name, family in TIMM_FAMILIES.items()
+        ),
         ("timm:vit_tiny_patch16_224@", SourceOptions(), UsageError, "names no file behind the @"),
         ("timm:vit_tiny_patch16_224@w.safetensors", SourceOptions(arch="x"), UsageError, "leave arch out"),
         ("w.onnx", SourceOptions(arch="vit_tiny_patch16_224"), UsageError, "only goes with a weights file"),

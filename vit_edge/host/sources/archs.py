@@ -92,6 +92,17 @@ def _archs() -> dict[str, Arch]:
 
 
 ARCHS: Mapping[str, Arch] = _archs()
+_OTHERS = {  # what timm's names of other families contain; the first that fits
+    "eva02": "EVA-02",
+    "eva_": "EVA",
+    "dinov3": "DINOv3",
+    "dinov2": "DINOv2",
+    "siglip": "SigLIP",
+    "clip": "CLIP",
+    "beit": "BEiT",
+    "swinv2": "Swin V2",
+    "swin_": "Swin",
+}
 
 
 def find_arch(name: str) -> Arch:
@@ -103,6 +114,12 @@ def find_arch(name: str) -> Arch:
     base = name.partition(".")[0]
     if base in ARCHS:
         return ARCHS[base]
+    family = next((family for mark, family in _OTHERS.items() if mark in base), None)
+    if family is not None:
+        raise UsageError(
+            f"{name!r} is a {family} of timm, whose weights are not read by name: pass a function that "
+            "returns timm.create_model(...) with them as module:callable, or a folder of transformers"
+        )
     near = difflib.get_close_matches(base, ARCHS, n=3) or sorted(ARCHS)[:3]
     raise UsageError(
         f"unknown architecture {name!r}: nearest are {', '.join(near)}; "

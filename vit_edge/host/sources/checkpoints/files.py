@@ -125,7 +125,13 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
 
 
 def _read_pickle(path: Path, allow_pickle: bool) -> object:
-    _refuse_packed(path)
+    parts = _parts(path)
+    if not allow_pickle and any("/code/" in part.filename for part in parts):
+        raise SourceError(
+            f"{path} is a TorchScript program, as OpenAI keeps CLIP, and no weights alone: save the state "
+            "dict of torch.jit.load(...) as safetensors, or pass --allow-pickle if you trust its author"
+        )
+    _refuse_packed(path, parts)
     try:
         with torch.serialization.safe_globals(_HARMLESS):
             return torch.load(path, map_location="cpu", weights_only=not allow_pickle)
@@ -148,13 +154,17 @@ def _read_pickle(path: Path, allow_pickle: bool) -> object:
         ) from None
 
 
-def _refuse_packed(path: Path) -> None:
-    """A zip file of torch stores its parts as they are, so they are no larger than the file."""
+def _parts(path: Path) -> list[zipfile.ZipInfo]:
+    """What a zip file holds; nothing where it is none."""
     try:
         with zipfile.ZipFile(path) as archive:
-            parts = archive.infolist()
+            return archive.infolist()
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):
-        return  # an older format, or damaged: torch says so
+        return []  # an older format, or damaged: torch says so
+
+
+def _refuse_packed(path: Path, parts: Sequence[zipfile.ZipInfo]) -> None:
+    """A zip file of torch stores its parts as they are, so they are no larger than the file."""
     size = path.stat().st_size
     packed = any(part.compress_type != zipfile.ZIP_STORED for part in parts)
     if packed or sum(part.file_size for part in parts) > size:

@@ -37,6 +37,9 @@ _QKV_PARTS = (
 )
 
 
+_CLIP_KEY = "visual.conv1.weight"
+
+
 def detect_layout(keys: Mapping[str, Tensor], where: str) -> Layout:
     """Recognise the layout from the patch embedding's and the first layer's key.
 
@@ -51,6 +54,11 @@ def detect_layout(keys: Mapping[str, Tensor], where: str) -> Layout:
             return Layout.HUGGINGFACE_5 if modern else Layout.HUGGINGFACE
     if "embeddings.patch_embeddings.projection.weight" in keys:
         raise SourceError(f"{where} is a backbone without classifier: pass a classifier's checkpoint")
+    if any(key.endswith(_CLIP_KEY) for key in keys):
+        raise SourceError(
+            f"{where} has the keys that OpenAI and open_clip keep a CLIP under, which are not read: pass "
+            "transformers' folder of the model, with --labels-text, or the model itself as module:callable"
+        )
     shown = ", ".join(sorted(keys)[:4]) or "none"
     raise SourceError(
         f"{where} has neither Hugging Face's nor timm's keys of a ViT or DeiT (found {shown}, ...): "
