@@ -224,11 +224,11 @@ def test_the_last_block_is_calibrated_on_every_token(small_one: Small) -> None:
     assert set(found.plan.linears) == set(static.plan.linears) - {"head"}
     probe, last = feature_probe(small_one.folded, small_one.search), f"{small_one.folded.last_block}."
 
-    def damage_of_last(plan: QuantPlan) -> float:
+    def noise_of_last(plan: QuantPlan) -> float:
         linears = {name: layer for name, layer in plan.linears.items() if name.startswith(last)}
-        return probe.damage(QuantPlan(linears))
+        return probe.noise(QuantPlan(linears))
 
-    assert damage_of_last(found.plan) < 0.8 * damage_of_last(static.plan)
+    assert noise_of_last(found.plan) < 0.8 * noise_of_last(static.plan)
 
 
 def test_a_classifier_of_static_ranges_alone_has_such_an_embedder(small_one: Small) -> None:

@@ -22,24 +22,24 @@ def layers(draw: st.DrawFn) -> list[LayerOptions]:
     return [LayerOptions(f"layer.{i}", options()) for i in range(draw(st.integers(1, 8)))]
 
 
-def damage(taken: dict[str, Option]) -> float:
-    return sum(option.damage for option in taken.values())
+def noise(taken: dict[str, Option]) -> float:
+    return sum(option.noise for option in taken.values())
 
 
 @MANY
 @given(layers(), st.floats(0, 50))
 def test_the_budget_is_kept_wherever_it_can_be(found: list[LayerOptions], budget: float) -> None:
-    least = sum(min(option.damage for option in layer.options) for layer in found)
+    least = sum(min(option.noise for option in layer.options) for layer in found)
     taken = choose_forms(found, budget)
     assert set(taken) == {layer.name for layer in found}
     assert all(taken[layer.name] in layer.options for layer in found)
-    assert damage(taken) <= max(budget, least) * (1 + 1e-9)
+    assert noise(taken) <= max(budget, least) * (1 + 1e-9)
 
 
 @MANY
 @given(layers(), st.floats(0, 50), st.floats(0, 50))
-def test_a_smaller_budget_never_means_more_damage(found: list[LayerOptions], a: float, b: float) -> None:
-    assert damage(choose_forms(found, min(a, b))) <= damage(choose_forms(found, max(a, b)))
+def test_a_smaller_budget_never_means_more_noise(found: list[LayerOptions], a: float, b: float) -> None:
+    assert noise(choose_forms(found, min(a, b))) <= noise(choose_forms(found, max(a, b)))
 
 
 @MANY
@@ -68,13 +68,13 @@ def forms(static: float, row: float, row_cost: float = 2.0, float_cost: float = 
     [
         (2.0, (Form.STATIC, Form.STATIC)),  # 1.0 + 0.5
         (1.5, (Form.STATIC, Form.STATIC)),  # the budget itself is allowed
-        (0.7, (Form.ROW, Form.STATIC)),  # 0.9 damage per ms in the first, 0.3 in the second
+        (0.7, (Form.ROW, Form.STATIC)),  # 0.9 noise per ms in the first, 0.3 in the second
         (0.4, (Form.ROW, Form.ROW)),
         (0.25, (Form.FLOAT, Form.ROW)),  # 0.05 per ms in the first, 0.025 in the second
         (0.0, (Form.FLOAT, Form.FLOAT)),
     ],
 )
-def test_the_upgrade_that_removes_most_damage_per_millisecond_goes_first(
+def test_the_upgrade_that_removes_most_noise_per_millisecond_goes_first(
     budget: float, expected: tuple[Form, Form]
 ) -> None:
     found = [LayerOptions("a", forms(1.0, 0.1)), LayerOptions("b", forms(0.5, 0.2, float_cost=10.0))]
@@ -82,7 +82,7 @@ def test_the_upgrade_that_removes_most_damage_per_millisecond_goes_first(
     assert (taken["a"].form, taken["b"].form) == expected
 
 
-def test_a_budget_out_of_reach_gives_the_least_damage_there_is() -> None:
+def test_a_budget_out_of_reach_gives_the_least_noise_there_is() -> None:
     found = [LayerOptions("a", forms(1.0, 0.1)[:2]), LayerOptions("b", forms(0.5, 0.2)[:1])]
     taken = choose_forms(found, 0.01)
     assert (taken["a"].form, taken["b"].form) == (Form.ROW, Form.STATIC)
@@ -111,8 +111,7 @@ def test_a_goal_says_which_forms_may_be_chosen(goal: Goal, weights: bool, expect
 
 def test_upgrades_are_what_costs_more_than_the_cheapest_form_the_most_worthy_first() -> None:
     found = [
-        LayerOptions(name, forms(damage, damage / 10))
-        for name, damage in (("a", 0.1), ("b", 0.5), ("c", 0.2))
+        LayerOptions(name, forms(noise, noise / 10)) for name, noise in (("a", 0.1), ("b", 0.5), ("c", 0.2))
     ]
     taken = choose_forms(found, 0.2)  # 0.05 + 0.02 + 0.1: the upgrades of b and c are needed
     made = upgrades(found, taken)

@@ -30,7 +30,7 @@ class Goal:
     row_scales: bool = True  # not every execution provider runs one scale per row fast
 
     @property
-    def damage(self) -> float:
+    def noise(self) -> float:
         """The same as noise power over signal power."""
         return float(10 ** (-self.target_db / 10))
 
