@@ -235,8 +235,8 @@ def test_a_classifier_of_static_ranges_alone_has_such_an_embedder(small_one: Sma
     found = quantize_embedder(small_one.folded, small_one.search, small_one.quantization, PREPROCESS)
     forms = {layer.form for layer in found.layers if layer.name.startswith(small_one.folded.last_block)}
     if small_one.quantization.goal is None:
-        assert Form.ROW not in forms
-    assert forms <= {Form.STATIC, Form.ROW, Form.FLOAT}
+        assert Form.PER_TOKEN not in forms
+    assert forms <= {Form.STATIC, Form.PER_TOKEN, Form.FLOAT}
 
 
 def test_a_bundle_holds_both_embedders_beside_its_classifiers(bundle: Bundle) -> None:

@@ -51,14 +51,14 @@ def test_without_a_limit_every_layer_is_as_fast_as_it_can_be(found: list[LayerOp
 
 
 def test_of_two_equally_fast_forms_the_better_one_is_taken() -> None:
-    better, worse = Option(Form.ROW, 0.1, 1.0), Option(Form.STATIC, 0.2, 1.0)
+    better, worse = Option(Form.PER_TOKEN, 0.1, 1.0), Option(Form.STATIC, 0.2, 1.0)
     assert cheapest(LayerOptions("a", (worse, better))) == better
 
 
 def forms(static: float, row: float, row_cost: float = 2.0, float_cost: float = 4.0) -> tuple[Option, ...]:
     return (
         Option(Form.STATIC, static, 1.0),
-        Option(Form.ROW, row, row_cost),
+        Option(Form.PER_TOKEN, row, row_cost),
         Option(Form.FLOAT, 0.0, float_cost),
     )
 
@@ -68,9 +68,9 @@ def forms(static: float, row: float, row_cost: float = 2.0, float_cost: float = 
     [
         (2.0, (Form.STATIC, Form.STATIC)),  # 1.0 + 0.5
         (1.5, (Form.STATIC, Form.STATIC)),  # the budget itself is allowed
-        (0.7, (Form.ROW, Form.STATIC)),  # 0.9 noise per ms in the first, 0.3 in the second
-        (0.4, (Form.ROW, Form.ROW)),
-        (0.25, (Form.FLOAT, Form.ROW)),  # 0.05 per ms in the first, 0.025 in the second
+        (0.7, (Form.PER_TOKEN, Form.STATIC)),  # 0.9 noise per ms in the first, 0.3 in the second
+        (0.4, (Form.PER_TOKEN, Form.PER_TOKEN)),
+        (0.25, (Form.FLOAT, Form.PER_TOKEN)),  # 0.05 per ms in the first, 0.025 in the second
         (0.0, (Form.FLOAT, Form.FLOAT)),
     ],
 )
@@ -85,23 +85,23 @@ def test_the_upgrade_that_removes_most_noise_per_millisecond_goes_first(
 def test_a_budget_out_of_reach_gives_the_least_noise_there_is() -> None:
     found = [LayerOptions("a", forms(1.0, 0.1)[:2]), LayerOptions("b", forms(0.5, 0.2)[:1])]
     taken = choose_forms(found, 0.01)
-    assert (taken["a"].form, taken["b"].form) == (Form.ROW, Form.STATIC)
+    assert (taken["a"].form, taken["b"].form) == (Form.PER_TOKEN, Form.STATIC)
 
 
 def test_a_form_that_is_slower_and_worse_is_never_taken() -> None:
-    found = [LayerOptions("a", (Option(Form.STATIC, 0.1, 1.0), Option(Form.ROW, 0.3, 2.0)))]
+    found = [LayerOptions("a", (Option(Form.STATIC, 0.1, 1.0), Option(Form.PER_TOKEN, 0.3, 2.0)))]
     assert choose_forms(found, 0.0)["a"].form is Form.STATIC
 
 
 @pytest.mark.parametrize(
     ("goal", "weights", "expected"),
     [
-        (Goal(10.0), True, {Form.STATIC, Form.ROW}),  # 0.1 is allowed, a row range alone does 0.01
-        (Goal(10.0), False, {Form.STATIC, Form.ROW, Form.FLOAT}),  # float takes no more space
-        (Goal(10.0, float_layers=True), True, {Form.STATIC, Form.ROW, Form.FLOAT}),
-        (Goal(30.0), True, {Form.STATIC, Form.ROW, Form.FLOAT}),  # out of reach of either integer form
-        (Goal(10.0, row_scales=False), True, {Form.STATIC, Form.FLOAT}),  # 0.2 is too much
-        (Goal(5.0, row_scales=False), True, {Form.STATIC}),
+        (Goal(10.0), True, {Form.STATIC, Form.PER_TOKEN}),  # 0.1 is allowed, a row range alone does 0.01
+        (Goal(10.0), False, {Form.STATIC, Form.PER_TOKEN, Form.FLOAT}),  # float takes no more space
+        (Goal(10.0, float_layers=True), True, {Form.STATIC, Form.PER_TOKEN, Form.FLOAT}),
+        (Goal(30.0), True, {Form.STATIC, Form.PER_TOKEN, Form.FLOAT}),  # out of reach of either integer form
+        (Goal(10.0, per_token=False), True, {Form.STATIC, Form.FLOAT}),  # 0.2 is too much
+        (Goal(5.0, per_token=False), True, {Form.STATIC}),
     ],
 )
 def test_a_goal_says_which_forms_may_be_chosen(goal: Goal, weights: bool, expected: set[Form]) -> None:

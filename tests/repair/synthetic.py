@@ -92,13 +92,13 @@ class SyntheticSearch:
 
 
 def layers_with(noises: Sequence[float], added: float = 1.0) -> list[LayerOptions]:
-    """Layers that make this noise in their cheapest form, a thousandth of it for `added` ms, none in float."""
+    """Layers with this noise in their cheapest form, a thousandth of it for `added` ms, none in float."""
     return [
         LayerOptions(
             f"layer.{i}",
             (
                 Option(Form.STATIC, noise, 1.0),
-                Option(Form.ROW, noise / 1000, 1.0 + added),
+                Option(Form.PER_TOKEN, noise / 1000, 1.0 + added),
                 Option(Form.FLOAT, 0.0, 1.0 + 4 * added),
             ),
             weights=True,

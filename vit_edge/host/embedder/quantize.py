@@ -24,7 +24,7 @@ from vit_edge.host.rewrite.composites import ATTENTION, LINEAR, composites
 from vit_edge.progress import silent
 from vit_edge.spec import Arithmetic, PreprocessSpec
 
-STATIC_ONLY = Goal(target_db=0.0, row_scales=False)  # of a classifier for which nothing was chosen
+STATIC_ONLY = Goal(target_db=0.0, per_token=False)  # of a classifier for which nothing was chosen
 
 
 def quantize_embedder(

@@ -49,7 +49,7 @@ def allowed(layers: Sequence[LayerOptions], goal: Goal) -> list[LayerOptions]:
 
 def _allowed(layer: LayerOptions, goal: Goal) -> tuple[Option, ...]:
     others = [option for option in layer.options if option.form is not Form.FLOAT]
-    others = [option for option in others if goal.row_scales or option.form is not Form.ROW]
+    others = [option for option in others if goal.per_token or option.form is not Form.PER_TOKEN]
     hopeless = all(option.noise > goal.noise for option in others)
     floats_allowed = hopeless or goal.float_layers or not layer.weights
     floats = [option for option in layer.options if option.form is Form.FLOAT]
