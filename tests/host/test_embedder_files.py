@@ -16,7 +16,8 @@ from vit_edge.arrays import Array
 from vit_edge.bundle import Bundle, verify_bundle
 from vit_edge.errors import ContractError, ModelError, SourceError, UsageError
 from vit_edge.golden import read_golden
-from vit_edge.host.bundling.build import BuildSettings, build_bundle
+from vit_edge.host.bundling.build import build_bundle
+from vit_edge.host.bundling.settings import BuildSettings
 from vit_edge.host.convert.export import export
 from vit_edge.host.convert.int8 import metadata_of
 from vit_edge.host.convert.one_file import QuantizeFileSettings, export_model
