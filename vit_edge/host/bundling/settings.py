@@ -21,21 +21,31 @@ class BuildSettings:
     """What `build_bundle` is to make, and from which images."""
 
     calibration: Path
-    data: Path | None = None  # None: every fourth calibration image is held out and checks without labels
-    class_ids: Path | None = None  # one id per class, where the folders of `data` are named so
-    targets: tuple[TargetSpec, ...] = ()  # the first is the one that the bundle runs by default
+    data: Path | None = None
+    """None: every fourth calibration image is held out and checks without labels."""
+    class_ids: Path | None = None
+    """One id per class, where the folders of `data` are named so."""
+    targets: tuple[TargetSpec, ...] = ()
+    """The first is the one that the bundle runs by default."""
     quantize: QuantizeSettings = dataclasses.field(default_factory=QuantizeSettings)
     tolerance: Tolerance = dataclasses.field(default_factory=Tolerance)
-    versions: VersionsWanted = AS_WRITTEN  # of every model file, in place of the targets' own
+    versions: VersionsWanted = AS_WRITTEN
+    """Of every model file, in place of the targets' own."""
     allow_uncanonical: bool = False
-    embedder: bool = False  # whether the bundle gives embeddings, too
-    threads: int | None = None  # of the check and of the benchmark; None leaves it to onnxruntime
+    embedder: bool = False
+    """Whether the bundle gives embeddings, too."""
+    threads: int | None = None
+    """Of the check and of the benchmark; None leaves it to onnxruntime."""
     rounds: Rounds = dataclasses.field(default_factory=Rounds)
     repair: Repair = Repair.AUTO
-    expect_top1: float | None = None  # percent that the float model must reach
-    stated_top1: float | None = None  # percent that its card states
-    bench: Bench = bench  # times the models
-    reference: Reference | None = None  # answers for the source; None: its own library, where that runs
+    expect_top1: float | None = None
+    """Percent that the float model must reach."""
+    stated_top1: float | None = None
+    """Percent that its card states."""
+    bench: Bench = bench
+    """Times the models."""
+    reference: Reference | None = None
+    """Answers for the source; None: its own library, where that runs."""
 
     def __post_init__(self) -> None:
         """Refuse a way to repair that there is not."""

@@ -42,13 +42,16 @@ class Built:
     """All that the bundle is about to hold."""
 
     converted: Converted
-    wanted: tuple[FileWanted, ...]  # portable INT8, then one per target with a form of its own
+    wanted: tuple[FileWanted, ...]
+    """Portable INT8, then one per target with a form of its own."""
     selected: Selected
     golden: Mapping[str, bytes]
     providers: Mapping[str, float]
     embedders: BundledEmbedders
-    measured: Measured  # for the report
-    proof: SourceParity  # source -> float
+    measured: Measured
+    """For the report."""
+    proof: SourceParity
+    """Source -> float."""
 
     @property
     def models(self) -> dict[str, ModelFile]:
