@@ -348,6 +348,7 @@ def test_what_is_recorded_of_the_build_may_have_keys_of_another_version(
         pytest.param(put("tools", {"onnx": 1}), "tools 'onnx'", id="tool version as number"),
         pytest.param(put("layers", [{}]), "each item of layers lacks the key", id="layer without a name"),
         pytest.param(within("accuracy", verdict="GREAT"), "accuracy verdict must be", id="unknown verdict"),
+        pytest.param(within("accuracy", verdict={}), "accuracy verdict must be", id="verdict as object"),
         pytest.param(within("accuracy", n="many"), "accuracy n must be an integer", id="count as text"),
         pytest.param(within("accuracy", drop_ci95=[1]), "accuracy drop_ci95 must be a list", id="half"),
         pytest.param(

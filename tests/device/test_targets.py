@@ -22,6 +22,7 @@ from vit_edge.spec import (
 from vit_edge.targets import find_target, list_targets, load_target
 
 PACKAGE = Path(vit_edge.__file__).parent
+ROOT = Path(__file__).resolve().parents[2]
 
 COMPLETE = """
 title = "A board"
@@ -107,7 +108,7 @@ def test_targets_of_one_provider_say_the_same_of_where_it_comes_from() -> None:
 
 
 def test_every_extra_that_a_target_names_is_one_of_ours() -> None:
-    project = tomllib.loads((PACKAGE.parent / "pyproject.toml").read_text())["project"]
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     for provider in (load_target(name).provider for name in list_targets()):
         assert provider.extra is None or provider.package in " ".join(
             project["optional-dependencies"][provider.extra]

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from tests.repair.given_times import FASTER
-from vit_edge.host.bundling.build import BuildSettings, build_bundle
+from vit_edge.host.bundling.build import build_bundle
+from vit_edge.host.bundling.settings import BuildSettings
 from vit_edge.host.convert.one_file import export_model
 from vit_edge.host.quantize.types import Preset, QuantizeSettings
 from vit_edge.host.reference.choose import own_reference

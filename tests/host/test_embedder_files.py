@@ -16,7 +16,8 @@ from vit_edge.arrays import Array
 from vit_edge.bundle import Bundle, verify_bundle
 from vit_edge.errors import ContractError, ModelError, SourceError, UsageError
 from vit_edge.golden import read_golden
-from vit_edge.host.bundling.build import BuildSettings, build_bundle
+from vit_edge.host.bundling.build import build_bundle
+from vit_edge.host.bundling.settings import BuildSettings
 from vit_edge.host.convert.export import export
 from vit_edge.host.convert.int8 import metadata_of
 from vit_edge.host.convert.one_file import QuantizeFileSettings, export_model
@@ -224,19 +225,19 @@ def test_the_last_block_is_calibrated_on_every_token(small_one: Small) -> None:
     assert set(found.plan.linears) == set(static.plan.linears) - {"head"}
     probe, last = feature_probe(small_one.folded, small_one.search), f"{small_one.folded.last_block}."
 
-    def damage_of_last(plan: QuantPlan) -> float:
+    def noise_of_last(plan: QuantPlan) -> float:
         linears = {name: layer for name, layer in plan.linears.items() if name.startswith(last)}
-        return probe.damage(QuantPlan(linears))
+        return probe.noise(QuantPlan(linears))
 
-    assert damage_of_last(found.plan) < 0.8 * damage_of_last(static.plan)
+    assert noise_of_last(found.plan) < 0.8 * noise_of_last(static.plan)
 
 
 def test_a_classifier_of_static_ranges_alone_has_such_an_embedder(small_one: Small) -> None:
     found = quantize_embedder(small_one.folded, small_one.search, small_one.quantization, PREPROCESS)
     forms = {layer.form for layer in found.layers if layer.name.startswith(small_one.folded.last_block)}
     if small_one.quantization.goal is None:
-        assert Form.ROW not in forms
-    assert forms <= {Form.STATIC, Form.ROW, Form.FLOAT}
+        assert Form.PER_TOKEN not in forms
+    assert forms <= {Form.STATIC, Form.PER_TOKEN, Form.FLOAT}
 
 
 def test_a_bundle_holds_both_embedders_beside_its_classifiers(bundle: Bundle) -> None:

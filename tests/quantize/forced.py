@@ -12,9 +12,9 @@ from vit_edge.host.quantize.types import Form, Goal, Preset, Quantization, Quant
 from vit_edge.host.rewrite.canonical import Canonical
 
 Costs = dict[Form, float]
-STATIC_FIRST: Costs = {Form.STATIC: 1.0, Form.ROW: 2.0, Form.FLOAT: 4.0}
-ROW_FIRST: Costs = {Form.STATIC: 2.0, Form.ROW: 1.0, Form.FLOAT: 4.0}
-FLOAT_FIRST: Costs = {Form.STATIC: 2.0, Form.ROW: 3.0, Form.FLOAT: 1.0}
+STATIC_FIRST: Costs = {Form.STATIC: 1.0, Form.PER_TOKEN: 2.0, Form.FLOAT: 4.0}
+ROW_FIRST: Costs = {Form.STATIC: 2.0, Form.PER_TOKEN: 1.0, Form.FLOAT: 4.0}
+FLOAT_FIRST: Costs = {Form.STATIC: 2.0, Form.PER_TOKEN: 3.0, Form.FLOAT: 1.0}
 
 
 def quantized(

@@ -10,7 +10,7 @@ from tests.quantize.small_vit import PREPROCESS, images, lowering, run, small
 from vit_edge.arrays import Float64
 from vit_edge.host.lower.model import lower
 from vit_edge.host.quantize import folds
-from vit_edge.host.quantize.balance import _linear_damage, balance
+from vit_edge.host.quantize.balance import _linear_noise, balance
 from vit_edge.host.quantize.observe import Activation, Tallies, observer_of
 from vit_edge.host.rewrite.canonical import Canonical
 from vit_edge.host.rewrite.composites import ATTENTION, composites, is_op
@@ -91,23 +91,23 @@ def test_what_folding_predicts_is_what_a_second_pass_observes() -> None:
             np.testing.assert_allclose(predicted.moment, again.moment, atol=2e-4 * scale, err_msg=name)
 
 
-def test_balancing_never_raises_the_predicted_damage_and_lowers_it_where_channels_differ() -> None:
+def test_balancing_never_raises_the_predicted_noise_and_lowers_it_where_channels_differ() -> None:
     canonical = small()
     seen = observed(canonical)
     graph = canonical.model.graph
 
-    def damages() -> dict[str, float]:
+    def noises() -> dict[str, float]:
         return {
             str(norm.name): sum(
-                _linear_damage(seen[str(linear.name)], linear_parts(linear)[1])
+                _linear_noise(seen[str(linear.name)], linear_parts(linear)[1])
                 for linear in folds.norm_readers(norm)
             )
             for norm in norms(canonical)
         }
 
-    before = damages()
+    before = noises()
     balance(graph, seen)
-    after = damages()
+    after = noises()
     # float32 weights: folding rounds them; the values fold comes later and touches no norm reader's input
     assert all(after[name] <= before[name] * 1.01 for name in before)
     assert min(after[name] / before[name] for name in before if ".norm" in name) < 0.5

@@ -33,7 +33,7 @@ class Case:
 
 CASES = {
     "all static": Case(STATIC_FIRST, STATIC_FIRST, NO_TARGET, {Form.STATIC: LINEARS + ATTENTIONS}),
-    "all by row": Case(ROW_FIRST, ROW_FIRST, NO_TARGET, {Form.ROW: LINEARS + ATTENTIONS}),
+    "all by row": Case(ROW_FIRST, ROW_FIRST, NO_TARGET, {Form.PER_TOKEN: LINEARS + ATTENTIONS}),
     "float attention": Case(
         STATIC_FIRST, FLOAT_FIRST, NO_TARGET, {Form.STATIC: LINEARS, Form.FLOAT: ATTENTIONS}
     ),

@@ -35,7 +35,7 @@ def test_every_product_of_vit_tiny_runs_in_an_integer_kernel(
     """Each layer in the form given as the cheapest; neither that form nor the rounding is searched for."""
     monkeypatch.setattr(balance_module, "STRENGTHS", (0.0,))
     monkeypatch.setattr(plans_module, "gptq_rounded", lambda weight, scale, *_: nearest(weight, scale))
-    monkeypatch.setattr(Probe, "damage", lambda *_: 0.0)
+    monkeypatch.setattr(Probe, "noise", lambda *_: 0.0)
     monkeypatch.setattr(cost_module, "linear_costs", lambda _: STATIC_FIRST)
     monkeypatch.setattr(cost_module, "attention_costs", lambda _: ROW_FIRST)
     options = SourceOptions(resize_mode=ResizeMode.SHORT_SIDE, crop_pct=0.9)

@@ -50,7 +50,7 @@ def test_a_folded_model_is_another_and_computes_the_same(paths: list[Path]) -> N
     np.testing.assert_allclose(found, expected, atol=1e-4 * np.abs(expected).max(), rtol=0)
 
 
-def test_biases_are_corrected_over_other_images_than_damage_is_measured_on(paths: list[Path]) -> None:
+def test_biases_are_corrected_over_other_images_than_noise_is_measured_on(paths: list[Path]) -> None:
     found = calibrate(small(1), paths, PREPROCESS, SETTINGS)
     assert (len(found.images), len(found.probed)) == (30, PROBE_IMAGES)
     assert len(found.corrected) == min(30 - PROBE_IMAGES, CORRECTION_IMAGES)

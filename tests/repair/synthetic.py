@@ -53,7 +53,7 @@ def trial(
 
 @dataclasses.dataclass
 class SyntheticSearch:
-    """A search over layers whose damages add up exactly."""
+    """A search over layers whose noises add up exactly."""
 
     layers: Sequence[LayerOptions]
     asked: list[str] = dataclasses.field(default_factory=list)
@@ -63,7 +63,7 @@ class SyntheticSearch:
 
     def reach(self, goal: Goal) -> Quantization:
         self.asked.append(f"{goal.target_db:g}")
-        return self.made(choose_forms(allowed(self.layers, goal), goal.damage), goal)
+        return self.made(choose_forms(allowed(self.layers, goal), goal.noise), goal)
 
     def upgrades(self, given: Quantization) -> list[Upgrade]:
         return [] if given.goal is None else upgrades(allowed(self.layers, given.goal), self.taken(given))
@@ -88,20 +88,20 @@ class SyntheticSearch:
 
     def made(self, taken: dict[str, Option], goal: Goal | None) -> Quantization:
         forms = {name: option.form for name, option in taken.items()}
-        return quantization(forms, decibels(sum(option.damage for option in taken.values())), goal)
+        return quantization(forms, decibels(sum(option.noise for option in taken.values())), goal)
 
 
-def layers_with(damages: Sequence[float], added: float = 1.0) -> list[LayerOptions]:
-    """Layers that do this damage in their cheapest form, a thousandth of it for `added` ms, none in float."""
+def layers_with(noises: Sequence[float], added: float = 1.0) -> list[LayerOptions]:
+    """Layers with this noise in their cheapest form, a thousandth of it for `added` ms, none in float."""
     return [
         LayerOptions(
             f"layer.{i}",
             (
-                Option(Form.STATIC, damage, 1.0),
-                Option(Form.ROW, damage / 1000, 1.0 + added),
+                Option(Form.STATIC, noise, 1.0),
+                Option(Form.PER_TOKEN, noise / 1000, 1.0 + added),
                 Option(Form.FLOAT, 0.0, 1.0 + 4 * added),
             ),
             weights=True,
         )
-        for i, damage in enumerate(damages)
+        for i, noise in enumerate(noises)
     ]

@@ -19,7 +19,7 @@ from vit_edge.host.quantize.types import Form, Goal, Quantization
 from vit_edge.spec import Tolerance, Verdict
 from vit_edge.verify.paired import score_interval
 
-DAMAGES = [0.08, 0.04, 0.02, 0.01, 0.005, 0.002, 0.001, 0.0005]  # 8.0 dB together
+NOISES = [0.08, 0.04, 0.02, 0.01, 0.005, 0.002, 0.001, 0.0005]  # 8.0 dB together
 
 
 def judged_by(least_db: float, n: int = 1000) -> tuple[list[str], Try]:
@@ -96,14 +96,14 @@ def test_a_build_that_looks_as_often_as_it_may_still_passes_wrongly_no_more_ofte
 
 
 def test_the_first_rung_that_passes_ends_the_climb() -> None:
-    trials = repaired_to(25.0, SyntheticSearch(layers_with(DAMAGES, added=0.001)))
+    trials = repaired_to(25.0, SyntheticSearch(layers_with(NOISES, added=0.001)))
     assert [each.name for each in trials] == ["static", "22.5 dB", "26.5 dB"]
     assert [each.standing for each in trials] == [Standing.FAIL, Standing.FAIL, Standing.PASS]
 
 
 def test_what_was_not_needed_is_stepped_back_and_checked_again() -> None:
     """15 dB needs three of the upgrades that 22.5 dB makes five of; bisection finds that."""
-    search = SyntheticSearch(layers_with(DAMAGES))
+    search = SyntheticSearch(layers_with(NOISES))
     trials = repaired_to(15.0, search)
     assert trials[1].name == "22.5 dB"
     assert all("of 5 upgrades" in each.name for each in trials[2:])
@@ -111,12 +111,12 @@ def test_what_was_not_needed_is_stepped_back_and_checked_again() -> None:
     fastest = min(passing, key=lambda each: search.milliseconds(each.quantization))
     assert fastest.name == "22.5 dB, 3 of 5 upgrades"
     kept = [layer.name for layer in fastest.quantization.layers if layer.form is not Form.STATIC]
-    assert kept == ["layer.0", "layer.1", "layer.2"]  # those that remove most damage
+    assert kept == ["layer.0", "layer.1", "layer.2"]  # those that remove most noise
     assert search.milliseconds(fastest.quantization) < search.milliseconds(trials[1].quantization)
 
 
 def test_upgrades_that_cost_no_time_are_kept_without_a_look() -> None:
-    trials = repaired_to(15.0, SyntheticSearch(layers_with(DAMAGES, added=0.001)))
+    trials = repaired_to(15.0, SyntheticSearch(layers_with(NOISES, added=0.001)))
     assert [each.name for each in trials] == ["static", "22.5 dB"]
 
 
@@ -130,13 +130,13 @@ def test_nothing_is_looked_at_twice() -> None:
 
 
 def test_where_nothing_passes_every_rung_is_tried_and_no_step_is_taken_back() -> None:
-    trials = repaired_to(1000.0, SyntheticSearch(layers_with(DAMAGES)))
+    trials = repaired_to(1000.0, SyntheticSearch(layers_with(NOISES)))
     assert [each.name for each in trials] == ["static", *(f"{goal.target_db:g} dB" for goal in LADDER)]
     assert all(each.standing is Standing.FAIL for each in trials)
 
 
 def test_goals_that_were_reached_or_asked_for_are_not_asked_for_again() -> None:
-    search = SyntheticSearch(layers_with(DAMAGES))
+    search = SyntheticSearch(layers_with(NOISES))
     _, try_ = judged_by(1000.0)
     first = trial("balanced", 100, found=search.reach(Goal(26.5)))
     search.asked.clear()
@@ -145,7 +145,7 @@ def test_goals_that_were_reached_or_asked_for_are_not_asked_for_again() -> None:
 
 
 def test_where_the_images_can_show_no_pass_a_tolerable_estimate_is_enough() -> None:
-    search = SyntheticSearch(layers_with(DAMAGES))
+    search = SyntheticSearch(layers_with(NOISES))
     _, try_ = judged_by(25.0, n=50)
     trials = repaired(search, trial("static", 5, 50, found=search.plain()), try_, Standing.PLAUSIBLE)
     assert trials[2].name == "26.5 dB"
@@ -159,9 +159,9 @@ def test_where_the_images_can_show_no_pass_a_tolerable_estimate_is_enough() -> N
     st.floats(0, 3),
 )
 def test_however_it_goes_looks_are_bounded_and_the_best_seen_is_found(
-    damages: list[float], least_db: float, added: float
+    noises: list[float], least_db: float, added: float
 ) -> None:
-    search = SyntheticSearch(layers_with(damages, added))
+    search = SyntheticSearch(layers_with(noises, added))
     trials = repaired_to(least_db, search)
     assert len(trials) <= 1 + REPAIRED_TRIALS
     assert len({each.name for each in trials}) == len(trials)

@@ -14,8 +14,9 @@ from tests.repair.given_times import FASTER, SLOWER, timed_as
 from vit_edge import Classifier, verify_bundle
 from vit_edge.bundle import Bundle
 from vit_edge.cli import main
-from vit_edge.host.bundling.build import BuildSettings, build_bundle
+from vit_edge.host.bundling.build import build_bundle
 from vit_edge.host.bundling.repair import REPAIRED_TRIALS
+from vit_edge.host.bundling.settings import BuildSettings
 from vit_edge.host.convert.onnx_io import finish, save_onnx
 from vit_edge.host.quantize import cost as cost_module
 from vit_edge.host.quantize import search as search_module

@@ -79,7 +79,7 @@ def test_a_scale_per_row_is_recognised_and_judged_on_the_rows_themselves(tmp_pat
     (one,) = observe_ranges(model(tmp_path, row_nodes(), constants(step, 0)), SPEC, pictures()).activations
     values = rows()
     reach = np.abs(values).max(axis=2, keepdims=True)
-    assert (one.kind, one.range) == (RangeKind.ROW, None)
+    assert (one.kind, one.range) == (RangeKind.PER_TOKEN, None)
     assert one.seen == pytest.approx((values.min(), values.max()))
     assert one.sqnr_db == pytest.approx(sqnr_db(values, quantized(values / reach, step, 0) * reach), abs=0.02)
     assert one.clipped == 0

@@ -72,7 +72,9 @@ def facts(labelled: bool = True, flips: int = 24, label: str = "tabby", name: st
         (1, 50, 900, 40),
     )
     exact = dataclasses.replace(activation, layer="embed", sqnr_db=float("inf"))
-    row = dataclasses.replace(activation, layer="blocks.1.qkv", kind=RangeKind.ROW, range=None, sqnr_db=30.0)
+    row = dataclasses.replace(
+        activation, layer="blocks.1.qkv", kind=RangeKind.PER_TOKEN, range=None, sqnr_db=30.0
+    )
     run = dataclasses.replace(row, layer="blocks.2.qkv", kind=RangeKind.IMAGE, second=True)
     weight = WeightRange("blocks.0.qkv", 96, (0.1, 0.2, 0.9))
     worst = (

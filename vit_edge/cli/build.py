@@ -90,7 +90,8 @@ def run(args: argparse.Namespace) -> int:
     if not targets:
         best, reason = best_here()
         targets, taken = {best.name: best}, f"target {best.name}: {reason.partition(';')[0]}"
-    from vit_edge.host.bundling.build import BuildSettings, build_bundle
+    from vit_edge.host.bundling.build import build_bundle
+    from vit_edge.host.bundling.settings import BuildSettings
     from vit_edge.host.bundling.stated import stated_accuracy
     from vit_edge.host.quantize.types import Preset, QuantizeSettings
     from vit_edge.host.report.bundled import REPORT

@@ -19,20 +19,27 @@ class Outcome:
     """The quantization that was chosen for one file, and what becomes of it."""
 
     trial: Trial
-    kept: bool  # the file is in the bundle
-    runs: bool  # it is good enough to run; if not, the float model is to be preferred to it
+    kept: bool
+    """The file is in the bundle."""
+    runs: bool
+    """It is good enough to run; if not, the float model is to be preferred to it."""
     reason: str
-    pareto: tuple[Seen, ...]  # one row per model that was seen, the float one first
-    timed_here: bool = True  # whether the times are those of a device that the file is for
+    pareto: tuple[Seen, ...]
+    """One row per model that was seen, the float one first."""
+    timed_here: bool = True
+    """Whether the times are those of a device that the file is for."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Timed:
     """The file of each trial, timed against float."""
 
-    timings: Timings  # the float model, then the trials
-    sizes: Sequence[float]  # 10^6 bytes, in the same order
-    counts: bool  # whether these are the times of the device that the bundle is for
+    timings: Timings
+    """The float model, then the trials."""
+    sizes: Sequence[float]
+    """10^6 bytes, in the same order."""
+    counts: bool
+    """Whether these are the times of the device that the bundle is for."""
 
 
 def decide(trials: Sequence[Trial], file: str, timed: Timed, mode: Repair) -> Outcome:

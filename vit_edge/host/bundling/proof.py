@@ -39,8 +39,10 @@ class BuildImages:
 
     calibration: tuple[Path, ...]
     check: ImageSet
-    held_out: bool  # the check images were taken from the calibration folder
-    left_out: int  # calibration images that are check images, too, and so were not used
+    held_out: bool
+    """The check images were taken from the calibration folder."""
+    left_out: int
+    """Calibration images that are check images, too, and so were not used."""
 
 
 def choose_images(

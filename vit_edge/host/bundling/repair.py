@@ -57,8 +57,10 @@ class Trial:
 
     name: str
     quantization: Quantization
-    files: Mapping[str, ModelFile]  # by path in the bundle, for each form that the bundle is to hold
-    comparisons: Mapping[str, Comparison]  # of the same files with the float model
+    files: Mapping[str, ModelFile]
+    """By path in the bundle, for each form that the bundle is to hold."""
+    comparisons: Mapping[str, Comparison]
+    """Of the same files with the float model."""
 
     @property
     def reports(self) -> list[GateReport]:

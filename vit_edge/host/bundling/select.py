@@ -35,10 +35,14 @@ class SelectSettings:
 class Selected:
     """What the bundle holds, and why."""
 
-    outcomes: Mapping[str, Outcome]  # of every file that was wanted, each judged by itself
-    judged: str  # the file that figures speak of: the one that runs by default, else the preferred one
-    runs: str | None  # the file that runs by default; None: the float model
-    timed: BenchReport  # of the files in the bundle, the float one first
+    outcomes: Mapping[str, Outcome]
+    """Of every file that was wanted, each judged by itself."""
+    judged: str
+    """The file that figures speak of: the one that runs by default, else the preferred one."""
+    runs: str | None
+    """The file that runs by default; None: the float model."""
+    timed: BenchReport
+    """Of the files in the bundle, the float one first."""
     repair: RepairRecord
 
     @property

@@ -20,7 +20,8 @@ from vit_edge.spec import TargetSpec, Tolerance
 class FileWanted:
     """One INT8 file of the bundle."""
 
-    name: str  # path in the bundle
+    name: str
+    """Path in the bundle."""
     role: Role
     target: TargetSpec
 

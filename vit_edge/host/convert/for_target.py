@@ -38,14 +38,14 @@ def check_target(target: TargetSpec) -> None:
         TargetError: weights of fewer bits, one scale for all channels; where some operators stay float,
             static activation ranges alone, or activations of 16 bits; an opset that cannot say the formats.
     """
-    whole = target.quantized_operators is QuantizedOperators.ALL
+    full_integer = target.quantized_operators is QuantizedOperators.ALL
     asked: dict[str, tuple[object, tuple[object, ...]]] = {
         "weight_bits": (target.weight_bits, (8,)),
         "per_channel": (target.per_channel, (True,)),
-        "row_scales": (target.row_scales, (not whole,)),
+        "row_scales": (target.row_scales, (not full_integer,)),
         "activation_type": (
             target.form.activations.value,
-            ("uint8", "int8", *(("uint16",) if whole else ())),
+            ("uint8", "int8", *(("uint16",) if full_integer else ())),
         ),
     }
     for key, (wanted, possible) in asked.items():

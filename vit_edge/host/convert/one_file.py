@@ -54,8 +54,10 @@ class Written:
     """A model file that was written, and what was checked on the way."""
 
     path: Path
-    size: int  # bytes
-    parity: Parity | None = None  # to what it was made from; None where that is itself
+    size: int
+    """Bytes."""
+    parity: Parity | None = None
+    """To what it was made from; None where that is itself."""
     canonical: Canonical | None = None
     quantization: Quantization | None = None
 
@@ -66,8 +68,10 @@ class OptimizeSettings:
 
     form: ModelForm = PORTABLE
     options: SourceOptions = dataclasses.field(default_factory=SourceOptions)
-    images: Path | None = None  # folder of natural images on which parity is checked as well
-    limits: DecodeLimits = DEFAULT_LIMITS  # what they are decoded within
+    images: Path | None = None
+    """Folder of natural images on which parity is checked as well."""
+    limits: DecodeLimits = DEFAULT_LIMITS
+    """What they are decoded within."""
     allow_uncanonical: bool = False
 
 
@@ -76,9 +80,11 @@ class QuantizeFileSettings:
     """What `quantize_model` is to write."""
 
     calibration: Path
-    target: TargetSpec | None = None  # None: portable
+    target: TargetSpec | None = None
+    """None: portable."""
     quantize: QuantizeSettings = dataclasses.field(default_factory=QuantizeSettings)
-    versions: VersionsWanted = AS_WRITTEN  # in place of the target's
+    versions: VersionsWanted = AS_WRITTEN
+    """In place of the target's."""
     allow_uncanonical: bool = False
 
 

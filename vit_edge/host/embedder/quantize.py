@@ -24,7 +24,7 @@ from vit_edge.host.rewrite.composites import ATTENTION, LINEAR, composites
 from vit_edge.progress import silent
 from vit_edge.spec import Arithmetic, PreprocessSpec
 
-STATIC_ONLY = Goal(target_db=0.0, row_scales=False)  # of a classifier for which nothing was chosen
+STATIC_ONLY = Goal(target_db=0.0, per_token=False)  # of a classifier for which nothing was chosen
 
 
 def quantize_embedder(
@@ -83,7 +83,7 @@ class _LastBlock:
         goal = quantization.goal or STATIC_ONLY
         probe = feature_probe(self.features, self.search)
         before = int(self.features.last_block.removeprefix("blocks."))
-        budget = probe.damage(plan) / before if before else goal.damage
+        budget = probe.noise(plan) / before if before else goal.noise
         layers = choices(self.features.canonical, plans, probe, self.search.costs, silent)
         taken = choose_forms(allowed(layers, goal), budget)
         own = plans.chosen({name: option.form for name, option in taken.items()})
@@ -109,7 +109,7 @@ class _LastBlock:
 def _decision(name: str, taken: Option, plans: LayerPlans) -> LayerDecision:
     alone = "no quantization noise"
     if taken.form is not Form.FLOAT:
-        alone = f"{decibels(taken.damage):.1f} dB in the embeddings where it alone is quantized"
+        alone = f"{decibels(taken.noise):.1f} dB in the embeddings where it alone is quantized"
     return LayerDecision(name, taken.form, None, f"{alone}, {taken.cost:.3f} ms", plans.methods.get(name))
 
 

@@ -54,14 +54,14 @@ def _balance_norm(graph: ir.Graph, norm: ir.Node, seen: dict[str, Activation]) -
     weights = [linear_parts(linear)[1] for linear in folds.norm_readers(norm)]
     widest = max((seen[name] for name in names), key=lambda activation: activation.rows)
 
-    def damage(candidate: tuple[float, bool, Float64, Float64]) -> float:
+    def noise(candidate: tuple[float, bool, Float64, Float64]) -> float:
         _, _, scale, shift = candidate
         pairs = zip(names, weights, strict=True)
         return sum(
-            _linear_damage(seen[name].folded(scale, shift), weight * scale[:, None]) for name, weight in pairs
+            _linear_noise(seen[name].folded(scale, shift), weight * scale[:, None]) for name, weight in pairs
         )
 
-    strength, shifted, scale, shift = min(_candidates(widest.low, widest.high), key=damage)
+    strength, shifted, scale, shift = min(_candidates(widest.low, widest.high), key=noise)
     folds.fold_norm(graph, norm, scale, shift)
     for name in names:
         seen[name] = seen[name].folded(scale, shift)
@@ -75,13 +75,13 @@ def _balance_values(graph: ir.Graph, attention: ir.Node, seen: dict[str, Activat
         return None
     made, mixed, weight = seen[f"{name}.v"], seen[str(projection.name)], linear_parts(projection)[1]
 
-    def damage(candidate: tuple[float, bool, Float64, Float64]) -> float:
+    def noise(candidate: tuple[float, bool, Float64, Float64]) -> float:
         _, _, scale, shift = candidate
         scaled = weight * scale[:, None]
         inner = _signed_error(made.folded(scale, shift)) @ scaled
-        return _linear_damage(mixed.folded(scale, shift), scaled) + float(np.square(inner).sum())
+        return _linear_noise(mixed.folded(scale, shift), scaled) + float(np.square(inner).sum())
 
-    strength, shifted, scale, shift = min(_candidates(made.low, made.high), key=damage)
+    strength, shifted, scale, shift = min(_candidates(made.low, made.high), key=noise)
     folds.fold_values(graph, values, projection, scale, shift)
     seen[f"{name}.v"] = made.folded(scale, shift)
     seen[str(projection.name)] = mixed.folded(scale, shift)
@@ -98,9 +98,9 @@ def _balance_keys(graph: ir.Graph, attention: ir.Node, seen: dict[str, Activatio
     turned = queries.turned or keys.turned
     reach_q = _reach(q, none, heads if turned else 0)
 
-    def damage(candidate: tuple[float, bool, Float64, Float64]) -> float:
+    def noise(candidate: tuple[float, bool, Float64, Float64]) -> float:
         _, _, scale, shift = candidate
-        return _score_damage(q.folded(1.0 / scale, none), k.folded(scale, shift), heads)
+        return _score_noise(q.folded(1.0 / scale, none), k.folded(scale, shift), heads)
 
     def candidates() -> Iterator[tuple[float, bool, Float64, Float64]]:
         for _, shifted, _, shift in (c for c in _candidates(k.low, k.high) if c[0] == 0.0):
@@ -112,7 +112,7 @@ def _balance_keys(graph: ir.Graph, attention: ir.Node, seen: dict[str, Activatio
                 scale = reach_k**strength / reach_q ** (1.0 - strength)
                 yield strength, shifted, scale / np.exp(np.log(scale).mean()), shift
 
-    strength, shifted, scale, shift = min(candidates(), key=damage)
+    strength, shifted, scale, shift = min(candidates(), key=noise)
     folds.fold_keys(graph, queries, keys, scale, shift)
     seen[f"{name}.q"], seen[f"{name}.k"] = q.folded(1.0 / scale, none), k.folded(scale, shift)
     return Fold(f"{name}.k", strength, shifted)
@@ -127,7 +127,7 @@ def _reach(activation: Activation, shift: Float64, turned_heads: int) -> Float64
     return reach
 
 
-def _linear_damage(activation: Activation, weight: Array) -> float:
+def _linear_noise(activation: Activation, weight: Array) -> float:
     """Squared error of a linear layer's output on the scored rows, relative to the rows' number."""
     scale = column_scales(weight)
     rounded = (nearest(weight, scale) * scale).astype(np.float32)
@@ -137,7 +137,7 @@ def _linear_damage(activation: Activation, weight: Array) -> float:
     return float(np.square(error).sum()) / len(rows)
 
 
-def _score_damage(q: Activation, k: Activation, heads: int) -> float:
+def _score_noise(q: Activation, k: Activation, heads: int) -> float:
     """Squared error of the attention scores of sampled queries against sampled keys."""
     rows_q, rows_k = _scored(q)[:256], _scored(k)[:256]
     coded_q = Affine.of(float(q.low.min()), float(q.high.max())).rounded(rows_q).astype(np.float32)

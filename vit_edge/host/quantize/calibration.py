@@ -17,7 +17,7 @@ from vit_edge.manifest import Fold
 from vit_edge.progress import Progress, step_of
 from vit_edge.spec import PreprocessSpec
 
-PROBE_IMAGES = 24  # images on which the damage of single layers is measured
+PROBE_IMAGES = 24  # images on which the noise of single layers is measured
 CORRECTION_IMAGES = 64  # images over which the mean error of each layer is taken
 
 
@@ -30,7 +30,7 @@ class Calibration:
     images: tuple[Path, ...]
     """Those that were used."""
     probed: tuple[Pixels, ...]
-    """uint8 (H, W, 3) each, on which damage is measured."""
+    """uint8 (H, W, 3) each, on which noise is measured."""
     corrected: tuple[Pixels, ...]
     """Over which biases are corrected; others than those probed, where there are enough."""
     reference: tuple[Float32, ...]

@@ -1,7 +1,7 @@
-"""Which form each layer gets: a small knapsack of measured damage against measured cost.
+"""Which form each layer gets: a small knapsack of measured noise against measured cost.
 
-Every layer starts in its cheapest form. The upgrade (to a row range, to float) that removes most damage per
-millisecond is taken until the predicted damage of all layers together is within the preset's budget. Damages
+Every layer starts in its cheapest form. The upgrade (to a row range, to float) that removes most noise per
+millisecond is taken until the predicted noise of all layers together is within the preset's budget. Noises
 are noise powers of the logits and add up; that they do is checked on the finished model, not assumed.
 """
 
@@ -16,7 +16,7 @@ class Option:
     """One form of a layer."""
 
     form: Form
-    damage: float  # noise power over signal power of the logits, with this layer alone in this form
+    noise: float  # noise power over signal power of the logits, with this layer alone in this form
     cost: float  # milliseconds
 
 
@@ -35,41 +35,41 @@ class Upgrade:
 
     name: str
     added: float  # milliseconds against the cheapest form
-    worth: float  # damage removed per millisecond
+    worth: float  # noise removed per millisecond
 
 
 def allowed(layers: Sequence[LayerOptions], goal: Goal) -> list[LayerOptions]:
     """The layers with only the options that a goal allows.
 
     A layer with weights may be float where the goal says so, or where each other form of it alone does more
-    damage than all layers together may.
+    noise than all layers together may.
     """
     return [dataclasses.replace(layer, options=_allowed(layer, goal)) for layer in layers]
 
 
 def _allowed(layer: LayerOptions, goal: Goal) -> tuple[Option, ...]:
     others = [option for option in layer.options if option.form is not Form.FLOAT]
-    others = [option for option in others if goal.row_scales or option.form is not Form.ROW]
-    hopeless = all(option.damage > goal.damage for option in others)
+    others = [option for option in others if goal.per_token or option.form is not Form.PER_TOKEN]
+    hopeless = all(option.noise > goal.noise for option in others)
     floats_allowed = hopeless or goal.float_layers or not layer.weights
     floats = [option for option in layer.options if option.form is Form.FLOAT]
     return (*others, *(floats if floats_allowed else ()))
 
 
 def choose_forms(layers: Sequence[LayerOptions], budget: float) -> dict[str, Option]:
-    """The option of each layer; total damage at most `budget` where the options allow it.
+    """The option of each layer; total noise at most `budget` where the options allow it.
 
     Args:
         layers: each with at least one option.
         budget: noise power over signal power of the logits.
     """
     taken = {layer.name: cheapest(layer) for layer in layers}
-    while sum(option.damage for option in taken.values()) > budget:
+    while sum(option.noise for option in taken.values()) > budget:
         upgrades = [
             (_worth(taken[layer.name], option), layer.name, option)
             for layer in layers
             for option in layer.options
-            if option.damage < taken[layer.name].damage
+            if option.noise < taken[layer.name].noise
         ]
         if not upgrades:
             break
@@ -90,9 +90,9 @@ def upgrades(layers: Sequence[LayerOptions], taken: Mapping[str, Option]) -> lis
 
 def cheapest(layer: LayerOptions) -> Option:
     """The fastest form of a layer."""
-    return min(layer.options, key=lambda option: (option.cost, option.damage))
+    return min(layer.options, key=lambda option: (option.cost, option.noise))
 
 
 def _worth(now: Option, then: Option) -> float:
-    """Damage removed per millisecond added."""
-    return (now.damage - then.damage) / max(then.cost - now.cost, 1e-4)
+    """Noise removed per millisecond added."""
+    return (now.noise - then.noise) / max(then.cost - now.cost, 1e-4)

@@ -24,7 +24,7 @@ from vit_edge.spec import WRITTEN
 
 ROUNDS = 12
 RUNS = 3  # per round
-LAYER_FORMS = (Form.STATIC, Form.ROW, Form.FLOAT)
+LAYER_FORMS = (Form.STATIC, Form.PER_TOKEN, Form.FLOAT)
 
 
 @dataclasses.dataclass(frozen=True)

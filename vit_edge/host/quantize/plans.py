@@ -81,7 +81,7 @@ def _linear_plans(node: ir.Node, activation: Activation) -> tuple[dict[Form, Lin
     reach, method = search_static(activation, weight)
     forms = {
         Form.STATIC: LinearPlan(reach, coded, scale, bias),
-        Form.ROW: LinearPlan(row_range(activation), coded, scale, bias),
+        Form.PER_TOKEN: LinearPlan(row_range(activation), coded, scale, bias),
     }
     return forms, method
 
@@ -92,7 +92,7 @@ def _attention_plans(name: str, seen: Mapping[str, Activation]) -> dict[Form, At
     queries = Affine.of(float(q.low.min()), float(q.high.max()))
     row = AttentionPlan(queries, signed_range(k).scale, signed_range(v).scale)
     scale = probability_scale(seen[f"{name}.p"])
-    return {Form.STATIC: dataclasses.replace(row, probability_scale=scale), Form.ROW: row}
+    return {Form.STATIC: dataclasses.replace(row, probability_scale=scale), Form.PER_TOKEN: row}
 
 
 def _embed_plan(graph: ir.Graph, seen: Activation | None, normal: Normalisation | None) -> EmbedPlan | None:

@@ -38,7 +38,7 @@ class Probe:
         """What plans are compared with."""
         return self.outputs(FLOAT) if self._reference is None else self._reference
 
-    def damage(self, plan: QuantPlan) -> float:
+    def noise(self, plan: QuantPlan) -> float:
         """Noise power over signal power, the mean over the outputs."""
         pairs = zip(self.outputs(plan), self.reference, strict=True)
         return float(np.mean([_power(found - exact) / _power(exact) for found, exact in pairs]))
@@ -51,9 +51,9 @@ class Probe:
         return [np.concatenate(output) for output in zip(*rows, strict=True)]
 
 
-def decibels(damage: float) -> float:
+def decibels(noise: float) -> float:
     """Signal to noise ratio in dB of a noise power relative to the signal."""
-    return -10.0 * math.log10(max(damage, 1e-12))
+    return -10.0 * math.log10(max(noise, 1e-12))
 
 
 def _power(values: Float32) -> float:

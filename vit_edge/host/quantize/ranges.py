@@ -30,15 +30,15 @@ def search_static(activation: Activation, weight: Array) -> tuple[Affine, str]:
     mixed = weight.astype(np.float32)
 
     @functools.cache
-    def damage(reach: Affine) -> float:
+    def noise(reach: Affine) -> float:
         error = (reach.rounded(sample) - sample).astype(np.float32) @ mixed
         return float(np.square(error, dtype=np.float64).sum())
 
-    best_high = min(SHRINKS, key=lambda shrink: damage(Affine.of(low, high * shrink)))
-    best_low = min(SHRINKS, key=lambda shrink: damage(Affine.of(low * shrink, high * best_high)))
+    best_high = min(SHRINKS, key=lambda shrink: noise(Affine.of(low, high * shrink)))
+    best_low = min(SHRINKS, key=lambda shrink: noise(Affine.of(low * shrink, high * best_high)))
     candidates = statistical_ranges(activation.histogram, low, high)
     candidates["output error"] = Affine.of(low * best_low, high * best_high)
-    method = min(candidates, key=lambda name: damage(candidates[name]))
+    method = min(candidates, key=lambda name: noise(candidates[name]))
     return candidates[method], method
 
 
@@ -66,7 +66,7 @@ def probability_scale(activation: Activation) -> float:
     sample = activation.sample.astype(np.float32)
     candidates = [2.0 ** (-half / 2) / LEVELS for half in range(17)]
 
-    def damage(scale: float) -> float:
+    def noise(scale: float) -> float:
         return float(np.square(Affine(scale).rounded(sample) - sample, dtype=np.float64).sum())
 
-    return float(np.float32(min(candidates, key=damage)))
+    return float(np.float32(min(candidates, key=noise)))

@@ -100,17 +100,17 @@ class Search:
 
         def reached(budget: float) -> float:
             taken = choose_forms(layers, budget)
-            found.append((self.probe.damage(self.plans.chosen(_forms(taken))), taken))
+            found.append((self.probe.noise(self.plans.chosen(_forms(taken))), taken))
             tell(len(found), count)
             return found[-1][0]
 
-        budget, measured = goal.damage, reached(goal.damage)
-        while measured > goal.damage and len(found) < CORRECTIONS:
-            budget *= goal.damage / measured  # by what the whole model really does
+        budget, measured = goal.noise, reached(goal.noise)
+        while measured > goal.noise and len(found) < CORRECTIONS:
+            budget *= goal.noise / measured  # by what the whole model really does
             measured = reached(budget)
-        if measured > goal.damage:  # out of reach, where more upgrades are not always less noise
+        if measured > goal.noise:  # out of reach, where more upgrades are not always less noise
             for factor in LOOSER:
-                reached(goal.damage * factor)
+                reached(goal.noise * factor)
             return self.decided(layers, min(found, key=lambda each: each[0])[1], goal)
         tell(count, count)
         return self.decided(layers, found[-1][1], goal)
@@ -145,7 +145,7 @@ class Search:
 
     @functools.cached_property
     def layers(self) -> tuple[LayerOptions, ...]:
-        """Every form of every layer with its damage and cost."""
+        """Every form of every layer with its noise and cost."""
         return (*choices(self.canonical, self.plans, self.probe, self.costs, self.step), *self.gelu_options())
 
     def gelu_options(self) -> list[LayerOptions]:
@@ -155,9 +155,9 @@ class Search:
             return []
         rows, columns = max((static_shape(node.outputs[0]) or (0, 0) for node in exact), key=math.prod)
         cost = gelu_costs(rows, columns)
-        damage = {Form.TANH: self.probe.damage(QuantPlan(tanh_gelu=True)), Form.FLOAT: 0.0}
+        noise = {Form.TANH: self.probe.noise(QuantPlan(tanh_gelu=True)), Form.FLOAT: 0.0}
         return [
-            LayerOptions(GELU, tuple(Option(form, damage[form], cost[form] * len(exact)) for form in damage))
+            LayerOptions(GELU, tuple(Option(form, noise[form], cost[form] * len(exact)) for form in noise))
         ]
 
     def decided(
@@ -175,7 +175,7 @@ class Search:
         plain = {kind: plans.chosen(forms) for kind, plans in given.by_arithmetic.items()}
         plain = plain or {given.arithmetic: given.exact.chosen(forms)}
         corrected = {kind: self.corrected(plan) for kind, plan in plain.items()}
-        kept, damage = corrected[given.arithmetic]
+        kept, noise = corrected[given.arithmetic]
         recipe = Method(
             preset=self.settings.preset.value,
             calibration_images=len(self.calibration.images),
@@ -186,7 +186,7 @@ class Search:
             folds=tuple(self.folds),
             target_db=None if goal is None else goal.target_db,
             bias_correction=kept is not plain[given.arithmetic],
-            probe_db=round(decibels(damage), 2),
+            probe_db=round(decibels(noise), 2),
         )
         safe = plain.get(Arithmetic.SATURATING)
         return Quantization(
@@ -201,11 +201,11 @@ class Search:
         )
 
     def corrected(self, plan: QuantPlan) -> tuple[QuantPlan, float]:
-        """A plan with corrected biases, or itself where the probe prefers it; and its damage."""
+        """A plan with corrected biases, or itself where the probe prefers it; and its noise."""
         better = correct_biases(
             self.canonical, self.lowering, plan, self.calibration.corrected, self.step("correct biases")
         )
-        before, after = self.probe.damage(plan), self.probe.damage(better)
+        before, after = self.probe.noise(plan), self.probe.noise(better)
         return (better, after) if after < before else (plan, before)
 
     def step(self, what: str) -> Step:
@@ -245,12 +245,12 @@ def choices(
     costs: Costs,
     step: Callable[[str], Step],
 ) -> list[LayerOptions]:
-    """Every form of the planned layers, each with the damage that it does alone, and its cost.
+    """Every form of the planned layers, each with the noise that it does alone, and its cost.
 
     Args:
         canonical: holds the layers.
         plans: of the layers concerned.
-        probe: measures the damage.
+        probe: measures the noise.
         costs: times the layers.
         step: progress of a named step.
     """
@@ -258,22 +258,22 @@ def choices(
     made = []
     tell, count = step("measure layers"), len(plans.linears)
     for done, (name, forms) in enumerate(plans.linears.items(), 1):
-        alone = {form: probe.damage(QuantPlan({name: plan})) for form, plan in forms.items()}
+        alone = {form: probe.noise(QuantPlan({name: plan})) for form, plan in forms.items()}
         made.append(_options(name, alone, costs.of_linear(nodes[name]), weights=True))
         tell(done, count)
     tell, count = step("measure attention"), len(plans.attentions)
     for done, (name, cores) in enumerate(plans.attentions.items(), 1):
-        alone = {form: probe.damage(QuantPlan(attentions={name: core})) for form, core in cores.items()}
+        alone = {form: probe.noise(QuantPlan(attentions={name: core})) for form, core in cores.items()}
         made.append(_options(name, alone, costs.of_attention(nodes[name]), weights=False))
         tell(done, count)
     return made
 
 
 def _options(
-    name: str, damages: Mapping[Form, float], cost: Mapping[Form, float], *, weights: bool
+    name: str, noises: Mapping[Form, float], cost: Mapping[Form, float], *, weights: bool
 ) -> LayerOptions:
-    """Of a layer whose INT8 forms do this damage; float does none."""
-    options = [Option(form, damage, cost[form]) for form, damage in {**damages, Form.FLOAT: 0.0}.items()]
+    """Of a layer whose INT8 forms do this noise; float does none."""
+    options = [Option(form, noise, cost[form]) for form, noise in {**noises, Form.FLOAT: 0.0}.items()]
     return LayerOptions(name, tuple(options), weights)
 
 
@@ -288,7 +288,7 @@ def _is_tanh(node: ir.Node) -> bool:
 
 def _decision(layer: LayerOptions, taken: Option, plans: LayerPlans) -> LayerDecision:
     static = next((option for option in layer.options if option.form is Form.STATIC), None)
-    sensitivity = None if static is None else round(decibels(static.damage), 2)
+    sensitivity = None if static is None else round(decibels(static.noise), 2)
     first = cheapest(layer)
     added = f"{taken.cost - first.cost:+.3f} ms against {first.form.value}"
     if taken is first:
@@ -296,5 +296,5 @@ def _decision(layer: LayerOptions, taken: Option, plans: LayerPlans) -> LayerDec
     elif taken.form is Form.FLOAT:
         reason = f"no quantization noise, {added}"
     else:
-        reason = f"{decibels(taken.damage) - decibels(first.damage):+.1f} dB, {added}"
+        reason = f"{decibels(taken.noise) - decibels(first.noise):+.1f} dB, {added}"
     return LayerDecision(layer.name, taken.form, sensitivity, reason, plans.methods.get(layer.name))

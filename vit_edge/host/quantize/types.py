@@ -27,10 +27,10 @@ class Goal:
 
     target_db: float  # signal to quantization noise of the logits, on calibration images
     float_layers: bool = False  # a float layer takes four times the space of an INT8 one
-    row_scales: bool = True  # not every execution provider runs one scale per row fast
+    per_token: bool = True  # not every execution provider runs one scale per token fast
 
     @property
-    def damage(self) -> float:
+    def noise(self) -> float:
         """The same as noise power over signal power."""
         return float(10 ** (-self.target_db / 10))
 
@@ -58,7 +58,7 @@ class Form(enum.Enum):
     """How one layer is computed."""
 
     STATIC = "int8"  # one activation range for the layer
-    ROW = "int8_row"  # one activation scale per row (token), measured at run time
+    PER_TOKEN = "int8_row"  # noqa: S105  one activation scale per token (row), measured at run time
     FLOAT = "float32"
     TANH = "tanh"  # of GELU alone: its tanh form
 

@@ -20,14 +20,18 @@ class ModelFacts:
 
     name: str
     sha256: str
-    size_mb: float  # 10^6 bytes
+    size_mb: float
+    """10^6 bytes."""
     providers: tuple[str, ...]
     latency: Latency
-    ratio: Ratio  # to the reference
-    times_ms: tuple[float, ...]  # of all rounds, in rising order
+    ratio: Ratio
+    """To the reference."""
+    times_ms: tuple[float, ...]
+    """Of all rounds, in rising order."""
     peak_rss_mb: float | None
     operators: tuple[OperatorTime, ...]
-    gate: GateReport | None  # None: the reference
+    gate: GateReport | None
+    """None: the reference."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,18 +39,22 @@ class Answer:
     """One class that a model considers."""
 
     label: str
-    probability: float  # softmax, 0 to 1
+    probability: float
+    """Softmax, 0 to 1."""
 
 
 @dataclasses.dataclass(frozen=True)
 class FlippedImage:
     """An image on which the two models answer differently."""
 
-    image: str  # file name
-    truth: str | None  # label, where known
+    image: str
+    """File name."""
+    truth: str | None
+    """Label, where known."""
     float_top: tuple[Answer, ...]
     quant_top: tuple[Answer, ...]
-    thumbnail: bytes = dataclasses.field(repr=False)  # JPEG of what the models see
+    thumbnail: bytes = dataclasses.field(repr=False)
+    """JPEG of what the models see."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,8 +62,10 @@ class WorstInput:
     """What one of the most troubled layers reads."""
 
     activation: ActivationRange
-    weight: WeightRange | None  # of the product that reads it; None where that has none
-    decision: LayerRecord | None  # None where decisions are not recorded
+    weight: WeightRange | None
+    """Of the product that reads it; None where that has none."""
+    decision: LayerRecord | None
+    """None where decisions are not recorded."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,23 +73,31 @@ class Facts:
     """What is known about an INT8 model and its float reference."""
 
     title: str
-    data: str  # name of the folder of images
+    data: str
+    """Name of the folder of images."""
     labelled: bool
-    held_out: bool  # the images were taken from the calibration folder
+    held_out: bool
+    """The images were taken from the calibration folder."""
     reference: str
     judged: str
-    default: str | None  # what a bundle runs unless told otherwise; None outside a bundle
-    gate: GateReport  # of the judged model
-    models: tuple[ModelFacts, ...]  # the reference first
+    default: str | None
+    """What a bundle runs unless told otherwise; None outside a bundle."""
+    gate: GateReport
+    """Of the judged model."""
+    models: tuple[ModelFacts, ...]
+    """The reference first."""
     flips: tuple[FlippedImage, ...]
     flips_total: int
-    layers: tuple[LayerRecord, ...]  # empty where they are not recorded
+    layers: tuple[LayerRecord, ...]
+    """Empty where they are not recorded."""
     ranges: Ranges
     worst: tuple[WorstInput, ...]
-    recipe: Recipe | None  # None where it is not recorded
+    recipe: Recipe | None
+    """None where it is not recorded."""
     versions: Mapping[str, str]
     machine: Machine
-    threads: int | str | None  # as asked for; None: left to onnxruntime
+    threads: int | str | None
+    """As asked for; None: left to onnxruntime."""
     source_parity: SourceParity = UNRECORDED
 
     @property

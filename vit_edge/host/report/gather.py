@@ -34,11 +34,15 @@ _TWO_FILES = not_proven("two files were compared, without the source that they c
 class Measured:
     """Models that were compared and timed together."""
 
-    names: tuple[str, ...]  # the float reference first; as the report is to call them
+    names: tuple[str, ...]
+    """The float reference first; as the report is to call them."""
     models: tuple[ModelFile, ...]
-    comparisons: tuple[Comparison, ...]  # with the reference, one per other model
-    bench: BenchReport  # of all models
-    session: SessionSettings  # that they ran with
+    comparisons: tuple[Comparison, ...]
+    """With the reference, one per other model."""
+    bench: BenchReport
+    """Of all models."""
+    session: SessionSettings
+    """That they ran with."""
 
 
 def gather(

@@ -31,7 +31,8 @@ class RangeKind(enum.Enum):
 
     STATIC = "static"  # one range, in the file
     IMAGE = "per run"  # one range, measured at run time (DynamicQuantizeLinear)
-    ROW = "per row"  # one scale per row (token), measured at run time, by QuantizeLinear of x / row scale
+    # One scale per token (row), measured at run time, by QuantizeLinear of x / row scale.
+    PER_TOKEN = "per row"  # noqa: S105
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,7 +107,7 @@ class QuantizedGraph:
         limits = np.iinfo(zero.dtype.name)
         low, high = int(limits.min) - int(zero.flat[0]), int(limits.max) - int(zero.flat[0])
         rows = self._divided_by_row(source)
-        kind = RangeKind.STATIC if rows is None else RangeKind.ROW
+        kind = RangeKind.STATIC if rows is None else RangeKind.PER_TOKEN
         step = float(scale.flat[0])
         return Operand(_name(product), second, kind, rows or source, source, step, low, high)
 

@@ -18,7 +18,7 @@ EXACT_DB = 100.0  # quantization noise below float32's own
 _KINDS = {
     RangeKind.STATIC: ("o", Colour.INT8),
     RangeKind.IMAGE: ("D", Colour.GOOD),
-    RangeKind.ROW: ("^", Colour.ROW),
+    RangeKind.PER_TOKEN: ("^", Colour.ROW),
 }
 
 
@@ -91,7 +91,7 @@ def _range_words(each: ActivationRange) -> str:
         held = f"INT8 holds {low:.3g} to {high:.3g} (shaded)"
         return f"{seen}; {held} and clips {100 * each.clipped:.2g} % of them."
     median, largest = each.row_reach
-    if each.kind is RangeKind.ROW:
+    if each.kind is RangeKind.PER_TOKEN:
         reach = f"{median:.3g} in the median and {largest:.3g} at most"
         return f"{seen}; one scale per token, whose reach is {reach}."
     return f"{seen}; one range per run, though half of the tokens reach no further than {median:.3g}."

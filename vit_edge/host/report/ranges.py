@@ -162,7 +162,7 @@ class _Tally:
         self.histogram = histogram if self.histogram is None else self.histogram.merged(histogram)
         self.low, self.high = min(self.low, float(values.min())), max(self.high, float(values.max()))
         error, outside = _rounding(self.operand, np.asarray(coded, np.float32))
-        if self.operand.kind is RangeKind.ROW:
+        if self.operand.kind is RangeKind.PER_TOKEN:
             peaks = np.abs(coded).reshape(rows.size, -1).max(axis=1)
             error = error.reshape(rows.size, -1) * (rows / np.maximum(peaks, 1e-12))[:, None]
         self.signal += float(np.square(values, dtype=np.float64).sum())

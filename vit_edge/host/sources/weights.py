@@ -19,13 +19,6 @@ from vit_edge.host.sources.timm_data import Prepared, prepared
 from vit_edge.host.sources.types import Library, OwnPipeline, Source, SourceKind, SourceOptions
 from vit_edge.host.vit import VitConfig
 
-_TRANSFORMERS = "transformers (bicubic, not antialiased)"
-_LIBRARIES = {
-    Layout.TIMM: "timm (bicubic, antialiased)",
-    Layout.HUGGINGFACE: _TRANSFORMERS,
-    Layout.HUGGINGFACE_5: _TRANSFORMERS,
-}
-
 
 def from_weights(file: Path, arch_name: str | None, options: SourceOptions) -> Source:
     """Read a file of weights, or with `allow_pickle` of a whole pickled module.
@@ -78,7 +71,7 @@ def from_weights(file: Path, arch_name: str | None, options: SourceOptions) -> S
         huggingface_config=published_config(config, labels),
         preprocessor_config=to_processor(preprocess),
         own_pipeline=_own_pipeline(arch_name, file, layout, options),
-        decided=(*notes, *resize_notes(trained, config, _LIBRARIES[layout])),
+        decided=(*notes, *resize_notes(trained, config, layout.resampling)),
     )
 
 

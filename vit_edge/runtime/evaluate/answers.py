@@ -37,8 +37,10 @@ class Subject:
 
     runner: Runner
     preprocess: PreprocessSpec
-    output: OutputKind = OutputKind.SINGLE_LABEL  # what the runner's numbers mean
-    file: ModelFile | None = None  # where it comes from, if its numbers may be mistaken
+    output: OutputKind = OutputKind.SINGLE_LABEL
+    """What the runner's numbers mean."""
+    file: ModelFile | None = None
+    """Where it comes from, if its numbers may be mistaken."""
 
 
 def evaluate(

@@ -39,12 +39,18 @@ class CompareSettings:
 
     session: SessionSettings = dataclasses.field(default_factory=SessionSettings)
     batch_size: int = 8
-    sequential: bool = False  # images in random order, until they decide
-    seed: int = 0  # of that order
-    independent: bool = False  # the images are independent of one another, however alike: group none
-    earlier: tuple[Looked, ...] = ()  # looks at this pair of models, the oldest first
-    expect_top1: float | None = None  # percent that the float model must reach
-    stated_top1: float | None = None  # percent that its card or manifest states
+    sequential: bool = False
+    """Images in random order, until they decide."""
+    seed: int = 0
+    """Of that order."""
+    independent: bool = False
+    """The images are independent of one another, however alike: group none."""
+    earlier: tuple[Looked, ...] = ()
+    """Looks at this pair of models, the oldest first."""
+    expect_top1: float | None = None
+    """Percent that the float model must reach."""
+    stated_top1: float | None = None
+    """Percent that its card or manifest states."""
 
     def __post_init__(self) -> None:
         """Refuse what no random generator takes."""

@@ -21,18 +21,30 @@ class Comparison:
     """Two models on the same images: the verdict, and the logits that it rests on."""
 
     report: GateReport
-    images: ImageSet  # those that were run, in the order of the rows
-    available: int  # images there were; more than were run where a sequential comparison stopped early
-    labels: tuple[str, ...] | None  # class names in index order, where either model carries them
-    float_logits: Logits  # (N, C)
-    quant_logits: Logits  # (N, C)
-    copies: Copies | None = None  # among all images that were run; None where nobody looked for them
-    place: LookPlace | None = None  # among all looks at these models
-    history: tuple[Looked, ...] = ()  # looks at these models, this one the last or as it was before
-    stopped: bool = False  # images came in random order until they decided
-    models: tuple[ModelFile, ModelFile] | None = None  # float and quantized
-    notes: tuple[str, ...] = ()  # on the float model itself
-    kind: OutputKind = OutputKind.SINGLE_LABEL  # the task of both models
+    images: ImageSet
+    """Those that were run, in the order of the rows."""
+    available: int
+    """Images there were; more than were run where a sequential comparison stopped early."""
+    labels: tuple[str, ...] | None
+    """Class names in index order, where either model carries them."""
+    float_logits: Logits
+    """(N, C)."""
+    quant_logits: Logits
+    """(N, C)."""
+    copies: Copies | None = None
+    """Among all images that were run; None where nobody looked for them."""
+    place: LookPlace | None = None
+    """Among all looks at these models."""
+    history: tuple[Looked, ...] = ()
+    """Looks at these models, this one the last or as it was before."""
+    stopped: bool = False
+    """Images came in random order until they decided."""
+    models: tuple[ModelFile, ModelFile] | None = None
+    """Float and quantized."""
+    notes: tuple[str, ...] = ()
+    """On the float model itself."""
+    kind: OutputKind = OutputKind.SINGLE_LABEL
+    """The task of both models."""
 
     @property
     def pair(self) -> tuple[str, str]:

@@ -23,6 +23,13 @@ class Layout(enum.Enum):
     HUGGINGFACE = "Hugging Face"  # files and transformers 4: vit.encoder.layer.N.attention.attention.query
     HUGGINGFACE_5 = "Hugging Face transformers 5"  # in memory: vit.layers.N.attention.q_proj
 
+    @property
+    def resampling(self) -> str:
+        """How the library of these keys resamples positions for another image size, in words."""
+        if self is Layout.TIMM:
+            return "timm (bicubic, antialiased)"
+        return "transformers (bicubic, not antialiased)"
+
 
 _LAYER_PARTS = {  # per encoder layer: ours, Hugging Face, Hugging Face as transformers 5 names it in memory
     "norm1": ("layernorm_before", "layernorm_before"),
