@@ -20,11 +20,15 @@ from vit_edge.host.convert.onnx_io import finish, save_onnx
 from vit_edge.host.lower.model import lower, lower_taps
 from vit_edge.host.plan import FLOAT, AttentionPlan, LinearPlan, RowRange
 from vit_edge.host.quantize.attention_reach import AttentionReach, attention_reaches
-from vit_edge.host.quantize.reduced_range import reduced_attention, reduced_linear, reduced_operands
+from vit_edge.host.quantize.reduced_range import (
+    ATTENTION_MARGIN,
+    reduced_attention,
+    reduced_linear,
+    reduced_operands,
+)
 from vit_edge.host.quantize.saturation import (
     CODE,
     LIMIT,
-    MARGIN,
     box_corners,
     pair_reach,
     saturating_product,
@@ -113,13 +117,19 @@ def test_a_layer_without_a_second_moment_is_refused() -> None:
 
 STATIC = AttentionPlan(Affine(1.0, 0), 1.0, 1.0, probability_scale=1 / 255)
 ROW = dataclasses.replace(STATIC, probability_scale=None)
+JUST_FITS = LIMIT / (1 + ATTENTION_MARGIN)
 
 
 @pytest.mark.parametrize(
     ("plan", "reach", "keys", "values"),
     [
         (STATIC, AttentionReach(0.0, 0.0, 0.0), 127, 127),
-        (STATIC, AttentionReach(LIMIT / (1 + MARGIN), LIMIT / (1 + MARGIN), 1e9), 127, 127),
+        (
+            STATIC,
+            AttentionReach(LIMIT / (1 + ATTENTION_MARGIN), LIMIT / (1 + ATTENTION_MARGIN), 1e9),
+            127,
+            127,
+        ),
         (STATIC, AttentionReach(LIMIT, 0.0, 0.0), 110, 127),  # the margin
         (STATIC, AttentionReach(0.0, 1.5 * LIMIT, 0.0), 127, 73),
         (ROW, AttentionReach(0.0, 1.5 * LIMIT, 0.0), 127, 127),

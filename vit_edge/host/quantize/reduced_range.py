@@ -18,12 +18,13 @@ from vit_edge.host.plan import AttentionPlan, EmbedPlan, LinearPlan, QuantPlan
 from vit_edge.host.quantize.attention_reach import AttentionReach
 from vit_edge.host.quantize.observe import PATCHES, Activation
 from vit_edge.host.quantize.plans import LayerPlans, table_for
-from vit_edge.host.quantize.saturation import CODE, LIMIT, MARGIN, box_corners, pair_reach, seen_corners
+from vit_edge.host.quantize.saturation import CODE, LIMIT, box_corners, pair_reach, seen_corners
 from vit_edge.host.quantize.types import LayerDecision, Reduced
 from vit_edge.host.quantize.weights import STEPS, gptq_rounded
 from vit_edge.host.rewrite.composites import EMBED, LINEAR, composites
 from vit_edge.host.rewrite.values import linear_parts
 
+ATTENTION_MARGIN = 0.15  # of the largest pair sum that was seen in an attention
 LEAST_GROWTH = 1.01  # of a scale; rounding may leave a sum just above the limit
 
 
@@ -125,7 +126,7 @@ def reduced_attention(plan: AttentionPlan, reach: AttentionReach) -> AttentionPl
 def _growth(largest: float) -> float:
     """Of a scale, so that the sums seen stay within int16 with a margin, and at the worst all sums do."""
     worst = 2 * CODE * STEPS / LIMIT
-    return min(max(1.0, largest * (1 + MARGIN) / LIMIT), worst)
+    return min(max(1.0, largest * (1 + ATTENTION_MARGIN) / LIMIT), worst)
 
 
 def fitted(

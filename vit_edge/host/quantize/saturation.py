@@ -19,8 +19,7 @@ from vit_edge.host.quantize.observe import Activation
 
 LOWEST, LIMIT = -32768, 32767  # int16
 CODE = 255  # the largest uint8 code
-MARGIN = 0.15  # of the distance from the zero point: other images reach further than those of calibration
-FEW_ROWS = 1.5  # over the square root of the number of rows seen: added to the margin
+MARGIN = 1.0  # of the distance from the zero point: other images reach further than those of calibration
 DIRECTIONS = 32  # in which the outermost of many code pairs are looked for
 
 
@@ -79,12 +78,11 @@ def seen_corners(activation: Activation, reach: Affine | RowRange) -> Array:
 
     Neighbours are looked at together: both at their ends at once are rarer than either, and a box around them
     would cost the weights a part of a bit. The sample holds the CLS token and the most extreme token of every
-    image. Each code is moved away from the zero point by a margin, for other images reach further, the more
-    so the fewer rows were seen, and cut off where codes end.
+    image. Each code is moved away from the zero point by a margin, for other images reach further, and cut
+    off where codes end: only channels that stay far from both ends count on staying there.
     """
     codes, zero_point = _codes(activation.sample.astype(np.float64), reach)
-    margin = MARGIN + FEW_ROWS / np.sqrt(len(codes))
-    moved = np.clip(np.rint(zero_point + (codes - zero_point) * (1 + margin)), 0, CODE)
+    moved = np.clip(np.rint(zero_point + (codes - zero_point) * (1 + MARGIN)), 0, CODE)
     even = moved.shape[1] + moved.shape[1] % 2
     wide = np.pad(moved, ((0, 0), (0, even - moved.shape[1])))
     return outermost(wide.reshape(len(wide), -1, 2).transpose(1, 0, 2))
