@@ -272,6 +272,7 @@ def _finely_cut() -> dict[str, bytes]:
     """JPEG 2000 of a few hundred bytes that a decoder would make gigabytes or hours of."""
     return {
         "tiles_by_the_ten_thousand.j2k": codestream(255, tile=1),
+        "megapixels_of_nothing.j2k": codestream(10_000),
         "layers_by_the_ten_thousand.j2k": codestream(4000, layers=65_535),
         "layers_in_a_tile.j2k": codestream(4000, tile=64, more=tile_part(coding_style(65_535))),
         "precincts_of_a_pixel.j2k": codestream(4000, precincts=bytes(6)),

@@ -18,6 +18,8 @@ _MOST_PARTS = 65_536  # of tiles
 _LEAST_PACKETS = 100_000  # that a picture of any size may have: tiles, components, precincts, layers
 _PIXELS_PER_PACKET = 128  # of a larger one; an empty packet takes some microseconds
 _MOST_BLOCKS = 2_000_000  # code blocks; each takes 100 bytes and more
+_FREE_PIXELS = 2**24  # of a picture of nothing much: 320 MB while it is decoded
+_PIXELS_PER_BYTE = 4096  # of a larger one; a photograph has fewer than 200, a blank page a few thousand
 # Behind others OpenJPEG looks for the next marker it knows, whatever length they state.
 _KNOWN = frozenset(
     {0x50, 0x51, 0x52, 0x53, 0x55, 0x57, 0x58, 0x5C, 0x5D, 0x5E, 0x5F, 0x60, 0x61, 0x63, 0x64}
@@ -57,7 +59,7 @@ def check_codestream(data: bytes, _max_pixels: int) -> None:
             cut.style(body[2:], body[1] & 1)
         elif marker == _POC:
             cut.orders += len(body) // 7
-    cut.check()
+    cut.check(len(data))
 
 
 def _markers(data: bytes) -> Iterator[tuple[int, bytes]]:
@@ -123,8 +125,8 @@ class _Cut:
             min([high, *(each >> 4 for each in stated)]),
         )
 
-    def check(self) -> None:
-        """Raise TooMuch where a decoder would set up more than any picture needs."""
+    def check(self, stored: int) -> None:
+        """Raise TooMuch where a decoder would set up more than any picture of so many bytes needs."""
         tiles = -(-self.width // self.tile[0]) * -(-self.height // self.tile[1])
         if tiles > _MOST_TILES:
             raise TooMuch(f"is cut into more than {_MOST_TILES} tiles")
@@ -140,6 +142,8 @@ class _Cut:
         blocks = (pixels * self.components >> self.block) * 4 // 3
         if blocks > _MOST_BLOCKS:
             raise TooMuch(f"is cut into more than {_MOST_BLOCKS} code blocks")
+        if pixels > _FREE_PIXELS and pixels > _PIXELS_PER_BYTE * stored:
+            raise TooMuch(f"says that {stored} bytes are {pixels // 10**6} megapixels")
 
 
 def _parts(length: int, exponent: int) -> int:
