@@ -134,6 +134,24 @@ def test_a_clip_classifier_is_canonical(tmp_path: Path) -> None:
     )
 
 
+_CANONICAL = {  # how many tokens are computed, and what is pooled
+    "data2vec-vision": (17, "mean and tokens 1..17"),
+    "dinov2_with_registers": (19, "mean and tokens 0..1 and tokens 3..19"),
+    "ijepa": (16, "mean"),
+    "siglip": (16, "mean"),
+    "vit_msn": (17, "tokens 0..1"),
+}
+
+
+@pytest.mark.parametrize("model_type", _CANONICAL)
+def test_a_folder_of_a_family_is_exported_and_canonical(model_type: str, tmp_path: Path) -> None:
+    family_folder(tmp_path, model_type)
+    source = resolve(str(tmp_path), SourceOptions())
+    described = canonical_of(source, export(source)[0]).description
+    assert described is not None
+    assert (described.tokens, described.pooling) == _CANONICAL[model_type]
+
+
 # --- what is refused
 
 _NO_STAGES = {"out_features": None, "out_indices": None, "stage_names": None}

@@ -237,5 +237,6 @@ def _settle_positions(whole: nn.Module, module: nn.Module, images: Tensor) -> No
     whole(images)
     del vars(module)["interpolate_pos_encoding"]
     if len(results) == 1:
-        module.register_buffer("settled_positions", results[0], persistent=False)
+        positions = results[0].detach().clone()  # which may be the parameter itself, of the size it has
+        module.register_buffer("settled_positions", positions, persistent=False)
         vars(module)["interpolate_pos_encoding"] = lambda *_, **__: module.settled_positions
