@@ -353,14 +353,21 @@ def test_the_variant_of_the_processor_decides_the_crop_rule_and_is_noted(name: s
 
 
 @pytest.mark.parametrize(
-    ("model_type", "resize", "crop"), [("vit", (224, 224), 224), ("deit", (256, 256), 224)]
+    ("model_type", "resize", "crop", "whose"),
+    [
+        ("vit", (224, 224), 224, "as transformers does"),
+        ("deit", (256, 256), 224, "as transformers does"),
+        ("dinov2_with_registers", (224, 224), 224, "transformers knows none of dinov2_with_registers"),
+    ],
 )
 def test_a_file_that_names_no_processor_is_read_as_its_models(
-    model_type: str, resize: tuple[int, int], crop: int
+    model_type: str, resize: tuple[int, int], crop: int, whose: str
 ) -> None:
     spec = from_processor({}, "file", model_type)
     assert (spec.resize, spec.height) == (resize, crop)
-    assert "names no image processor" in processor_notes({}, "file", model_type)[0]
+    note = processor_notes({}, "file", model_type)[0]
+    assert "names no image processor" in note
+    assert whose in note
 
 
 def test_a_processor_that_does_not_resize_is_noted() -> None:

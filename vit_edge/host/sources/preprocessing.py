@@ -17,6 +17,7 @@ from vit_edge.host.sources.processors import (
     stated_rule,
     statistics_of,
     switch,
+    whose_choice,
 )
 from vit_edge.host.sources.types import SourceOptions
 from vit_edge.spec import PreprocessSpec, ResizeMode
@@ -54,7 +55,7 @@ def processor_notes(raw: Mapping[str, Any], where: str, model_type: str = "vit")
     """What `from_processor` had to decide because the file leaves it open, a sentence each."""
     name, notes = processor_name(raw, model_type), []
     if not (raw.get("image_processor_type") or raw.get("feature_extractor_type")):
-        notes.append(f"{where} names no image processor: it is read as {name}, as transformers does")
+        notes.append(f"{where} names no image processor: it is read as {name}, {whose_choice(model_type)}")
     if stated_rule(raw) is None:
         notes.append(
             f"pixels are made as transformers 5 makes them with {name} and "

@@ -61,9 +61,12 @@ _OF_MODEL = {  # the processor of a model type whose config names none; ViT for 
     "clip": "CLIP",
     "metaclip_2": "CLIP",
     "dinov2": "Bit",
+    "dinov2_with_registers": "Bit",
     "hiera": "Bit",
     "siglip": "Siglip",
 }
+
+_UNKNOWN_TO_TRANSFORMERS = {"dinov2_with_registers"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,6 +85,13 @@ def processor_name(raw: Mapping[str, Any], model_type: str) -> str:
     """The processor's class name; where the file names none, that of the model type."""
     stated = raw.get("image_processor_type") or raw.get("feature_extractor_type")
     return str(stated or f"{_OF_MODEL.get(model_type, 'ViT')}ImageProcessor")
+
+
+def whose_choice(model_type: str) -> str:
+    """Whose the processor is that a model type has where its file names none."""
+    if model_type in _UNKNOWN_TO_TRANSFORMERS:
+        return f"as that of DINOv2; transformers knows none of {model_type}"
+    return "as transformers does"
 
 
 def processor_of(folder: Path) -> tuple[dict[str, Any] | None, str]:
