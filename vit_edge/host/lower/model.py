@@ -4,7 +4,6 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import onnx
 import onnx_ir as ir
 from onnx_ir.passes.common import CheckerPass, RemoveUnusedNodesPass, ShapeInferencePass
@@ -13,6 +12,7 @@ from vit_edge.arrays import Array
 from vit_edge.errors import ModelError
 from vit_edge.host.lower import attention as attentions
 from vit_edge.host.lower import embed as embeds
+from vit_edge.host.lower import tokens
 from vit_edge.host.lower.embed import Normalisation, Patches
 from vit_edge.host.lower.graph import GraphWriter
 from vit_edge.host.lower.half import to_half
@@ -173,16 +173,8 @@ class _Lowering:
             self.made[node.outputs[0]] = self.attention(node)
         elif is_composite(node, EMBED):
             self.made[node.outputs[0]] = self.embed(node)
-        elif is_composite(node, SELECT):
-            self.made[node.outputs[0]] = self.select(node)
-        elif is_composite(node, MEAN):
-            self.made[node.outputs[0]] = self.mean(node)
-        elif is_composite(node, PERMUTE):
-            self.made[node.outputs[0]] = self.permute(node)
-        elif self.canonical.description is not None and joins_rows(node):
-            self.made[node.outputs[0]] = self.widened(node)
-        elif is_composite(node, SWISH):
-            self.made[node.outputs[0]] = self.swish(node)
+        elif (made := self.tokens(node)) is not None:
+            self.made[node.outputs[0]] = made
         elif not self.is_packed_split(node) and not is_by_head(node):
             self.copy(node)
 
@@ -281,46 +273,26 @@ class _Lowering:
         place = embeds.join_table if compiled else embeds.add_table
         return place(self.w, projected, table, patches)
 
-    def select(self, node: ir.Node) -> ir.Value:
-        rows, dim = static_shape(node.inputs[0]) or (0, 0)
-        start, stop = integer(node, "start"), integer(node, "stop")
-        name = node.name or "select"
-        images = self.w.images(self.value(node.inputs[0]), rows, dim, f"{name}.images")
-        if stop - start == 1:
-            index = self.w.shared(np.asarray(start, np.int64), "index")
-            return self.w.op("Gather", [images, index], name, {"axis": 1})
-        bounds = [self.w.shared(np.asarray([bound], np.int64), "bound") for bound in (start, stop, 1)]
-        return self.w.reshape(self.w.op("Slice", [images, *bounds], f"{name}.rows"), (-1, dim), name)
-
-    def permute(self, node: ir.Node) -> ir.Value:
-        rows, dim = static_shape(node.inputs[0]) or (0, 0)
-        name, order = node.name or "permute", constant_of(node.inputs[1])
+    def tokens(self, node: ir.Node) -> ir.Value | None:
+        """What moves, joins or pools tokens, and Swish; None of any other node."""
+        if self.canonical.description is not None and joins_rows(node):
+            longer = (static_shape(node.outputs[0]) or (0, 0))[1]
+            return self.w.reshape(self.value(node.inputs[0]), (-1, longer), node.name or node.op_type)
+        if not any(is_composite(node, kind) for kind in (SELECT, MEAN, PERMUTE, SWISH)):
+            return None
+        x, name = self.value(node.inputs[0]), node.name or node.op_type
+        rows, columns = static_shape(node.inputs[0]) or (0, 0)
+        shape = rows, columns
+        if is_composite(node, SELECT):
+            return tokens.selected(self.w, x, shape, (integer(node, "start"), integer(node, "stop")), name)
+        if is_composite(node, MEAN):
+            return tokens.mean(self.w, x, shape, name)
+        if is_composite(node, SWISH):
+            return tokens.swish(self.w, x, number(node, "alpha"), name)
+        order = constant_of(node.inputs[1])
         if order is None:
             raise ModelError(f"{self.canonical.name}: the order of {name} is not constant")
-        images = self.w.images(self.value(node.inputs[0]), rows, dim, f"{name}.images")
-        moved = self.w.op("Gather", [images, self.w.shared(order, "order")], f"{name}.rows", {"axis": 1})
-        return self.w.reshape(moved, (-1, dim), name)
-
-    def mean(self, node: ir.Node) -> ir.Value:
-        rows, dim = static_shape(node.inputs[0]) or (0, 0)
-        name = node.name or "mean"
-        images = self.w.images(self.value(node.inputs[0]), rows, dim, f"{name}.images")
-        axes = self.w.shared(np.asarray([1], np.int64), "axes")
-        return self.w.op("ReduceMean", [images, axes], name, {"keepdims": 0})
-
-    def swish(self, node: ir.Node) -> ir.Value:
-        """X * sigmoid(alpha * x), which onnxruntime runs as one operator."""
-        x, name, alpha = self.value(node.inputs[0]), node.name or "swish", number(node, "alpha")
-        inner = x
-        if alpha != 1.0:
-            factor = self.w.shared(np.asarray(alpha, np.float32), "alpha")
-            inner = self.w.op("Mul", [x, factor], f"{name}.scaled")
-        return self.w.op("Mul", [x, self.w.op("Sigmoid", [inner], f"{name}.sigmoid")], name)
-
-    def widened(self, node: ir.Node) -> ir.Value:
-        """A Reshape of rows into longer ones, of any number of images."""
-        columns = (static_shape(node.outputs[0]) or (0, 0))[1]
-        return self.w.reshape(self.value(node.inputs[0]), (-1, columns), node.name or "reshape")
+        return tokens.permuted(self.w, x, shape, order, name)
 
     def copy(self, node: ir.Node) -> None:
         attributes: dict[str, Any] = {key: attr for key, attr in node.attributes.items()}  # noqa: C416
@@ -349,7 +321,7 @@ class _Lowering:
         if not is_op(node, "LayerNormalization"):
             return ()
         readers = [use.node for output in node.outputs for use in output.uses()]
-        by_image = any(is_composite(reader, kind) for reader in readers for kind in (SELECT, MEAN))
+        by_image = any(is_composite(reader, kind) for reader in readers for kind in (SELECT, MEAN, PERMUTE))
         if self.settings.form.style is GraphStyle.KERNELS and not by_image:
             return ()
         shape = static_shape(node.inputs[0]) or ()
