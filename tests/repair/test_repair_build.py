@@ -26,11 +26,11 @@ from vit_edge.manifest import Repair
 from vit_edge.runtime.model.metadata import ModelMetadata
 from vit_edge.spec import Tolerance
 
-CHECKED, CALIBRATED = 1000, 40
+CHECKED, CALIBRATED = 1600, 40
 FLOAT, INT8 = "onnx/model.onnx", "onnx/model_quantized.onnx"
-# Measured, on CPUs that saturate as on others: one static range changes 9.1 % of the answers of this model,
-# 29.5 dB 6.7 %, 33 dB 4.7 %
-FAILS_AT_FIRST, FAILS_ALWAYS, PASSES = (Tolerance(max_changed=each) for each in (7.0, 0.5, 20.0))
+# Measured on 1,600 images: one static range changes 9.3 % of the answers of this model,
+# 29.5 dB 7.2 %, 33 dB 5.4 %; where products do not saturate a few images differ
+FAILS_AT_FIRST, FAILS_ALWAYS, PASSES = (Tolerance(max_changed=each) for each in (7.3, 0.5, 20.0))
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -120,7 +120,7 @@ def test_repaired_models_are_judged_more_strictly_and_that_is_on_record(repaired
     accuracy, record, seen = parts(repaired)
     strict = pytest.approx(1 - 0.05 / REPAIRED_TRIALS)
     assert (record["confidence_first"], record["confidence_repaired"]) == (0.95, strict)
-    assert accuracy["tolerance"] == {"max_drop": 1.0, "confidence": strict, "max_changed": 7.0}
+    assert accuracy["tolerance"] == {"max_drop": 1.0, "confidence": strict, "max_changed": 7.3}
     assert [row["confidence"] for row in seen] == [None, 0.95, *[strict] * (len(seen) - 2)]
 
 

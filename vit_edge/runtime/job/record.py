@@ -120,7 +120,7 @@ def check_same(results: Path, earlier: Job, job: Job) -> None:
             f"its images were named from {earlier.base or '/'}, these are from {job.base or '/'}; start there"
         )
     if reason is not None:
-        raise UsageError(f"{results} holds the results of another job ({reason}), or choose another output")
+        raise UsageError(f"{results} holds the results of another job ({reason}): choose another output")
 
 
 def _told(value: object) -> str:
