@@ -215,7 +215,7 @@ def test_the_fastest_of_those_that_pass_runs(build: Callable[..., Bundle]) -> No
         assert not (faster and row["verdict"] == "PASS" and row["drop_at_most"] < chosen["drop_at_most"])
 
 
-@pytest.mark.parametrize(("tolerance", "status"), [("7.0", 0), ("0.5", 1)])
+@pytest.mark.parametrize(("tolerance", "status"), [("7.3", 0), ("0.5", 1)])
 def test_the_command_says_what_runs_and_why(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], tolerance: str, status: int
 ) -> None:
