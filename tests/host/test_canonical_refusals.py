@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from tests.host.vit_forms import (
     DIM,
+    HEADS,
     IMAGE,
     PATCH,
     PATCHES,
@@ -50,6 +51,30 @@ class CausalAttention(PackedAttention):
 
     def mix(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         return nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=self.mask)
+
+
+class NormedCausalAttention(CausalAttention):
+    """Its heads are recognised, its scores are not."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(DIM // HEADS)
+
+    def mix(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        return super().mix(self.norm(q), self.norm(k), v)
+
+
+class TurnedCausalAttention(CausalAttention):
+    """The same of queries and keys that are turned."""
+
+    def mix(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        return super().mix(self.turned(q), self.turned(k), v)
+
+    def turned(self, x: Tensor) -> Tensor:
+        angles = torch.arange(PATCHES + 1)[:, None] * torch.linspace(1, 0.1, DIM // HEADS // 2)
+        cos, sin = (torch.cat([table, table], dim=-1) for table in (angles.cos(), angles.sin()))
+        first, second = x.chunk(2, dim=-1)
+        return x * cos + torch.cat([-second, first], dim=-1) * sin
 
 
 class PostNormBlock(Block):
@@ -173,8 +198,19 @@ def test_a_model_that_is_no_canonical_vit_is_refused_by_what_was_found(
     assert "\n" not in str(refusal.value)
 
 
+def _partly_known(attention: type[nn.Module]) -> Callable[[], nn.Module]:
+    return lambda: PlainVit(usual(), Block(attention(), nn.GELU()))
+
+
 @pytest.mark.parametrize(
-    "build", [cnn, mlp, *(ODD[key][0] for key in ("causal attention", "post-norm later"))]
+    "build",
+    [
+        cnn,
+        mlp,
+        *(ODD[key][0] for key in ("causal attention", "post-norm later")),
+        _partly_known(NormedCausalAttention),
+        _partly_known(TurnedCausalAttention),
+    ],
 )
 def test_an_uncanonical_model_is_still_lowered_for_one_image(build: Callable[[], nn.Module]) -> None:
     given = _exported(build)

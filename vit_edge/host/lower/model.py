@@ -175,6 +175,8 @@ class _Lowering:
             self.made[node.outputs[0]] = self.embed(node)
         elif (made := self.tokens(node)) is not None:
             self.made[node.outputs[0]] = made
+        elif is_by_head(node) and not serves_attention(node):
+            self.made[node.outputs[0]] = self.by_itself(node)
         elif not self.is_packed_split(node) and not is_by_head(node):
             self.copy(node)
 
@@ -234,18 +236,17 @@ class _Lowering:
                 x = attentions.normed(self.w, x, first, second, number(node, "epsilon"), f"{name}_norm")
         return x
 
+    def by_itself(self, node: ir.Node) -> ir.Value:
+        """The same of one whose attention was not recognised."""
+        rows, dim = static_shape(node.outputs[0]) or (0, 0)
+        count, name = integer(node, "heads"), node.name or node.op_type
+        heads = attentions.Heads(count, dim // count, rows, rows)
+        apart = attentions.split_heads(self.w, self.value(node.inputs[0]), rows, heads, name)
+        return attentions.join_heads(self.w, self.by_head(apart, [node], name), heads, f"{name}.joined")
+
     def is_packed_split(self, node: ir.Node) -> bool:
         """A Split whose parts only attentions read; it is written in head order with them."""
-        if not is_op(node, "Split"):
-            return False
-        pending = [use.node for output in node.outputs for use in output.uses()]
-        readers = []
-        for reader in pending:
-            if is_by_head(reader):
-                pending.extend(use.node for output in reader.outputs for use in output.uses())
-            else:
-                readers.append(reader)
-        return bool(readers) and all(is_composite(reader, ATTENTION) for reader in readers)
+        return is_op(node, "Split") and serves_attention(node)
 
     def embed(self, node: ir.Node) -> ir.Value:
         image, weight, table = linear_parts(node)
@@ -356,6 +357,15 @@ def heads_of(node: ir.Node) -> attentions.Heads:
     queries, keys = static_shape(node.inputs[0]) or (0, 0), static_shape(node.inputs[1]) or (0, 0)
     count, windows = integer(node, "heads"), integer(node, "windows", 1)
     return attentions.Heads(count, keys[1] // count, queries[0] // windows, keys[0] // windows, windows)
+
+
+def serves_attention(node: ir.Node) -> bool:
+    """Whether attentions alone read what a node makes, directly or behind what treats each head by itself."""
+    readers = [use.node for output in node.outputs for use in output.uses()]
+    return bool(readers) and all(
+        serves_attention(reader) if is_by_head(reader) else is_composite(reader, ATTENTION)
+        for reader in readers
+    )
 
 
 def is_by_head(node: ir.Node) -> bool:
