@@ -1,6 +1,5 @@
 """Writing an ONNX graph node by node, with readable names."""
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,6 +8,7 @@ import onnx_ir as ir
 
 from vit_edge.arrays import Array
 from vit_edge.host.affine import Affine
+from vit_edge.host.rewrite.values import digest_of
 from vit_edge.spec import PORTABLE, ActivationType, ModelForm
 
 Attributes = Mapping[str, Any]
@@ -70,8 +70,8 @@ class GraphWriter:
 
     def shared(self, array: Array, kind: str) -> ir.Value:
         """A constant that is stored once however often it is used."""
-        items = [str(item) for item in array.reshape(-1).tolist()] if array.size <= _MOST_WRITTEN_OUT else []
-        told = "x".join(items) or hashlib.sha256(array.tobytes()).hexdigest()[:16]
+        few = array.size <= _MOST_WRITTEN_OUT
+        told = "x".join(str(item) for item in array.reshape(-1).tolist()) if few else digest_of(array)
         name = f"{kind}_{array.dtype}_{told}"
         return self.initializers[name] if name in self.initializers else self.constant(array, name)
 

@@ -42,6 +42,8 @@ ROTARY = "Rotary"
 HEAD_NORM = "HeadNorm"
 SWISH = "Swish"
 PERMUTE = "PermuteTokens"
+
+ACTIVATIONS = ("Gelu", "Relu", "Tanh", "Sigmoid", "HardSwish")  # of ONNX; Swish is a composite
 SELECT = "SelectTokens"
 MEAN = "MeanTokens"
 
@@ -59,6 +61,11 @@ def is_op(value_or_node: ir.Value | ir.Node | None, op_type: str, domain: str = 
 def is_composite(value_or_node: ir.Value | ir.Node | None, op_type: str) -> bool:
     """Whether a node, or the node that makes a value, is the named composite operator."""
     return is_op(value_or_node, op_type, DOMAIN)
+
+
+def is_activation(node: ir.Node) -> bool:
+    """Whether a node is a non-linearity that acts on each number alone."""
+    return is_composite(node, SWISH) or any(is_op(node, kind) for kind in ACTIVATIONS)
 
 
 def composites(graph: ir.Graph, op_type: str) -> Iterator[ir.Node]:

@@ -11,6 +11,7 @@ import onnx_ir as ir
 
 from vit_edge.errors import ContractError
 from vit_edge.host.rewrite.composites import (
+    ACTIVATIONS,
     ATTENTION,
     DOMAIN,
     EMBED,
@@ -21,13 +22,13 @@ from vit_edge.host.rewrite.composites import (
     SELECT,
     SWISH,
     composites,
+    is_activation,
     is_composite,
     is_op,
 )
 from vit_edge.host.rewrite.rule import Outcome, producer_of
 from vit_edge.host.rewrite.values import by_head, integer, integers, number, only_user, static_shape, users
 
-ACTIVATIONS = ("Gelu", "Relu", "Tanh", "Sigmoid", "HardSwish")
 TOKENWISE = ("LayerNormalization", "Add", "Sub", "Mul", "Div", "Concat", "Split", "Reshape", *ACTIVATIONS)
 
 
@@ -148,41 +149,30 @@ class _Walk:
 
     def after_embedding(self, embed: ir.Node) -> ir.Value:
         """The token stream; CLIP-like models normalise it first."""
-        follower = only_user(embed.outputs[0])
-        if follower is not None and is_op(follower, "LayerNormalization"):
-            follower.name = "embed.norm"
-            return follower.outputs[0]
-        return embed.outputs[0]
+        return self.behind("LayerNormalization", embed.outputs[0], "embed.norm")
 
     def merged(self, name: str, stream: ir.Value) -> ir.Value:
         """The stream of the next stage where patches are merged in front of a block: fewer, and wider."""
-        permute = only_user(stream)
-        if permute is None or not is_composite(permute, PERMUTE):
+        made = self.behind(PERMUTE, stream, f"{name}.merge_order")
+        if made is stream:
             return stream
-        nodes = [permute]
-        for kind in ("Reshape", "LayerNormalization"):
-            node = only_user(nodes[-1].outputs[0])
-            if node is not None and is_op(node, kind):
-                node.name = f"{name}.merge_{kind.lower()}"
-                nodes.append(node)
-        permute.name = f"{name}.merge_order"
-        linear = self.only(nodes[-1].outputs[0], LINEAR, "the layer that merges patches")
-        linear.name, made = f"{name}.merge", linear.outputs[0]
+        made = self.behind("Reshape", made, f"{name}.merge_reshape")
+        made = self.behind("LayerNormalization", made, f"{name}.merge_layernormalization")
+        linear = self.only(made, LINEAR, "the layer that merges patches")
+        linear.name = f"{name}.merge"
         self.stages.append(0)
         self.mlp_widths.clear()
-        return self.normed(made, f"{name}.merge_norm") if _is_norm_alone(made) else made
+        return self.behind("LayerNormalization", linear.outputs[0], f"{name}.merge_norm")
 
     def block(self, name: str, stream: ir.Value, attention: ir.Node) -> ir.Value:
         """One encoder layer: x + proj(attention(norm1(x))), then x + fc2(act(fc1(norm2(x))))."""
         attention.name = f"{name}.attention"
         self.projections(name, stream, attention)
-        proj = self.only(
-            self.normed(self.cut(attention.outputs[0], f"{name}.attention_rows"), f"{name}.attention_norm"),
-            LINEAR,
-            "the output projection behind attention",
-        )
+        mixed = self.behind(SELECT, attention.outputs[0], f"{name}.attention_rows")
+        mixed = self.behind("LayerNormalization", mixed, f"{name}.attention_norm")
+        proj = self.only(mixed, LINEAR, "the output projection behind attention")
         proj.name = f"{name}.proj"
-        branch = self.in_order(proj.outputs[0], f"{name}.attention_restored")
+        branch = self.behind(PERMUTE, proj.outputs[0], f"{name}.attention_restored")
         middle = self.residual(f"{name}.add1", branch, stream)
         norm = next((n for n in users(middle) if is_op(n, "LayerNormalization")), None)
         if norm is None:
@@ -198,13 +188,14 @@ class _Walk:
         if is_op(split, "Split") and split is not None:
             split.name, made = f"{name}.gate_split", split.outputs[0]
         act = only_user(made)
-        if act is None or not _is_activation(act):
+        if act is None or not is_activation(act):
             self.fail(f"expected the activation of the MLP, found {_kinds(made)}")
         act.name, made, kind = f"{name}.act", act.outputs[0], _activation(act)
         if is_op(split, "Split") and split is not None:
             kind = f"gated_{kind}"
             made = self.gated(name, made, split.outputs[1])
-        fc2 = self.only(self.normed(made, f"{name}.mlp_norm"), LINEAR, "the second layer of the MLP")
+        made = self.behind("LayerNormalization", made, f"{name}.mlp_norm")
+        fc2 = self.only(made, LINEAR, "the second layer of the MLP")
         fc2.name = f"{name}.fc2"
         self.activations.add(kind)
         self.mlp_widths.add(self.shape(fc2.inputs[0])[1])  # type: ignore[arg-type]
@@ -218,29 +209,13 @@ class _Walk:
         product.name = f"{name}.gate"
         return product.outputs[0]
 
-    def cut(self, value: ir.Value, name: str) -> ir.Value:
-        """Behind a selection of the rows that are read."""
-        select = only_user(value)
-        if select is None or not is_composite(select, SELECT):
+    def behind(self, kind: str, value: ir.Value, name: str) -> ir.Value:
+        """Behind the one node of a kind that alone reads a value, where there is one; else the value."""
+        node = only_user(value)
+        if node is None or not (is_op(node, kind) or is_composite(node, kind)):
             return value
-        select.name = name
-        return select.outputs[0]
-
-    def in_order(self, value: ir.Value, name: str) -> ir.Value:
-        """Behind what brings the tokens of windows back to their places."""
-        permute = only_user(value)
-        if permute is None or not is_composite(permute, PERMUTE):
-            return value
-        permute.name = name
-        return permute.outputs[0]
-
-    def normed(self, value: ir.Value, name: str) -> ir.Value:
-        """Behind the LayerNormalization that some models have in front of a second projection."""
-        norm = only_user(value)
-        if norm is None or not is_op(norm, "LayerNormalization"):
-            return value
-        norm.name = name
-        return norm.outputs[0]
+        node.name = name
+        return node.outputs[0]
 
     def pool(self, attention: ir.Node) -> None:
         """Name an attention with a learned query: its keys and values, its projection, and its MLP."""
@@ -376,12 +351,6 @@ def _downstream(value: ir.Value) -> list[ir.Node]:
     return list(reached)
 
 
-def _is_norm_alone(value: ir.Value) -> bool:
-    """Whether a LayerNormalization alone reads a value: that of the merged patches, not a block's first."""
-    node = only_user(value)
-    return node is not None and is_op(node, "LayerNormalization")
-
-
 def _depends(value: ir.Value | None) -> bool:
     """Whether a value is computed from the image."""
     return value is not None and value.producer() is not None
@@ -390,10 +359,6 @@ def _depends(value: ir.Value | None) -> bool:
 def _reads(node: ir.Node, other: ir.Node) -> bool:
     """Whether a node depends on what another makes."""
     return node is not other and node in _downstream(other.outputs[0])
-
-
-def _is_activation(node: ir.Node) -> bool:
-    return is_composite(node, SWISH) or any(is_op(node, kind) for kind in ACTIVATIONS)
 
 
 def _activation(node: ir.Node) -> str:

@@ -72,11 +72,14 @@ def only_user(value: ir.Value) -> ir.Node | None:
 def constant(op: Any, array: Array, kind: str) -> ir.Value:
     """An initializer; its name comes from its content, so equal constants are stored once."""
     contiguous = np.asarray(array, order="C")  # unlike ascontiguousarray, keeps a scalar a scalar
-    digest = hashlib.sha256(
-        f"{contiguous.dtype}{contiguous.shape}".encode() + contiguous.tobytes()
-    ).hexdigest()
-    value: ir.Value = op.initializer(ir.tensor(contiguous, name=f"{kind}_{digest[:16]}"))
+    value: ir.Value = op.initializer(ir.tensor(contiguous, name=f"{kind}_{digest_of(contiguous)}"))
     return value
+
+
+def digest_of(array: Array) -> str:
+    """Sixteen digits that tell an array from others of any type, shape or content."""
+    content = f"{array.dtype}{array.shape}".encode() + array.tobytes()
+    return hashlib.sha256(content).hexdigest()[:16]
 
 
 def typed(value: ir.Value, shape: Sequence[int], dtype: ir.DataType = ir.DataType.FLOAT) -> ir.Value:

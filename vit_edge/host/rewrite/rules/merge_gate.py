@@ -4,10 +4,9 @@ from typing import Any, NamedTuple
 
 import onnx_ir as ir
 
-from vit_edge.host.rewrite.composites import LINEAR, is_composite
+from vit_edge.host.rewrite.composites import LINEAR, is_activation, is_composite
 from vit_edge.host.rewrite.rule import Declined, NodeRule, required
 from vit_edge.host.rewrite.rules.merge_qkv import merged
-from vit_edge.host.rewrite.rules.raise_gate import is_activation
 from vit_edge.host.rewrite.values import LinearParts, again, linear_parts, static_shape, typed
 
 

@@ -9,12 +9,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import onnx_ir as ir
 
-from vit_edge.host.rewrite.composites import LINEAR, SWISH, is_composite, is_op
+from vit_edge.host.rewrite.composites import LINEAR, is_activation, is_composite
 from vit_edge.host.rewrite.layout import RESHAPING, SELECTING, Indices, trace
 from vit_edge.host.rewrite.rule import Declined, NodeRule, required
 from vit_edge.host.rewrite.values import again, linear, linear_parts, reshape, static_shape, typed
-
-ACTIVATIONS = ("Gelu", "Relu", "Sigmoid", "Tanh", "HardSwish")
 
 
 class _Half(NamedTuple):
@@ -75,11 +73,6 @@ class RaiseGate(NodeRule[_Gate]):
         shape = required(static_shape(node.outputs[0]), node)
         gate, other = (reshape(op, _made(op, half), shape) for half in (found.gate, found.other))
         return typed(op.Mul(again(op, found.act, [gate], shape), other), shape)
-
-
-def is_activation(node: ir.Node) -> bool:
-    """Whether a node is a non-linearity that acts on each number alone."""
-    return is_composite(node, SWISH) or any(is_op(node, kind) for kind in ACTIVATIONS)
 
 
 def _half(value: ir.Value | None) -> _Half | None:
