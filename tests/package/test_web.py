@@ -8,7 +8,7 @@ from tests.package.browser import CHROMIUM, Seen, visit
 from tests.package.digits import Digits
 from vit_edge import Classifier
 from vit_edge.cli import main
-from vit_edge.package.web import FILES, VERSION
+from vit_edge.package.web import web_release
 from vit_edge.runtime.evaluate.dataset import list_images
 
 ROLES = {"float": "float", "int8": "quantized"}
@@ -89,6 +89,6 @@ def test_without_onnxruntime_web_one_sentence_says_how_to_fetch_it(
     assert main(["package", str(digits.bundle), "--for", "web", "-o", "site"]) == 0
     err = capsys.readouterr().err
     assert err.count("\n") == 1
-    assert f"site/ort lacks onnxruntime-web; run: npm pack onnxruntime-web@{VERSION} && " in err
-    assert all(f"package/dist/{name}" in err for name in FILES)
+    assert f"site/ort lacks onnxruntime-web; run: npm pack onnxruntime-web@{web_release().version} && " in err
+    assert all(f"package/dist/{name}" in err for name in web_release().files)
     assert not Path("site/ort").exists()

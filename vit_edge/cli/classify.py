@@ -12,7 +12,7 @@ from vit_edge.cli.arguments import Commands
 from vit_edge.cli.console import one_line
 from vit_edge.errors import ImageError, UsageError
 from vit_edge.runtime.job.merge import form_of
-from vit_edge.runtime.predict.classifier import Classifier, Prediction
+from vit_edge.runtime.predict.classifier import Prediction
 from vit_edge.spec import OutputKind
 
 Answer = Sequence[Prediction] | ImageError
@@ -52,18 +52,7 @@ def run(args: argparse.Namespace) -> int:
             raise UsageError("--json prints, -o writes; give one of them")
         return jobs.work(args, jobs.opening_of(args, None))
     images = jobs.images_of(args)
-    opening = jobs.opening_of(args, None)
-    classify = Classifier(
-        opening.path,
-        opening.provider,
-        opening.threads,
-        opening.decoding,
-        opening.model,
-        limits=opening.limits,
-        output=opening.output,
-        kind=opening.output_kind,
-        trust=opening.trust,
-    )
+    classify = jobs.opening_of(args, None).classifier()
     answers = zip(images, classify.batch(images, top_k=args.top), strict=True)
     return _as_json(answers) if args.json else _as_text(answers, classify.kind)
 

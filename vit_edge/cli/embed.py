@@ -59,16 +59,7 @@ def run(args: argparse.Namespace) -> int:
     if args.out is not None and args.out.suffix == ARRAY_SUFFIX:
         return jobs.work(args, jobs.opening_of(args, _one_kind(args)))
     images = jobs.images_of(args)
-    opening = jobs.opening_of(args, KINDS[0])
-    embed = Embedder(
-        opening.path,
-        opening.provider,
-        opening.threads,
-        opening.decoding,
-        opening.model,
-        opening.limits,
-        opening.trust,
-    )
+    embed = jobs.opening_of(args, KINDS[0]).embedder()
     kinds = _kinds(embed, args)
     kept: dict[str, list[Floats]] = {kind: [] for kind in kinds}
     names, refused = [], 0

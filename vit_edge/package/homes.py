@@ -13,7 +13,7 @@ from vit_edge.files import draft_beside
 from vit_edge.package.c import model_header
 from vit_edge.package.contents import Contents, contents_of
 from vit_edge.package.triton import repository
-from vit_edge.package.web import WEB_RUNTIME, runtime_files
+from vit_edge.package.web import runtime_files, web_release
 
 Files = dict[str, bytes]
 
@@ -87,7 +87,7 @@ def _web(contents: Contents, modules: Path | None) -> tuple[Files, str]:
     files = _common(contents) | _templates("shared") | _templates("web")
     runtime = runtime_files(modules)
     if runtime is None:
-        return files, f"{{target}}/ort lacks onnxruntime-web; {WEB_RUNTIME}"
+        return files, f"{{target}}/ort lacks onnxruntime-web; {web_release().fetching}"
     return files | runtime, "see it with: python -m http.server -b 127.0.0.1 -d {target}"
 
 

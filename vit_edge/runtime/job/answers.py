@@ -46,6 +46,29 @@ class Opening:
     output_kind: OutputKind | None = None
     trust: Path | None = None
 
+    def classifier(self) -> Classifier:
+        """Opened so.
+
+        Raises:
+            VitEdgeError: as `Classifier`.
+        """
+        return Classifier(*self._more, self.output, self.output_kind, self.trust)
+
+    def embedder(self) -> Embedder:
+        """Opened so.
+
+        Raises:
+            VitEdgeError: as `Embedder`.
+        """
+        return Embedder(*self._more, self.trust)
+
+    @property
+    def _more(
+        self,
+    ) -> tuple[Path, str, int | Literal["auto"] | None, Decoding, Role | None, DecodeLimits]:
+        """What both take, in their order."""
+        return self.path, self.provider, self.threads, self.decoding, self.model, self.limits
+
 
 class Answerer:
     """A model that makes rows.
@@ -62,19 +85,8 @@ class Answerer:
 
     def __init__(self, opening: Opening) -> None:
         self.opening = opening
-        more = (
-            opening.path,
-            opening.provider,
-            opening.threads,
-            opening.decoding,
-            opening.model,
-            opening.limits,
-        )
         self._model: Classifier | Embedder
-        if opening.kind is None:
-            self._model = Classifier(*more, opening.output, opening.output_kind, opening.trust)
-        else:
-            self._model = Embedder(*more, opening.trust)
+        self._model = opening.classifier() if opening.kind is None else opening.embedder()
 
     def rows(self, names: Sequence[str]) -> Rows:
         """One row per image, in their order; the next are decoded meanwhile."""
