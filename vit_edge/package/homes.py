@@ -67,7 +67,7 @@ def package(bundle: Path, home: Home, target: Path, modules: Path | None = None)
 def _node(contents: Contents, _: Path | None) -> tuple[Files, str]:
     name = re.sub(r"[^a-z0-9]+", "-", contents.source.lower()).strip("-") or "model"
     files = _common(contents) | _templates("shared") | _templates("node", NAME=f"vit-edge-{name}"[:200])
-    return files, "in {target} run: npm install && npm run check"
+    return files, "in {target} run: npm install --ignore-scripts && npm run check"
 
 
 def _c(contents: Contents, _: Path | None) -> tuple[Files, str]:
