@@ -6,13 +6,12 @@ from typing import Any
 
 from vit_edge.errors import SourceError, VitEdgeError
 from vit_edge.host.sources.checkpoints.shards import weight_files
+from vit_edge.host.sources.folder_processor import FolderProcessor
 from vit_edge.host.sources.huggingface import from_folder
 from vit_edge.host.sources.jsonfile import read_object, sides
 from vit_edge.host.sources.labels import from_id2label
 from vit_edge.host.sources.onnx_file import Beside, from_onnx
 from vit_edge.host.sources.peft_folder import from_adapter
-from vit_edge.host.sources.preprocessing import from_processor, processor_notes
-from vit_edge.host.sources.processors import processor_of
 from vit_edge.host.sources.timm_folder import from_timm_folder
 from vit_edge.host.sources.types import Source, SourceOptions
 
@@ -54,18 +53,16 @@ def _beside(folder: Path, name: str) -> Beside:
     where = str(folder / "config.json")
     raw: dict[str, Any] = read_object(folder / "config.json") if (folder / "config.json").is_file() else {}
     labels, size = raw.get("id2label"), raw.get("image_size")
-    processor, stated_in = processor_of(folder)
-    model_type = str(raw.get("model_type", "vit"))
-    notes = () if processor is None else processor_notes(processor, Path(stated_in).name, model_type)
+    processor = FolderProcessor.of(folder, str(raw.get("model_type", "vit")))
     return Beside(
         name=name,
         labels=None if labels is None else from_id2label(labels, where),
-        preprocess=None if processor is None else from_processor(processor, stated_in, model_type),
+        preprocess=processor.spec,
         size=None if size is None else sides(size, "image_size", where),
-        decided=notes,
-        preprocessor_config=processor,
+        decided=processor.notes,
+        preprocessor_config=processor.config,
         problem_type=raw.get("problem_type"),
-        folder=None if processor is None else folder,
+        folder=None if processor.config is None else folder,
     )
 
 

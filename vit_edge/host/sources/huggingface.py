@@ -12,17 +12,12 @@ from vit_edge.fields import shown
 from vit_edge.host.sources.checkpoints import build, files_sha256, read_weights, resize_notes
 from vit_edge.host.sources.checkpoints.shards import weight_files
 from vit_edge.host.sources.configs import one_if_square, with_labels
+from vit_edge.host.sources.folder_processor import FolderProcessor
 from vit_edge.host.sources.jsonfile import flag, integer, number, read_object, sides, text
 from vit_edge.host.sources.labels import choose_labels, from_id2label, label_maps
 from vit_edge.host.sources.preprocessing import (
-    from_processor,
-    processor_notes,
-    rule_notes,
-    size_notes,
-    to_processor,
     with_options,
 )
-from vit_edge.host.sources.processors import processor_of
 from vit_edge.host.sources.transformers_folder import from_transformers
 from vit_edge.host.sources.types import Library, OwnPipeline, Source, SourceKind, SourceOptions
 from vit_edge.host.vit import Activation, Distillation, VitConfig
@@ -70,17 +65,9 @@ def from_folder(
     named = raw.get("id2label")
     stated = None if named is None else from_id2label(named, str(folder / "config.json"))
     labels, note = choose_labels(options.labels, stated, trained.num_classes, str(folder))
-    processor, stated_in = processor_of(folder)
-    model_type = str(raw.get("model_type", "vit"))
-    spec = None if processor is None else from_processor(processor, stated_in, model_type)
-    preprocess = with_options(spec, options, model.config.image_size, str(folder))
-    noted = rule_notes(preprocess, options)
-    if processor is not None:
-        noted = processor_notes(processor, Path(stated_in).name, model_type)
+    processor = FolderProcessor.of(folder, str(raw.get("model_type", "vit")))
+    preprocess = with_options(processor.spec, options, model.config.image_size, str(folder))
     resized = resize_notes(trained, model.config, "transformers (bicubic, not antialiased)")
-    no_recipe = processor is None
-    if processor is None or options.changes_preprocessing:
-        processor = to_processor(preprocess)
     return Source(
         name=name,
         kind=SourceKind.HUGGINGFACE,
@@ -92,16 +79,16 @@ def from_folder(
         preprocess=preprocess,
         sha256=files_sha256(files),
         huggingface_config=with_labels(raw, labels, model.config.image_size),
-        preprocessor_config=processor,
+        preprocessor_config=processor.published(preprocess, options),
         own_pipeline=OwnPipeline(
             Library.TRANSFORMERS,
             folder,
             stated=options.stated,
-            no_recipe=no_recipe,
+            no_recipe=processor.config is None,
             states_kind=options.output_kind is not None,
             names_classes=options.labels is None,
         ),
-        decided=(*noted, *size_notes(spec, preprocess, options), *resized),
+        decided=(*processor.decided(preprocess, options), *resized),
     )
 
 

@@ -8,16 +8,11 @@ from vit_edge.errors import SourceError
 from vit_edge.host.sources.checkpoints import files_sha256, read_weights
 from vit_edge.host.sources.configs import with_labels
 from vit_edge.host.sources.families import Family
+from vit_edge.host.sources.folder_processor import FolderProcessor
 from vit_edge.host.sources.labels import choose_labels, from_id2label
 from vit_edge.host.sources.preprocessing import (
-    from_processor,
-    processor_notes,
-    rule_notes,
-    size_notes,
-    to_processor,
     with_options,
 )
-from vit_edge.host.sources.processors import processor_of
 from vit_edge.host.sources.quiet import first_line
 from vit_edge.host.sources.transformers_model import (
     Logits,
@@ -68,23 +63,16 @@ def from_transformers(
     else:
         kind = tower_name(raw, model_type, family, where)
     refuse_unbounded(raw, where)
-    processor, stated_in = processor_of(folder)
-    spec = None if processor is None else from_processor(processor, stated_in, model_type)
+    processor = FolderProcessor.of(folder, model_type)
     model: Any = load(
         transformers, raw, read_weights(files, options.allow_pickle, options.weights), kind, where
     )
     if prompts is not None:
         model = zero_shot(transformers, model, folder, prompts)
-    wrapped, size = _at_size(model, kind, spec, options, where)
-    preprocess = with_options(spec, options, size, str(folder))
+    wrapped, size = _at_size(model, kind, processor.spec, options, where)
+    preprocess = with_options(processor.spec, options, size, str(folder))
     stated = _stated_labels(raw, prompts, where)
     labels, note = choose_labels(options.labels, stated, wrapped.numbers, str(folder))
-    noted = rule_notes(preprocess, options)
-    if processor is not None:
-        noted = processor_notes(processor, Path(stated_in).name, model_type)
-    no_recipe = processor is None
-    if processor is None or options.changes_preprocessing:
-        processor = to_processor(preprocess)
     return Source(
         name=name,
         kind=SourceKind.HUGGINGFACE,
@@ -96,20 +84,19 @@ def from_transformers(
         preprocess=preprocess,
         sha256=files_sha256(files),
         huggingface_config=with_labels(raw, labels, size),
-        preprocessor_config=processor,
+        preprocessor_config=processor.published(preprocess, options),
         own_pipeline=OwnPipeline(
             Library.TRANSFORMERS,
             folder,
             stated=options.stated,
-            no_recipe=no_recipe,
+            no_recipe=processor.config is None,
             states_kind=options.output_kind is not None,
             names_classes=options.labels is None,
             prompts=prompts,
         ),
         decided=(
             f"the model is {kind} of transformers {transformers.__version__}{_of_texts(prompts)}",
-            *noted,
-            *size_notes(spec, preprocess, options),
+            *processor.decided(preprocess, options),
             *_resized(model, size),
         ),
         output=OutputKind.SINGLE_LABEL if prompts is None else meaning_of(model_type),
