@@ -10,7 +10,6 @@ import pytest
 import torch
 
 from tests.quantize.small_vit import PREPROCESS, small, written
-from tools.digits import make_folders
 from vit_edge import Classifier, Embedder, Embedding, selftest
 from vit_edge.arrays import Array
 from vit_edge.bundle import Bundle, verify_bundle
@@ -39,18 +38,6 @@ from vit_edge.targets import load_target
 
 ROOT = Path(__file__).resolve().parents[2]
 OUTPUTS = ["cls_embedding", "pooled_embedding", "patch_features"]
-
-
-@pytest.fixture(scope="module")
-def digits() -> Source:
-    return resolve(str(ROOT / "models" / "digits_vit"), SourceOptions())
-
-
-@pytest.fixture(scope="module")
-def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("digits")
-    make_folders(folder)
-    return folder
 
 
 @pytest.fixture(scope="module")

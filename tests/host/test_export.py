@@ -30,11 +30,6 @@ OWN = SourceOptions(
 )
 
 
-@pytest.fixture(scope="module")
-def digits() -> Source:
-    return resolve(str(ROOT / "models" / "digits_vit"), SourceOptions())
-
-
 @pytest.fixture(scope="module", params=[None, 3], ids=["dynamic", "batch of 3"])
 def exported(
     request: pytest.FixtureRequest, digits: Source, tmp_path_factory: pytest.TempPathFactory

@@ -11,7 +11,6 @@ import pytest
 from PIL import Image
 
 from tests.manifests import METHOD
-from tools.digits import make_folders
 from vit_edge.bundle import FileEntry, Manifest, Role, SourceRecord, write_bundle
 from vit_edge.errors import (
     BundleError,
@@ -59,18 +58,6 @@ from vit_edge.spec import (
 from vit_edge.targets import load_target
 
 ROOT = Path(__file__).resolve().parents[2]
-
-
-@pytest.fixture(scope="module")
-def digits() -> Source:
-    return resolve(str(ROOT / "models" / "digits_vit"), SourceOptions())
-
-
-@pytest.fixture(scope="module")
-def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("digits")
-    make_folders(folder)
-    return folder
 
 
 @pytest.fixture(scope="module")

@@ -18,6 +18,7 @@ from tests.host.vit_forms import (
     PATCH,
     PATCHES,
     PATCHES_ONLY,
+    SIZES,
     Block,
     Form,
     Logits,
@@ -41,18 +42,9 @@ class _Tower(nn.Module):
         return logits
 
 
-def _tower(name: str, attention: str = "sdpa", model: str = "Model", **changes: Any) -> nn.Module:
-    config = getattr(transformers, f"{name}Config")(
-        hidden_size=DIM,
-        num_hidden_layers=DEPTH,
-        num_attention_heads=HEADS,
-        intermediate_size=MLP,
-        patch_size=PATCH,
-        image_size=IMAGE,
-        attn_implementation=attention,
-        **changes,
-    )
-    return _Tower(getattr(transformers, f"{name}{model}")(config))
+def _tower(name: str, attention: str = "sdpa", **changes: Any) -> nn.Module:
+    config = getattr(transformers, f"{name}Config")(attn_implementation=attention, **SIZES, **changes)
+    return _Tower(getattr(transformers, f"{name}Model")(config))
 
 
 class NormedAttention(PackedAttention):
@@ -146,30 +138,10 @@ class PooledVit(PlainVit):
         return logits
 
 
-def _clip_classifier() -> nn.Module:
-    vision = {
-        "hidden_size": DIM,
-        "num_hidden_layers": DEPTH,
-        "num_attention_heads": HEADS,
-        "intermediate_size": MLP,
-        "patch_size": PATCH,
-        "image_size": IMAGE,
-    }
-    config = transformers.CLIPConfig(vision_config=vision, num_labels=CLASSES)
-    return Logits(transformers.CLIPForImageClassification(config))
-
-
-def _siglip_classifier() -> nn.Module:
-    vision = {
-        "hidden_size": DIM,
-        "num_hidden_layers": DEPTH,
-        "num_attention_heads": HEADS,
-        "intermediate_size": MLP,
-        "patch_size": PATCH,
-        "image_size": IMAGE,
-    }
-    config = transformers.SiglipConfig(vision_config=vision, num_labels=CLASSES)
-    return Logits(transformers.SiglipForImageClassification(config))
+def _two_towers(name: str) -> nn.Module:
+    """A classifier on the vision tower of a model that has a text tower, too."""
+    config = getattr(transformers, f"{name}Config")(vision_config=SIZES, num_labels=CLASSES)
+    return Logits(getattr(transformers, f"{name}ForImageClassification")(config))
 
 
 _ALL_ROWS = {"last_block_tokens": PATCHES + 1, "pooling": "mean and tokens 1..17"}
@@ -179,8 +151,8 @@ _REGISTERED = {"last_block_tokens": PATCHES + 5}
 _TURNED = {"last_block_tokens": PATCHES + 1}
 
 
-def _swin(name: str, attention: str = "eager") -> nn.Module:
-    config = getattr(transformers, f"{name}Config")(
+def _swin(attention: str = "eager") -> nn.Module:
+    config = transformers.SwinConfig(
         image_size=IMAGE,
         patch_size=2,
         embed_dim=16,
@@ -191,7 +163,7 @@ def _swin(name: str, attention: str = "eager") -> nn.Module:
         num_labels=CLASSES,
         attn_implementation=attention,
     )
-    return Logits(getattr(transformers, f"{name}ForImageClassification")(config))
+    return Logits(transformers.SwinForImageClassification(config))
 
 
 _SWIN = {
@@ -205,12 +177,14 @@ _SWIN = {
     "patch": (2, 2),
 }
 FAMILIES: dict[str, Form] = {
-    "swin": Form(lambda: _swin("Swin"), described(**_SWIN)),
-    "swin-sdpa": Form(lambda: _swin("Swin", "sdpa"), described(**_SWIN)),
+    "swin": Form(_swin, described(**_SWIN)),
+    "swin-sdpa": Form(lambda: _swin("sdpa"), described(**_SWIN)),
     "clip": Form(lambda: _tower("CLIPVision", hidden_act="quick_gelu"), described(activation="quick_gelu")),
-    "clip-classifier": Form(_clip_classifier, described(activation="quick_gelu", **_ALL_ROWS)),
+    "clip-classifier": Form(lambda: _two_towers("CLIP"), described(activation="quick_gelu", **_ALL_ROWS)),
     "siglip": Form(lambda: _tower("SiglipVision"), described(activation="gelu_tanh", **_POOLED)),
-    "siglip-classifier": Form(_siglip_classifier, described(activation="gelu_tanh", **PATCHES_ONLY)),
+    "siglip-classifier": Form(
+        lambda: _two_towers("Siglip"), described(activation="gelu_tanh", **PATCHES_ONLY)
+    ),
     "map": Form(PooledVit, described(**_POOLED)),
     "dinov3": Form(
         lambda: _tower("DINOv3ViT", num_register_tokens=4),

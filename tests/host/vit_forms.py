@@ -21,6 +21,14 @@ from vit_edge.host.vit import Activation, Distillation, Pooling, VisionTransform
 
 DIM, HEADS, DEPTH, MLP, CLASSES, PATCH, IMAGE = 32, 2, 2, 64, 5, 4, 16
 PATCHES = (IMAGE // PATCH) ** 2
+SIZES: dict[str, Any] = {  # in transformers' words
+    "hidden_size": DIM,
+    "num_hidden_layers": DEPTH,
+    "num_attention_heads": HEADS,
+    "intermediate_size": MLP,
+    "patch_size": PATCH,
+    "image_size": IMAGE,
+}
 
 
 def randomised(model: nn.Module, seed: int = 0) -> nn.Module:
@@ -175,13 +183,7 @@ def own(**changes: Any) -> nn.Module:
 
 def hugging_face(name: str, attention: str = "sdpa", head: str = "", **changes: Any) -> nn.Module:
     config = getattr(transformers, f"{name}Config")(
-        hidden_size=DIM,
-        num_hidden_layers=DEPTH,
-        num_attention_heads=HEADS,
-        patch_size=PATCH,
-        num_labels=CLASSES,
-        attn_implementation=attention,
-        **{"image_size": IMAGE, "intermediate_size": MLP, **changes},
+        num_labels=CLASSES, attn_implementation=attention, **{**SIZES, **changes}
     )
     return Logits(getattr(transformers, f"{name}ForImageClassification{head}")(config))
 
