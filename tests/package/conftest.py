@@ -1,15 +1,17 @@
 """One bundle for all homes, and the packages of npm that they need, where those are there."""
 
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tests.package.digits import Digits, make_digits
-from tools.engines.catalogue import ENGINES, default_cache
+from tools.check_package.modules import onnxruntime_modules, sharp_module
+from tools.engines.catalogue import default_cache
+from vit_edge.errors import UsageError
 
 CACHE = default_cache()  # now: while tests run, the user's cache is a folder of theirs
-SHARP = "sharp@0.35.5"
 
 
 @pytest.fixture(scope="session")
@@ -20,20 +22,20 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> Digits:
 @pytest.fixture(scope="session")
 def modules() -> Path:
     """The folder `node_modules` with onnxruntime-node and onnxruntime-web."""
-    engine = next(each for each in ENGINES if each.node)
-    reason = engine.missing(CACHE)
-    if reason is not None:
-        pytest.skip(reason)
-    return engine.place(CACHE) / "node_modules"
+    return _or_skip(onnxruntime_modules)
 
 
 @pytest.fixture(scope="session")
 def sharp() -> Path:
     """The folder of sharp, which decodes images in Node."""
-    place = CACHE / "npm_sharp-0.35.5"
-    if not (place / "node_modules" / "sharp").is_dir():
-        pytest.skip(f"needs sharp: npm install --ignore-scripts --prefix {place} {SHARP}")
-    return place / "node_modules" / "sharp"
+    return _or_skip(sharp_module)
+
+
+def _or_skip(place_of: Callable[[Path], Path]) -> Path:
+    try:
+        return place_of(CACHE)
+    except UsageError as error:
+        pytest.skip(str(error))
 
 
 def run(*words: str | Path, cwd: Path | None = None) -> "subprocess.CompletedProcess[str]":

@@ -10,6 +10,7 @@ from PIL import Image
 
 from tests.package.conftest import run
 from tests.package.digits import Digits
+from tools.check_package.modules import link_modules
 from vit_edge import Classifier
 from vit_edge.cli import main
 from vit_edge.runtime.evaluate.dataset import list_images
@@ -22,16 +23,14 @@ ROLES = {"float": "float", "int8": "quantized"}
 def package(digits: Digits, modules: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("node") / "app"
     assert main(["package", str(digits.bundle), "--for", "node", "-o", str(folder)]) == 0
-    (folder / "node_modules").mkdir()
-    (folder / "node_modules" / "onnxruntime-node").symlink_to(modules / "onnxruntime-node")
+    link_modules(folder, modules / "onnxruntime-node")
     return folder
 
 
 @pytest.fixture
 def with_sharp(package: Path, sharp: Path) -> Path:
-    place = package / "node_modules" / "sharp"
-    if not place.exists():
-        place.symlink_to(sharp)
+    if not (package / "node_modules" / "sharp").exists():
+        link_modules(package, sharp)
     return package
 
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.package.browser import CHROMIUM, Seen, visit
 from tests.package.digits import Digits
+from tools.check_package.browser import CHROMIUM, Seen, visit
 from vit_edge import Classifier
 from vit_edge.cli import main
 from vit_edge.package.web import web_release

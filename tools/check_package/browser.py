@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from vit_edge.errors import UsageError
+
 HERE = Path(__file__).parent
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 TYPES = {".mjs": "text/javascript", ".html": "text/html", ".css": "text/css", ".wasm": "application/wasm"}
@@ -30,7 +32,11 @@ class Seen(NamedTuple):
 
 
 def visit(site: Path, images: Sequence[Path], files: Sequence[str], timeout: float = 200) -> Seen:
-    """Let the harness choose each image with each model file."""
+    """Let the harness choose each image with each model file.
+
+    Raises:
+        UsageError: the browser did not finish in time, with the end of its log.
+    """
     result: dict[str, Any] = {}
     done = threading.Event()
     job = json.dumps({"files": list(files), "images": [path.name for path in images]}).encode()
@@ -76,5 +82,6 @@ def visit(site: Path, images: Sequence[Path], files: Sequence[str], timeout: flo
         server.shutdown()
         server.server_close()
         said = log.read_text(errors="replace")
-    assert finished, f"the browser did not finish: {said[-2000:]}"
+    if not finished:
+        raise UsageError(f"the browser did not finish in {timeout:.0f} s: {said[-2000:]}")
     return Seen(result, said)
