@@ -15,59 +15,24 @@ import argparse
 import dataclasses
 import json
 import tempfile
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 import numpy as np
-import onnxruntime
 import PIL
-from PIL import Image, ImageFile
 
 import tools.startup
+from tools.added_time import Call, added_ms
 from tools.photos import jpeg_of
+from tools.plain_pillow import PlainPillow
 from vit_edge import Classifier, Decoding
 from vit_edge.bundle import Role
 from vit_edge.runtime.device.machine import describe_machine
 from vit_edge.runtime.evaluate.dataset import list_images
-from vit_edge.runtime.image import decode
-from vit_edge.runtime.image.preprocess import normalize, resized_size
 from vit_edge.runtime.measure.timing import Rounds, latency, ratios_to_first, time_interleaved
-from vit_edge.runtime.model.file import read_model
 
 PIXELS = {"12 megapixels": 12_000_000, "500 pixels wide": 187_500}
-PASSES = 5  # over the photos, for that figure
-
-Call = Callable[[Path], object]
-
-
-class PlainPillow:
-    """The float model with torchvision's preprocessing, written out in Pillow and numpy."""
-
-    def __init__(self, path: Path, role: Role | None, threads: int) -> None:
-        model = read_model(path, role)
-        if model.preprocess is None:
-            raise SystemExit(f"{model.path} does not carry its preprocessing")
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.log_severity_level = 3  # its warnings are about its own optimisations
-        self.session = onnxruntime.InferenceSession(model.data, options, ["CPUExecutionProvider"])
-        self.spec = model.preprocess
-
-    def __call__(self, path: Path) -> object:
-        """Logits (1, C) of one photo."""
-        spec = self.spec
-        with Image.open(path) as opened:
-            image = opened.convert("RGB")
-        image = image.resize(resized_size(*image.size, spec), Image.Resampling[spec.interpolation.name])
-        left, top = (image.width - spec.width) // 2, (image.height - spec.height) // 2
-        crop = image.crop((left, top, left + spec.width, top + spec.height))
-        values = np.asarray(crop, np.float32) / 255
-        values = (values - np.array(spec.mean, np.float32)) / np.array(spec.std, np.float32)
-        feed = np.ascontiguousarray(values.transpose(2, 0, 1)[None])
-        return self.session.run(["logits"], {"pixel_values": feed})[0].argmax()
 
 
 def transformers_pipeline(source: Path, threads: int) -> Call | None:
@@ -121,89 +86,6 @@ def end_to_end(calls: dict[str, Call], paths: Sequence[Path], rounds: Rounds) ->
         }
         for column, (name, ratio) in enumerate(zip(calls, ratios_to_first(times), strict=True))
     ]
-
-
-def added_ms(contender: Classifier | PlainPillow, paths: Sequence[Path]) -> dict[str, float]:
-    """CPU time a photo costs outside reading its file, Pillow's decoding and resizing and onnxruntime's run.
-
-    Quartiles over photos, several times each, with one thread, so that all of it runs in this one; and the
-    median of the part that is arithmetic: packing pixels and normalising them. Most of the rest is spent
-    waiting for memory, since a run of the model leaves no cache as it was: a neighbour that fills the caches
-    of a shared machine shows here more than anywhere.
-    """
-    clock = Clock()
-    owner: object = contender._session if isinstance(contender, Classifier) else contender
-    name = "_session" if isinstance(contender, Classifier) else "session"
-    watched = Watched(clock.watch(getattr(owner, name).run))
-    with (
-        mock.patch.object(decode, "_read_file", clock.watch(decode._read_file)),
-        mock.patch.object(Image, "open", clock.watch(Image.open)),
-        mock.patch.object(ImageFile.ImageFile, "load", clock.watch(ImageFile.ImageFile.load)),
-        mock.patch.object(Image.Image, "resize", clock.watch(Image.Image.resize)),
-        mock.patch.object(owner, name, watched),
-    ):
-        times = [1000 * clock.outside(contender, path) for _ in range(PASSES) for path in paths]
-    low, median, high = np.quantile(times, (0.25, 0.5, 0.75))
-    figures = {"low": float(low), "median": float(median), "high": float(high)}
-    if isinstance(contender, PlainPillow):  # there it is not set apart
-        return figures
-    return figures | {"arithmetic": arithmetic_ms(contender, paths)}
-
-
-def arithmetic_ms(classify: Classifier, paths: Sequence[Path]) -> float:
-    """CPU time a photo's pixels take to be packed and, for a float model, normalised."""
-    clock = Clock()
-    with (
-        mock.patch.object(Image.Image, "tobytes", clock.watch(Image.Image.tobytes)),
-        mock.patch("vit_edge.runtime.session.session.normalize", clock.watch(normalize)),
-    ):
-        times = [1000 * clock.within(classify, path) for _ in range(PASSES) for path in paths]
-    return float(np.median(times))
-
-
-@dataclasses.dataclass(frozen=True)
-class Watched:
-    """Stands in for onnxruntime's session; a mock would cost more than what is measured."""
-
-    run: Call
-
-
-class Clock:
-    """Adds up the thread's CPU time inside the functions that it watches."""
-
-    def __init__(self) -> None:
-        self.inside, self.depth, self.calls, self.own = 0.0, 0, 0, 0.0
-        nothing = self.watch(lambda _: None)
-        self.own = min(self.outside(nothing, Path()) for _ in range(1000))  # what watching costs at least
-
-    def watch(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        """The function, its time counted; calls of one watched function by another count once."""
-
-        def watched(*args: Any, **kwargs: Any) -> Any:
-            self.depth += 1
-            started = time.thread_time()
-            try:
-                return function(*args, **kwargs)
-            finally:
-                self.depth -= 1
-                if self.depth == 0:
-                    self.calls += 1
-                    self.inside += time.thread_time() - started
-
-        return watched
-
-    def within(self, call: Call, path: Path) -> float:
-        """Seconds of CPU time that one call spends inside them."""
-        self.inside = 0.0
-        call(path)
-        return self.inside
-
-    def outside(self, call: Call, path: Path) -> float:
-        """Seconds of CPU time that one call spends outside the watched functions."""
-        self.inside, self.calls = 0.0, 0
-        started = time.thread_time()
-        call(path)
-        return time.thread_time() - started - self.inside - self.calls * self.own
 
 
 def batch_against_calls(

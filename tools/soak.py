@@ -17,7 +17,7 @@ import numpy as np
 from vit_edge import Classifier, ImageError
 from vit_edge.runtime.device.machine import describe_machine
 from vit_edge.runtime.evaluate.dataset import list_images
-from vit_edge.runtime.image.decode import ImageSource
+from vit_edge.runtime.image.source import ImageSource
 
 BAD_EVERY = 50  # an image that is refused now and then takes the ways that errors take
 

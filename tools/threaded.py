@@ -25,7 +25,7 @@ from PIL import Image
 from vit_edge import Classifier, ImageError, Prediction
 from vit_edge.runtime.device.machine import describe_machine
 from vit_edge.runtime.evaluate.dataset import list_images
-from vit_edge.runtime.image.decode import ImageSource
+from vit_edge.runtime.image.source import ImageSource
 
 Answer = list[Prediction] | str  # what was answered, or the message of an ImageError
 

@@ -31,7 +31,8 @@ if TYPE_CHECKING:
     from vit_edge.runtime.predict.classifier import Classifier, Prediction
     from vit_edge.runtime.predict.columns import BatchClassifier
     from vit_edge.runtime.predict.embedder import Embedder, Embedding
-    from vit_edge.runtime.selftest import SelfTest, selftest
+    from vit_edge.runtime.selftest.check import SelfTest
+    from vit_edge.runtime.selftest.run import selftest
     from vit_edge.runtime.session.session import Placement, Session, SessionSettings
 
 _HOME = {
@@ -52,7 +53,7 @@ _HOME = {
     "Placement": "runtime.session.session",
     "Prediction": "runtime.predict.classifier",
     "ProviderError": "errors",
-    "SelfTest": "runtime.selftest",
+    "SelfTest": "runtime.selftest.check",
     "Session": "runtime.session.session",
     "SessionSettings": "runtime.session.session",
     "SignatureError": "errors",
@@ -60,7 +61,7 @@ _HOME = {
     "VitEdgeError": "errors",
     "read_bundle": "bundle",
     "read_model": "runtime.model.file",
-    "selftest": "runtime.selftest",
+    "selftest": "runtime.selftest.run",
     "verify_bundle": "bundle",
 }
 

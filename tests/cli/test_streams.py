@@ -96,7 +96,7 @@ def test_a_full_disk_is_one_line() -> None:
 
 _WAIT = """
 import sys, time
-import vit_edge.runtime.selftest
+import vit_edge.runtime.selftest.run
 from vit_edge.files import scratch_folder
 def wait(*_, **__):
     with scratch_folder() as folder:

@@ -20,7 +20,6 @@ from PIL import Image
 
 from tests.manifests import METHOD, accuracy, recipe
 from vit_edge import Classifier, fields
-from vit_edge import files as files_module
 from vit_edge.bundle import (
     MANIFEST,
     FileEntry,
@@ -33,7 +32,7 @@ from vit_edge.bundle import (
     write_bundle,
 )
 from vit_edge.errors import BundleError, IntegrityError
-from vit_edge.files import draft_beside
+from vit_edge.files import draft_beside, replace
 from vit_edge.golden import EXPECTED, OUTPUTS, GoldenCase, golden_bytes, read_golden
 from vit_edge.manifest import LatencyRecord, LayerRecord, Machine
 from vit_edge.runtime.model.file import read_model
@@ -547,7 +546,7 @@ def test_a_failure_of_the_last_rename_brings_the_old_bundle_back(
             raise OSError(5, "Input/output error")
         return rename(self, target)
 
-    monkeypatch.setattr(files_module, "_exchanger", lambda: None)  # as where names cannot be exchanged
+    monkeypatch.setattr(replace, "_exchanger", lambda: None)  # as where names cannot be exchanged
     monkeypatch.setattr(Path, "rename", no_drafts)
     with pytest.raises(BundleError, match="Input/output error"):
         write_bundle(bundle, files, manifest_of(files))

@@ -26,8 +26,8 @@ from vit_edge import (
     Prediction,
     UsageError,
 )
-from vit_edge.runtime.image.decode import ImageSource
 from vit_edge.runtime.image.preprocess import Decoding, load_pixels
+from vit_edge.runtime.image.source import ImageSource
 from vit_edge.runtime.model.file import read_model
 from vit_edge.runtime.predict.scores import most_probable
 from vit_edge.runtime.session.session import Session

@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from PIL import Image, ImageOps, features
 
 from vit_edge.errors import ImageError, UsageError
-from vit_edge.runtime.image.decode import ImageSource, decode
+from vit_edge.runtime.image.decode import decode
 from vit_edge.runtime.image.limits import DEFAULT_FORMATS, DecodeLimits, ImageFormat, built_with
+from vit_edge.runtime.image.source import ImageSource
 
 
 def encoded(image: Image.Image, form: str, **options: Any) -> bytes:

@@ -1,6 +1,6 @@
 """One image costs bounded time and memory before it is refused, whatever it holds.
 
-tools/make_hostile.py makes the files and says what each one tries.
+tools/hostile makes the files and says what each one tries.
 """
 
 import contextlib
@@ -15,21 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from tools.make_hostile import (
-    PNG,
-    SMALL,
-    avif,
-    chunk,
-    codestream,
-    directory,
-    encoded,
-    header,
-    laborious,
-    png,
-    red,
-    red_rows,
-    unit,
-)
+from tools.hostile.avif import SMALL, avif, unit
+from tools.hostile.jpeg2000 import codestream
+from tools.hostile.laborious import directory, laborious
+from tools.hostile.parts import PNG, chunk, encoded, header, png, red, red_rows
 from vit_edge.errors import ImageError
 from vit_edge.runtime.image.decode import decode
 from vit_edge.runtime.image.effort import check_effort, check_exif

@@ -13,8 +13,8 @@ from PIL import Image
 from vit_edge import Classifier, Embedder, Embedding
 from vit_edge.bundle import FileEntry, Manifest, Role, SourceRecord, read_bundle, write_bundle
 from vit_edge.errors import BundleError, ImageError, ModelError, UsageError
-from vit_edge.runtime.image.decode import ImageSource
 from vit_edge.runtime.image.preprocess import load_pixels, normalize
+from vit_edge.runtime.image.source import ImageSource
 from vit_edge.runtime.model.file import read_model
 from vit_edge.runtime.model.outputs import Features
 from vit_edge.runtime.session.session import Session

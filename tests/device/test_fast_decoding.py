@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from vit_edge.errors import ImageError
-from vit_edge.runtime.image.decode import decode_reduced
+from vit_edge.runtime.image.decode import open_image
 from vit_edge.runtime.image.limits import DecodeLimits
 from vit_edge.runtime.image.preprocess import Decoding, load_pixels
 from vit_edge.spec import Interpolation, PreprocessSpec, ResizeMode
@@ -150,10 +150,8 @@ def test_nothing_is_shifted_or_turned_wrongly(
 def test_a_jpeg_is_decoded_at_the_fraction_that_suffices(
     size: tuple[int, int], reduced: tuple[int, int], options: dict[str, Any]
 ) -> None:
-    found = decode_reduced(
-        encoded(scene(*size), "JPEG", **options),
-        lambda width, height: (width, height) if width < 108 else (54, 54),
-    )
+    opened = open_image(encoded(scene(*size), "JPEG", **options))
+    found = opened.decode(at_least=opened.size if size[0] < 108 else (54, 54))
     assert found.image.size == reduced
     assert found.size == size
     fraction = size[0] / found.box[2]
@@ -171,14 +169,9 @@ def test_a_jpeg_is_decoded_at_the_fraction_that_suffices(
 def test_what_suffices_is_asked_of_the_upright_picture(
     orientation: int, upright: tuple[int, int], wanted: tuple[int, int], reduced: tuple[int, int]
 ) -> None:
-    asked = []
-
-    def enough(width: int, height: int) -> tuple[int, int]:
-        asked.append((width, height))
-        return wanted
-
-    found = decode_reduced(encoded(scene(800, 200), "JPEG", orientation), enough)
-    assert asked == [upright]
+    opened = open_image(encoded(scene(800, 200), "JPEG", orientation))
+    assert opened.upright_size == upright
+    found = opened.decode(at_least=wanted)
     assert found.image.size == reduced
     assert found.upright_size == upright
 

@@ -12,14 +12,15 @@ from pathlib import Path
 
 import pytest
 
-from vit_edge import files
 from vit_edge.fields import MAX_VALUES, parse_json
 from vit_edge.files import (
     draft_beside,
     exchange,
+    owned,
     put_in_place,
     read_file,
     recover,
+    replace,
     scratch_folder,
     write_file,
 )
@@ -258,7 +259,7 @@ def test_a_temporary_folder_is_its_owners_alone_and_gone_afterwards(temporary: P
 
 
 def test_where_there_are_no_locks_age_decides(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(files, "_lock", lambda _path: None)
+    monkeypatch.setattr(owned, "_lock", lambda _path: None)
     ages = {tmp_path / f".x.{index:016}.tmp": age for index, age in enumerate((10, 7200))}
     for path, age in ages.items():
         path.write_bytes(b"")
@@ -270,7 +271,7 @@ def test_where_there_are_no_locks_age_decides(tmp_path: Path, monkeypatch: pytes
 def test_a_draft_that_was_swept_before_it_was_locked_is_made_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    lock, calls = files._lock, []
+    lock, calls = owned._lock, []
 
     def late(path: Path) -> int | None:
         calls.append(path)
@@ -278,7 +279,7 @@ def test_a_draft_that_was_swept_before_it_was_locked_is_made_again(
             path.unlink()
         return lock(path)
 
-    monkeypatch.setattr(files, "_lock", late)
+    monkeypatch.setattr(owned, "_lock", late)
     with draft_beside(tmp_path / "x") as draft:
         assert draft.exists()
     assert len(set(calls)) == 2
@@ -307,7 +308,7 @@ def test_a_folder_takes_the_place_of_another(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, able: bool
 ) -> None:
     if not able:
-        monkeypatch.setattr(files, "_exchanger", lambda: None)
+        monkeypatch.setattr(replace, "_exchanger", lambda: None)
     one, other = folders(tmp_path)
     put_in_place(one, other)
     assert [(one / "name").read_text(), (other / "name").read_text()] == ["other", "one"]

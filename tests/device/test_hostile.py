@@ -1,6 +1,6 @@
 """Every hostile file is refused in one sentence, or gives the documented result; never anything else.
 
-tools/make_hostile.py makes the files and says what each one tries.
+tools/hostile makes the files and says what each one tries.
 """
 
 import re

@@ -53,7 +53,7 @@ def test_a_forked_process_is_told_to_load_the_model_itself(call: str) -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
-@pytest.mark.parametrize("lock", ["decode._quiet", "decode._given_lock", "autotune._measuring"])
+@pytest.mark.parametrize("lock", ["quiet.quiet", "decode._given_lock", "autotune._measuring"])
 def test_a_process_that_was_forked_while_a_thread_held_a_lock_does_not_hang(
     lock: str, tmp_path: Path
 ) -> None:
@@ -61,7 +61,7 @@ def test_a_process_that_was_forked_while_a_thread_held_a_lock_does_not_hang(
         "import io, os, threading, warnings\n"
         "from PIL import Image\n"
         "from vit_edge import Classifier\n"
-        "from vit_edge.runtime.image import decode\n"
+        "from vit_edge.runtime.image import decode, quiet\n"
         "from vit_edge.runtime.measure import threads as autotune\n"
         "held, done, filters = threading.Event(), threading.Event(), warnings.filters\n"
         "def hold():\n"

@@ -19,11 +19,13 @@ from vit_edge.cli import main
 from vit_edge.errors import BundleError, ProviderError
 from vit_edge.golden import EXPECTED, OUTPUTS, GoldenCase, golden_bytes, read_golden
 from vit_edge.manifest import LatencyRecord
-from vit_edge.runtime import selftest as module
 from vit_edge.runtime.device.machine import describe_machine, may_saturate
 from vit_edge.runtime.measure.timing import Rounds
 from vit_edge.runtime.model.file import read_model
-from vit_edge.runtime.selftest import Check
+from vit_edge.runtime.selftest import answers
+from vit_edge.runtime.selftest import run as running
+from vit_edge.runtime.selftest.check import Check
+from vit_edge.runtime.selftest.speed import coverage
 from vit_edge.runtime.session.session import Placement, Session, SessionSettings
 from vit_edge.runtime.session.wheels import Wheel
 from vit_edge.source_parity import ProofState, SourceParity, not_proven
@@ -294,7 +296,7 @@ def test_the_mend_knows_which_devices_saturate(
         for case in json.loads(files[EXPECTED])
     ]
     path = make(tmp_path / "bundle", files | {EXPECTED: json.dumps(cases).encode()})
-    monkeypatch.setattr(module, "arithmetic_of", lambda *_: found)
+    monkeypatch.setattr(answers, "arithmetic_of", lambda *_: found)
     check = by_name(run(path))[f"answers of {model}"]
     assert word in (check.mend or "")
 
@@ -328,7 +330,7 @@ def test_a_device_is_held_to_what_is_recorded_of_its_arithmetic(
         for case in mine
     ]
     others = [case for case in cases if case["model"] == FLOAT]
-    monkeypatch.setattr(module, "arithmetic_of", lambda *_: device)
+    monkeypatch.setattr(answers, "arithmetic_of", lambda *_: device)
     path = make(tmp_path / "bundle", files | {EXPECTED: json.dumps(others + told).encode()})
     check = by_name(run(path))[f"answers of {QUANTIZED}"]
     assert check.passed is passes
@@ -345,7 +347,7 @@ def test_the_self_test_names_the_arithmetic_of_this_device(bundle: Path) -> None
 def test_products_that_are_neither_exact_nor_saturating_fail(
     bundle: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "arithmetic_of", lambda *_: None)
+    monkeypatch.setattr(answers, "arithmetic_of", lambda *_: None)
     assert failed(run(bundle)) == ["integer products"]
 
 
@@ -355,7 +357,7 @@ def test_a_provider_that_does_not_take_the_products_is_not_judged_by_them(
     def refuse(settings: SessionSettings) -> None:
         raise ProviderError(f"{settings.provider} takes no node")
 
-    monkeypatch.setattr(module, "arithmetic_of", refuse)
+    monkeypatch.setattr(answers, "arithmetic_of", refuse)
     check = by_name(run(bundle, models=[FLOAT]))["integer products"]
     assert check.passed is None
     assert check.found == "could not be tried: cpu takes no node"
@@ -387,7 +389,7 @@ def test_only_the_named_models_are_run(bundle: Path) -> None:
 
 def test_two_onnxruntime_wheels_fail(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     wheels = (Wheel("onnxruntime", "1.32.0"), Wheel("onnxruntime-gpu", "1.32.0"))
-    monkeypatch.setattr(module, "onnxruntime_wheels", lambda: wheels)
+    monkeypatch.setattr(running, "onnxruntime_wheels", lambda: wheels)
     result = run(bundle)
     assert failed(result) == ["onnxruntime"]
     assert (by_name(result)["onnxruntime"].mend or "").startswith("run: pip uninstall -y onnxruntime ")
@@ -404,13 +406,13 @@ def test_the_share_of_nodes_is_held_to_the_recorded_one(
     expected: dict[str, float], share: float, passed: bool | None
 ) -> None:
     placement = Placement(CPU, "requested", ((CPU, share), ("OtherExecutionProvider", 1 - share)))
-    check = module._coverage(expected, placement)
+    check = coverage(expected, placement)
     assert check.passed is passed
     assert f"cpu {share:.1%}" in check.found
 
 
 def test_an_onnxruntime_that_records_no_placement_is_not_judged() -> None:
-    assert module._coverage({CPU: 1.0}, Placement(CPU, "requested", ())).passed is None
+    assert coverage({CPU: 1.0}, Placement(CPU, "requested", ())).passed is None
 
 
 # Latency
@@ -516,7 +518,7 @@ def test_a_golden_image_longer_than_its_pixels_is_refused_unread(
 ) -> None:
     long = files["golden/0.png"] + bytes(70_000)
     path = make(tmp_path / "bundle", files | {"golden/0.png": long})
-    monkeypatch.setattr(module, "decode", None)
+    monkeypatch.setattr(answers, "decode", None)
     with pytest.raises(BundleError, match=r"golden/0.png is longer than any picture of 8 x 8 pixels"):
         run(path)
 

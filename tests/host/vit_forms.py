@@ -16,7 +16,7 @@ import transformers
 from torch import Tensor, nn
 
 from vit_edge.arrays import Array
-from vit_edge.host.rewrite.contract import Description
+from vit_edge.host.rewrite.description import Description
 from vit_edge.host.vit import Activation, Distillation, Pooling, VisionTransformer, VitConfig
 
 DIM, HEADS, DEPTH, MLP, CLASSES, PATCH, IMAGE = 32, 2, 2, 64, 5, 4, 16

@@ -20,7 +20,8 @@ from tests.quantize.small_vit import (
 )
 from vit_edge.arrays import Float32
 from vit_edge.host.lower.embed import Patches, unnormalised
-from vit_edge.host.lower.model import lower, patches_of
+from vit_edge.host.lower.model import lower
+from vit_edge.host.lower.sizes import patches_of
 from vit_edge.host.plan import EmbedPlan, QuantPlan
 from vit_edge.host.quantize.observe import PATCHES, Tallies, observer_of, patch_rows
 from vit_edge.host.quantize.saturation import LIMIT

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from tools.fuzz import drawn, guided
 from tools.fuzz.targets import TARGETS, FuzzTarget
-from tools.make_hostile import manifest
+from tools.hostile.manifests import manifest
 from vit_edge.fields import parse_json
 from vit_edge.manifest import Manifest
 

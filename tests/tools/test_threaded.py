@@ -8,7 +8,7 @@ import pytest
 
 from tools import threaded
 from vit_edge import Classifier, ImageError, Prediction
-from vit_edge.runtime.image.decode import ImageSource
+from vit_edge.runtime.image.source import ImageSource
 
 
 @pytest.fixture

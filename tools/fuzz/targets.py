@@ -15,8 +15,10 @@ from pathlib import Path
 
 from PIL import Image
 
+from tools.hostile.manifests import manifest
+from tools.hostile.parts import encoded
 from tools.make_hostile import DEFAULT as HOSTILE
-from tools.make_hostile import ROOT, encoded, manifest
+from tools.make_hostile import ROOT
 from vit_edge.bundle import MANIFEST, verify_bundle
 from vit_edge.errors import ImageError, TargetError, VitEdgeError
 from vit_edge.fields import parse_json

@@ -1,82 +1,19 @@
-"""Arguments that several commands share, and how they become settings."""
+"""Arguments that several commands share."""
 
 import argparse
 import dataclasses
-import math
-import re
 from pathlib import Path
-from typing import Any, ClassVar, Literal, NoReturn, Protocol, TypeVar
+from typing import Any
 
-from vit_edge.errors import UsageError, VitEdgeError
-from vit_edge.runtime.image.limits import DEFAULT_FORMATS, DEFAULT_LIMITS, DecodeLimits, ImageFormat
+from vit_edge.cli.parser import Parser
+from vit_edge.cli.values import Allow, Triple, finite, image_format, names_of, size, threads
+from vit_edge.runtime.image.limits import DEFAULT_FORMATS, DEFAULT_LIMITS, ImageFormat
 from vit_edge.runtime.image.preprocess import Decoding
 from vit_edge.runtime.model.outputs import OutputWanted
-from vit_edge.runtime.session.providers import AUTO
-from vit_edge.runtime.session.session import SessionSettings
 from vit_edge.spec import OPSETS, CropRule, Interpolation, OutputKind, ResizeMode
 from vit_edge.stated import StatedPreprocess
 
-EXIT_STATUS = "Exit status: 0 done or PASS, 1 FAIL, 2 usage or bad input, 3 UNDECIDED."
-
-
 _QUANT = "quant-"
-
-
-class Parser(argparse.ArgumentParser):
-    """A parser whose errors are UsageError, one sentence without the usage text."""
-
-    def error(self, message: str) -> NoReturn:
-        """Raise instead of printing and exiting."""
-        raise UsageError(f"{message}; see {self.prog} --help")
-
-
-class CommandParser(Parser):
-    """A parser for one command; it takes what every command takes."""
-
-    def __init__(self, **settings: Any) -> None:
-        super().__init__(**settings, epilog=EXIT_STATUS)
-        self.add_argument("--debug", action="store_true", help="show the traceback of an error")
-
-
-class Commands(Protocol):
-    """What `add_subparsers` returns."""
-
-    def add_parser(self, name: str, **settings: Any) -> Parser:
-        """A parser for one command."""
-        ...
-
-
-class Settings(Protocol):
-    """A settings dataclass."""
-
-    __dataclass_fields__: ClassVar[dict[str, dataclasses.Field[Any]]]
-
-
-S = TypeVar("S", bound=Settings)
-
-
-def settings_from(args: argparse.Namespace, kind: type[S], **stated: Any) -> S:
-    """A settings dataclass filled from the arguments that bear the names of its fields.
-
-    Raises:
-        UsageError: a value that the dataclass refuses.
-    """
-    values = {
-        field.name: getattr(args, field.name)
-        for field in dataclasses.fields(kind)
-        if hasattr(args, field.name)
-    }
-    try:
-        return kind(**{**values, **stated})
-    except VitEdgeError:
-        raise
-    except ValueError as error:
-        raise UsageError(str(error)) from None
-
-
-def session_settings(args: argparse.Namespace) -> SessionSettings:
-    """Provider and threads."""
-    return settings_from(args, SessionSettings)
 
 
 def add_source(parser: Parser) -> None:
@@ -140,7 +77,7 @@ def _add_preprocessing(group: argparse._ArgumentGroup, prefix: str = "") -> None
             f"--{prefix}{name}",
             type=finite,
             nargs=3,
-            action=_Triple,
+            action=Triple,
             metavar=("R", "G", "B"),
             help=f"{name} of pixel/255",
         )
@@ -148,19 +85,19 @@ def _add_preprocessing(group: argparse._ArgumentGroup, prefix: str = "") -> None
         f"--{prefix}interpolation",
         type=Interpolation,
         choices=list(Interpolation),
-        metavar=_names(Interpolation),
+        metavar=names_of(Interpolation),
     )
     group.add_argument(
         f"--{prefix}crop-pct", type=finite, metavar="SHARE", help="share of the resized image that is kept"
     )
     group.add_argument(
-        f"--{prefix}resize-mode", type=ResizeMode, choices=list(ResizeMode), metavar=_names(ResizeMode)
+        f"--{prefix}resize-mode", type=ResizeMode, choices=list(ResizeMode), metavar=names_of(ResizeMode)
     )
     group.add_argument(
         f"--{prefix}crop-rule",
         type=CropRule,
         choices=list(CropRule),
-        metavar=_names(CropRule),
+        metavar=names_of(CropRule),
         help="who halves an odd margin of the centre crop (default: the source's library)",
     )
 
@@ -316,8 +253,8 @@ def add_formats(parser: Parser) -> None:
     names = ", ".join(each.name.lower() for each in more)
     parser.add_argument(
         "--allow-format",
-        type=_image_format,
-        action=_Allow,
+        type=image_format,
+        action=Allow,
         default=DEFAULT_LIMITS,
         dest="limits",
         metavar="NAME",
@@ -357,76 +294,3 @@ def add_json(parser: Parser, what: str) -> None:
     parser.add_argument(
         "--json", type=Path, metavar="FILE", help=f"write {what} as JSON; - is standard output"
     )
-
-
-def folder(text: str) -> Path:
-    """The folder to write."""
-    if text == "-":
-        raise argparse.ArgumentTypeError("a folder cannot go to standard output; name one")
-    return Path(text)
-
-
-def finite(text: str) -> float:
-    """A finite number."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number")
-    return value
-
-
-def threads(text: str) -> int | Literal["auto"]:
-    """A number of threads, or `auto`."""
-    if text == AUTO:
-        return AUTO
-    try:
-        return int(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is neither a number of threads nor auto") from None
-
-
-def size(text: str) -> tuple[int, int]:
-    """`224`, or `HEIGHTxWIDTH`."""
-    found = re.fullmatch(r"(\d{1,5})(?:x(\d{1,5}))?", text)
-    if not found:
-        raise argparse.ArgumentTypeError(f"{text!r} is neither a size such as 224 nor HEIGHTxWIDTH")
-    height = int(found[1])
-    return height, int(found[2] or height)
-
-
-class _Triple(argparse.Action):
-    """Three values as a tuple."""
-
-    def __call__(
-        self, parser: object, namespace: argparse.Namespace, values: Any, option: str | None = None
-    ) -> None:
-        """Keep them."""
-        del parser, option
-        setattr(namespace, self.dest, tuple(values))
-
-
-class _Allow(argparse.Action):
-    """Limits that let one more format in."""
-
-    def __call__(
-        self, parser: object, namespace: argparse.Namespace, values: Any, option: str | None = None
-    ) -> None:
-        """Add it."""
-        del parser, option
-        limits: DecodeLimits = getattr(namespace, self.dest)
-        formats = dict.fromkeys([*limits.formats, values])
-        setattr(namespace, self.dest, dataclasses.replace(limits, formats=tuple(formats)))
-
-
-def _image_format(text: str) -> ImageFormat:
-    try:
-        return ImageFormat[text.upper()]
-    except KeyError:
-        known = ", ".join(each.name.lower() for each in ImageFormat)
-        raise argparse.ArgumentTypeError(f"{text!r} is none of {known}") from None
-
-
-def _names(kind: type[Interpolation] | type[ResizeMode] | type[CropRule]) -> str:
-    return "{" + ",".join(str(member.value) for member in kind) + "}"

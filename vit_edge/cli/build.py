@@ -5,10 +5,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from vit_edge.cli import arguments
-from vit_edge.cli.arguments import Commands, settings_from
+from vit_edge.cli import arguments, values
 from vit_edge.cli.console import check_json, progress, table, write_json
 from vit_edge.cli.measure import status_of
+from vit_edge.cli.parser import Commands, settings_from
 from vit_edge.cli.targets import best_here, target_named
 from vit_edge.gate_report import PlanKind
 from vit_edge.manifest import (
@@ -39,7 +39,7 @@ def add(commands: Commands) -> None:
         metavar="SOURCE",
         help="Hugging Face folder or id, timm:NAME@FILE, weights, ONNX or module:callable",
     )
-    parser.add_argument("-o", "--out", type=arguments.folder, required=True, metavar="BUNDLE")
+    parser.add_argument("-o", "--out", type=values.folder, required=True, metavar="BUNDLE")
     arguments.add_quantize(parser)
     parser.add_argument(
         "--data",

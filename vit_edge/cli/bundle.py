@@ -5,8 +5,8 @@ from itertools import groupby
 from pathlib import Path
 
 from vit_edge.cli import arguments
-from vit_edge.cli.arguments import Commands
 from vit_edge.cli.console import check_json, table, write_json
+from vit_edge.cli.parser import Commands
 from vit_edge.runtime.differences import Difference, differences
 
 _MOST = 12  # of one kind that are shown; --json has all

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from vit_edge.cli import arguments, jobs
-from vit_edge.cli.arguments import Commands
 from vit_edge.cli.console import one_line
+from vit_edge.cli.parser import Commands
 from vit_edge.errors import ImageError, UsageError
 from vit_edge.runtime.job.merge import form_of
 from vit_edge.runtime.predict.classifier import Prediction

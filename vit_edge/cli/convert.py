@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from vit_edge.cli import arguments
-from vit_edge.cli.arguments import Commands, settings_from
 from vit_edge.cli.console import one_line, progress
+from vit_edge.cli.parser import Commands, Parser, settings_from
 from vit_edge.cli.targets import target_named
 from vit_edge.errors import UsageError
 from vit_edge.gate_report import Fidelity
@@ -146,7 +146,7 @@ def run_quantize(args: argparse.Namespace) -> int:
     return _done(written.path, written.size)
 
 
-def _add_embedder(parser: arguments.Parser) -> None:
+def _add_embedder(parser: Parser) -> None:
     parser.add_argument(
         "--embedder",
         action="store_true",
@@ -169,7 +169,7 @@ def _print_outputs(outputs: Mapping[str, tuple[int | None, ...]], fidelity: Mapp
         print(f"{name} (N, {', '.join(map(str, shape))}){close}")
 
 
-def _add_out(parser: arguments.Parser) -> None:
+def _add_out(parser: Parser) -> None:
     parser.add_argument("-o", "--out", type=Path, required=True, metavar="FILE.onnx")
 
 

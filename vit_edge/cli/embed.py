@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from vit_edge.cli import arguments, jobs
-from vit_edge.cli.arguments import Commands
 from vit_edge.cli.console import check_file, one_line, write_bytes
+from vit_edge.cli.parser import Commands
 from vit_edge.errors import ImageError, UsageError
 from vit_edge.runtime.job.run import ARRAY_SUFFIX
 from vit_edge.runtime.predict.embedder import Embedder, Embedding, Floats

@@ -27,8 +27,8 @@ from vit_edge.cli import (
     sign,
     targets,
 )
-from vit_edge.cli.arguments import EXIT_STATUS, CommandParser, Parser
 from vit_edge.cli.console import file_for, one_line, text_aside
+from vit_edge.cli.parser import EXIT_STATUS, CommandParser, Parser
 from vit_edge.errors import MissingExtraError, VitEdgeError
 from vit_edge.runtime.steps import origin_of, said
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from vit_edge.bundle import is_bundle, verify_bundle
 from vit_edge.cli import arguments
-from vit_edge.cli.arguments import Commands, settings_from
 from vit_edge.cli.build import summary
 from vit_edge.cli.console import one_line, pairs, table
+from vit_edge.cli.parser import Commands, settings_from
 from vit_edge.errors import VitEdgeError
 from vit_edge.spec import PreprocessSpec
 

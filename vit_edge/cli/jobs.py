@@ -6,8 +6,8 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from vit_edge.cli.arguments import Commands, Parser
 from vit_edge.cli.console import check_file
+from vit_edge.cli.parser import Commands, Parser
 from vit_edge.errors import UsageError
 from vit_edge.runtime.job.answers import Opening
 from vit_edge.runtime.job.merge import merge_results

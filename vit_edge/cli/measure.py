@@ -6,11 +6,11 @@ import time
 from pathlib import Path
 
 from vit_edge.bundle import Role
-from vit_edge.cli import arguments
-from vit_edge.cli.arguments import Commands, session_settings, settings_from
+from vit_edge.cli import arguments, values
 from vit_edge.cli.console import check_file, check_json, pairs, progress, table, write_json, write_text
 from vit_edge.cli.figures import figures
 from vit_edge.cli.junit import junit_xml
+from vit_edge.cli.parser import Commands, session_settings, settings_from
 from vit_edge.errors import UsageError
 from vit_edge.progress import step_of
 from vit_edge.runtime.evaluate.compare import CompareSettings, compare
@@ -83,11 +83,11 @@ def add(commands: Commands) -> None:
         "--rounds", type=int, default=30, metavar="N", dest="at_least", help="at least N rounds"
     )
     clock.add_argument(
-        "--seconds", type=arguments.finite, default=3.0, metavar="S", help="for at least S seconds"
+        "--seconds", type=values.finite, default=3.0, metavar="S", help="for at least S seconds"
     )
     clock.add_argument(
         "--image-size",
-        type=arguments.size,
+        type=values.size,
         metavar="PX",
         help="of models that leave it open: 224, HEIGHTxWIDTH",
     )

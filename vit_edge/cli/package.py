@@ -4,8 +4,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from vit_edge.cli import arguments
-from vit_edge.cli.arguments import Commands
+from vit_edge.cli import values
+from vit_edge.cli.parser import Commands
 from vit_edge.package.homes import Home, package
 
 
@@ -26,7 +26,7 @@ def add(commands: Commands) -> None:
         "-o",
         "--out",
         dest="folder",
-        type=arguments.folder,
+        type=values.folder,
         required=True,
         metavar="DIR",
         help="folder to make",

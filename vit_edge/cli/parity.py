@@ -4,9 +4,9 @@ import argparse
 from pathlib import Path
 
 from vit_edge.bundle import check_replaceable, is_bundle, read_bundle
-from vit_edge.cli import arguments
-from vit_edge.cli.arguments import Commands, settings_from
+from vit_edge.cli import arguments, values
 from vit_edge.cli.console import check_json, progress, write_json
+from vit_edge.cli.parser import Commands, settings_from
 from vit_edge.errors import SourceError, UsageError
 from vit_edge.manifest import SIGNATURE
 from vit_edge.progress import step_of
@@ -29,7 +29,7 @@ def add(commands: Commands) -> None:
     parser.add_argument("--limit", type=int, metavar="N", help="use N images, spread evenly")
     parser.add_argument(
         "--tolerance",
-        type=arguments.finite,
+        type=values.finite,
         default=1e-4,
         metavar="P",
         help="that a probability may differ by (default: 0.0001)",

@@ -4,9 +4,10 @@ import argparse
 from pathlib import Path
 
 from vit_edge.cli import arguments
-from vit_edge.cli.arguments import Commands
 from vit_edge.cli.console import check_json, table, write_json
-from vit_edge.runtime.selftest import Check, SelfTest, selftest
+from vit_edge.cli.parser import Commands
+from vit_edge.runtime.selftest.check import Check, SelfTest
+from vit_edge.runtime.selftest.run import selftest
 
 _WORDS = {True: "ok", False: "FAIL", None: "-"}
 

@@ -4,7 +4,7 @@ import argparse
 import os
 from pathlib import Path
 
-from vit_edge.cli.arguments import Commands
+from vit_edge.cli.parser import Commands
 from vit_edge.signing import sign_bundle, verify_signature
 
 PASSWORD = "VIT_EDGE_KEY_PASSWORD"  # noqa: S105  the name of a variable

@@ -6,8 +6,8 @@ import enum
 import json
 from typing import Any
 
-from vit_edge.cli.arguments import Commands
 from vit_edge.cli.console import pairs, table
+from vit_edge.cli.parser import Commands
 from vit_edge.errors import VitEdgeError
 from vit_edge.runtime.capabilities import Fit, choose_target, fit_of, this_machine
 from vit_edge.spec import QuantizedOperators, TargetSpec

@@ -6,7 +6,7 @@ from collections import Counter
 
 from vit_edge import plain
 from vit_edge.gate_report import Evidence
-from vit_edge.host.rewrite.contract import Description
+from vit_edge.host.rewrite.description import Description
 from vit_edge.host.templates import render
 from vit_edge.manifest import AccuracyRecord, Manifest
 from vit_edge.source_parity import SourceParity

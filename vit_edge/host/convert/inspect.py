@@ -13,7 +13,7 @@ from vit_edge.host.convert.normal import normal_form
 from vit_edge.host.convert.onnx_io import read_metadata, read_onnx
 from vit_edge.host.convert.runtimes import oldest_onnxruntime
 from vit_edge.host.rewrite.canonical import canonicalise
-from vit_edge.host.rewrite.contract import Description
+from vit_edge.host.rewrite.description import Description
 from vit_edge.host.rewrite.rule import Outcome
 from vit_edge.runtime.model.metadata import ModelMetadata
 from vit_edge.spec import PATCH_FEATURES, OutputKind

@@ -12,7 +12,8 @@ from vit_edge.errors import ModelError
 from vit_edge.files import read_file, write_file
 from vit_edge.host.convert.external import take_in
 from vit_edge.host.hashes import combined_sha256
-from vit_edge.runtime.model.header import check_bounded, read_header
+from vit_edge.runtime.model.accepted import check_bounded
+from vit_edge.runtime.model.header import read_header
 from vit_edge.runtime.model.metadata import ModelMetadata
 
 PRODUCER = "vit-edge"

@@ -24,7 +24,7 @@ import onnx_ir as ir
 
 from vit_edge.arrays import Array
 from vit_edge.errors import ContractError
-from vit_edge.host.lower.model import patches_of
+from vit_edge.host.lower.sizes import patches_of
 from vit_edge.host.rewrite.canonical import Canonical
 from vit_edge.host.rewrite.composites import DOMAIN, EMBED, MEAN, SELECT, composites, is_composite, is_op
 from vit_edge.host.rewrite.values import constant_of, integer, static_shape, users

@@ -14,7 +14,7 @@ from vit_edge.host.affine import Affine
 from vit_edge.host.lower.attention import Added, Heads, float_core, int8_core
 from vit_edge.host.lower.graph import GraphWriter
 from vit_edge.host.lower.linear import float_linear, int8_linear
-from vit_edge.host.lower.model import heads_of
+from vit_edge.host.lower.sizes import heads_of
 from vit_edge.host.ort import cpu_session
 from vit_edge.host.plan import AttentionPlan, LinearPlan, RowRange
 from vit_edge.host.quantize.observe import SESSION_OPTIONS

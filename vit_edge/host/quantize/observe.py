@@ -16,7 +16,8 @@ import onnxruntime
 from vit_edge.arrays import Float32, Float64, Pixels
 from vit_edge.errors import ModelError
 from vit_edge.host.lower.embed import PIXELS, Normalisation, Patches
-from vit_edge.host.lower.model import LowerSettings, lower_taps, patches_of
+from vit_edge.host.lower.model import LowerSettings, lower_taps
+from vit_edge.host.lower.sizes import patches_of
 from vit_edge.host.ort import cpu_session
 from vit_edge.host.plan import FLOAT
 from vit_edge.host.quantize.histogram import Histogram

@@ -10,7 +10,7 @@ from vit_edge.arrays import Array
 from vit_edge.host.affine import Affine
 from vit_edge.host.lower import embed as embeds
 from vit_edge.host.lower.embed import Normalisation, Patches
-from vit_edge.host.lower.model import patches_of
+from vit_edge.host.lower.sizes import patches_of
 from vit_edge.host.plan import AttentionPlan, EmbedPlan, LinearPlan, QuantPlan
 from vit_edge.host.quantize.balance import signed_range
 from vit_edge.host.quantize.observe import PATCHES, Activation

@@ -13,7 +13,7 @@ import onnx_ir as ir
 
 from vit_edge.arrays import Array, Float32, Float64, Int8
 from vit_edge.host.lower.embed import Normalisation, channels_last, unnormalised
-from vit_edge.host.lower.model import patches_of
+from vit_edge.host.lower.sizes import patches_of
 from vit_edge.host.plan import AttentionPlan, EmbedPlan, LinearPlan, QuantPlan
 from vit_edge.host.quantize.attention_reach import AttentionReach
 from vit_edge.host.quantize.observe import PATCHES, Activation

@@ -13,7 +13,8 @@ from onnx_ir.passes.common import (
 
 from vit_edge.errors import ContractError, ModelError
 from vit_edge.host.rewrite.constants import fold_constants
-from vit_edge.host.rewrite.contract import Description, describe
+from vit_edge.host.rewrite.contract import describe
+from vit_edge.host.rewrite.description import Description
 from vit_edge.host.rewrite.order import STAGES
 from vit_edge.host.rewrite.prepare import prepare
 from vit_edge.host.rewrite.rule import Outcome, Rule, apply_rule, register_constants

@@ -15,9 +15,10 @@ from PIL import Image
 
 from vit_edge.errors import ImageError, UsageError
 from vit_edge.fields import member
-from vit_edge.runtime.image.decode import ImageSource, decode_reduced, source_name
+from vit_edge.runtime.image.decode import open_image
 from vit_edge.runtime.image.limits import DEFAULT_LIMITS, DecodeLimits
 from vit_edge.runtime.image.reduced import Reduced
+from vit_edge.runtime.image.source import ImageSource
 from vit_edge.spec import CropRule, Interpolation, PreprocessSpec, ResizeMode
 
 
@@ -69,13 +70,14 @@ def load_pixels(
     if not isinstance(decoding, Decoding):
         decoding = decoding_of(decoding)
     exact = decoding is Decoding.EXACT or spec.interpolation in _STEPPED
-    reduced = decode_reduced(source, None if exact else functools.partial(_enough, spec=spec), limits)
+    opened = open_image(source, limits)
+    reduced = opened.decode(at_least=None if exact else _enough(*opened.upright_size, spec))
     try:
         if exact or not _may_reduce(*reduced.upright_size, spec):
             return to_pixels(reduced.turned(reduced.image), spec)
         return _from_reduced(reduced, spec)
     except ImageError as error:
-        raise ImageError(f"{source_name(source)}: {error}") from None
+        raise ImageError(f"{opened.name}: {error}") from None
 
 
 def decoding_of(raw: object) -> Decoding:

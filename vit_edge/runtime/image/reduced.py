@@ -28,6 +28,11 @@ TURNS = {  # by EXIF orientation; 1 is upright
 }
 
 
+def along(size: tuple[int, int], turn: Turn | None) -> tuple[int, int]:
+    """A (width, height) from the file's axes to the upright picture's, or back: the same swap or none."""
+    return size[::-1] if turn is not None and turn.swaps else size
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Reduced:
     """An image decoded at full resolution or at a fraction of it, and not yet turned upright."""
@@ -43,8 +48,8 @@ class Reduced:
         return self.along(self.size)
 
     def along(self, size: tuple[int, int]) -> tuple[int, int]:
-        """From the file's axes to the upright picture's, or back: the same swap or none."""
-        return size[::-1] if self.turn is not None and self.turn.swaps else size
+        """As the function of that name, by this picture's turn."""
+        return along(size, self.turn)
 
     def located(self, left: float, top: float, right: float, bottom: float) -> Box:
         """Where in `image` a part of the upright picture lies."""

@@ -23,13 +23,8 @@ import numpy.typing as npt
 from vit_edge.bundle import EMBEDDER_ROLES, MODEL_ROLES, Bundle, Role, is_bundle, read_steadily
 from vit_edge.errors import BundleError, ModelError
 from vit_edge.files import read_file, recover
-from vit_edge.runtime.model.header import (
-    COMPILED,
-    OPERATOR_DOMAINS,
-    OnnxHeader,
-    check_bounded,
-    read_header,
-)
+from vit_edge.runtime.model.accepted import check_self_contained
+from vit_edge.runtime.model.header import read_header
 from vit_edge.runtime.model.interface import ImageInput, image_input
 from vit_edge.runtime.model.metadata import labels_of, preprocess_of, session_options_of
 from vit_edge.runtime.model.outputs import (
@@ -236,7 +231,7 @@ def _model_file(
             ) from None
         raise ModelError(f"{path} is no ONNX model: {error}") from None
     try:
-        _check_self_contained(header)
+        check_self_contained(header)
         image = image_input(header)
         labels = labels_of(header.metadata)
         outputs = read_outputs(header, wanted, recorded, None if labels is None else len(labels))
@@ -262,44 +257,6 @@ def _model_file(
     except ValueError as error:
         raise ModelError(f"{path} {error}") from None
     return model
-
-
-def _check_self_contained(header: OnnxHeader) -> None:
-    if header.external_data:
-        raise ValueError(
-            "keeps weights in another file (external data), which is read where models are made, not where "
-            "they run; make one file of it: onnx.save(onnx.load(FILE), NEW_FILE)"
-        )
-    check_bounded(header)
-    if any(operator == COMPILED for _, operator in header.foreign_operators):
-        raise ValueError(
-            "holds a part that is compiled for one device (EPContext), which cannot be checked; "
-            "use the portable model, it is compiled where it runs"
-        )
-    _check_domains(header)
-
-
-def check_compiled(data: bytes) -> None:
-    """Refuse a compiled model that an engine must not load: what `read_model` asks, but that it is compiled.
-
-    Raises:
-        ValueError: with a clause about the file.
-    """
-    header = read_header(data)
-    if header.external_data:
-        raise ValueError("keeps a part of itself in another file")
-    check_bounded(header)
-    _check_domains(header)
-
-
-def _check_domains(header: OnnxHeader) -> None:
-    foreign = sorted(
-        f"{domain}::{op}" for domain, op in header.foreign_operators if domain not in OPERATOR_DOMAINS
-    )
-    if foreign:
-        raise ValueError(
-            f"uses operators that onnxruntime does not ship ({', '.join(foreign[:3])}); export without them"
-        )
 
 
 def _check_agreement(model: ModelFile) -> None:

@@ -1,20 +1,19 @@
 """What an ONNX file says about itself, read without the onnx package.
 
-A bounded reader of the protobuf wire format (https://protobuf.dev/programming-guides/encoding) for the few
-fields of onnx.proto that decide whether a file may be loaded. Tensor contents are stepped over, not copied.
-Any byte string gives a header or a ValueError; `_MAX_FIELDS` bounds the work, `_MAX_DEPTH` the nesting.
+The few fields of onnx.proto that decide whether a file may be loaded. Tensor contents are stepped over, not
+copied. Any byte string gives a header or a ValueError; the wire's reader bounds the work, `_MAX_DEPTH` the
+nesting.
 """
 
 import dataclasses
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+
+from vit_edge.runtime.model.wire import WireReader, enum_number, message, text
 
 FLOAT, UINT8, FLOAT16 = 1, 2, 10  # TensorProto.DataType
 
-_MAX_FIELDS = 2_000_000
 _MAX_DEPTH = 16  # subgraphs within subgraphs
-_MAX_KEY = 2**32  # onnxruntime's reader drops the bits above, so a field could pass for another one
-_VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5  # wire types; 3 and 4 (groups) do not occur in ONNX
 _EXTERNAL = 1  # TensorProto.DataLocation
 ACTIVATIONS = frozenset({"Softmax", "Sigmoid"})
 # Operators behind an activation that leave its values as they are, but for rounding.
@@ -22,17 +21,12 @@ PASSING = frozenset(
     {"Identity", "Cast", "Reshape", "Flatten", "Squeeze", "QuantizeLinear", "DequantizeLinear"}
 )
 
-# Operators that run a graph as often as they like, so that how long one run takes cannot be told.
-REPEATING = frozenset(
-    {"Loop", "Scan", "SequenceMap", "BeamSearch", "GreedySearch", "Sampling", "WhisperBeamSearch"}
-)
 # Whose operators onnxruntime ships. It takes its own, whatever function of that name a file holds.
 OPERATOR_DOMAINS = frozenset({"", "ai.onnx", "ai.onnx.ml", "com.microsoft"})
 COMPILED = "EPContext"  # a part that is compiled for one device
 MOST_NODES = 200_000  # with every call of a local function replaced by its nodes, as a loader does it
 _MOST_CALLS = 64  # of functions within one another
 
-Field = tuple[int, int | memoryview]
 Operator = tuple[str, str]  # (domain, op_type)
 
 
@@ -60,25 +54,6 @@ class OnnxHeader:
     ends: Mapping[str, str]  # name of an output -> Softmax or Sigmoid, of those that one of them makes
 
 
-def check_bounded(header: OnnxHeader) -> None:
-    """Refuse a graph whose loading or running could take any time at all.
-
-    Raises:
-        ValueError: with a clause about the file.
-    """
-    repeating = sorted(operator for _, operator in header.foreign_operators if operator in REPEATING)
-    if repeating:
-        raise ValueError(
-            f"runs a part of itself as often as it likes ({repeating[0]}), which no ViT needs; "
-            "export it without control flow"
-        )
-    if header.nodes > MOST_NODES:
-        raise ValueError(
-            f"becomes more than {MOST_NODES} nodes when its functions are expanded, or never ends; "
-            "export it without local functions"
-        )
-
-
 def read_header(data: bytes) -> OnnxHeader:
     """Read the header of a serialised ModelProto.
 
@@ -96,18 +71,18 @@ def read_header(data: bytes) -> OnnxHeader:
                 ir_version = value
             case 7:
                 graphs += 1
-                reader.graph(_message(value), 0, main=True)
+                reader.graph(message(value), 0, main=True)
             case 8:
-                domain, version = reader.pair(_message(value))
-                opsets[_text(domain)] = version if isinstance(version, int) else 0
+                domain, version = reader.pair(message(value))
+                opsets[text(domain)] = version if isinstance(version, int) else 0
             case 14:
-                key, text = reader.pair(_message(value))
-                metadata[_text(key)] = _text(text)
+                key, entry = reader.pair(message(value))
+                metadata[text(key)] = text(entry)
             case 20:
-                for _, training_graph in reader.fields(_message(value)):
-                    reader.graph(_message(training_graph), 0)
+                for _, training_graph in reader.fields(message(value)):
+                    reader.graph(message(training_graph), 0)
             case 25:
-                reader.function(_message(value))
+                reader.function(message(value))
     if ir_version < 1 or graphs == 0:
         raise ValueError("no ONNX graph in it")
     return OnnxHeader(
@@ -125,11 +100,11 @@ def read_header(data: bytes) -> OnnxHeader:
     )
 
 
-class _Reader:
-    """Collects over all graphs; one field budget for the whole file."""
+class _Reader(WireReader):
+    """Collects over all graphs."""
 
     def __init__(self) -> None:
-        self.left = _MAX_FIELDS
+        super().__init__()
         self.inputs: list[TensorInfo] = []
         self.outputs: list[TensorInfo] = []
         self.initializers: set[str] = set()
@@ -155,37 +130,6 @@ class _Reader:
                 name = source
         return found
 
-    def fields(self, view: memoryview) -> Iterator[Field]:
-        """Every (field number, value) of one message."""
-        position = 0
-        while position < len(view):
-            self.left -= 1
-            if self.left < 0:
-                raise ValueError(f"more than {_MAX_FIELDS} fields")
-            key, position = _varint(view, position)
-            if key >= _MAX_KEY:
-                raise ValueError("a field number is out of range")
-            wire = key & 7
-            if wire == _VARINT:
-                value, position = _varint(view, position)
-                yield key >> 3, value
-                continue
-            if wire == _BYTES:
-                size, position = _varint(view, position)
-            elif wire in (_FIXED64, _FIXED32):
-                size = 8 if wire == _FIXED64 else 4
-            else:
-                raise ValueError(f"wire type {wire} does not occur in ONNX")
-            if size > len(view) - position:
-                raise ValueError("it ends in the middle of a field")
-            yield key >> 3, view[position : position + size]
-            position += size
-
-    def pair(self, view: memoryview) -> tuple[int | memoryview, int | memoryview]:
-        """Fields 1 and 2 of a small message, empty where absent."""
-        found = {1: memoryview(b""), 2: memoryview(b""), **dict(self.fields(view))}
-        return found[1], found[2]
-
     def graph(self, view: memoryview, depth: int, main: bool = False) -> None:
         """A GraphProto."""
         if depth > _MAX_DEPTH:
@@ -193,17 +137,17 @@ class _Reader:
         for number, value in self.fields(view):
             match number:
                 case 1:
-                    self.node(_message(value), depth, main)
+                    self.node(message(value), depth, main)
                 case 5:
-                    name = self.tensor(_message(value))
+                    name = self.tensor(message(value))
                     if main:
                         self.initializers.add(name)
                 case 15:
-                    self.sparse(_message(value))
+                    self.sparse(message(value))
                 case 11 if main:
-                    self.inputs.append(self.value_info(_message(value)))
+                    self.inputs.append(self.value_info(message(value)))
                 case 12 if main:
-                    self.outputs.append(self.value_info(_message(value)))
+                    self.outputs.append(self.value_info(message(value)))
 
     def node(self, view: memoryview, depth: int, main: bool = False) -> None:
         """A NodeProto: its operator, and the tensors and subgraphs in its attributes."""
@@ -215,17 +159,17 @@ class _Reader:
                 case 1 | 2:
                     names.setdefault(number, value)
                 case 4:
-                    op_type = _text(value)
+                    op_type = text(value)
                 case 5:
-                    numbers.update([self.attribute(_message(value), depth)])
+                    numbers.update([self.attribute(message(value), depth)])
                 case 7:
-                    domain = _text(value)
+                    domain = text(value)
         self.operators.add((domain, op_type))
         self.calls[domain, op_type] += 1
         if op_type == COMPILED and numbers.get("embed_mode", 1) == 0:
             self.external = True
         if main and len(names) == 2 and op_type in ACTIVATIONS | PASSING:
-            self.last[_text(names[2])] = op_type, _text(names[1])
+            self.last[text(names[2])] = op_type, text(names[1])
 
     def attribute(self, view: memoryview, depth: int) -> tuple[str, int]:
         """An AttributeProto; returns its name, and its value where that is one integer, else 0."""
@@ -233,30 +177,30 @@ class _Reader:
         for number, value in self.fields(view):
             match number:
                 case 1:
-                    name = _text(value)
+                    name = text(value)
                 case 3 if isinstance(value, int):
                     integer = value
                 case 5 | 10:
-                    self.tensor(_message(value))
+                    self.tensor(message(value))
                 case 6 | 11:
-                    self.graph(_message(value), depth + 1)
+                    self.graph(message(value), depth + 1)
                 case 22 | 23:
-                    self.sparse(_message(value))
+                    self.sparse(message(value))
         return name, integer
 
     def sparse(self, view: memoryview) -> None:
         """A SparseTensorProto."""
         for number, value in self.fields(view):
             if number in (1, 2):
-                self.tensor(_message(value))
+                self.tensor(message(value))
 
     def tensor(self, view: memoryview) -> str:
         """A TensorProto; returns its name."""
         name = ""
         for number, value in self.fields(view):
             if number == 8:
-                name = _text(value)
-            elif number == 13 or (number == 14 and _enum(value) == _EXTERNAL):
+                name = text(value)
+            elif number == 13 or (number == 14 and enum_number(value) == _EXTERNAL):
                 self.external = True
         return name
 
@@ -267,13 +211,13 @@ class _Reader:
         for number, value in self.fields(view):
             match number:
                 case 1:
-                    name = _text(value)
+                    name = text(value)
                 case 7:
-                    self.node(_message(value), 0)
+                    self.node(message(value), 0)
                 case 10:
-                    domain = _text(value)
+                    domain = text(value)
                 case 11:
-                    self.attribute(_message(value), 0)
+                    self.attribute(message(value), 0)
         self.functions.setdefault((domain, name), Counter()).update(self.calls)
         self.calls = outside
 
@@ -282,16 +226,16 @@ class _Reader:
         name, kind = self.pair(view)
         elem_type: int = 0
         dims: list[int | None] | None = None
-        for number, value in self.fields(_message(kind)):
+        for number, value in self.fields(message(kind)):
             if number != 1:  # a sequence, map, optional or sparse tensor
                 continue
-            for tensor_number, tensor_value in self.fields(_message(value)):
+            for tensor_number, tensor_value in self.fields(message(value)):
                 if tensor_number == 1 and isinstance(tensor_value, int):
                     elem_type = tensor_value
                 elif tensor_number == 2:
-                    shape = self.fields(_message(tensor_value))
-                    dims = [self.dimension(_message(dim)) for field, dim in shape if field == 1]
-        return TensorInfo(_text(name), elem_type, None if dims is None else tuple(dims))
+                    shape = self.fields(message(tensor_value))
+                    dims = [self.dimension(message(dim)) for field, dim in shape if field == 1]
+        return TensorInfo(text(name), elem_type, None if dims is None else tuple(dims))
 
     def dimension(self, view: memoryview) -> int | None:
         """A Dimension: its value, None where it is a symbol or unknown."""
@@ -321,33 +265,3 @@ def _expanded(calls: Counter[Operator], functions: Mapping[Operator, Counter[Ope
         return min(nodes, MOST_NODES + 1)
 
     return total(calls, 0)
-
-
-def _varint(view: memoryview, position: int) -> tuple[int, int]:
-    result = 0
-    for index in range(10):
-        if position + index >= len(view):
-            raise ValueError("it ends in the middle of a number")
-        byte = view[position + index]
-        result |= (byte & 0x7F) << (7 * index)
-        if byte < 0x80:
-            return result, position + index + 1
-    raise ValueError("a number is longer than 64 bits")
-
-
-def _message(value: int | memoryview) -> memoryview:
-    if isinstance(value, int):
-        raise ValueError("a number stands where a message must be")
-    return value
-
-
-def _enum(value: int | memoryview) -> int:
-    """An enum's number: protobuf keeps the low 32 bits."""
-    return value & 0xFFFFFFFF if isinstance(value, int) else 0
-
-
-def _text(value: int | memoryview) -> str:
-    try:
-        return str(_message(value), "utf-8")
-    except UnicodeDecodeError:
-        raise ValueError("a name is not UTF-8") from None

@@ -10,9 +10,9 @@ import numpy.typing as npt
 
 from vit_edge.bundle import Role
 from vit_edge.errors import ImageError, ModelError, UsageError
-from vit_edge.runtime.image.decode import ImageSource
 from vit_edge.runtime.image.limits import DEFAULT_LIMITS, DecodeLimits
 from vit_edge.runtime.image.preprocess import Decoding
+from vit_edge.runtime.image.source import ImageSource
 from vit_edge.runtime.model.file import check_classifier, check_told, read_model
 from vit_edge.runtime.model.outputs import OutputWanted
 from vit_edge.runtime.predict.batching import in_batches

@@ -10,9 +10,9 @@ import numpy.typing as npt
 
 from vit_edge.errors import ImageError, UsageError
 from vit_edge.manifest import Role
-from vit_edge.runtime.image.decode import ImageSource
 from vit_edge.runtime.image.limits import DEFAULT_LIMITS, DecodeLimits
 from vit_edge.runtime.image.preprocess import Decoding, decoding_of
+from vit_edge.runtime.image.source import ImageSource
 from vit_edge.runtime.predict.classifier import Classifier
 
 Columns = dict[str, npt.NDArray[Any]]

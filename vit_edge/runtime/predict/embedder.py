@@ -12,9 +12,9 @@ import numpy.typing as npt
 from vit_edge.arrays import Pixels
 from vit_edge.bundle import Role, is_bundle, read_bundle
 from vit_edge.errors import BundleError, ImageError, ModelError
-from vit_edge.runtime.image.decode import ImageSource
 from vit_edge.runtime.image.limits import DEFAULT_LIMITS, DecodeLimits
 from vit_edge.runtime.image.preprocess import Decoding
+from vit_edge.runtime.image.source import ImageSource
 from vit_edge.runtime.model.file import ModelFile, read_model
 from vit_edge.runtime.model.outputs import Features
 from vit_edge.runtime.predict.batching import in_batches

@@ -9,9 +9,9 @@ import numpy.typing as npt
 
 from vit_edge.errors import ModelError, UsageError
 from vit_edge.manifest import Role
-from vit_edge.runtime.image.decode import ImageSource
 from vit_edge.runtime.image.limits import DEFAULT_LIMITS, DecodeLimits
 from vit_edge.runtime.image.preprocess import Decoding, decoding_of, load_pixels
+from vit_edge.runtime.image.source import ImageSource
 from vit_edge.runtime.model.file import ModelFile
 from vit_edge.runtime.session.providers import AUTO
 from vit_edge.runtime.session.session import Placement, Session, SessionSettings

@@ -23,7 +23,7 @@ from vit_edge import fields
 from vit_edge.files import read_file, scratch_folder
 from vit_edge.runtime.device.machine import version_of
 from vit_edge.runtime.device.user_cache import read_cached, user_secret, write_cached
-from vit_edge.runtime.model.file import check_compiled
+from vit_edge.runtime.model.accepted import check_compiled
 
 _MOST_BYTES = 2**31  # what ONNX can hold in one file
 _FOLDER = "contexts"

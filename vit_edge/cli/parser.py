@@ -1,0 +1,67 @@
+"""The parser of a command, and how its arguments become settings."""
+
+import argparse
+import dataclasses
+from typing import Any, ClassVar, NoReturn, Protocol, TypeVar
+
+from vit_edge.errors import UsageError, VitEdgeError
+from vit_edge.runtime.session.session import SessionSettings
+
+EXIT_STATUS = "Exit status: 0 done or PASS, 1 FAIL, 2 usage or bad input, 3 UNDECIDED."
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose errors are UsageError, one sentence without the usage text."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise instead of printing and exiting."""
+        raise UsageError(f"{message}; see {self.prog} --help")
+
+
+class CommandParser(Parser):
+    """A parser for one command; it takes what every command takes."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings, epilog=EXIT_STATUS)
+        self.add_argument("--debug", action="store_true", help="show the traceback of an error")
+
+
+class Commands(Protocol):
+    """What `add_subparsers` returns."""
+
+    def add_parser(self, name: str, **settings: Any) -> Parser:
+        """A parser for one command."""
+        ...
+
+
+class Settings(Protocol):
+    """A settings dataclass."""
+
+    __dataclass_fields__: ClassVar[dict[str, dataclasses.Field[Any]]]
+
+
+S = TypeVar("S", bound=Settings)
+
+
+def settings_from(args: argparse.Namespace, kind: type[S], **stated: Any) -> S:
+    """A settings dataclass filled from the arguments that bear the names of its fields.
+
+    Raises:
+        UsageError: a value that the dataclass refuses.
+    """
+    values = {
+        field.name: getattr(args, field.name)
+        for field in dataclasses.fields(kind)
+        if hasattr(args, field.name)
+    }
+    try:
+        return kind(**{**values, **stated})
+    except VitEdgeError:
+        raise
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+
+
+def session_settings(args: argparse.Namespace) -> SessionSettings:
+    """Provider and threads."""
+    return settings_from(args, SessionSettings)

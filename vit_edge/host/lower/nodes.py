@@ -1,0 +1,221 @@
+"""Lowering node by node: each composite becomes the operators that its plan says."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import onnx_ir as ir
+
+from vit_edge.arrays import Array
+from vit_edge.errors import ModelError
+from vit_edge.host.lower import attention as attentions
+from vit_edge.host.lower import embed as embeds
+from vit_edge.host.lower import tokens
+from vit_edge.host.lower.embed import Normalisation, Patches
+from vit_edge.host.lower.graph import GraphWriter
+from vit_edge.host.lower.linear import float_linear, int8_linear
+from vit_edge.host.lower.sizes import (
+    heads_of,
+    images_apart,
+    is_by_head,
+    is_packed_split,
+    joins_rows,
+    patches_of,
+    serves_attention,
+)
+from vit_edge.host.plan import QuantPlan
+from vit_edge.host.rewrite.canonical import Canonical
+from vit_edge.host.rewrite.composites import (
+    ATTENTION,
+    EMBED,
+    LINEAR,
+    MEAN,
+    PERMUTE,
+    ROTARY,
+    SELECT,
+    SWISH,
+    is_composite,
+    is_op,
+)
+from vit_edge.host.rewrite.values import (
+    attention_bias,
+    by_head,
+    constant_of,
+    integer,
+    linear_parts,
+    number,
+    static_shape,
+)
+from vit_edge.spec import GraphStyle, InputForm, ModelForm
+
+
+class NodeWriter:
+    """Writes what each node of a canonical graph becomes, for one form of file.
+
+    `made` holds what every value has become, `taps` the activations that can be asked for by name.
+    """
+
+    def __init__(
+        self, canonical: Canonical, form: ModelForm, normalisation: Normalisation | None, plan: QuantPlan
+    ) -> None:
+        self.canonical, self.form, self.normalisation, self.plan = canonical, form, normalisation, plan
+        self.w = GraphWriter(form)
+        self.made: dict[ir.Value, ir.Value] = {}
+        self.taps: dict[str, ir.Value] = {}
+
+    def node(self, node: ir.Node) -> None:
+        """One node, with what only it needs."""
+        if is_composite(node, LINEAR):
+            self.made[node.outputs[0]] = self.linear(node)
+        elif is_composite(node, ATTENTION):
+            self.made[node.outputs[0]] = self.attention(node)
+        elif is_composite(node, EMBED):
+            self.made[node.outputs[0]] = self.embed(node)
+        elif (made := self.tokens(node)) is not None:
+            self.made[node.outputs[0]] = made
+        elif is_by_head(node) and not serves_attention(node):
+            self.made[node.outputs[0]] = self.by_itself(node)
+        elif not is_packed_split(node) and not is_by_head(node):
+            self.copy(node)
+
+    def linear(self, node: ir.Node) -> ir.Value:
+        """A Linear: float, or INT8 by its plan."""
+        x, weight, bias = linear_parts(node)
+        name = node.name or "linear"
+        plan = self.plan.linears.get(name)
+        self.taps[name] = self.value(x)
+        if plan is None:
+            made = float_linear(self.w, self.value(x), weight, bias, name)
+        else:
+            made = int8_linear(self.w, self.value(x), plan, name)
+        self.taps[f"{name}.out"] = made
+        return made
+
+    def attention(self, node: ir.Node) -> ir.Value:
+        """An Attention: float, or INT8 by its plan; its heads joined again."""
+        name = node.name or "attention"
+        heads = heads_of(node)
+        q, k, v = self.operands(node, heads, name)
+        self.taps.update({f"{name}.{letter}": value for letter, value in zip("qkv", (q, k, v), strict=True)})
+        plan = self.plan.attentions.get(name)
+        added = attentions.Added(number(node, "scale"), attention_bias(node))
+        if plan is None:
+            mixed, probabilities = attentions.float_core(self.w, q, k, v, added, name)
+            self.taps[f"{name}.p"] = probabilities
+        else:
+            mixed = attentions.int8_core(self.w, q, k, v, plan, added, name)
+        return attentions.join_heads(self.w, mixed, heads, name)
+
+    def operands(self, node: ir.Node, heads: attentions.Heads, name: str) -> list[ir.Value]:
+        """Queries, keys and values as (batch, heads, rows, width)."""
+        parts: list[ir.Value] = []
+        for i, (letter, operand) in enumerate(zip("qkv", node.inputs[:3], strict=True)):
+            chain, value = by_head(operand)
+            split = value.producer() if value is not None else None
+            if value is not None and split is not None and is_packed_split(split):
+                if split.outputs[0] not in self.made:
+                    packed = self.value(split.inputs[0])
+                    made = attentions.split_packed(self.w, packed, len(split.outputs), heads, name)
+                    self.made.update(zip(split.outputs, made, strict=True))
+                part = self.made[value]
+            else:
+                rows = heads.queries if i == 0 else heads.keys
+                part = attentions.split_heads(self.w, self.value(value), rows, heads, f"{name}.{letter}")
+            parts.append(self.by_head(part, chain, f"{name}.{letter}"))
+        return parts
+
+    def by_head(self, x: ir.Value, chain: Sequence[ir.Node], name: str) -> ir.Value:
+        """What is done to each head of an operand (batch, heads, rows, width) by itself."""
+        for node in reversed(chain):
+            first, second = (constant_of(table) for table in node.inputs[1:])
+            if first is None or second is None:
+                raise ModelError(f"{self.canonical.name}: the tables of {node.name} are not constant")
+            if is_composite(node, ROTARY):
+                x = attentions.turned(self.w, x, first, second, f"{name}_rotary")
+            else:
+                x = attentions.normed(self.w, x, first, second, number(node, "epsilon"), f"{name}_norm")
+        return x
+
+    def by_itself(self, node: ir.Node) -> ir.Value:
+        """The same of one whose attention was not recognised."""
+        rows, dim = static_shape(node.outputs[0]) or (0, 0)
+        count, name = integer(node, "heads"), node.name or node.op_type
+        heads = attentions.Heads(count, dim // count, rows, rows)
+        apart = attentions.split_heads(self.w, self.value(node.inputs[0]), rows, heads, name)
+        return attentions.join_heads(self.w, self.by_head(apart, [node], name), heads, f"{name}.joined")
+
+    def embed(self, node: ir.Node) -> ir.Value:
+        """The patch embedding, from the pixels or the values of this form of file."""
+        image, weight, table = linear_parts(node)
+        if table is None:
+            raise ModelError(f"{self.canonical.name}: the patch embedding has no table")
+        patches = patches_of(node)
+        given, form, normal = self.value(image), self.form.input, self.normalisation
+        if form is InputForm.PIXEL_VALUES and self.plan.embed is None:
+            projected = embeds.float_conv(self.w, given, weight, patches)
+            return self.placed(projected, table, patches)
+        if normal is None:
+            raise ModelError(
+                f"{self.canonical.name}: the pixel form needs the mean and std of the preprocessing"
+            )
+        if self.plan.embed is not None:
+            return self.placed(
+                *embeds.int8_embed(self.w, given, self.plan.embed, patches, form, normal), patches
+            )
+        weight, table = embeds.unnormalised(weight, table, patches, normal)
+        return self.placed(embeds.float_pixels(self.w, given, weight, patches), table, patches)
+
+    def placed(self, projected: ir.Value, table: Array, patches: Patches) -> ir.Value:
+        """The token stream: the prefix, and the patches at their positions."""
+        compiled = self.form.style is GraphStyle.COMPILER and self.form.batch == 1
+        place = embeds.join_table if compiled else embeds.add_table
+        return place(self.w, projected, table, patches)
+
+    def tokens(self, node: ir.Node) -> ir.Value | None:
+        """What moves, joins or pools tokens, and Swish; None of any other node."""
+        if self.canonical.description is not None and joins_rows(node):
+            longer = (static_shape(node.outputs[0]) or (0, 0))[1]
+            return self.w.reshape(self.value(node.inputs[0]), (-1, longer), node.name or node.op_type)
+        if not any(is_composite(node, kind) for kind in (SELECT, MEAN, PERMUTE, SWISH)):
+            return None
+        x, name = self.value(node.inputs[0]), node.name or node.op_type
+        rows, columns = static_shape(node.inputs[0]) or (0, 0)
+        shape = rows, columns
+        if is_composite(node, SELECT):
+            return tokens.selected(self.w, x, shape, (integer(node, "start"), integer(node, "stop")), name)
+        if is_composite(node, MEAN):
+            return tokens.mean(self.w, x, shape, name)
+        if is_composite(node, SWISH):
+            return tokens.swish(self.w, x, number(node, "alpha"), name)
+        order = constant_of(node.inputs[1])
+        if order is None:
+            raise ModelError(f"{self.canonical.name}: the order of {name} is not constant")
+        return tokens.permuted(self.w, x, shape, order, name)
+
+    def copy(self, node: ir.Node) -> None:
+        """An operator that stays as it is."""
+        attributes: dict[str, Any] = {key: attr for key, attr in node.attributes.items()}  # noqa: C416
+        inputs = [None if value is None else self.value(value) for value in node.inputs]
+        apart = images_apart(node, self.form.style)
+        if apart:
+            inputs[0] = self.w.reshape(self.value(node.inputs[0]), (-1, *apart), f"{node.name}.images")
+        outputs = self.w.ops(node.op_type, inputs, node.name or node.op_type, None, len(node.outputs))
+        self.w.nodes[-1].attributes.update(attributes)
+        if self.plan.tanh_gelu and is_op(node, "Gelu"):
+            self.w.nodes[-1].attributes["approximate"] = ir.AttrString("approximate", "tanh")
+        if is_op(node, "LayerNormalization") and "axis" not in attributes:
+            axis = ir.AttrInt64("axis", -1)  # written out: not every reader knows the default
+            self.w.nodes[-1].attributes["axis"] = axis
+        if apart:
+            outputs = [self.w.flattened(outputs[0], apart[1], f"{node.name}.flat")]
+        self.made.update(zip(node.outputs, outputs, strict=True))
+
+    def value(self, value: ir.Value | None) -> ir.Value:
+        """What a value has become; a constant is written where it is first read."""
+        if value is None:
+            raise ModelError(f"{self.canonical.name}: a required input is missing")
+        if value not in self.made:
+            array = constant_of(value)
+            if array is None:
+                raise ModelError(f"{self.canonical.name}: {value.name} is read before it is made")
+            self.made[value] = self.w.constant(array, value.name or "constant")
+        return self.made[value]
