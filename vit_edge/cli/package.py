@@ -1,12 +1,18 @@
-"""`package`: a bundle as an app wants it."""
+"""`package` and `web`: a bundle as an app wants it, and a site of it at once."""
 
 import argparse
 import sys
+import threading
 from pathlib import Path
 
 from vit_edge.cli import values
-from vit_edge.cli.parser import Commands
-from vit_edge.package.homes import Home, package
+from vit_edge.cli.parser import Commands, Parser
+from vit_edge.errors import UsageError
+from vit_edge.package.homes import Home, package, site_files
+from vit_edge.package.serve import served
+
+_PORT = 8000
+_PORTS = range(2**16)
 
 
 def add(commands: Commands) -> None:
@@ -31,13 +37,27 @@ def add(commands: Commands) -> None:
         metavar="DIR",
         help="folder to make",
     )
+    _add_modules(parser, "for web: ")
+    parser.set_defaults(run=run)
+    web = commands.add_parser("web", help="try a bundle in a browser on this machine")
+    web.add_argument("bundle", metavar="BUNDLE", type=Path)
+    web.add_argument(
+        "--serve", action="store_true", required=True, help="serve the site to this machine until Ctrl-C"
+    )
+    web.add_argument(
+        "--port", type=int, default=_PORT, metavar="N", help=f"0: any that is free (default: {_PORT})"
+    )
+    _add_modules(web)
+    web.set_defaults(run=run_web)
+
+
+def _add_modules(parser: Parser, home: str = "") -> None:
     parser.add_argument(
         "--modules",
         type=Path,
         metavar="DIR",
-        help="for web: a node_modules folder that holds onnxruntime-web (default: node_modules here)",
+        help=f"{home}a node_modules folder that holds onnxruntime-web (default: node_modules here)",
     )
-    parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -47,4 +67,18 @@ def run(args: argparse.Namespace) -> int:
         f"{written.folder}: {written.files} files, {written.size / 1e6:.1f} MB; {written.next_step}",
         file=sys.stderr,
     )
+    return 0
+
+
+def run_web(args: argparse.Namespace) -> int:
+    """`vit-edge web --serve`; 0 once Ctrl-C ends it."""
+    if args.port not in _PORTS:
+        raise UsageError(f"--port must be 0 to {_PORTS[-1]}, not {args.port}")
+    with served(site_files(args.bundle, args.modules), args.port) as address:
+        print(f"{address} (to this machine alone; Ctrl-C ends it)", flush=True)
+        try:
+            threading.Event().wait()
+        except KeyboardInterrupt as stop:
+            if type(stop) is not KeyboardInterrupt:  # SIGTERM ends it as it ends every command
+                raise
     return 0

@@ -64,6 +64,26 @@ def package(bundle: Path, home: Home, target: Path, modules: Path | None = None)
     return Written(target, len(files), sum(map(len, files.values())), next_step.format(target=target))
 
 
+def site_files(bundle: Path, modules: Path | None = None) -> Files:
+    """The files of a site that runs as it is, by their paths in it.
+
+    Args:
+        bundle: a bundle folder.
+        modules: a folder `node_modules` to take onnxruntime-web from; by default the one here.
+
+    Raises:
+        UsageError: onnxruntime-web is not there.
+        BundleError, ModelError: as for `package`.
+    """
+    files, _ = _web(contents_of(bundle), modules)
+    if runtime_files(modules) is None:
+        raise UsageError(
+            "--serve needs onnxruntime-web: give --modules DIR, a node_modules folder made by "
+            f"npm install --ignore-scripts onnxruntime-web@{web_release().version}"
+        )
+    return files
+
+
 def _node(contents: Contents, _: Path | None) -> tuple[Files, str]:
     name = re.sub(r"[^a-z0-9]+", "-", contents.source.lower()).strip("-") or "model"
     files = _common(contents) | _templates("shared") | _templates("node", NAME=f"vit-edge-{name}"[:200])
