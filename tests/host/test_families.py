@@ -174,6 +174,8 @@ _NO_STAGES = {"out_features": None, "out_indices": None, "stage_names": None}
         ({"hidden_size": "wide"}, "transformers cannot make a Dinov2ForImageClassification"),
         ({"image_size": 8192, "patch_size": 1}, "67108864 tokens, more than"),
         ({"image_size": "large"}, "image_size must be a size"),
+        ({"num_channels": 1}, "num_channels is 1, but images are read as RGB: pass, as module:callable"),
+        ({"num_channels": None}, "num_channels is None, but images are read as RGB"),
         ({"quantization_config": {"quant_method": "bitsandbytes"}}, "is quantized already"),
         ({"num_hidden_layers": 3}, r"they lack dinov2\.encoder\.layer\.2"),
         ({"num_hidden_layers": 1, **_NO_STAGES}, r"they have the unexpected dinov2\.encoder\.layer\.1"),

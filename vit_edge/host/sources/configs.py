@@ -1,11 +1,33 @@
-"""A `config.json` in Hugging Face's words, for a bundle."""
+"""A `config.json` in Hugging Face's words: what is refused of one, and one for a bundle."""
 
 from collections.abc import Mapping
 from typing import Any
 
+from vit_edge.errors import SourceError
+from vit_edge.fields import shown
 from vit_edge.host.sources.labels import label_maps
 
+COLOURS = 3
+
 _PLACE = "_name_or_path"  # where somebody once kept the model
+
+
+def refuse_other_channels(raw: Mapping[str, Any], where: str) -> None:
+    """Refuse a model of grey or multi-spectral images: what stands before a model makes RGB of every image.
+
+    Args:
+        raw: the config of the image model.
+        where: the file's name for messages.
+
+    Raises:
+        SourceError: `num_channels` is stated, and not three.
+    """
+    channels = raw.get("num_channels", COLOURS)
+    if channels != COLOURS:
+        raise SourceError(
+            f"{where}: num_channels is {shown(channels)}, but images are read as RGB: pass, as "
+            "module:callable, a model that takes the three and makes of them what yours takes"
+        )
 
 
 def with_labels(raw: Mapping[str, Any], labels: tuple[str, ...], size: tuple[int, int]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from vit_edge.errors import SourceError
 from vit_edge.fields import shown
 from vit_edge.host.sources.checkpoints import build, files_sha256, read_weights, resize_notes
 from vit_edge.host.sources.checkpoints.shards import weight_files
-from vit_edge.host.sources.configs import one_if_square, with_labels
+from vit_edge.host.sources.configs import one_if_square, refuse_other_channels, with_labels
 from vit_edge.host.sources.folder_processor import FolderProcessor
 from vit_edge.host.sources.jsonfile import flag, integer, number, read_object, sides, text
 from vit_edge.host.sources.labels import choose_labels, from_id2label, label_maps
@@ -110,6 +110,7 @@ def vit_config(raw: Mapping[str, Any], state: Mapping[str, Tensor], where: str) 
     Raises:
         SourceError: another architecture, an unsupported activation, or a missing or malformed value.
     """
+    refuse_other_channels(raw, where)
     activation = text(raw, "hidden_act", where, "gelu")
     if activation not in _ACTIVATIONS:
         raise SourceError(f"{where}: hidden_act {shown(activation)} is not one of {', '.join(_ACTIVATIONS)}")
@@ -122,7 +123,6 @@ def vit_config(raw: Mapping[str, Any], state: Mapping[str, Tensor], where: str) 
             heads=integer(raw, "num_attention_heads", where),
             mlp_dim=integer(raw, "intermediate_size", where),
             num_classes=_classes(state, raw),
-            channels=integer(raw, "num_channels", where, 3),
             distillation=_distillation(raw, state, where),
             activation=_ACTIVATIONS[activation],
             qkv_bias=flag(raw, "qkv_bias", where, True),

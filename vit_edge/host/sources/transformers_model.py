@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from vit_edge.errors import SourceError
 from vit_edge.fields import shown
+from vit_edge.host.sources.configs import refuse_other_channels
 from vit_edge.host.sources.families import FAMILIES, TOWERS, Family, known_families
 from vit_edge.host.sources.jsonfile import MOST_UNITS, sides
 from vit_edge.host.sources.quiet import first_line, quiet_transformers
@@ -89,6 +90,7 @@ def refuse_unbounded(raw: Mapping[str, Any], where: str) -> None:
     part, beside = vision_part(raw), raw.get("text_config")
     for each in (raw, part, beside if isinstance(beside, Mapping) else {}):
         _refuse_large(each, where)
+    refuse_other_channels(part, where)
     image = sides(part.get("image_size", 224), "image_size", where)
     patch = sides(part.get("patch_size", 16), "patch_size", where)
     tokens = (image[0] // patch[0]) * (image[1] // patch[1])
