@@ -24,7 +24,7 @@ from vit_edge.runtime.measure.timing import Rounds
 from vit_edge.runtime.model.file import read_model
 from vit_edge.runtime.selftest import answers
 from vit_edge.runtime.selftest import run as running
-from vit_edge.runtime.selftest.check import Check
+from vit_edge.runtime.selftest.check import Check, Report
 from vit_edge.runtime.selftest.speed import coverage
 from vit_edge.runtime.session.session import Placement, Session, SessionSettings
 from vit_edge.runtime.session.wheels import Wheel
@@ -165,6 +165,26 @@ def test_a_good_bundle_passes_every_check(bundle: Path) -> None:
 def test_the_library_call_is_public() -> None:
     assert vit_edge.selftest is selftest
     assert vit_edge.SelfTest is SelfTest
+
+
+def test_the_report_has_figures_as_numbers_and_is_read_again(bundle: Path, tmp_path: Path) -> None:
+    result = run(bundle)
+    written = tmp_path / "report.json"
+    written.write_text(json.dumps(result.to_json()))
+    report = result.report
+    assert plain.read(Report, json.loads(written.read_text()), "the report") == report
+    assert (report.bundle, report.manifest_sha256) == (bundle.name, read_bundle(bundle).sha256)
+    assert report.arithmetic in set(Arithmetic)
+    assert report.measured is not None
+    assert report.measured.model == QUANTIZED
+    assert report.measured.provider == CPU
+    assert 0 < report.measured.min_ms <= report.measured.median_ms
+    assert report.measured.recorded_min_ms == 1000.0
+    assert f"at best {report.measured.min_ms:.2f} ms" in by_name(result)["latency"].found
+
+
+def test_a_default_model_that_was_not_asked_for_is_not_timed(bundle: Path) -> None:
+    assert run(bundle, models=[FLOAT]).measured is None
 
 
 @pytest.mark.parametrize("name", [FLOAT, "config.json", "golden/1.png"])
@@ -548,7 +568,8 @@ def test_the_command_prints_and_writes_every_check(bundle: Path, tmp_path: Path,
     assert main(["selftest", str(bundle), "--provider", "cpu", "--json", str(report)]) == 0
     lines = capsys.readouterr().out.splitlines()
     raw = json.loads(report.read_text())
-    assert list(raw) == ["passed", "checks", "machine"]
+    first, *added = ["passed", "checks", "machine"], "bundle", "manifest_sha256", "vit_edge"
+    assert list(raw) == [*first, *added, "arithmetic", "measured"]
     assert raw["passed"] is True
     assert [list(check) for check in raw["checks"]] == [["name", "passed", "found", "mend"]] * 8
     assert len(lines) == 10

@@ -18,6 +18,7 @@ from vit_edge.cli import (
     classify,
     convert,
     embed,
+    fleet,
     inspect,
     jobs,
     measure,
@@ -156,6 +157,7 @@ def parser() -> Parser:
     package.add(commands)
     bundle.add(commands)
     selftest.add(commands)
+    fleet.add(commands)
     sign.add(commands)
     targets.add(commands)
     return whole

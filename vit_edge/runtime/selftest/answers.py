@@ -26,16 +26,17 @@ _ADDED = {
 }
 
 
-def check_integers(provider: str) -> Check:
+def check_integers(provider: str) -> tuple[Check, Arithmetic | None]:
     """How this device adds integer products, which its answers are held to."""
+    title = "integer products"
     try:
         found = arithmetic_of(SessionSettings(provider))
     except VitEdgeError as error:
-        return Check("integer products", None, f"could not be tried: {error}")
+        return Check(title, None, f"could not be tried: {error}"), None
     if found is not None:
-        return Check("integer products", True, _ADDED[found])
+        return Check(title, True, _ADDED[found]), found
     mend = "use another provider or another onnxruntime, or a float model of the bundle"
-    return Check("integer products", False, "they are neither exact nor saturating, but wrong", mend)
+    return Check(title, False, "they are neither exact nor saturating, but wrong", mend), None
 
 
 def check_answers(bundle: Bundle, name: str, cases: Sequence[GoldenCase], provider: str) -> Check:

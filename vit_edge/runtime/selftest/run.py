@@ -9,7 +9,7 @@ from vit_edge.golden import read_golden
 from vit_edge.runtime.device.machine import describe_machine
 from vit_edge.runtime.measure.timing import Rounds
 from vit_edge.runtime.selftest.answers import check_answers, check_integers
-from vit_edge.runtime.selftest.check import Check, SelfTest
+from vit_edge.runtime.selftest.check import Check, Measured, SelfTest
 from vit_edge.runtime.selftest.speed import check_default
 from vit_edge.runtime.session.providers import AUTO, find_provider
 from vit_edge.runtime.session.wheels import describe_clash, onnxruntime_wheels
@@ -50,7 +50,9 @@ def selftest(
         find_provider(provider)
     bundle = read_manifest(path)
     machine = describe_machine()
-    checks = [_files(bundle), _wheels(), _source(bundle.manifest.source_parity), check_integers(provider)]
+    integers, arithmetic = check_integers(provider)
+    measured: Measured | None = None
+    checks = [_files(bundle), _wheels(), _source(bundle.manifest.source_parity), integers]
     if trust is not None:
         checks.insert(0, _signature(bundle, trust))
     if all(check.passed for check in checks if check.name in _FIRST):
@@ -60,8 +62,9 @@ def selftest(
             for name in _chosen(bundle, models)
         ]
         if bundle.manifest.default_model in _chosen(bundle, models):
-            checks += check_default(bundle, provider, machine, rounds)
-    return SelfTest(bundle.path, tuple(checks), machine)
+            more, measured = check_default(bundle, provider, machine, rounds)
+            checks += more
+    return SelfTest(bundle.path, bundle.sha256, tuple(checks), machine, arithmetic, measured)
 
 
 def _chosen(bundle: Bundle, models: Sequence[str]) -> list[str]:

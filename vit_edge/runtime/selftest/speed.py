@@ -11,7 +11,7 @@ from vit_edge.manifest import LatencyRecord, Machine
 from vit_edge.runtime.device.machine import usable_cores
 from vit_edge.runtime.measure.timing import Latency, Rounds, latency, time_interleaved
 from vit_edge.runtime.model.file import read_model
-from vit_edge.runtime.selftest.check import Check
+from vit_edge.runtime.selftest.check import Check, Measured
 from vit_edge.runtime.session.providers import short_name
 from vit_edge.runtime.session.session import Placement, Session, SessionSettings
 
@@ -21,22 +21,35 @@ _LOST_SHARE = 0.01  # of the nodes: an onnxruntime of another version may count 
 _kind = operator.attrgetter("cpu", "cores", "flags", "onnxruntime")  # of a Machine
 
 
-def check_default(bundle: Bundle, provider: str, machine: Machine, rounds: Rounds) -> list[Check]:
-    """Placement and speed of the model that runs unless another is asked for."""
+def check_default(
+    bundle: Bundle, provider: str, machine: Machine, rounds: Rounds
+) -> tuple[list[Check], Measured | None]:
+    """Placement and speed of the model that runs unless another is asked for; nothing if it does not run."""
     name = bundle.manifest.default_model
     recorded = _recorded(bundle.manifest.latency, name)
     try:
-        settings = SessionSettings(provider, threads=_threads(recorded))
+        threads = _threads(recorded)
+        settings = SessionSettings(provider, threads=threads)
         session = Session(read_model(bundle.path, name), settings)
         spec = bundle.manifest.preprocess
         pixels = np.zeros((1, spec.height, spec.width, 3), np.uint8)
         times = time_interleaved([lambda: session.run(pixels)], rounds)
     except VitEdgeError:
-        return []  # the check of its answers has told
-    return [
-        coverage(bundle.manifest.providers, session.placement),
-        _speed(recorded, latency(times[:, 0]), session.placement, machine),
+        return [], None  # the check of its answers has told
+    placement, taken = session.placement, latency(times[:, 0])
+    checks = [
+        coverage(bundle.manifest.providers, placement),
+        _speed(recorded, taken, placement, machine),
     ]
+    return checks, Measured(
+        name,
+        placement.provider,
+        dict(placement.shares),
+        threads,
+        taken.min_ms,
+        taken.median_ms,
+        None if recorded is None else recorded.min_ms,
+    )
 
 
 def coverage(expected: Mapping[str, float], placement: Placement) -> Check:
