@@ -91,7 +91,7 @@ class StatedPreprocess:
         if geometry is not None:
             spec = dataclasses.replace(spec, **dataclasses.asdict(geometry))
         if (spec.height, spec.width) != size:
-            raise ValueError("crop_pct or resize_mode")
+            raise ValueError("--crop-pct or --resize-mode")
         return dataclasses.replace(
             spec,
             mean=self.mean or spec.mean,
@@ -112,8 +112,8 @@ class StatedPreprocess:
         geometry = self.geometry(size)
         if self.mean is None or self.std is None or self.interpolation is None or geometry is None:
             given = {"mean": self.mean, "std": self.std, "interpolation": self.interpolation}
-            lacking = [name for name, value in given.items() if value is None]
-            lacking += ["crop_pct or resize_mode"] if geometry is None else []
+            lacking = [f"--{name}" for name, value in given.items() if value is None]
+            lacking += ["--crop-pct or --resize-mode"] if geometry is None else []
             raise ValueError(", ".join(lacking))
         return PreprocessSpec(
             geometry.height,

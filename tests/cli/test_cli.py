@@ -202,7 +202,8 @@ def test_bench_writes_exactly_the_stable_keys(tmp_path: Path, capsys: Output) ->
     assert list(figures["models"][0]) == BENCH_KEYS
     assert main([command[0], str(TINY), *command[1:]]) == 0
     figures = json.loads(report.read_text())
-    assert list(figures) == ["models", "machine", "ratio_to_first"]
+    assert list(figures) == ["models", "machine", "ratio_to_first", "ratio_intervals"]
+    assert figures["ratio_intervals"] == [None, None], "two rounds are too few for an interval"
     assert len(figures["ratio_to_first"]) == 2
     assert "ms" in capsys.readouterr().out
 
@@ -294,22 +295,22 @@ REFUSALS = [
     ),
     (
         ["compare", "{tiny}", "{tiny}", "--self", "--data", "{images}", "--max-drop", "0"],
-        "max_drop must be above 0",
+        "error: --max-drop must be above 0",
     ),
     (
         ["compare", "{tiny}", "{tiny}", "--self", "--data", "{images}", "--confidence", "1"],
-        "confidence must lie between",
+        "error: --confidence must lie between",
     ),
     (["compare", "{tiny}", "{tiny}", "--self", "--data", "absent"], "absent does not exist"),
     (["compare", "{tiny}", "absent.onnx", "--data", "{images}"], "absent.onnx does not exist"),
     (["compare", "{tiny}", "{tiny}", "--self", "--data", "{images}", "--limit", "0"], "cannot take 0 images"),
     (
         ["compare", "{tiny}", "{tiny}", "--self", "--data", "{images}", "--batch", "0"],
-        "batch_size must be at least 1",
+        "error: --batch must be at least 1",
     ),
     (
         ["compare", "{tiny}", "{tiny}", "--self", "--data", "{images}", "--threads", "0"],
-        "threads must be from 1",
+        "error: --threads must be from 1",
     ),
     (
         ["compare", "{tiny}", "{tiny}", "--self", "--data", "{images}", "--provider", "tpu"],
@@ -317,7 +318,7 @@ REFUSALS = [
     ),
     (
         ["compare", "{tiny}", "{tiny}", "--self", "--data", "{images}", "--class-ids", "absent"],
-        "class id file absent",
+        "--class-ids absent does not exist",
     ),
     (
         ["compare", "{tiny}", "{tiny}", "--self", "--data", "{images}", "--json", "no/such/f"],
@@ -326,31 +327,37 @@ REFUSALS = [
     (["compare", "{images}", "{tiny}", "--data", "{images}"], "without vit_edge.json"),
     (["bench"], "the following arguments are required: MODEL"),
     (["bench", "absent.onnx"], "absent.onnx does not exist"),
-    (["bench", "{tiny}", "--rounds", "0"], "rounds must be 1"),
-    (["bench", "{tiny}", "--seconds", "-1"], "seconds must be 0"),
-    (["bench", "{tiny}", "--batch", "0"], "batch must be at least 1"),
+    (["bench", "{tiny}", "--rounds", "0"], "error: --rounds must be 1"),
+    (["bench", "{tiny}", "--seconds", "-1"], "error: --seconds must be 0"),
+    (["bench", "{tiny}", "--batch", "0"], "error: --batch must be at least 1"),
     (["classify", "{tiny}"], "the following arguments are required: IMAGE"),
     (["classify", "absent", "x.png"], "absent does not exist"),
-    (["classify", "{tiny}", "x.png", "--top", "0"], "top_k must be at least 1"),
+    (["classify", "{tiny}", "x.png", "--top", "0"], "error: --top must be at least 1"),
     (["classify", "{tiny}", "x.png", "--top", "many"], "invalid int value: 'many'"),
     (["classify", "{tiny}", "x.png", "--allow-format", "heic"], "'heic' is none of jpeg, png, webp"),
     (["inspect", "absent.onnx"], "absent.onnx does not exist"),
     (["inspect", "absent"], "absent does not exist"),
+    (["export", "absent.safetensors", "-o", "{new}"], "absent.safetensors does not exist"),
+    (["export", "timm:vit_tiny@absent.pth", "-o", "{new}"], "absent.pth does not exist"),
+    (["export", "{digits}", "-o", "{new}", "--labels", "{images}"], "is a folder; name the file itself"),
     (["export", "{digits}"], "the following arguments are required: -o/--out"),
-    (["export", "{digits}", "-o", "no/such/folder/x.onnx"], "there is no folder no/such/folder"),
-    (["export", "{digits}", "-o", "{images}"], "is a folder; name the ONNX file"),
+    (
+        ["export", "{digits}", "-o", "no/such/folder/x.onnx"],
+        "-o no/such/folder/x.onnx cannot be written: name a file in a folder",
+    ),
+    (["export", "{digits}", "-o", "{images}"], "cannot be written: name a file in a folder"),
     (["export", "absent/model", "-o", "{new}"], "absent/model is no local path"),
-    (["export", "{digits}", "-o", "{new}", "--batch", "0"], "batch must be 1"),
+    (["export", "{digits}", "-o", "{new}", "--batch", "0"], "error: --batch must be 1"),
     (["export", "{digits}", "-o", "{new}", "--mean", "1", "2"], "expected 3 arguments"),
-    (["export", "{digits}", "-o", "{new}", "--std", "1", "0", "1"], "std must be positive"),
+    (["export", "{digits}", "-o", "{new}", "--std", "1", "0", "1"], "error: --std must be positive"),
     (["export", "{digits}", "-o", "{new}", "--image-size", "big"], "neither a size such as 224"),
     (
         ["export", "{digits}", "-o", "{new}", "--interpolation", "cubic"],
         "invalid Interpolation value: 'cubic'",
     ),
-    (["export", "{digits}", "-o", "{new}", "--crop-pct", "2"], "crop_pct must be above 0"),
-    (["export", "{digits}", "-o", "{new}", "--labels", "absent.txt"], "absent.txt cannot be read"),
-    (["export", "os:getcwd", "-o", "{new}"], "set trust_code if it is yours"),
+    (["export", "{digits}", "-o", "{new}", "--crop-pct", "2"], "error: --crop-pct must be above 0"),
+    (["export", "{digits}", "-o", "{new}", "--labels", "absent.txt"], "--labels absent.txt does not exist"),
+    (["export", "os:getcwd", "-o", "{new}"], "set --trust-code if it is yours"),
     (["optimize", "absent.onnx", "-o", "{new}"], "absent.onnx does not exist"),
     (["optimize", "{tiny}", "-o", "{new}"], "is not a canonical ViT"),
     (["optimize", "{tiny}", "-o", "{new}", "--input", "jpeg"], "invalid choice: 'jpeg'"),
@@ -366,7 +373,10 @@ REFUSALS = [
     ),
     (["build", "{digits}", "-o", "{new}"], "the following arguments are required: --calib"),
     (["build", "{digits}", "-o", "{new}", "--calib", "absent"], "absent does not exist"),
-    (["build", "{digits}", "-o", "{new}", "--calib", "{images}", "--calib-images", "0"], "at least 1 image"),
+    (
+        ["build", "{digits}", "-o", "{new}", "--calib", "{images}", "--calib-images", "0"],
+        "error: --calib-images must be at least 1",
+    ),
     (
         ["build", "{digits}", "-o", "{new}", "--calib", "{images}", "--target", "abacus"],
         "unknown target 'abacus'",
@@ -376,6 +386,11 @@ REFUSALS = [
         ["build", "{digits}", "-o", "{new}", "--calib", "{images}", "--data", "{images}"],
         "match none of the model",
     ),
+    (
+        ["build", "{digits}", "-o", "{new}", "--calib", "{images}", "--data", "absent"],
+        "--data: absent does not exist",
+    ),
+    (["quantize", "{digits}", "-o", "{new}", "--calib", "{tiny}"], "--calib: "),
 ]
 
 
@@ -386,7 +401,7 @@ def test_bad_input_is_refused_in_one_line_and_writes_nothing(
     places = {"tiny": TINY, "images": images, "digits": DIGITS, "new": tmp_path / "new.onnx"}
     before = sorted(tmp_path.rglob("*"))
     assert main([word.format(**places) for word in words]) == 2
-    assert cause in error_of(capsys)
+    assert cause in f"error: {error_of(capsys)}"
     assert sorted(tmp_path.rglob("*")) == before
 
 
@@ -440,16 +455,17 @@ from vit_edge.cli import main
 @pytest.mark.parametrize(
     "words",
     [
-        ["build", "models/digits_vit", "--calib", "models", "-o", "new"],
+        ["build", "models/digits_vit", "--calib", "{images}", "-o", "new"],
         ["export", "models/digits_vit", "-o", "new.onnx"],
         ["optimize", "tests/data/dynamic.onnx", "-o", "new.onnx"],
-        ["quantize", "tests/data/dynamic.onnx", "--calib", "models", "-o", "new.onnx"],
+        ["quantize", "tests/data/dynamic.onnx", "--calib", "{images}", "-o", "new.onnx"],
         ["inspect", "tests/data/dynamic.onnx"],
         ["inspect", "models/digits_vit"],
     ],
     ids=lambda words: " ".join(words[:2]),
 )
-def test_without_the_host_packages_their_commands_say_what_to_install(words: list[str]) -> None:
+def test_without_the_host_packages_their_commands_say_what_to_install(words: list[str], images: Path) -> None:
+    words = [word.format(images=images) for word in words]
     result = in_process(f"{WITHOUT_HOST}sys.exit(main({words!r}))")
     assert result.returncode == 2
     assert result.stderr.endswith(" is not installed; run: pip install 'vit-edge[host]'\n")
@@ -524,9 +540,16 @@ def test_progress_is_a_bar_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> Non
     assert "\r" in terminal.written
 
 
-def test_progress_is_a_few_lines_elsewhere(capsys: Output) -> None:
+def test_progress_is_a_line_for_each_step_elsewhere(capsys: Output) -> None:
     with console.progress() as tell:
         for done in range(1001):
             tell("calibrate", done, 1000)
-    lines = capsys.readouterr().err.splitlines()
-    assert lines == [f"calibrate: {done}/1000" for done in (0, 250, 500, 750, 1000)]
+        tell("report", 0, 1)
+        tell("report", 1, 1)
+    assert capsys.readouterr().err.splitlines() == ["calibrate (1000)", "report"]
+
+
+def test_progress_is_silent_where_it_is_to_be(capsys: Output) -> None:
+    with console.progress(quiet=True) as tell:
+        tell("calibrate", 0, 1000)
+    assert capsys.readouterr().err == ""

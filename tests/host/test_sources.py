@@ -238,7 +238,7 @@ def test_json_garbage_is_refused_by_file(file: str, content: bytes, tmp_path: Pa
     [
         ("config.json", r"config\.json cannot be read"),
         ("model.safetensors", r"has no model\.safetensors"),
-        ("preprocessor_config.json", "pass mean, std, interpolation, crop_pct or resize_mode"),
+        ("preprocessor_config.json", "pass --mean, --std, --interpolation, --crop-pct or --resize-mode"),
     ],
 )
 def test_a_missing_part_is_named(file: str, message: str, tmp_path: Path) -> None:
@@ -786,7 +786,7 @@ def test_a_torchscript_program_is_not_run(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "options", "error", "message"),
     [
-        ("w.safetensors", SourceOptions(), SourceError, "pass mean, std, interpolation, crop_pct"),
+        ("w.safetensors", SourceOptions(), SourceError, "pass --mean, --std, --interpolation, --crop-pct"),
         (
             "w.safetensors",
             SourceOptions(arch="vit_tinny_patch16_224"),
@@ -812,7 +812,7 @@ def test_a_torchscript_program_is_not_run(tmp_path: Path) -> None:
             for name, family in TIMM_FAMILIES.items()
         ),
         ("timm:vit_tiny_patch16_224@", SourceOptions(), UsageError, "names no file behind the @"),
-        ("timm:vit_tiny_patch16_224@w.safetensors", SourceOptions(arch="x"), UsageError, "leave arch out"),
+        ("timm:vit_tiny_patch16_224@w.safetensors", SourceOptions(arch="x"), UsageError, "leave --arch out"),
         ("w.onnx", SourceOptions(arch="vit_tiny_patch16_224"), UsageError, "only goes with a weights file"),
     ],
 )
@@ -904,7 +904,7 @@ def test_a_silent_onnx_file_takes_its_preprocessing_from_options(shape: list[Any
 @pytest.mark.parametrize(
     ("shape", "classes", "metadata", "message"),
     [
-        (["batch", 3, 32, 32], 3, {}, "pass mean, std, interpolation, crop_pct or resize_mode"),
+        (["batch", 3, 32, 32], 3, {}, "pass --mean, --std, --interpolation, --crop-pct or --resize-mode"),
         (["batch", 3, "h", "w"], 3, {}, "leaves height and width of its images open: say with --image-size"),
         (["batch", 3072], 3, {}, "one input of rank 4"),
         (["batch", 1, 32, 32], 3, {}, "no axis of 3 colour channels"),
@@ -1039,7 +1039,7 @@ def test_an_own_vision_transformer_brings_its_size(own_code: Callable[[str], str
     [
         ("vit", {"trust_code": False}, UsageError, "set trust_code"),
         ("other", {"image_size": None}, SourceError, "pass --image-size"),
-        ("other", {"mean": None, "std": None}, SourceError, "pass mean, std"),
+        ("other", {"mean": None, "std": None}, SourceError, "pass --mean, --std"),
         ("other", {"image_size": (64, 64)}, SourceError, "cannot classify images of 64x64 pixels"),
         ("number", {}, SourceError, "returned a int: it must return a torch.nn.Module"),
         ("broken", {}, SourceError, "failed with KeyError"),

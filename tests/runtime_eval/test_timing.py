@@ -7,9 +7,20 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from vit_edge.runtime.measure import timing
-from vit_edge.runtime.measure.timing import WARM_UP_RUNS, Rounds, latency, ratios_to_first, time_interleaved
+from vit_edge.runtime.measure.timing import (
+    WARM_UP_RUNS,
+    Rounds,
+    exceeds_half,
+    latency,
+    median_interval,
+    ratio_text,
+    ratios_to_first,
+    time_interleaved,
+)
 
 
 class Bench:
@@ -155,6 +166,28 @@ def test_ratios_are_taken_within_rounds() -> None:
     assert (first.median, first.quartiles) == (1.0, (1.0, 1.0))
     assert second.median == 0.5
     assert second.quartiles == pytest.approx((0.5, 0.55))
+
+
+@pytest.mark.parametrize(("count", "held"), [(5, None), (6, (0, 5)), (30, (9, 20)), (100, (39, 60))])
+def test_the_interval_of_a_median_is_that_of_the_sign_test(count: int, held: tuple[int, int] | None) -> None:
+    # by the binomial distribution: of 30 rounds 21 are the fewest that chance wins in at most 2.5 % of cases
+    assert median_interval(np.random.default_rng(2).permutation(np.arange(float(count)))) == held
+
+
+@given(st.lists(st.floats(0.5, 2.0), min_size=6, max_size=60))
+def test_who_is_faster_beyond_noise_has_an_interval_below_one(ratios: list[float]) -> None:
+    interval = median_interval(np.array(ratios))
+    assert interval is not None
+    wins = sum(ratio < 1.0 for ratio in ratios)
+    assert exceeds_half(wins, len(ratios)) == (interval[1] < 1.0)
+
+
+@pytest.mark.parametrize(
+    ("interval", "shown"),
+    [((0.611, 1.023), "0.78 (0.61 to 1.02)"), (None, "0.78"), ((0.779, 0.781), "0.78")],
+)
+def test_a_ratio_is_shown_with_its_interval(interval: tuple[float, float] | None, shown: str) -> None:
+    assert ratio_text(0.78, interval) == shown
 
 
 @pytest.mark.parametrize(

@@ -1,12 +1,14 @@
 """`build`: the main job."""
 
 import argparse
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from vit_edge.bundle import check_replaceable
 from vit_edge.cli import arguments, values
-from vit_edge.cli.console import check_json, progress, table, write_json
+from vit_edge.cli.checks import few_images
+from vit_edge.cli.console import check_json, progress, table, tell_notes, write_json
 from vit_edge.cli.measure import status_of
 from vit_edge.cli.parser import Commands, settings_from
 from vit_edge.cli.targets import best_here, target_named
@@ -21,9 +23,10 @@ from vit_edge.manifest import (
     Seen,
     lowered_name,
 )
+from vit_edge.runtime.measure.timing import ratio_text
 from vit_edge.source_parity import ProofState
 from vit_edge.spec import Tolerance, Verdict, VersionsWanted
-from vit_edge.verify.words import percent
+from vit_edge.verify.words import interval, percent
 
 ELSEWHERE = " *"  # marks a latency
 _WORST_FIRST = (Verdict.FAIL, Verdict.UNDECIDED, Verdict.PASS)
@@ -83,6 +86,7 @@ def add(commands: Commands) -> None:
 def run(args: argparse.Namespace) -> int:
     """`vit-edge build`."""
     check_json(args.json)
+    check_replaceable(args.out)
     tolerance = settings_from(args, Tolerance)
     versions = settings_from(args, VersionsWanted)
     targets = {target.name: target for target in map(target_named, args.targets)}
@@ -94,7 +98,6 @@ def run(args: argparse.Namespace) -> int:
     from vit_edge.host.bundling.settings import BuildSettings
     from vit_edge.host.bundling.stated import stated_accuracy
     from vit_edge.host.quantize.types import Preset, QuantizeSettings
-    from vit_edge.host.report.bundled import REPORT
     from vit_edge.host.sources import SourceOptions, resolve
 
     settings = settings_from(
@@ -109,26 +112,34 @@ def run(args: argparse.Namespace) -> int:
         reference=_reference(args),
     )
     source = resolve(args.source, settings_from(args, SourceOptions))
-    with progress() as tell:
+    with progress(args.quiet) as tell:
         bundle = build_bundle(source, settings, args.out, tell)
-    for line in (*([taken] if taken else ()), *(f"note: {note}" for note in source.notes)):
-        print(line)
+    tell_notes([*source.notes, *few_images(args.calibration, args.images, args.limits)])
     write_json(args.json, bundle.manifest.to_json())
     accuracy, recipe = bundle.manifest.accuracy, bundle.manifest.quantization
     assert accuracy is not None and recipe is not None  # noqa: S101, PT018  a build records them
-    print(summary(bundle.manifest))
-    print(choice(bundle.manifest.default_model, recipe))
-    if REPORT not in bundle.manifest.files:
-        print(f"note: {REPORT} is left out: what draws its charts is missing; pip install 'vit-edge[report]'")
-    for line in judged_apart(recipe.repair, accuracy.model):
-        print(line)
-    for note in accuracy.notes:
-        print(f"note: {note}")
-    print(f"source -> float {bundle.manifest.source_parity}")
+    if not args.quiet:
+        print("\n".join(_details(bundle.manifest, taken)))
+    tell_notes(accuracy.notes)
     print(f"{bundle.path}: {_verdict(accuracy)}")
     if bundle.manifest.source_parity.state is ProofState.DIFFERS:
         return status_of(Verdict.FAIL.value)
     return status_of(_worst(recipe.repair, accuracy, targets if args.targets else ()).value)
+
+
+def _details(manifest: Manifest, taken: str | None) -> Iterator[str]:
+    """What was made, and why it is as it is."""
+    from vit_edge.host.report.bundled import REPORT
+
+    assert manifest.quantization is not None and manifest.accuracy is not None  # noqa: S101, PT018  of a build
+    if taken is not None:
+        yield taken
+    yield summary(manifest)
+    yield choice(manifest.default_model, manifest.quantization)
+    if REPORT not in manifest.files:
+        yield f"note: {REPORT} is left out: what draws its charts is missing; pip install 'vit-edge[report]'"
+    yield from judged_apart(manifest.quantization.repair, manifest.accuracy.model)
+    yield f"source -> float {manifest.source_parity}"
 
 
 def _reference(args: argparse.Namespace) -> Any:
@@ -156,7 +167,8 @@ def summary(manifest: Manifest) -> str:
                 "-" if report is None else percent(report.agreement),
                 f"{record.size_mb:.2f} MB",
                 f"{record.median_ms:.2f} ms",
-                f"{record.ratio_to_float:.2f}{'' if record.timed_on_its_device else ELSEWHERE}",
+                ratio_text(record.ratio_to_float, record.ratio_interval)
+                + ("" if record.timed_on_its_device else ELSEWHERE),
             ]
         )
     text = table(rows)
@@ -226,10 +238,9 @@ def _verdict(accuracy: AccuracyRecord) -> str:
         what = "of the range is tolerated" if is_value else "of predictions may change"
         text += f": at most {accuracy.tolerance.max_changed:g} % {what}"
         if expected is not None and expected.ci95 is not None:
-            low, high = expected.ci95
             text += (
                 f"; expected drop by the float model's own probabilities {expected.drop:.2f} points "
-                f"({low:.2f} to {high:.2f})"
+                f"({interval(expected.ci95)})"
             )
     if report.verdict is Verdict.UNDECIDED and report.images_needed and plan is not None:
         kind = "fresh images" if plan.kind is PlanKind.FRESH else "more images"

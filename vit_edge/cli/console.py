@@ -15,8 +15,6 @@ from vit_edge.progress import Progress
 
 STANDARD_OUTPUT = Path("-")  # as a file that an option names
 
-_LINES = 4  # plain progress lines per step, beside the first
-
 
 def one_line(text: str) -> str:
     """The text without line breaks and control characters, which a file name or label may hold."""
@@ -128,9 +126,18 @@ def write_json(path: Path | None, content: Any) -> None:
         write_text("--json", path, json.dumps(content, indent=1, allow_nan=False) + "\n")
 
 
+def tell_notes(notes: Sequence[str]) -> None:
+    """What was assumed, or is not as one might think, a line each; never left out."""
+    for note in notes:
+        print(f"note: {one_line(note)}")
+
+
 @contextlib.contextmanager
-def progress() -> Iterator[Progress]:
-    """A bar on a terminal, a few plain lines elsewhere."""
+def progress(quiet: bool = False) -> Iterator[Progress]:
+    """A bar on a terminal, a line for each step elsewhere; nothing where it is to be quiet."""
+    if quiet:
+        yield lambda *_: None
+        return
     bar = _bar() if sys.stderr.isatty() and os.environ.get("TERM") != "dumb" else None
     if bar is None:
         yield _lines()
@@ -170,12 +177,11 @@ def _bar() -> _Bar | None:
 
 
 def _lines() -> Progress:
-    printed: dict[str, int] = {}
+    begun: set[str] = set()
 
-    def tell(what: str, done: int, total: int) -> None:
-        part = done * _LINES // max(total, 1)
-        if part > printed.get(what, 0) or what not in printed:
-            printed[what] = part
-            print(f"{what}: {done}/{total}", file=sys.stderr, flush=True)
+    def tell(what: str, _done: int, total: int) -> None:
+        if what not in begun:
+            begun.add(what)
+            print(f"{what} ({total})" if total > 1 else what, file=sys.stderr, flush=True)
 
     return tell

@@ -5,11 +5,13 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from vit_edge.cli import arguments
-from vit_edge.cli.console import one_line, progress
+from vit_edge.cli.checks import check_out, few_images
+from vit_edge.cli.console import one_line, progress, tell_notes
 from vit_edge.cli.parser import Commands, Parser, settings_from
 from vit_edge.cli.targets import target_named
 from vit_edge.errors import UsageError
 from vit_edge.gate_report import Fidelity
+from vit_edge.manifest import Method
 from vit_edge.spec import InputForm, ModelForm, VersionsWanted
 from vit_edge.verify.words import decibel
 
@@ -65,6 +67,7 @@ def add(commands: Commands) -> None:
 
 def run_export(args: argparse.Namespace) -> int:
     """`vit-edge export`."""
+    check_out(args.out)
     from vit_edge.host.convert.one_file import export_model
     from vit_edge.host.sources import SourceOptions, resolve
 
@@ -78,8 +81,7 @@ def run_export(args: argparse.Namespace) -> int:
         _print_outputs(made.outputs, {})
         return _done(made.written.path, made.written.size)
     written = export_model(source, args.out, args.batch, versions)
-    for note in source.notes:
-        print(f"note: {note}")
+    tell_notes(source.notes)
     if written.parity is not None:
         reference = "torch" if source.onnx_path is None else "the file"
         print(f"same as {reference}: {written.parity}")
@@ -88,6 +90,7 @@ def run_export(args: argparse.Namespace) -> int:
 
 def run_optimize(args: argparse.Namespace) -> int:
     """`vit-edge optimize`."""
+    check_out(args.out)
     from vit_edge.host.convert.one_file import OptimizeSettings, optimize_model
     from vit_edge.host.sources import SourceOptions
 
@@ -114,6 +117,7 @@ def run_optimize(args: argparse.Namespace) -> int:
 
 def run_quantize(args: argparse.Namespace) -> int:
     """`vit-edge quantize`."""
+    check_out(args.out)
     target = target_named(args.target)
     from vit_edge.host.convert.one_file import QuantizeFileSettings, quantize_model
     from vit_edge.host.quantize.types import Preset, QuantizeSettings
@@ -129,9 +133,7 @@ def run_quantize(args: argparse.Namespace) -> int:
     source = resolve(args.source, settings_from(args, SourceOptions))
     if source.onnx_path is not None and Path(args.out).resolve() == source.onnx_path.resolve():
         raise UsageError(f"{args.out} is the model to quantize: name another file to write")
-    for note in source.notes:
-        print(f"note: {note}")
-    with progress() as tell:
+    with progress(args.quiet) as tell:
         if args.embedder:
             from vit_edge.host.embedder.files import quantize_embedder_file
 
@@ -139,11 +141,24 @@ def run_quantize(args: argparse.Namespace) -> int:
             written, outputs, fidelity = made.written, made.outputs, made.fidelity
         else:
             written, outputs, fidelity = quantize_model(source, args.out, settings, tell), {}, {}
+    tell_notes([*source.notes, *few_images(args.calibration, args.images, args.limits)])
     if written.quantization is not None:
-        for layer in written.quantization.layers:
-            print(f"{layer.name}: {layer.form.value} ({one_line(layer.reason)})")
+        if not args.quiet:
+            for layer in written.quantization.layers:
+                print(f"{layer.name}: {layer.form.value} ({one_line(layer.reason)})")
+        if not args.embedder:
+            print(reached(written.quantization.recipe))
     _print_outputs(outputs, fidelity)
     return _done(written.path, written.size)
+
+
+def reached(recipe: Method) -> str:
+    """How close the logits are to those of the float model, on images that calibration saw as well."""
+    aimed = "" if recipe.target_db is None else f", aimed at {decibel(recipe.target_db)}"
+    return (
+        f"logit SQNR {decibel(recipe.probe_db)} on {recipe.probe_images} calibration images{aimed}; "
+        "`vit-edge compare` says what it costs on others"
+    )
 
 
 def _add_embedder(parser: Parser) -> None:

@@ -28,9 +28,10 @@ from vit_edge.cli import (
     sign,
     targets,
 )
+from vit_edge.cli.checks import check_inputs
 from vit_edge.cli.console import file_for, one_line, text_aside
 from vit_edge.cli.parser import EXIT_STATUS, CommandParser, Parser
-from vit_edge.errors import MissingExtraError, VitEdgeError
+from vit_edge.errors import MissingExtraError, SourceError, UsageError, VitEdgeError
 from vit_edge.runtime.steps import origin_of, said
 
 USAGE_ERROR = 2
@@ -116,9 +117,13 @@ def _run(args: argparse.Namespace) -> int:
     """The command, its files and its text each where they belong."""
     outputs = [value for name in _OUTPUTS if isinstance(value := getattr(args, name, None), Path)]
     with text_aside(outputs), contextlib.ExitStack() as stack:
+        check_inputs(args, args.command.option_of)
         if isinstance(getattr(args, "out", None), Path):
             args.out = stack.enter_context(file_for(args.out))
-        status: int = args.run(args)
+        try:
+            status: int = args.run(args)
+        except (UsageError, SourceError) as error:
+            raise type(error)(args.command.dashed(str(error))) from error
     return status
 
 

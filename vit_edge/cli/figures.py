@@ -6,7 +6,8 @@ from pathlib import PurePath
 from vit_edge.gate_report import ExpectedDrop, GateReport, LabelFigures, ValueFigures
 from vit_edge.runtime.evaluate.comparison import Comparison
 from vit_edge.spec import Verdict
-from vit_edge.verify.words import percent
+from vit_edge.verify import words
+from vit_edge.verify.words import error_of_confidence, percent
 
 Rows = list[tuple[str, str]]
 
@@ -151,10 +152,14 @@ def _accuracy(report: GateReport) -> Rows:
         ("top-1", _both(report.top1_float, report.top1_quant)),
         (
             "drop",
-            f"{report.drop:.2f} points (95 % interval {interval[0]:.2f} to {interval[1]:.2f}), "
+            f"{report.drop:.2f} points (95 % interval {words.interval(interval)}), "
             f"{evidence.only_float_right} images lost, {evidence.only_quant_right} gained",
         ),
-        ("calibration", f"{_both(evidence.ece_float, evidence.ece_quant)} (expected error)"),
+        (
+            "calibration",
+            f"{_both(evidence.ece_float, evidence.ece_quant)} (expected error)"
+            f"{error_of_confidence(evidence.ece_float)}",
+        ),
     ]
     if report.top5_float is not None:
         rows.insert(1, ("top-5", _both(report.top5_float, report.top5_quant)))
@@ -163,20 +168,18 @@ def _accuracy(report: GateReport) -> Rows:
 
 def label_rows(report: GateReport, found: LabelFigures) -> Rows:
     """Of a model of several labels."""
-    low, high = report.drop_ci95 or (0.0, 0.0)
     lost, gained = report.evidence.only_float_right, report.evidence.only_quant_right
-    least, most = found.accuracy_drop_ci95
     return [
         ("exact match", f"{_both(found.exact_float, found.exact_quant)} (all labels right at 0.5)"),
         (
             "drop",
-            f"{report.drop:.2f} points (95 % interval {low:.2f} to {high:.2f}), "
+            f"{report.drop:.2f} points (95 % interval {words.interval(report.drop_ci95 or (0.0, 0.0))}), "
             f"{lost} images lost, {gained} gained",
         ),
         (
             "label accuracy",
             f"{_both(found.accuracy_float, found.accuracy_quant)} "
-            f"(drop, 95 % interval: {least:.2f} to {most:.2f} points)",
+            f"(drop, 95 % interval: {words.interval(found.accuracy_drop_ci95)} points)",
         ),
         ("F1 micro", _both(found.f1_micro_float, found.f1_micro_quant)),
         ("F1 macro", _both(found.f1_macro_float, found.f1_macro_quant)),
@@ -191,12 +194,11 @@ def value_rows(report: GateReport, found: ValueFigures) -> Rows:
         ("range", f"{spans}{', ...' if len(found.spans) > _WORST else ''}: what percentages refer to"),
     ]
     if found.error_float is not None and report.drop_ci95 is not None:
-        low, high = report.drop_ci95
         rows.append(
             (
                 "mean error",
                 f"{found.error_float:.4g} float, {found.error_quant:.4g} quantized: grows by "
-                f"{report.drop:.2f} % of the range (95 % interval {low:.2f} to {high:.2f})",
+                f"{percent(report.drop)} of the range (95 % interval {words.interval(report.drop_ci95)})",
             )
         )
     return rows
@@ -208,14 +210,14 @@ def _both(of_float: float | None, of_quant: float | None) -> str:
 
 def _likeness(comparison: Comparison) -> Rows:
     report = comparison.report
-    low, high = report.evidence.disagreement_ci95
+    away = report.evidence.disagreement_ci95
     ratio, kl = report.to_json()["logit_sqnr_db"], report.evidence.mean_kl
     return [
         (
             "agreement",
-            f"{percent(report.agreement)} (disagreement, 95 % interval: {low:.2f} to {high:.2f} %)",
+            f"{percent(report.agreement)} (disagreement, 95 % interval: {words.interval(away, ' %')})",
         ),
-        ("logit SQNR", "identical logits" if ratio is None else f"{ratio:.1f} dB"),
+        ("logit SQNR", "identical logits" if ratio is None else words.decibel(ratio)),
         *([] if kl is None else [("divergence", f"{kl:.2g} nats (mean KL)")]),
     ]
 
@@ -227,7 +229,7 @@ def _expected(report: GateReport) -> Rows:
         return []
     text = f"{expected.drop:.2f} points by the float model's own probabilities"
     if expected.ci95 is not None:
-        text += f" (95 % interval {expected.ci95[0]:.2f} to {expected.ci95[1]:.2f})"
+        text += f" (95 % interval {words.interval(expected.ci95)})"
     rows = [("expected drop", f"{text}, {assumption(expected, report.evidence.tolerance.max_drop)}")]
     tested = expected.calibration
     if tested is not None:

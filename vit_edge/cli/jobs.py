@@ -118,7 +118,7 @@ def work(args: argparse.Namespace, opening: Opening) -> int:
     """Run the job that the arguments describe; 2 where an image has an error, as without a job."""
     results: Path = args.out
     check_file("-o", results)
-    rate = Rate(results.name)
+    rate = Rate(results.name, quiet=args.quiet)
     done = run_job(wanted_of(args), opening, results, 1 if args.workers is None else args.workers, rate)
     rate.finish()
     print(f"{results}: {_told(done)}", file=sys.stderr)
@@ -147,10 +147,13 @@ class Rate:
     Args:
         what: is worked on.
         clock: seconds.
+        quiet: say nothing.
     """
 
-    def __init__(self, what: str, clock: Callable[[], float] = time.monotonic) -> None:
-        self._what, self._clock = what, clock
+    def __init__(
+        self, what: str, clock: Callable[[], float] = time.monotonic, *, quiet: bool = False
+    ) -> None:
+        self._what, self._clock, self._quiet = what, clock, quiet
         self._terminal = sys.stderr.isatty()
         self._pause = _ON_TERMINAL_S if self._terminal else _ELSEWHERE_S
         self._start = self._told = clock()
@@ -159,7 +162,7 @@ class Rate:
     def __call__(self, done: int, total: int, failed: int) -> None:
         """`done` of `total` images have their row."""
         now = self._clock()
-        if now - self._told < self._pause:
+        if self._quiet or now - self._told < self._pause:
             return
         self._told = now
         text = f"{self._what}: {rate_line(done, total, failed, now - self._start)}"

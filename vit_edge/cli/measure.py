@@ -130,7 +130,7 @@ def run_compare(args: argparse.Namespace) -> int:
     )
     if args.limit is not None:
         images = images.limited(args.limit)
-    with progress() as tell:
+    with progress(args.quiet) as tell:
         comparison = compare(
             reference,
             quantized,
@@ -185,7 +185,7 @@ def _latencies(report: BenchReport) -> str:
                 f"{entry.latency.min_ms:.2f} ms",
                 f"{entry.latency.median_ms:.2f} ms",
                 f"{entry.latency.p95_ms:.2f} ms",
-                f"{ratio.median:.2f}",
+                str(ratio),
                 "-" if memory is None else f"{memory:.0f} MB",
                 f"{entry.size_mb:.2f} MB",
             ]

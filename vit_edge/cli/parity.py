@@ -113,7 +113,7 @@ def _found(args: argparse.Namespace, images: ImageSet) -> SourceParity:
         except SourceError as error:
             return not_proven(str(error))
     images = covered(reference, images)
-    with progress() as tell:
+    with progress(args.quiet) as tell:
         return prove(
             reference,
             args.bundle,

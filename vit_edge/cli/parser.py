@@ -2,10 +2,13 @@
 
 import argparse
 import dataclasses
+import re
 from typing import Any, ClassVar, NoReturn, Protocol, TypeVar
 
 from vit_edge.errors import UsageError, VitEdgeError
 from vit_edge.runtime.session.session import SessionSettings
+
+_FIELDS = {"--top": "top_k"}  # options whose field has another name than they
 
 EXIT_STATUS = "Exit status: 0 done or PASS, 1 FAIL, 2 usage or bad input, 3 UNDECIDED."
 
@@ -24,6 +27,32 @@ class CommandParser(Parser):
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings, epilog=EXIT_STATUS)
         self.add_argument("--debug", action="store_true", help="show the traceback of an error")
+        self.add_argument(
+            "--quiet",
+            action="store_true",
+            help="no progress, and no details beside the result; notes of what was assumed stay",
+        )
+        self.set_defaults(command=self)
+
+    def option_of(self, name: str) -> str:
+        """What the user calls an argument: `--max-drop`, or SOURCE."""
+        for action in self._actions:
+            if action.dest == name:
+                return max(action.option_strings, key=len, default=str(action.metavar or action.dest))
+        return name
+
+    def dashed(self, message: str) -> str:
+        """A message about settings with the names of options in place of those of fields.
+
+        A name of several words is one wherever it stands, a single word only as what a sentence is about.
+        """
+        for action in self._actions:
+            option = max(action.option_strings, key=len, default="")
+            names = {action.dest, option.removeprefix("--").replace("-", "_"), _FIELDS.get(option, "")} - {""}
+            for name in names if option else ():
+                where = r"(?<![\w./-])%s(?![\w./-])" if "_" in name else r"^%s(?= must | has )"
+                message = re.sub(where % re.escape(name), option, message)
+        return message
 
 
 class Commands(Protocol):

@@ -103,6 +103,8 @@ class LatencyRecord:
     """The processor's name."""
     environment: Machine | None
     """None where it was not described."""
+    ratio_interval: Annotated[tuple[float, float] | None, Mark.ABSENT] = None
+    """95 % interval of `ratio_to_float`; None where there were too few rounds for one."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -11,6 +11,7 @@ from vit_edge.golden import read_golden
 from vit_edge.runtime.image.limits import DecodeLimits, ImageFormat
 from vit_edge.runtime.image.preprocess import Decoding
 from vit_edge.runtime.predict.classifier import Classifier, Prediction
+from vit_edge.verify.words import percent
 
 _PNG = DecodeLimits(formats=(ImageFormat.PNG,))
 
@@ -93,9 +94,9 @@ def _judged(bundle: Bundle) -> dict[str, str]:
     found: dict[str, str] = {}
     for name, report in (accuracy.models if accuracy is not None else {}).items():
         found[f"{name} verdict"] = report.verdict.value
-        found[f"{name} agreement"] = f"{report.agreement:.2f} %"
+        found[f"{name} agreement"] = percent(report.agreement)
         if report.top1_quant is not None:
-            found[f"{name} top-1"] = f"{report.top1_quant:.2f} %"
+            found[f"{name} top-1"] = percent(report.top1_quant)
     return found
 
 

@@ -3,6 +3,7 @@
 import math
 
 DASH = "-"  # stands where there is no figure
+LARGE_ECE = 25.0  # percent; of trained classifiers on images of their kind the error is below
 
 
 def sqnr_db(signal: float, noise: float) -> float:
@@ -13,6 +14,25 @@ def sqnr_db(signal: float, noise: float) -> float:
 def percent(value: float | None, dash: str = DASH) -> str:
     """Of something measured in percent; `dash` where there is none."""
     return dash if value is None else f"{value:.2f} %"
+
+
+def interval(ends: tuple[float, float], unit: str = "") -> str:
+    """`0.12 to 0.34`, and the unit behind it."""
+    return f"{ends[0]:.2f} to {ends[1]:.2f}{unit}"
+
+
+def error_of_confidence(found: float | None) -> str:
+    """What a large expected calibration error means; empty where it is small or unknown.
+
+    Args:
+        found: the expected calibration error (Guo et al. 2017, https://arxiv.org/abs/1706.04599) in percent.
+    """
+    if found is None or found < LARGE_ECE:
+        return ""
+    return (
+        f"; the float model's confidence is {found:.0f} points away from how often it is right: see whether "
+        "labels and preprocessing are the model's own"
+    )
 
 
 def decibel(value: float | None) -> str:

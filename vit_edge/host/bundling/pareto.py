@@ -6,10 +6,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from vit_edge.host.bundling.repair import Standing
-from vit_edge.runtime.measure.timing import Milliseconds
-from vit_edge.verify.proportion import clopper_pearson
+from vit_edge.runtime.measure.timing import Milliseconds, exceeds_half
 
-CONFIDENCE = 0.95  # that a difference in latency is more than noise
 MARGIN = 0.01  # a smaller gain in latency is none
 
 
@@ -40,7 +38,7 @@ class Timings:
     def faster(self, one: int, other: int) -> bool:
         """Whether one is faster by MARGIN in more than half of all rounds, and not by chance (sign test)."""
         wins = int(np.count_nonzero((1 + MARGIN) * self.times[:, one] < self.times[:, other]))
-        return clopper_pearson(wins, len(self.times), CONFIDENCE)[0] > 0.5
+        return exceeds_half(wins, len(self.times))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -198,6 +198,7 @@ def latency_records(
             timed_on_its_device=name not in elsewhere,
             machine=report.machine.cpu,
             environment=report.machine,
+            ratio_interval=ratio.interval,
         )
         for name, entry, ratio in zip(names, report.models, report.ratios, strict=True)
     )

@@ -62,12 +62,12 @@ def export(
     if source.module is None:
         if batch is not None:
             raise UsageError(
-                f"{source.name} is an ONNX file with a batch size of its own: leave batch out, "
+                f"{source.name} is an ONNX file with a batch size of its own: leave --batch out, "
                 "or set it with optimize"
             )
         if versions:
             raise UsageError(
-                f"{source.name} is an ONNX file with an opset of its own: leave opset and ir out, "
+                f"{source.name} is an ONNX file with an opset of its own: leave --opset and --ir out, "
                 "or set them with optimize"
             )
         return _read(source)

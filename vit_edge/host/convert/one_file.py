@@ -132,7 +132,8 @@ def optimize_model(
     if settings.images is not None:
         if metadata.preprocess is None:
             raise UsageError(
-                f"{path} does not say how images are preprocessed: pass mean, std, interpolation and crop_pct"
+                f"{path} does not say how images are preprocessed: "
+                "pass --mean, --std, --interpolation and --crop-pct"
             )
         natural = natural_pixels(
             list_images(settings.images, settings.limits).paths, metadata.preprocess, settings.limits

@@ -51,7 +51,7 @@ class QuantizeSettings:
         if not self.arithmetics:
             raise ValueError("quantization needs at least one arithmetic to make a plan for")
         if self.images < 1:
-            raise ValueError(f"calibration needs at least 1 image, got {self.images}")
+            raise ValueError(f"images must be at least 1 for a calibration, got {self.images}")
 
 
 class Form(enum.Enum):

@@ -43,37 +43,34 @@ def verdict_sentence(facts: Facts) -> str:
 
 def _labelled(gate: GateReport) -> tuple[str, str]:
     limit = gate.limit
-    low, high = gate.drop_ci95 or (math.nan, math.nan)
+    reach = words.interval(gate.drop_ci95 or (math.nan, math.nan))
     if gate.evidence.values is not None:
         return (
             f"quantization makes the mean absolute error grow by at most {limit:g} % of the range",
-            f"On {gate.n} images it grows by {gate.drop:.2f} % (95 % interval {low:.2f} to {high:.2f}).",
+            f"On {gate.n} images it grows by {percent(gate.drop)} (95 % interval {reach}).",
         )
     if gate.evidence.labels is not None:
         return (
             f"quantization costs at most {limit:g} points of exact matches",
-            f"On {gate.n} labelled images it costs {gate.drop:.2f} points (95 % interval {low:.2f} to "
-            f"{high:.2f}).",
+            f"On {gate.n} labelled images it costs {gate.drop:.2f} points (95 % interval {reach}).",
         )
     return (
         f"quantization costs at most {limit:g} {'point' if limit == 1 else 'points'} of top-1 accuracy",
-        f"On {gate.n} labelled images it costs {gate.drop:.2f} points (95 % interval {low:.2f} to "
-        f"{high:.2f}).",
+        f"On {gate.n} labelled images it costs {gate.drop:.2f} points (95 % interval {reach}).",
     )
 
 
 def _unlabelled(gate: GateReport) -> tuple[str, str]:
-    low, high = gate.evidence.disagreement_ci95
+    reach = words.interval(gate.evidence.disagreement_ci95)
     if gate.evidence.values is not None:
         return (
             f"quantization changes the values by at most {gate.limit:g} % of their range on average",
-            f"On {gate.n} images it changes them by {gate.lost:.2f} % (95 % interval {low:.2f} to "
-            f"{high:.2f}).",
+            f"On {gate.n} images it changes them by {percent(gate.lost)} (95 % interval {reach}).",
         )
     return (
         f"quantization changes the answer on at most {gate.limit:g} % of images",
-        f"On {gate.n} images without labels it changes {100 - gate.agreement:.2f} % of the answers "
-        f"(95 % interval {low:.2f} to {high:.2f} %).",
+        f"On {gate.n} images without labels it changes {percent(100 - gate.agreement)} of the answers "
+        f"(95 % interval {reach} %).",
     )
 
 
@@ -112,8 +109,7 @@ def accuracy(facts: Facts) -> Html:
 def _row(name: str, gate: GateReport, labelled: bool) -> list[str]:
     cells = [name, verdict_word(gate.verdict), percent(gate.agreement), decibel(gate.logit_sqnr_db)]
     if labelled and gate.drop_ci95 is not None:
-        low, high = gate.drop_ci95
-        drop = f"{gate.drop:.2f} ({low:.2f} to {high:.2f})"
+        drop = f"{gate.drop:.2f} ({words.interval(gate.drop_ci95)})"
         cells[2:2] = [percent(gate.top1_quant), percent(gate.top5_quant), drop]
     return cells
 
@@ -136,9 +132,9 @@ def _of_kind(evidence: Evidence) -> list[tuple[str, str]]:
 
 def _evidence(facts: Facts) -> Html:
     gate, evidence = facts.gate, facts.gate.evidence
-    low, high = evidence.disagreement_ci95
+    away = words.interval(evidence.disagreement_ci95, " %")
     rows = [
-        ("changed answers", f"{facts.flips_total} of {gate.n} (95 % interval {low:.2f} to {high:.2f} %)"),
+        ("changed answers", f"{facts.flips_total} of {gate.n} (95 % interval {away})"),
     ]
     rows += _of_kind(evidence)
     if evidence.only_float_right is not None:
@@ -150,10 +146,10 @@ def _evidence(facts: Facts) -> Html:
         rows.append(("McNemar's exact test", f"p = {evidence.mcnemar_p:.2g} for no difference at all"))
     if evidence.ece_float is not None:
         both = f"{percent(evidence.ece_float)} float, {percent(evidence.ece_quant)} INT8"
-        rows.append(("calibration error (ECE)", both))
+        rows.append(("calibration error (ECE)", both + words.error_of_confidence(evidence.ece_float)))
     expected = evidence.expected
     if expected is not None and expected.ci95 is not None:
-        reach = f"{expected.ci95[0]:.2f} to {expected.ci95[1]:.2f}"
+        reach = words.interval(expected.ci95)
         text = f"{expected.drop:.2f} points (95 % interval {reach}), if float's probabilities are right"
         tested = expected.calibration
         text += "" if tested is None else f"; calibration on near ties p = {tested.p_value:.2g}"

@@ -42,7 +42,8 @@ def comparison_report(
     names = _names(reference.path, quantized.path)
     measured = Measured(names, (reference, quantized), (comparison,), timed, session)
     manifest = None if bundle is None else _manifest(bundle, quantized)
-    return render(gather(measured, names[1], names[1], manifest))
+    title = names[1] if manifest is None else manifest.source.name
+    return render(gather(measured, names[1], title, manifest))
 
 
 def _names(first: Path, second: Path) -> tuple[str, str]:

@@ -10,6 +10,7 @@ from vit_edge.host.report.charts import FORMS, GLYPHS, pareto, sensitivities
 from vit_edge.host.report.facts import Facts, WorstInput
 from vit_edge.host.report.html import NONE, TIMES, Html, el, join, table
 from vit_edge.host.report.range_charts import activation, activation_noise, weight
+from vit_edge.host.report.spelled import spelled
 from vit_edge.manifest import Seen
 
 _FORM_WORDS = {
@@ -164,7 +165,7 @@ def _structure(value: Any) -> Html:
     """Plain JSON as a list of terms; what is long is counted, as the JSON below holds it."""
     if isinstance(value, Mapping):
         parts = [
-            el("div", el("dt", _term(key)), el("dd", _words(each)))
+            el("div", el("dt", spelled(str(key))), el("dd", _words(each)))
             for key, each in value.items()
             if each is not None
         ]
@@ -172,11 +173,6 @@ def _structure(value: Any) -> Html:
     if isinstance(value, Sequence) and not isinstance(value, str):
         return el("ul", *(el("li", _words(each)) for each in value))
     return el("p", _words(value))
-
-
-def _term(key: object) -> str:
-    text = str(key)
-    return text.replace("_", " ") if text.isidentifier() else text
 
 
 def _words(value: Any) -> str:
@@ -187,7 +183,7 @@ def _words(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:g}"
     if isinstance(value, Mapping) and len(value) <= 8:
-        return ", ".join(f"{_term(key)}: {_words(each)}" for key, each in value.items())
+        return ", ".join(f"{spelled(str(key))}: {_words(each)}" for key, each in value.items())
     if isinstance(value, Mapping | list | tuple):
         return f"{len(value)} entries" if len(value) != 1 else _words(*value)
     return NONE if value is None else str(value)

@@ -10,6 +10,7 @@ from vit_edge.host.report.html import Html, el
 from vit_edge.host.report.operands import RangeKind
 from vit_edge.host.report.ranges import ActivationRange, Ranges, WeightRange
 from vit_edge.host.report.svg import Colour, chart
+from vit_edge.verify import words
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -60,7 +61,8 @@ def activation_noise(ranges: Ranges) -> Html:
         draw,
         "Signal to quantization noise of every quantized activation, observed on "
         f"{ranges.images} images; the lower, the more is lost. Ranges: {counts}.",
-        f"{len(shown)} activations ({counts}); the lowest is {lowest.layer} with {lowest.sqnr_db:.1f} dB.",
+        f"{len(shown)} activations ({counts}); the lowest is {lowest.layer} "
+        f"with {words.decibel(lowest.sqnr_db)}.",
     )
 
 
@@ -84,7 +86,7 @@ def activation(name: str, each: ActivationRange) -> Html:
 
 
 def _range_words(each: ActivationRange) -> str:
-    ratio = f"{each.sqnr_db:.1f} dB" if math.isfinite(each.sqnr_db) else "exact"
+    ratio = words.decibel(each.sqnr_db) if math.isfinite(each.sqnr_db) else "exact"
     seen = f"Activation, {ratio}: values from {each.seen[0]:.3g} to {each.seen[1]:.3g}"
     if each.range is not None:
         low, high = each.range

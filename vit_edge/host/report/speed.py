@@ -17,7 +17,7 @@ def speed(facts: Facts) -> Html:
         "median",
         "fastest",
         "95th percentile",
-        "against float",
+        "against float (95 % interval)",
         "peak memory",
         "file",
         "runs on",
@@ -45,8 +45,7 @@ def _profiled(facts: Facts) -> list[ModelFacts]:
 
 
 def _row(model: ModelFacts) -> list[str]:
-    low, high = model.ratio.quartiles
-    ratio = "1" if model.gate is None else f"{model.ratio.median:.2f} ({low:.2f} to {high:.2f})"
+    ratio = "1" if model.gate is None else str(model.ratio)
     return [
         model.name,
         f"{model.latency.median_ms:.2f} ms",

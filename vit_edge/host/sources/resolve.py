@@ -74,7 +74,7 @@ def _from_path(path: Path, options: SourceOptions) -> Source:
 def _timm(text: str, options: SourceOptions) -> Source:
     name, at, file = text.partition("@")
     if options.arch is not None:
-        raise UsageError(f"--arch {options.arch!r} and timm:{name} both name an architecture: leave arch out")
+        raise UsageError(f"--arch {options.arch!r} and timm:{name} both name one: leave --arch out")
     find_arch(name)
     if at and not file:
         raise UsageError(f"timm:{text} names no file behind the @: write timm:{name}@FILE or timm:{name}")

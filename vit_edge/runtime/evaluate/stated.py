@@ -70,7 +70,4 @@ def _with_stated(model: ModelFile, stated: StatedPreprocess, like: PreprocessSpe
         made = stated.complete(model.size) if like is None else stated.replacing(like, model.size)
         return dataclasses.replace(model, preprocess=made)
     except ValueError as error:
-        lacking = str(error).replace("_", "-").replace(", ", ", --").replace(" or ", " or --")
-        raise ModelError(
-            f"{model.path} does not say how its images are preprocessed: pass --{lacking}"
-        ) from None
+        raise ModelError(f"{model.path} does not say how its images are preprocessed: pass {error}") from None

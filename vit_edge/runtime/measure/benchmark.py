@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from vit_edge import plain
 from vit_edge.errors import ModelError, UsageError
 from vit_edge.manifest import Machine
 from vit_edge.runtime.device.machine import describe_machine
@@ -73,13 +74,14 @@ class BenchReport:
     times: Milliseconds = dataclasses.field(repr=False, compare=False)  # (rounds, models), as they were taken
 
     def to_json(self) -> dict[str, Any]:
-        """The stable keys of `vit-edge bench --json`; `ratio_to_first` from two models on."""
+        """The stable keys of `vit-edge bench --json`; ratios and their 95 % intervals from two models on."""
         report: dict[str, Any] = {
             "models": [entry.to_json() for entry in self.models],
             "machine": self.machine.to_json(),
         }
         if len(self.models) > 1:
             report["ratio_to_first"] = [ratio.median for ratio in self.ratios]
+            report["ratio_intervals"] = [plain.of(ratio.interval) for ratio in self.ratios]
         return report
 
 

@@ -10,10 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vit_edge.errors import UsageError
+from vit_edge.verify import words
+from vit_edge.verify.proportion import clopper_pearson
 
 _GLANCE = 0.008  # seconds; longer than a thread has to wait for a core that it shares
 _LONGEST_REST = 0.3  # seconds
 
+CONFIDENCE = 0.95  # that the interval of a ratio holds its median
 WARM_UP_RUNS = 3  # the first allocates, the second reuses, the third confirms
 Milliseconds = NDArray[np.float64]
 
@@ -48,6 +51,12 @@ class Ratio:
 
     median: float
     quartiles: tuple[float, float]
+    interval: tuple[float, float] | None
+    """95 % interval of the median; None where there are too few rounds for one."""
+
+    def __str__(self) -> str:
+        """The median and its interval."""
+        return ratio_text(self.median, self.interval)
 
 
 def time_interleaved(
@@ -104,8 +113,44 @@ def ratios_to_first(times: Milliseconds) -> list[Ratio]:
     Returns:
         One per model; the first is 1.
     """
-    quartiles = np.percentile(times / times[:, :1], [25, 50, 75], axis=0)
-    return [Ratio(float(middle), (float(low), float(high))) for low, middle, high in quartiles.T]
+    ratios = times / times[:, :1]
+    return [
+        Ratio(float(middle), (float(low), float(high)), median_interval(column))
+        for column, (low, middle, high) in zip(
+            ratios.T, np.percentile(ratios, [25, 50, 75], axis=0).T, strict=True
+        )
+    ]
+
+
+def median_interval(values: Milliseconds) -> tuple[float, float] | None:
+    """Interval of a median, from the sign test alone: its end lies below 1 where that test says "faster".
+
+    Args:
+        values: (N,) float64, independent.
+
+    Returns:
+        Two of the values, with the median between them at CONFIDENCE; None below six values, as even the
+        smallest and the largest do not reach that.
+    """
+    count = len(values)
+    enough = (wins for wins in range(count // 2, count + 1) if exceeds_half(wins, count))
+    needed = next(enough, None)
+    if needed is None:
+        return None
+    ordered = np.sort(values)
+    return float(ordered[count - needed]), float(ordered[needed - 1])
+
+
+def exceeds_half(wins: int, count: int) -> bool:
+    """Whether more than half of all rounds are won, and not by chance (sign test at CONFIDENCE)."""
+    return clopper_pearson(wins, count, CONFIDENCE)[0] > 0.5
+
+
+def ratio_text(median: float, interval: tuple[float, float] | None) -> str:
+    """`0.78 (0.61 to 1.02)`; the median alone where it has no interval, or none to two digits."""
+    if interval is None or len({f"{end:.2f}" for end in (median, *interval)}) == 1:
+        return f"{median:.2f}"
+    return f"{median:.2f} ({words.interval(interval)})"
 
 
 def _others_work() -> bool:
