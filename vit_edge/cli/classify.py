@@ -12,6 +12,7 @@ from vit_edge.cli.console import one_line
 from vit_edge.cli.parser import Commands
 from vit_edge.errors import ImageError, UsageError
 from vit_edge.runtime.job.merge import form_of
+from vit_edge.runtime.job.parquet import lines_of
 from vit_edge.runtime.predict.classifier import Prediction
 from vit_edge.spec import OutputKind
 
@@ -28,8 +29,8 @@ def add(commands: Commands) -> None:
         "--out",
         type=Path,
         metavar="FILE",
-        help="write a row per image to this .jsonl or .csv file as it is answered; the same command goes on "
-        "where an earlier run ended",
+        help="write a row per image to this .jsonl, .csv or .parquet file as it is answered; the same "
+        "command goes on where an earlier run ended",
     )
     parser.add_argument(
         "--top", type=int, default=5, metavar="K", help="classes per image (default: %(default)s)"
@@ -47,7 +48,7 @@ def add(commands: Commands) -> None:
 def run(args: argparse.Namespace) -> int:
     """`vit-edge classify`; a bad image is reported, the rest goes on, and the status is 2."""
     if args.out is not None:
-        form_of(args.out)
+        form_of(lines_of(args.out))
         if args.json:
             raise UsageError("--json prints, -o writes; give one of them")
         return jobs.work(args, jobs.opening_of(args, None))

@@ -63,7 +63,9 @@ def add_job(parser: Parser) -> None:
 def add_merge(commands: Commands) -> None:
     """Declare `merge`."""
     parser = commands.add_parser("merge", help="join the results of several shards")
-    parser.add_argument("parts", metavar="PART", nargs="+", type=Path, help=".jsonl or .csv of classify")
+    parser.add_argument(
+        "parts", metavar="PART", nargs="+", type=Path, help=".jsonl, .csv or .parquet of classify"
+    )
     parser.add_argument(
         "-o", "--out", type=Path, required=True, metavar="FILE", help="with the ending of the parts"
     )

@@ -9,6 +9,7 @@ from pathlib import Path
 from vit_edge.errors import UsageError
 from vit_edge.files import draft_beside
 from vit_edge.runtime.job.names import WHOLE
+from vit_edge.runtime.job.parquet import PARQUET, check_pyarrow, convert, lines_of
 from vit_edge.runtime.job.record import Job, read_job, record_of, write_job
 from vit_edge.runtime.job.results import write_all, writing
 from vit_edge.runtime.job.rows import Read, RowForm, header, read_rows
@@ -27,16 +28,23 @@ def merge_results(parts: Sequence[Path], target: Path) -> Merged:
     """Write the rows of finished parts of one job, in the order of the parts, each image once.
 
     Args:
-        parts: `.jsonl` or `.csv`, all of one form.
-        target: of the same form; complete or not at all.
+        parts: `.jsonl`, `.csv` or `.parquet`, of which the lines beside it are read.
+        target: complete or not at all; `.csv` where the parts are, else one of the others.
 
     Raises:
         UsageError: parts of different jobs, an unfinished or a missing one, an image with two different rows,
             a damaged file, or a target that cannot be written.
+        MissingExtraError: the target is `.parquet`, and pyarrow is not installed.
     """
-    form = form_of(target)
     if target in parts:
         raise UsageError(f"{target} is one of the parts; choose another output")
+    parts = [lines_of(part) for part in parts]
+    if target.suffix == PARQUET:
+        check_pyarrow()
+        found = merge_results(parts, lines_of(target))
+        convert(lines_of(target), target)
+        return found
+    form = form_of(target)
     jobs = [_job_of(part, form) for part in parts]
     for part, job in zip(parts[1:], jobs[1:], strict=True):
         reason = job.same_answers(jobs[0])
@@ -60,7 +68,7 @@ def form_of(path: Path) -> RowForm:
     try:
         return RowForm(path.suffix)
     except ValueError:
-        known = " or ".join(form.value for form in RowForm)
+        known = " or ".join([*(form.value for form in RowForm), PARQUET])
         raise UsageError(f"{path} is no file of results; its name must end in {known}") from None
 
 

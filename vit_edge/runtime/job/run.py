@@ -12,6 +12,7 @@ from vit_edge.errors import UsageError
 from vit_edge.manifest import EMBEDDER_ROLES, MODEL_ROLES, Role
 from vit_edge.runtime.job.answers import Answerer, Opening, rows_of
 from vit_edge.runtime.job.names import Wanted, is_relative, names_of
+from vit_edge.runtime.job.parquet import PARQUET, ParquetFile, check_pyarrow
 from vit_edge.runtime.job.record import Job
 from vit_edge.runtime.job.results import ArrayFile, Results, RowFile
 from vit_edge.runtime.job.rows import RowForm
@@ -54,16 +55,19 @@ def run_job(wanted: Wanted, opening: Opening, results: Path, workers: int, tell:
     Args:
         wanted: the images.
         opening: of the model.
-        results: `.jsonl` or `.csv` of a classifier, `.npy` of an embedder.
+        results: `.jsonl`, `.csv` or `.parquet` of a classifier, `.npy` of an embedder.
         workers: processes.
         tell: is called after every row.
 
     Raises:
         UsageError: the results are of another job, damaged, in use, or cannot be written.
+        MissingExtraError: `.parquet` is asked for, and pyarrow is not installed.
         VitEdgeError: the images cannot be listed, the model cannot be opened, or a worker ended.
     """
     if workers < 1:
         raise UsageError(f"--workers must be at least 1, got {workers}")
+    if results.suffix == PARQUET:
+        check_pyarrow()
     if opening.top < 1:
         raise UsageError(f"--top must be at least 1, got {opening.top}")
     file = _read(opening)
@@ -123,6 +127,8 @@ def _columns(file: ModelFile, opening: Opening, results: Path) -> int:
 
 
 def _sink(results: Path, file: ModelFile, opening: Opening, job: Job) -> Results:
+    if opening.kind is None and results.suffix == PARQUET:
+        return ParquetFile(results, job)
     if opening.kind is None:
         return RowFile(results, RowForm(results.suffix), job)
     shape = file.outputs.get(_OUTPUT_OF[opening.kind])
