@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from vit_edge.runtime.predict.classifier import Classifier, Prediction
     from vit_edge.runtime.predict.columns import BatchClassifier
     from vit_edge.runtime.predict.embedder import Embedder, Embedding
+    from vit_edge.runtime.predict.segmentation import Segmentation
+    from vit_edge.runtime.predict.segmenter import Segmenter
     from vit_edge.runtime.selftest.check import SelfTest
     from vit_edge.runtime.selftest.run import selftest
     from vit_edge.runtime.session.session import Placement, Session, SessionSettings
@@ -53,6 +55,8 @@ _HOME = {
     "Placement": "runtime.session.session",
     "Prediction": "runtime.predict.classifier",
     "ProviderError": "errors",
+    "Segmentation": "runtime.predict.segmentation",
+    "Segmenter": "runtime.predict.segmenter",
     "SelfTest": "runtime.selftest.check",
     "Session": "runtime.session.session",
     "SessionSettings": "runtime.session.session",
@@ -83,6 +87,8 @@ __all__ = [
     "Placement",
     "Prediction",
     "ProviderError",
+    "Segmentation",
+    "Segmenter",
     "SelfTest",
     "Session",
     "SessionSettings",

@@ -143,6 +143,34 @@ class ValueFigures:
     error_quant: float | None = None
 
 
+class Measure(enum.Enum):
+    """By what two maps of one image are compared."""
+
+    CORRELATION = "correlation"  # of their numbers, after Pearson; 1 where they are the same
+    DIFFERENCE = "difference"  # mean absolute, in percent of the range that the float model's maps span
+    OVERLAP = "overlap"  # mean intersection over union of where each channel is the largest; 1 where the same
+
+
+@dataclasses.dataclass(frozen=True)
+class MapMeasure:
+    """One measure of one output of a model of maps, over all images; see `verify.maps`."""
+
+    output: str
+    measure: Measure
+    mean: float
+    """Over images."""
+    mean_ci95: tuple[float, float]
+    worst: float
+    """Of one image."""
+    limit: float
+    """What is accepted of one image."""
+    beyond: float
+    """Percent of images that lie beyond it."""
+    beyond_ci95: tuple[float, float]
+    verdict: Verdict
+    """On the tolerated share of such images."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Evidence:
     """What stands behind a verdict beyond the stable keys; None where it takes labels and there are none."""
@@ -178,6 +206,8 @@ class Evidence:
     """Of a multi-label model with labels."""
     values: Annotated[ValueFigures | None, Mark.OMITTED] = None
     """Of a regression."""
+    maps: Annotated[tuple[MapMeasure, ...], Mark.OMITTED] = ()
+    """Of a model of maps: each measure of each output."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -225,7 +255,7 @@ class GateReport:
     def to_json(self) -> dict[str, Any]:
         """The stable keys of `vit-edge compare --json`, and after them `evidence`, the fields of `Evidence`.
 
-        Of these, `labels` and `values` are left out where they are None.
+        Of these, `labels`, `values` and `maps` are left out where there are none.
         `logit_sqnr_db` is null where the logits are identical, as JSON has no infinity. `images_needed` is 0
         after PASS and FAIL, and null where not even a million images would decide; `evidence.plan` says which
         images it means.

@@ -13,15 +13,22 @@ import dataclasses
 import json
 from collections.abc import Iterable, Sequence
 
+import numpy as np
+import numpy.typing as npt
+
 from vit_edge import fields
 from vit_edge.bundle import Bundle
 from vit_edge.errors import BundleError
 from vit_edge.spec import CLS_EMBEDDING, LOGITS, POOLED_EMBEDDING, Arithmetic
 
+Floats = npt.NDArray[np.float32]
+
 EXPECTED = "golden/expected.json"
 TENSORS = "golden/cases.json"
 
-OUTPUTS = (LOGITS, CLS_EMBEDDING, POOLED_EMBEDDING)  # patches are hundreds of times as many numbers
+MAP = "map"  # numbers spread evenly over the first map of a model of maps, see `spread`
+OUTPUTS = (LOGITS, CLS_EMBEDDING, POOLED_EMBEDDING, MAP)  # patches are hundreds of times as many numbers
+_SPREAD = 2048  # of a map's numbers at most
 
 _MAX_BYTES = 64 * 2**20  # three images, ten models and 20,000 classes take a quarter of it
 _MOST_IMAGES = 64  # three are recorded; each is decoded for every model
@@ -40,6 +47,12 @@ class GoldenCase:
     output: str = LOGITS  # one of OUTPUTS
     # In which integer products were added; None: a float model, or a bundle from before this was recorded
     arithmetic: Arithmetic | None = None
+
+
+def spread(values: Floats) -> Floats:
+    """Of a map (...) every k-th number in the order of memory, k the least that leaves at most 2,048."""
+    flat = values.reshape(-1)
+    return flat[:: max(1, -(-flat.size // _SPREAD))]
 
 
 def golden_bytes(cases: Iterable[GoldenCase]) -> bytes:

@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
 from tests.end_to_end.digits import Built
+from tests.host.dense_models import dense_onnx
 from tests.host.family_folders import tower_folder
 from tests.pages import ROOT, Command, commands
 from vit_edge.cli import main
@@ -51,6 +52,10 @@ def workplace(built: Built, tmp_path_factory: pytest.TempPathFactory) -> Path:
     embedder = ["export", str(folder / "digits_vit"), "--embedder", "-o", str(folder / "embedder.onnx")]
     assert main(embedder) == DONE
     tower_folder(folder / "clip_folder", "clip")
+    (folder / "dense.onnx").write_bytes(dense_onnx("decoder").SerializeToString())
+    stated = ["--mean", "0.5", "0.5", "0.5", "--std", "0.5", "0.5", "0.5", "--resize-mode", "exact"]
+    maps = ["optimize", str(folder / "dense.onnx"), "-o", str(folder / "maps.onnx"), *stated]
+    assert main([*maps, "--interpolation", "bilinear"]) == DONE
     (folder / "labels.txt").write_text("cat\ndog\nfox\n")
     shutil.copytree(built.images / "calibration", folder / "images")
     for kind in (built.images / "test").iterdir():  # a tenth is enough to run a command

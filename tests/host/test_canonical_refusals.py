@@ -232,14 +232,16 @@ def test_a_canonical_model_needs_no_permission() -> None:
 NORMAL = Normalisation(np.zeros(3, np.float32), np.ones(3, np.float32))
 
 
-@pytest.mark.parametrize(
-    "settings",
-    [LowerSettings(), LowerSettings(ModelForm(2)), LowerSettings(ModelForm(1, InputForm.PIXELS), NORMAL)],
-)
-def test_an_uncanonical_model_is_lowered_for_one_image_only(settings: LowerSettings) -> None:
-    canonical = canonicalise(_exported(cnn), NAME, allow_uncanonical=True)
-    with pytest.raises(ModelError, match=f"{NAME} is not canonical: it can be written for batch 1"):
-        lower(canonical, settings)
+@pytest.mark.parametrize("form", InputForm)
+@pytest.mark.parametrize("batch", [None, 1, 2])
+def test_an_uncanonical_model_is_lowered_in_every_form(form: InputForm, batch: int | None) -> None:
+    model = _exported(cnn)
+    canonical = canonicalise(model, NAME, allow_uncanonical=True)
+    lowered = lower(canonical, LowerSettings(ModelForm(batch, form), NORMAL))
+    pixels = np.random.default_rng(0).integers(0, 256, (4, IMAGE, IMAGE, 3), np.uint8)
+    given = pixels.transpose(0, 3, 1, 2).astype(np.float32) / 255
+    taken = pixels if form is InputForm.PIXELS else given
+    np.testing.assert_allclose(run(lowered, taken), run(model, given), atol=1e-5, rtol=0)
 
 
 def test_pixels_need_the_normalisation() -> None:

@@ -290,10 +290,15 @@ class Export:
         return f"{'dynamo' if self.dynamo else 'torchscript'}-{self.opset}-{batch}"
 
 
-def to_onnx(model: nn.Module, how: Export, image: tuple[int, ...] = (3, IMAGE, IMAGE)) -> onnx.ModelProto:
+def to_onnx(
+    model: nn.Module,
+    how: Export,
+    image: tuple[int, ...] = (3, IMAGE, IMAGE),
+    outputs: tuple[str, ...] = ("logits",),
+) -> onnx.ModelProto:
     """The model as torch writes it; the exporters' warnings are about themselves."""
     example = torch.zeros(how.batch or 2, *image)
-    names: dict[str, Any] = {"input_names": ["pixel_values"], "output_names": ["logits"]}
+    names: dict[str, Any] = {"input_names": ["pixel_values"], "output_names": list(outputs)}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         if how.dynamo:
@@ -310,7 +315,7 @@ def to_onnx(model: nn.Module, how: Export, image: tuple[int, ...] = (3, IMAGE, I
             assert made is not None
             proto: onnx.ModelProto = made.model_proto
             return proto
-        axes = None if how.batch else {"pixel_values": {0: "batch"}, "logits": {0: "batch"}}
+        axes = None if how.batch else {name: {0: "batch"} for name in ("pixel_values", *outputs)}
         with tempfile.TemporaryDirectory() as folder:
             file = str(Path(folder, "model.onnx"))
             torch.onnx.export(

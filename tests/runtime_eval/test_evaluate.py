@@ -12,8 +12,9 @@ from PIL import Image
 from vit_edge.errors import DatasetError, ModelError, UsageError
 from vit_edge.runtime.evaluate import answers as evaluation
 from vit_edge.runtime.evaluate.answers import Subject, evaluate
-from vit_edge.runtime.evaluate.compare import LEAST_SEQUENTIAL, CompareSettings, compare
+from vit_edge.runtime.evaluate.compare import LEAST_SEQUENTIAL, compare
 from vit_edge.runtime.evaluate.dataset import ImageSet, read_images
+from vit_edge.runtime.evaluate.settings import CompareSettings
 from vit_edge.runtime.image.limits import DecodeLimits
 from vit_edge.runtime.model.file import ModelFile
 from vit_edge.spec import Interpolation, PreprocessSpec, ResizeMode, Tolerance, Verdict

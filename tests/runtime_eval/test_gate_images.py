@@ -9,9 +9,10 @@ import pytest
 from tests.runtime_eval.conftest import COLOURS, ToyModel
 from vit_edge.errors import ModelError
 from vit_edge.host.bundling.proof import Gate
-from vit_edge.runtime.evaluate.compare import CompareSettings, compare
+from vit_edge.runtime.evaluate.compare import compare
 from vit_edge.runtime.evaluate.dataset import ImageSet, read_images
 from vit_edge.runtime.evaluate.looks import earlier_looks
+from vit_edge.runtime.evaluate.settings import CompareSettings
 from vit_edge.spec import Tolerance
 
 GREEN_BLIND = ((1.0, 0.0, 0.0), (0.5, 0.0, 0.5), (0.0, 0.0, 1.0))

@@ -10,7 +10,7 @@ from vit_edge.cli.values import Allow, Triple, finite, image_format, names_of, s
 from vit_edge.runtime.image.limits import DEFAULT_FORMATS, DEFAULT_LIMITS, ImageFormat
 from vit_edge.runtime.image.preprocess import Decoding
 from vit_edge.runtime.model.outputs import OutputWanted
-from vit_edge.spec import OPSETS, CropRule, Interpolation, OutputKind, ResizeMode
+from vit_edge.spec import OPSETS, CropRule, Interpolation, MapLimits, OutputKind, ResizeMode
 from vit_edge.stated import StatedPreprocess
 
 _QUANT = "quant-"
@@ -182,13 +182,15 @@ def add_tolerance(parser: Parser) -> None:
         metavar="PCT",
         help="without labels: tolerated percentage of images whose prediction changes (default: 3)",
     )
-    parser.add_argument(
-        "--confidence",
-        type=finite,
-        default=0.95,
-        metavar="C",
-        help="two-sided confidence (default: %(default)s)",
-    )
+    maps = parser.add_argument_group("maps", "within which an image's map counts as unchanged")
+    for flag, share, what in (
+        ("--min-correlation", MapLimits.min_correlation, "correlation with the float model's map"),
+        ("--max-difference", MapLimits.max_difference, "mean absolute difference, percent of their range"),
+        ("--min-overlap", MapLimits.min_overlap, "mean intersection over union of the largest channel"),
+    ):
+        maps.add_argument(flag, type=finite, default=share, metavar="X", help=f"{what} (default: {share:g})")
+    confidence = "two-sided confidence (default: %(default)s)"
+    parser.add_argument("--confidence", type=finite, default=0.95, metavar="C", help=confidence)
 
 
 def add_expected(parser: Parser) -> None:

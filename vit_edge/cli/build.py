@@ -10,7 +10,7 @@ from vit_edge.cli import arguments, values
 from vit_edge.cli.checks import few_images
 from vit_edge.cli.console import check_json, progress, table, tell_notes, write_json
 from vit_edge.cli.measure import status_of
-from vit_edge.cli.parser import Commands, settings_from
+from vit_edge.cli.parser import Commands, settings_from, tolerance_from
 from vit_edge.cli.targets import best_here, target_named
 from vit_edge.gate_report import PlanKind
 from vit_edge.manifest import (
@@ -25,7 +25,7 @@ from vit_edge.manifest import (
 )
 from vit_edge.runtime.measure.timing import ratio_text
 from vit_edge.source_parity import ProofState
-from vit_edge.spec import Tolerance, Verdict, VersionsWanted
+from vit_edge.spec import Verdict, VersionsWanted
 from vit_edge.verify.words import interval, percent
 
 ELSEWHERE = " *"  # marks a latency
@@ -87,7 +87,7 @@ def run(args: argparse.Namespace) -> int:
     """`vit-edge build`."""
     check_json(args.json)
     check_replaceable(args.out)
-    tolerance = settings_from(args, Tolerance)
+    tolerance = tolerance_from(args)
     versions = settings_from(args, VersionsWanted)
     targets = {target.name: target for target in map(target_named, args.targets)}
     taken = None

@@ -104,7 +104,7 @@ def run_optimize(args: argparse.Namespace) -> int:
     written = optimize_model(args.model, args.out, settings)
     canonical = written.canonical
     if canonical is not None and canonical.refusal is not None:
-        print(f"note: {one_line(canonical.refusal)}; written for batch 1 and pixel_values")
+        print(f"note: {one_line(canonical.refusal)}; written as it is")
     elif canonical is not None and canonical.description is not None:
         found = canonical.description
         print(

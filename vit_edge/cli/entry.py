@@ -24,6 +24,7 @@ from vit_edge.cli import (
     measure,
     package,
     parity,
+    segment,
     selftest,
     sign,
     targets,
@@ -157,6 +158,7 @@ def parser() -> Parser:
     parity.add(commands)
     classify.add(commands)
     embed.add(commands)
+    segment.add(commands)
     jobs.add_merge(commands)
     inspect.add(commands)
     package.add(commands)

@@ -7,7 +7,7 @@ from vit_edge.gate_report import ExpectedDrop, GateReport, LabelFigures, ValueFi
 from vit_edge.runtime.evaluate.comparison import Comparison
 from vit_edge.spec import Verdict
 from vit_edge.verify import words
-from vit_edge.verify.words import error_of_confidence, percent
+from vit_edge.verify.words import error_of_confidence, map_measure, percent
 
 Rows = list[tuple[str, str]]
 
@@ -35,6 +35,8 @@ def would_decide(report: GateReport) -> str:
 
 def claim(report: GateReport) -> str:
     """What the verdict is about."""
+    if report.evidence.maps:
+        return f"for at most {report.limit:g} % of images with a changed map"
     if report.evidence.values is not None:
         what = "mean change" if report.drop is None else "growth of the mean error"
         return f"for at most {report.limit:g} % of the range as {what}"
@@ -60,7 +62,8 @@ def failure(report: GateReport) -> str:
             evidence.disagreement_ci95,
         )
     elif observed is None or interval is None:
-        what, observed = "changed predictions", 100.0 - report.agreement
+        what = "images with a changed map" if evidence.maps else "changed predictions"
+        observed = 100.0 - report.agreement
         interval = report.evidence.disagreement_ci95
     sentence = (
         f"{report.verdict.value}: {what} {observed:.2f} points (95 % interval {interval[0]:.2f} to "
@@ -144,6 +147,8 @@ def _accuracy(report: GateReport) -> Rows:
     interval, evidence = report.drop_ci95, report.evidence
     if evidence.values is not None:
         return value_rows(report, evidence.values)
+    if evidence.maps:
+        return [(f"{each.measure.value} of {each.output}", map_measure(each)) for each in evidence.maps]
     if interval is None:
         return []
     if evidence.labels is not None:

@@ -10,20 +10,21 @@ from vit_edge.cli import arguments, values
 from vit_edge.cli.console import check_file, check_json, pairs, progress, table, write_json, write_text
 from vit_edge.cli.figures import figures
 from vit_edge.cli.junit import junit_xml
-from vit_edge.cli.parser import Commands, session_settings, settings_from
+from vit_edge.cli.parser import Commands, session_settings, settings_from, tolerance_from
 from vit_edge.errors import UsageError
 from vit_edge.progress import step_of
-from vit_edge.runtime.evaluate.compare import CompareSettings, compare
+from vit_edge.runtime.evaluate.compare import compare
 from vit_edge.runtime.evaluate.compatible import read_quantized, stated_top1
 from vit_edge.runtime.evaluate.dataset import read_images
 from vit_edge.runtime.evaluate.labels import read_class_ids
 from vit_edge.runtime.evaluate.looks import earlier_looks, remember
+from vit_edge.runtime.evaluate.settings import CompareSettings
 from vit_edge.runtime.evaluate.stated import at_size, with_stated
 from vit_edge.runtime.measure.benchmark import BenchReport, BenchSettings, bench
 from vit_edge.runtime.measure.timing import Rounds
 from vit_edge.runtime.model.file import read_model
 from vit_edge.runtime.model.outputs import OutputWanted
-from vit_edge.spec import Tolerance, Verdict
+from vit_edge.spec import Verdict
 from vit_edge.stated import StatedPreprocess
 
 _STATUS = {Verdict.PASS: 0, Verdict.FAIL: 1, Verdict.UNDECIDED: 3}
@@ -106,7 +107,7 @@ def run_compare(args: argparse.Namespace) -> int:
         from vit_edge.host.report.svg import check_installed
 
         check_installed()
-    tolerance = settings_from(args, Tolerance)
+    tolerance = tolerance_from(args)
     stated, wanted = settings_from(args, StatedPreprocess), OutputWanted(args.output, args.output_kind)
     reference = read_model(args.float, Role.FLOAT if args.float.is_dir() else None, wanted)
     alone, wanted = arguments.quant_side(args)

@@ -7,6 +7,7 @@ from typing import Any, ClassVar, NoReturn, Protocol, TypeVar
 
 from vit_edge.errors import UsageError, VitEdgeError
 from vit_edge.runtime.session.session import SessionSettings
+from vit_edge.spec import MapLimits, Tolerance
 
 _FIELDS = {"--top": "top_k"}  # options whose field has another name than they
 
@@ -89,6 +90,15 @@ def settings_from(args: argparse.Namespace, kind: type[S], **stated: Any) -> S:
         raise
     except ValueError as error:
         raise UsageError(str(error)) from None
+
+
+def tolerance_from(args: argparse.Namespace) -> Tolerance:
+    """What the gate accepts, of maps as well.
+
+    Raises:
+        UsageError: a tolerance that no gate could apply.
+    """
+    return settings_from(args, Tolerance, maps=settings_from(args, MapLimits))
 
 
 def session_settings(args: argparse.Namespace) -> SessionSettings:

@@ -44,6 +44,17 @@ class LinearPlan:
 
 
 @dataclasses.dataclass(frozen=True)
+class ConvPlan:
+    """An INT8 convolution outside the patch embedding."""
+
+    activation: Affine
+    result: Affine  # behind the Relu or Clip that alone reads it, where there is one
+    weight: Int8  # (out, in / group, height, width), symmetric
+    weight_scale: Float32  # (out,)
+    bias: Float32  # (out,)
+
+
+@dataclasses.dataclass(frozen=True)
 class EmbedPlan:
     """An INT8 patch embedding: its input is exact, being the uint8 pixels themselves."""
 
@@ -74,6 +85,7 @@ class QuantPlan:
     linears: Mapping[str, LinearPlan] = dataclasses.field(default_factory=dict)
     attentions: Mapping[str, AttentionPlan] = dataclasses.field(default_factory=dict)
     embed: EmbedPlan | None = None
+    convs: Mapping[str, ConvPlan] = dataclasses.field(default_factory=dict)
     tanh_gelu: bool = False  # every exact GELU in its tanh form, which is within 5e-4 of it and faster
 
 

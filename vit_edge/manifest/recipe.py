@@ -163,6 +163,8 @@ class Method:
     folds: tuple[Fold, ...]
     target_db: Annotated[float | None, Mark.OMITTED] = None
     """Signal to noise on the logits that was aimed at."""
+    integer_macs: Annotated[float | None, Mark.OMITTED] = None
+    """Of a model that is only partly a ViT, or none: the share of its products that integers compute."""
     bias_correction: bool
     """Whether it helped on images that it does not see."""
     probe_db: float

@@ -21,7 +21,7 @@ from vit_edge.spec.form import (
     VersionsWanted,
     check_batch,
 )
-from vit_edge.spec.gate import Tolerance, Verdict
+from vit_edge.spec.gate import MapLimits, Tolerance, Verdict
 from vit_edge.spec.outputs import CLS_EMBEDDING, LOGITS, PATCH_FEATURES, POOLED_EMBEDDING, OutputKind
 from vit_edge.spec.preprocess import CropRule, Interpolation, PreprocessSpec, ResizeMode
 from vit_edge.spec.target import (
@@ -58,6 +58,7 @@ __all__ = [
     "GraphStyle",
     "InputForm",
     "Interpolation",
+    "MapLimits",
     "ModelForm",
     "OnnxVersions",
     "OutputKind",

@@ -2,6 +2,9 @@
 
 import dataclasses
 import enum
+from typing import Annotated
+
+from vit_edge.plain import Mark
 
 
 class Verdict(enum.Enum):
@@ -13,6 +16,29 @@ class Verdict(enum.Enum):
 
 
 @dataclasses.dataclass(frozen=True)
+class MapLimits:
+    """What counts as the same map of one image, of a model that gives maps."""
+
+    min_correlation: float = 0.99
+    """Of the numbers of both maps, after Pearson."""
+    max_difference: float = 2.0
+    """Mean absolute difference, in percent of the range that the float model's maps span."""
+    min_overlap: float = 0.9
+    """Of several channels: mean intersection over union of where each is the largest."""
+
+    def __post_init__(self) -> None:
+        """Refuse limits that no map is within, or every one."""
+        if not 0 < self.min_correlation < 1:
+            raise ValueError(f"min_correlation must lie between 0 and 1, got {self.min_correlation}")
+        if not 0 < self.max_difference <= 100:
+            raise ValueError(
+                f"max_difference must be above 0 and at most 100 percent, got {self.max_difference}"
+            )
+        if not 0 < self.min_overlap < 1:
+            raise ValueError(f"min_overlap must lie between 0 and 1, got {self.min_overlap}")
+
+
+@dataclasses.dataclass(frozen=True)
 class Tolerance:
     """What the gate accepts."""
 
@@ -21,6 +47,8 @@ class Tolerance:
     confidence: float = 0.95
     max_changed: float = 3.0
     """Percent of predictions that may change, where no labels tell the drop."""
+    maps: Annotated[MapLimits, Mark.OMITTED] = dataclasses.field(default_factory=MapLimits)
+    """Beyond which an image of a model of maps has changed."""
 
     def __post_init__(self) -> None:
         """Refuse a tolerance that no gate could apply."""

@@ -1,4 +1,4 @@
-"""What a model gives: the names of its outputs, and what a classifier's numbers mean."""
+"""What a model gives: the names of its outputs, and what its numbers mean."""
 
 import enum
 
@@ -10,7 +10,7 @@ PATCH_FEATURES = "patch_features"  # float32 (N, rows, columns, D)
 
 
 class OutputKind(enum.Enum):
-    """What the numbers mean that a classifier gives for an image; the value is kept in metadata and manifest.
+    """What the numbers mean that a model gives for an image; the value is kept in metadata and manifest.
 
     Files that we write hold logits: a final Softmax or Sigmoid is taken off, and the kind says how it is made
     good. Probabilities come from files of other makers.
@@ -23,6 +23,7 @@ class OutputKind(enum.Enum):
     BINARY = "binary_logit"  # one number z, by sigmoid: the same answers as two classes of logits 0 and z
     BINARY_PROBABILITY = "binary_probability"  # the same behind its sigmoid
     REGRESSION = "regression"  # the values themselves
+    MAP = "map"  # a number for every place: (channels, rows, columns), behind whatever the graph ends in
 
     @property
     def logits(self) -> "OutputKind":
@@ -31,7 +32,7 @@ class OutputKind(enum.Enum):
 
     @property
     def task(self) -> "OutputKind":
-        """SINGLE_LABEL, MULTI_LABEL or REGRESSION: one logit asks what two classes ask."""
+        """SINGLE_LABEL, MULTI_LABEL, REGRESSION or MAP: one logit asks what two classes ask."""
         return OutputKind.SINGLE_LABEL if self.logits is OutputKind.BINARY else self.logits
 
     def answers(self, values: int) -> int:

@@ -2,6 +2,8 @@
 
 import math
 
+from vit_edge.gate_report import MapMeasure, Measure
+
 DASH = "-"  # stands where there is no figure
 LARGE_ECE = 25.0  # percent; of trained classifiers on images of their kind the error is below
 
@@ -38,3 +40,16 @@ def error_of_confidence(found: float | None) -> str:
 def decibel(value: float | None) -> str:
     """A ratio; identical where it is infinite, which JSON says as None."""
     return "identical" if value is None or math.isinf(value) else f"{value:.1f} dB"
+
+
+def map_measure(found: MapMeasure) -> str:
+    """One measure of a model of maps."""
+    unit = " % of the range" if found.measure is Measure.DIFFERENCE else ""
+    digits = ".3g" if found.measure is Measure.DIFFERENCE else ".4f"
+    side = "above" if found.measure is Measure.DIFFERENCE else "below"
+    low, high, worst = (format(each, digits) for each in (*found.mean_ci95, found.worst))
+    return (
+        f"{found.mean:{digits}}{unit} on average (95 % interval {low} to {high}), {worst} at worst; "
+        f"{side} {found.limit:g} on {found.beyond:.2f} % of images ({found.beyond_ci95[0]:.2f} to "
+        f"{found.beyond_ci95[1]:.2f}): {found.verdict.value}"
+    )

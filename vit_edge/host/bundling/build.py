@@ -13,6 +13,7 @@ from vit_edge.bundle import (
 from vit_edge.files import scratch_folder
 from vit_edge.host.bundling.convert import convert
 from vit_edge.host.bundling.golden import GOLDEN_IMAGES, golden_files
+from vit_edge.host.bundling.map_gate import MapGate
 from vit_edge.host.bundling.proof import (
     BuildImages,
     Gate,
@@ -87,7 +88,8 @@ def _build(
     proof = attempted(source, settings.reference, converted.float_model.path, images.check, progress)
     wanted = _wanted(settings.targets, settings.versions)
     preferred = _preferred(settings.targets, wanted)
-    gate = Gate(converted.float_model, images.check, settings.threads, progress)
+    kind = MapGate if converted.float_model.maps else Gate
+    gate = kind(converted.float_model, images.check, settings.threads, progress)
     gate.check_float(settings.expect_top1, settings.stated_top1)
     tester = Tester(converted.canonical, source, wanted, gate, folder)
     session = SessionSettings("cpu", threads=settings.threads)

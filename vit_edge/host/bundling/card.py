@@ -21,6 +21,7 @@ _MEANINGS = {
     OutputKind.MULTI_LABEL: "Each label is there or not by itself: its score is its logit's sigmoid.",
     OutputKind.BINARY: "One logit says no or yes: the score is its sigmoid.",
     OutputKind.REGRESSION: "The numbers are values, not classes.",
+    OutputKind.MAP: "It gives maps: a number for every place, behind whatever the graph ends in.",
 }
 
 
@@ -42,6 +43,7 @@ def card(manifest: Manifest, description: Description | None) -> str:
         "accuracy": accuracy,
         "data": accuracy.data,
         "evidence": accuracy.report.evidence,
+        "maps": tuple(dict.fromkeys(each.output for each in accuracy.report.evidence.maps)),
         "verdict": _VERDICTS[accuracy.report.verdict].format(about),
         "limit": limit,
         "latency": manifest.latency,
@@ -66,6 +68,8 @@ def _claim(accuracy: AccuracyRecord) -> tuple[str, str]:
     labelled, tolerance = accuracy.data.labelled, accuracy.tolerance
     evidence: Evidence = accuracy.report.evidence
     share = f"{tolerance.max_drop if labelled else tolerance.max_changed:g}"
+    if evidence.maps:
+        return "share of images whose maps changed", f"{share} % of images"
     if evidence.values is not None:
         about = "growth of the mean absolute error" if labelled else "mean absolute change"
         return about, f"{share} % of the range"

@@ -15,6 +15,7 @@ from vit_edge.golden import EXPECTED, OUTPUTS, TENSORS, GoldenCase, golden_bytes
 from vit_edge.host.convert.parity import EXPORT_TOLERANCE
 from vit_edge.host.quantize.observe import EIGHT_BITS, EXACT_OPTIONS
 from vit_edge.runtime.model.file import ModelFile
+from vit_edge.runtime.selftest.answers import answers_of
 from vit_edge.runtime.session.arithmetic import arithmetic_of
 from vit_edge.runtime.session.session import Session, SessionSettings, feed_of
 from vit_edge.spec import LOGITS, Arithmetic
@@ -120,7 +121,7 @@ def _neutral(
         lone: whether these are the model's only answers, so that every device is held to them.
     """
     arithmetic = "any" if lone or answers.arithmetic is None else answers.arithmetic.value
-    for index, image in enumerate(pixels[:_TENSOR_IMAGES]):
+    for index, image in enumerate(() if model.maps else pixels[:_TENSOR_IMAGES]):  # apps of maps: none yet
         [(entry, given)] = feed_of(model, image[None], model.preprocess).items()
         if index and (index + 1) * given.nbytes > _MOST_TENSOR_BYTES:
             return
@@ -167,7 +168,7 @@ def _one_by_one(model: ModelFile, pixels: Pixels, settings: SessionSettings) -> 
     Within a batch, float32 roundings differ in the last bit, which an INT8 model may turn into another step.
     """
     session = Session(model, settings)
-    made = [session.outputs(image[None]) for image in pixels]
+    made = [answers_of(session, image[None]) for image in pixels]
     return {name: np.concatenate([each[name] for each in made]) for name in made[0]}
 
 

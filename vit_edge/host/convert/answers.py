@@ -13,7 +13,8 @@ from vit_edge.host.convert.parity import random_images
 from vit_edge.host.ort import runner
 from vit_edge.runtime.image.preprocess import normalize, random_pixels
 from vit_edge.runtime.model.header import ACTIVATIONS, PASSING
-from vit_edge.runtime.model.outputs import OutputShape, chosen_output, seem_probabilities, with_activation
+from vit_edge.runtime.model.maps import OutputShape, chosen_map, gives_maps
+from vit_edge.runtime.model.outputs import chosen_output, seem_probabilities, with_activation
 from vit_edge.spec import OutputKind, PreprocessSpec
 
 _FLOATS = (TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16, TensorProto.BFLOAT16)
@@ -45,6 +46,8 @@ def answers_of(
 ) -> Answers:
     """A copy of a classifier with one output, without the Softmax, LogSoftmax or Sigmoid at its end.
 
+    A model of maps keeps what it ends in, and all of its outputs, floating-point ones first.
+
     Args:
         model: any ONNX image classifier.
         name: how errors call it.
@@ -56,8 +59,11 @@ def answers_of(
         ModelError: no output that holds answers, or several that might.
     """
     values = {value.name: value for value in model.graph.output}
+    shapes = [_shape(value) for value in model.graph.output]
+    if gives_maps(shapes, output, said):
+        return _maps_of(model, name, shapes, output)
     try:
-        chosen = chosen_output([_shape(value) for value in model.graph.output], output, labels)
+        chosen = chosen_output(shapes, output, labels)
     except ValueError as error:
         raise ModelError(f"{name} {error}") from None
     made = onnx.ModelProto()
@@ -80,6 +86,20 @@ def answers_of(
     if len(values) > 1 or given is not None:
         _drop_unused(made)
     return Answers(made, chosen, kind.logits, None if given is None or last is None else last.op_type, given)
+
+
+def _maps_of(model: onnx.ModelProto, name: str, shapes: list[OutputShape], wanted: str | None) -> Answers:
+    try:
+        chosen = chosen_map(shapes, wanted)
+    except ValueError as error:
+        raise ModelError(f"{name} {error}") from None
+    kinds = {shape.name: (shape.name != chosen, not shape.is_float) for shape in shapes}
+    made = onnx.ModelProto()
+    made.CopyFrom(model)
+    ordered = sorted(model.graph.output, key=lambda value: kinds[value.name])
+    del made.graph.output[:]
+    made.graph.output.extend(ordered)
+    return Answers(made, chosen, OutputKind.MAP)
 
 
 def _kind(

@@ -28,7 +28,7 @@ from vit_edge.host.rewrite.prepare import OPSET
 from vit_edge.host.sources import Source
 from vit_edge.manifest import Parity
 from vit_edge.runtime.image.preprocess import random_pixels
-from vit_edge.spec import AS_WRITTEN, LOGITS, WRITTEN, InputForm, VersionsWanted, check_batch
+from vit_edge.spec import AS_WRITTEN, LOGITS, WRITTEN, InputForm, OutputKind, VersionsWanted, check_batch
 
 INPUT = InputForm.PIXEL_VALUES.value
 
@@ -87,7 +87,8 @@ def _read(source: Source) -> tuple[onnx.ModelProto, Parity | None]:
     read = read_onnx(str(source.onnx_path))
     original = answers_of(read, source.name, source.output_name, source.output).model
     model, changed = normal_form(original, source.name, size), not is_normal(original, source.name)
-    return _named(model), _parity_to_file(original, model, source) if changed else None
+    maps = source.output is OutputKind.MAP
+    return _named(model, maps=maps), _parity_to_file(original, model, source) if changed else None
 
 
 def _parity_to_file(original: onnx.ModelProto, model: onnx.ModelProto, source: Source) -> Parity | None:
@@ -169,11 +170,11 @@ def _quiet() -> Iterator[None]:
         logging.disable(before)
 
 
-def _named(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Give the image input and the first output the names that our tools expect."""
+def _named(model: onnx.ModelProto, *, maps: bool) -> onnx.ModelProto:
+    """Give the image input and the first output the names that our tools expect; maps keep theirs."""
     weights = {tensor.name for tensor in model.graph.initializer}
     image = next(value.name for value in model.graph.input if value.name not in weights)
-    new_names = {image: INPUT, model.graph.output[0].name: LOGITS}
+    new_names = {image: INPUT} if maps else {image: INPUT, model.graph.output[0].name: LOGITS}
     inside = list(messages(model.graph))
     taken = {
         name for node in inside if isinstance(node, onnx.NodeProto) for name in (*node.input, *node.output)

@@ -5,6 +5,7 @@ from collections.abc import Container, Iterable
 
 from vit_edge.errors import TargetError
 from vit_edge.host.lower.full_integer import OPSET_16_BIT
+from vit_edge.host.lower.several import takes_any_batch
 from vit_edge.host.plan import FLOAT
 from vit_edge.host.quantize.plans import GELU
 from vit_edge.host.quantize.reduced_range import with_notes
@@ -14,7 +15,6 @@ from vit_edge.spec import (
     OPSETS,
     Arithmetic,
     FloatType,
-    InputForm,
     ModelForm,
     QuantizedOperators,
     TargetSpec,
@@ -121,7 +121,5 @@ def _all_integer(quantization: Quantization, target: TargetSpec) -> Quantization
 
 
 def possible_form(canonical: Canonical, form: ModelForm) -> ModelForm:
-    """The form itself, or for a model that is not canonical the only one it can have."""
-    if canonical.description is not None:
-        return form
-    return dataclasses.replace(form, batch=1, input=InputForm.PIXEL_VALUES)
+    """The form itself, or with a batch of one for a model that does something across the axis of images."""
+    return form if takes_any_batch(canonical) else dataclasses.replace(form, batch=1)

@@ -8,15 +8,16 @@ from vit_edge.errors import TargetError
 from vit_edge.host.convert.for_target import for_target, possible_form
 from vit_edge.host.convert.onnx_io import finish
 from vit_edge.host.convert.optimize import normalisation_of
+from vit_edge.host.lower.conv import is_plain_conv
 from vit_edge.host.lower.full_integer import lower_full_integer
 from vit_edge.host.lower.model import LowerSettings, lower
 from vit_edge.host.plan import FLOAT
 from vit_edge.host.quantize.observe import EIGHT_BITS
 from vit_edge.host.quantize.types import Quantization, QuantizeSettings
-from vit_edge.host.rewrite.canonical import Canonical
+from vit_edge.host.rewrite.canonical import Canonical, is_dense
 from vit_edge.host.sources import Source
 from vit_edge.runtime.model.metadata import ModelMetadata
-from vit_edge.spec import LOGITS, ActivationType, Arithmetic, GraphStyle, QuantizedOperators, TargetSpec
+from vit_edge.spec import ActivationType, Arithmetic, GraphStyle, QuantizedOperators, TargetSpec
 
 
 def quantized(
@@ -24,7 +25,7 @@ def quantized(
     quantization: Quantization,
     target: TargetSpec,
     source: Source,
-    outputs: tuple[str, ...] = (LOGITS,),
+    outputs: tuple[str, ...] = (),
 ) -> onnx.ModelProto:
     """The finished INT8 file for one target; `outputs` as in `LowerSettings`."""
     plan = for_target(quantization, target).plan
@@ -47,8 +48,8 @@ def _full_integer(
     canonical: Canonical, quantization: Quantization, lowering: LowerSettings, target: TargetSpec
 ) -> onnx.ModelProto:
     """The file with every operator in integers."""
-    if lowering.outputs != (LOGITS,):
-        raise TargetError(f"target {target.name} runs classifiers only: choose another for embeddings")
+    if lowering.outputs or is_dense(canonical) or any(map(is_plain_conv, canonical.model.graph)):
+        raise TargetError(f"target {target.name} runs canonical ViT classifiers only: choose another one")
     if quantization.full_integer is None:
         raise ValueError(f"target {target.name} needs a quantization made for integer arithmetic")
     return lower_full_integer(canonical, lowering, quantization.full_integer)

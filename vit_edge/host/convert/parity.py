@@ -12,6 +12,10 @@ EXPORT_TOLERANCE = 1e-3
 REWRITE_TOLERANCE = 1e-4
 HALF_TOLERANCE = 1e-2  # float16 keeps 11 bits; ViT-Tiny stays within 1.2e-3
 
+INTEGERS_DIFFERING = (
+    1e-2  # share of integers, such as the classes of pixels, that float32 rounding may decide
+)
+
 RANDOM_IMAGES = 3  # run one by one and as a batch
 
 
@@ -48,3 +52,18 @@ def check_parity(reference: Run, other: Run, images: Images, share: float, what:
     if parity.largest > parity.allowed:
         raise ParityError(f"{what}: {parity}; please report this model")
     return parity
+
+
+def check_integers(reference: Run, other: Run, images: Images, what: str) -> None:
+    """The same of an output that holds integers, such as the likeliest class of each pixel.
+
+    Raises:
+        ParityError: more of them differ than near ties explain.
+        ModelError: a form fails, or gives another shape.
+    """
+    expected, got = reference(images), other(images)
+    if expected.shape != got.shape:
+        raise ModelError(f"{what}: integers of shape {got.shape} where {expected.shape} were expected")
+    differing = float((expected != got).mean())
+    if differing > INTEGERS_DIFFERING:
+        raise ParityError(f"{what}: {differing:.2%} of its integers differ; please report this model")

@@ -13,12 +13,13 @@ from vit_edge.host.embedder.graph import FeatureGraph
 from vit_edge.host.plan import QuantPlan
 from vit_edge.host.quantize.cache import Reader, observed
 from vit_edge.host.quantize.choose import Option, allowed, choose_forms
+from vit_edge.host.quantize.measured import choices
 from vit_edge.host.quantize.observe import Observer
 from vit_edge.host.quantize.plan_set import reaches_of
 from vit_edge.host.quantize.plans import GELU, LayerPlans, plan_layers
 from vit_edge.host.quantize.probe import Probe, decibels
 from vit_edge.host.quantize.reduced_range import reduced_plans
-from vit_edge.host.quantize.search import Search, choices
+from vit_edge.host.quantize.search import Search
 from vit_edge.host.quantize.types import Form, Goal, LayerDecision, Quantization
 from vit_edge.host.rewrite.composites import ATTENTION, LINEAR, composites
 from vit_edge.progress import silent

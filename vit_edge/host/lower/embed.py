@@ -71,6 +71,16 @@ def channels_last(weight: Array, patches: Patches) -> Array:
     return weight.reshape(shape).transpose(1, 2, 0, 3).reshape(weight.shape)
 
 
+def normalised_pixels(w: GraphWriter, pixels: ir.Value, normal: Normalisation) -> ir.Value:
+    """float32 (batch, channels, height, width) of uint8 `pixels`, for layers that cut no patches."""
+    values = w.op("Cast", [pixels], "pixels.values", {"to": ir.DataType.FLOAT.value})
+    std, mean = normal.std.astype(np.float64), normal.mean.astype(np.float64)
+    factor = w.constant((PIXELS.scale / std).astype(np.float32), "pixels.factor")
+    shift = w.constant((-mean / std).astype(np.float32), "pixels.shift")
+    unit = w.op("Add", [w.op("Mul", [values, factor], "pixels.scaled"), shift], "pixels.normalised")
+    return w.transpose(unit, (0, 3, 1, 2), "pixels.image")
+
+
 def flat_patches(w: GraphWriter, image: ir.Value, patches: Patches, form: InputForm) -> ir.Value:
     """(batch * patches, height * width * channels): one row per patch, in the element order of the image."""
     sizes = {

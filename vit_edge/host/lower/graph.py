@@ -114,14 +114,14 @@ class GraphWriter:
             return reach.centred()
         return reach.signed() if self.signed else reach
 
-    def weight(self, weight: Array, scale: Array, name: str) -> ir.Value:
-        """DequantizeLinear of an int8 weight (in, out), one scale per output column."""
+    def weight(self, weight: Array, scale: Array, name: str, axis: int = 1) -> ir.Value:
+        """DequantizeLinear of an int8 weight, one scale for each place along an axis."""
         inputs = [
             self.constant(weight.astype(np.int8), f"{name}.weight"),
             self.constant(scale.astype(np.float32), f"{name}.weight_scale"),
             self.constant(np.zeros(scale.shape, np.int8), f"{name}.weight_zero_point"),
         ]
-        return self.op("DequantizeLinear", inputs, f"{name}.weight_dequantized", {"axis": 1})
+        return self.op("DequantizeLinear", inputs, f"{name}.weight_dequantized", {"axis": axis})
 
     def _range(self, reach: Affine) -> list[ir.Value]:
         return [

@@ -11,12 +11,13 @@ from vit_edge.errors import ModelError
 from vit_edge.host.lower.embed import Normalisation
 from vit_edge.host.lower.half import to_half
 from vit_edge.host.lower.nodes import NodeWriter
+from vit_edge.host.lower.several import takes_any_batch
 from vit_edge.host.lower.versions import to_versions
 from vit_edge.host.plan import FLOAT, QuantPlan
-from vit_edge.host.rewrite.canonical import Canonical
+from vit_edge.host.rewrite.canonical import Canonical, output_names
 from vit_edge.host.rewrite.values import static_shape
 from vit_edge.runtime.steps import explained
-from vit_edge.spec import LOGITS, PORTABLE, WRITTEN, FloatType, InputForm, ModelForm
+from vit_edge.spec import PORTABLE, WRITTEN, FloatType, InputForm, ModelForm
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,8 +27,8 @@ class LowerSettings:
     form: ModelForm = PORTABLE
     normalisation: Normalisation | None = None
     """Needed where the pixels themselves are used."""
-    outputs: tuple[str, ...] = (LOGITS,)
-    """Names for the first outputs of the graph; the rest is not written."""
+    outputs: tuple[str, ...] = ()
+    """Names for the first outputs of the graph; the rest is not written. (): as in `output_names`."""
 
 
 def lower(
@@ -38,7 +39,8 @@ def lower(
     Without `check` neither is done: a quarter of the time, for models that are run once and thrown away.
 
     Raises:
-        ModelError: the model is not canonical and a batch other than 1 or the `pixels` form was asked for.
+        ModelError: the model must have a batch of 1 and another was asked for; or the `pixels` form was, and
+            the settings do not say how pixels are normalised.
     """
     with explained(canonical.name, "writing the graph", "please report this model"):
         return _Lowering(canonical, settings, plan, check=check).run()
@@ -53,9 +55,11 @@ def lower_taps(
         canonical: the model.
         settings: the form of the file.
         plan: what is quantized in front of the taps.
-        taps: a linear layer's name taps its float input (rows, in), with `.out` its output (rows, out); an
-            attention's name with `.q`, `.k` or `.v` taps that operand (batch, heads, rows, width), with `.p`
-            its probabilities (batch, heads, rows, keys), which only a float attention has.
+        taps: a linear layer's name taps its float input (rows, in), with `.out` its output (rows, out); a
+            convolution's name taps its input (batch, channels, rows, columns), with `.result` what it gives,
+            behind a Relu or Clip that alone reads it; an attention's name with `.q`, `.k` or `.v` taps that
+            operand (batch, heads, rows, width), with `.p` its probabilities (batch, heads, rows, keys), which
+            only a float attention has.
 
     Returns:
         The model, and the names of its outputs in the order of `taps`.
@@ -69,27 +73,32 @@ class _Lowering:
     ) -> None:
         self.check = check
         self.canonical, self.settings = canonical, settings
-        self.writer = NodeWriter(canonical, settings.form, settings.normalisation, plan)
         self.image = canonical.model.graph.inputs[0]
-        if canonical.description is None and (
-            settings.form.batch != 1 or settings.form.input is not InputForm.PIXEL_VALUES
-        ):
+        self.given = self.input()
+        self.writer = NodeWriter(canonical, settings.form, settings.normalisation, plan, self.given)
+        if settings.form.batch != 1 and not takes_any_batch(canonical):
             raise ModelError(
-                f"{canonical.name} is not canonical: it can be written for batch 1 and pixel_values only"
+                f"{canonical.name} computes across the axis of images: it can be written for batch 1 only"
             )
 
     def run(self) -> onnx.ModelProto:
         given = self.nodes()
-        wanted = zip(self.settings.outputs, self.canonical.model.graph.outputs, strict=False)
-        return self.finished(given, [self.output(name, result) for name, result in wanted])
+        names = self.settings.outputs or output_names(self.canonical)
+        wanted = zip(names, self.canonical.model.graph.outputs, strict=False)
+        made: list[ir.Value] = []
+        for name, result in wanted:
+            made.append(self.output(name, result, made))
+        return self.finished(given, made)
 
-    def output(self, name: str, result: ir.Value) -> ir.Value:
+    def output(self, name: str, result: ir.Value, others: Sequence[ir.Value] = ()) -> ir.Value:
         output = self.writer.value(result)
         if output.producer() is None:
-            raise ModelError(f"{self.canonical.name}: the output does not depend on the image")
-        output.name, output.dtype = name, ir.DataType.FLOAT
+            raise ModelError(f"{self.canonical.name}: the output {result.name} does not depend on the image")
+        if output in others:
+            output = self.writer.w.op("Identity", [output], name)
+        output.name, output.dtype = name, result.dtype or ir.DataType.FLOAT
         batch = "batch" if self.settings.form.batch is None else self.settings.form.batch
-        output.shape = ir.Shape([batch, *self.per_image(result)])
+        output.shape = ir.Shape([batch, *(static_shape(result) or ())[1:]])
         return output
 
     def run_taps(self, taps: Sequence[str]) -> tuple[onnx.ModelProto, list[str]]:
@@ -102,8 +111,7 @@ class _Lowering:
 
     def nodes(self) -> ir.Value:
         """Lower every node; returns the input."""
-        given = self.input()
-        self.writer.made[self.image] = given
+        given = self.given
         for node in self.canonical.model.graph:
             self.writer.node(node)
         return given

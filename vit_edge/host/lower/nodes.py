@@ -7,12 +7,15 @@ import onnx_ir as ir
 
 from vit_edge.arrays import Array
 from vit_edge.errors import ModelError
+from vit_edge.host.affine import Affine
 from vit_edge.host.lower import attention as attentions
 from vit_edge.host.lower import embed as embeds
 from vit_edge.host.lower import tokens
+from vit_edge.host.lower.conv import activation_behind, int8_conv, is_plain_conv
 from vit_edge.host.lower.embed import Normalisation, Patches
 from vit_edge.host.lower.graph import GraphWriter
 from vit_edge.host.lower.linear import float_linear, int8_linear
+from vit_edge.host.lower.several import followed
 from vit_edge.host.lower.sizes import (
     heads_of,
     images_apart,
@@ -51,16 +54,25 @@ from vit_edge.spec import GraphStyle, InputForm, ModelForm
 class NodeWriter:
     """Writes what each node of a canonical graph becomes, for one form of file.
 
-    `made` holds what every value has become, `taps` the activations that can be asked for by name.
+    `given` is the file's input, `made` holds what every value has become, `taps` the activations that can be
+    asked for by name.
     """
 
     def __init__(
-        self, canonical: Canonical, form: ModelForm, normalisation: Normalisation | None, plan: QuantPlan
+        self,
+        canonical: Canonical,
+        form: ModelForm,
+        normalisation: Normalisation | None,
+        plan: QuantPlan,
+        given: ir.Value,
     ) -> None:
         self.canonical, self.form, self.normalisation, self.plan = canonical, form, normalisation, plan
+        self.image, self.given = canonical.model.graph.inputs[0], given
         self.w = GraphWriter(form)
         self.made: dict[ir.Value, ir.Value] = {}
         self.taps: dict[str, ir.Value] = {}
+        self.coded: dict[ir.Value, Affine] = {}  # what was just restored from codes, and from which
+        self.convs_before: dict[ir.Node, str] = {}  # a Relu or Clip -> the convolution that it alone reads
 
     def node(self, node: ir.Node) -> None:
         """One node, with what only it needs."""
@@ -70,6 +82,8 @@ class NodeWriter:
             self.made[node.outputs[0]] = self.attention(node)
         elif is_composite(node, EMBED):
             self.made[node.outputs[0]] = self.embed(node)
+        elif is_plain_conv(node):
+            self.conv(node)
         elif (made := self.tokens(node)) is not None:
             self.made[node.outputs[0]] = made
         elif is_by_head(node) and not serves_attention(node):
@@ -89,6 +103,31 @@ class NodeWriter:
             made = int8_linear(self.w, self.value(x), plan, name)
         self.taps[f"{name}.out"] = made
         return made
+
+    def conv(self, node: ir.Node) -> None:
+        """A Conv outside the patch embedding: as it is, or INT8 by its plan."""
+        name = node.name or "conv"
+        plan, x = self.plan.convs.get(name), self.value(node.inputs[0])
+        self.taps[name] = x
+        if plan is None:
+            self.copy(node)
+        else:
+            attributes: dict[str, Any] = {key: attr for key, attr in node.attributes.items()}  # noqa: C416
+            made = int8_conv(self.w, x, plan, self.coded.get(x), attributes, name)
+            self.made[node.outputs[0]] = made
+        behind = activation_behind(node)
+        if behind is None:
+            self.result(node.outputs[0], name)
+        else:
+            self.convs_before[behind] = name
+
+    def result(self, value: ir.Value, name: str) -> None:
+        """What a convolution gives, in codes and back where it is quantized."""
+        plan = self.plan.convs.get(name)
+        if plan is not None:
+            self.made[value] = self.w.activation(self.made[value], plan.result, f"{name}.result")
+            self.coded[self.made[value]] = self.w.activation_range(plan.result)
+        self.taps[f"{name}.result"] = self.made[value]
 
     def attention(self, node: ir.Node) -> ir.Value:
         """An Attention: float, or INT8 by its plan; its heads joined again."""
@@ -149,8 +188,9 @@ class NodeWriter:
         if table is None:
             raise ModelError(f"{self.canonical.name}: the patch embedding has no table")
         patches = patches_of(node)
-        given, form, normal = self.value(image), self.form.input, self.normalisation
-        if form is InputForm.PIXEL_VALUES and self.plan.embed is None:
+        form, normal, own = self.form.input, self.normalisation, image is self.image
+        given = self.given if own else self.value(image)
+        if not own or (form is InputForm.PIXEL_VALUES and self.plan.embed is None):
             projected = embeds.float_conv(self.w, given, weight, patches)
             return self.placed(projected, table, patches)
         if normal is None:
@@ -194,7 +234,9 @@ class NodeWriter:
     def copy(self, node: ir.Node) -> None:
         """An operator that stays as it is."""
         attributes: dict[str, Any] = {key: attr for key, attr in node.attributes.items()}  # noqa: C416
-        inputs = [None if value is None else self.value(value) for value in node.inputs]
+        inputs = followed(
+            self.w, node, [None if value is None else self.value(value) for value in node.inputs]
+        )
         apart = images_apart(node, self.form.style)
         if apart:
             inputs[0] = self.w.reshape(self.value(node.inputs[0]), (-1, *apart), f"{node.name}.images")
@@ -208,14 +250,28 @@ class NodeWriter:
         if apart:
             outputs = [self.w.flattened(outputs[0], apart[1], f"{node.name}.flat")]
         self.made.update(zip(node.outputs, outputs, strict=True))
+        if node in self.convs_before:
+            self.result(node.outputs[0], self.convs_before[node])
 
     def value(self, value: ir.Value | None) -> ir.Value:
         """What a value has become; a constant is written where it is first read."""
         if value is None:
             raise ModelError(f"{self.canonical.name}: a required input is missing")
+        if value is self.image and value not in self.made:
+            self.made[value] = self.normalised()
         if value not in self.made:
             array = constant_of(value)
             if array is None:
                 raise ModelError(f"{self.canonical.name}: {value.name} is read before it is made")
             self.made[value] = self.w.constant(array, value.name or "constant")
         return self.made[value]
+
+    def normalised(self) -> ir.Value:
+        """The image as layers other than the patch embedding take it, float32 (images, C, H, W)."""
+        if self.form.input is InputForm.PIXEL_VALUES:
+            return self.given
+        if self.normalisation is None:
+            raise ModelError(
+                f"{self.canonical.name}: the pixel form needs the mean and std of the preprocessing"
+            )
+        return embeds.normalised_pixels(self.w, self.given, self.normalisation)

@@ -6,17 +6,19 @@ the finished model is measured on the finished model.
 
 import dataclasses
 import time
+from typing import Any
 
 import numpy as np
 import onnx_ir as ir
 
 from vit_edge.host.affine import Affine
 from vit_edge.host.lower.attention import Added, Heads, float_core, int8_core
+from vit_edge.host.lower.conv import int8_conv
 from vit_edge.host.lower.graph import GraphWriter
 from vit_edge.host.lower.linear import float_linear, int8_linear
 from vit_edge.host.lower.sizes import heads_of
 from vit_edge.host.ort import cpu_session
-from vit_edge.host.plan import AttentionPlan, LinearPlan, RowRange
+from vit_edge.host.plan import AttentionPlan, ConvPlan, LinearPlan, RowRange
 from vit_edge.host.quantize.observe import SESSION_OPTIONS
 from vit_edge.host.quantize.types import Form
 from vit_edge.host.rewrite.values import linear_parts, static_shape
@@ -36,11 +38,21 @@ class LinearShape:
     outputs: int
 
 
+@dataclasses.dataclass(frozen=True)
+class ConvShape:
+    """The sizes of a Conv for one image."""
+
+    weight: tuple[int, ...]
+    given: tuple[int, ...]
+    attributes: tuple[tuple[str, str], ...]
+
+
 class Costs:
     """Costs by shape, each measured once."""
 
     def __init__(self) -> None:
         self.linears: dict[LinearShape, dict[Form, float]] = {}
+        self.convs: dict[ConvShape, dict[Form, float]] = {}
         self.attentions: dict[Heads, dict[Form, float]] = {}
 
     def of_linear(self, node: ir.Node) -> dict[Form, float]:
@@ -50,6 +62,15 @@ class Costs:
         if shape not in self.linears:
             self.linears[shape] = linear_costs(shape)
         return self.linears[shape]
+
+    def of_conv(self, node: ir.Node) -> dict[Form, float]:
+        """Milliseconds of a Conv in each form."""
+        weight, given = static_shape(node.inputs[1]) or (), static_shape(node.inputs[0]) or ()
+        told = tuple((key, str(attribute.value)) for key, attribute in sorted(node.attributes.items()))
+        shape = ConvShape(weight, given, told)
+        if shape not in self.convs:
+            self.convs[shape] = conv_costs(node)
+        return self.convs[shape]
 
     def of_attention(self, node: ir.Node) -> dict[Form, float]:
         """Milliseconds of an Attention composite in each form."""
@@ -62,6 +83,13 @@ class Costs:
 def linear_costs(shape: LinearShape) -> dict[Form, float]:
     """Milliseconds of a linear layer in each form, one thread."""
     return _timed({form: _linear_model(shape, form) for form in LAYER_FORMS}, (shape.rows, shape.inputs))
+
+
+def conv_costs(node: ir.Node) -> dict[Form, float]:
+    """Milliseconds of a Conv in each form it has, one thread."""
+    given, made = static_shape(node.inputs[0]) or (), static_shape(node.outputs[0]) or ()
+    forms = (Form.STATIC, Form.FLOAT)
+    return _timed({form: _conv_model(node, form, given, made) for form in forms}, given)
 
 
 def attention_costs(heads: Heads) -> dict[Form, float]:
@@ -96,6 +124,22 @@ def _linear_model(shape: LinearShape, form: Form) -> bytes:
         plan = LinearPlan(activation, weight, np.full(shape.outputs, 0.01, np.float32), bias)
         made = int8_linear(w, x, plan, "y")
     return _model(w, x, made, (shape.rows, shape.outputs))
+
+
+def _conv_model(node: ir.Node, form: Form, given: tuple[int, ...], made: tuple[int, ...]) -> bytes:
+    w, x = GraphWriter(), _input(given)
+    shape = static_shape(node.inputs[1]) or ()
+    weight = np.random.default_rng(0).integers(-64, 65, shape).astype(np.int8)
+    bias = np.zeros(shape[0], np.float32)
+    attributes: dict[str, Any] = {key: attribute for key, attribute in node.attributes.items()}  # noqa: C416
+    if form is Form.FLOAT:
+        inputs = [x, w.constant(weight.astype(np.float32), "weight"), w.constant(bias, "bias")]
+        result = w.op("Conv", inputs, "y")
+        w.nodes[-1].attributes.update(attributes)
+        return _model(w, x, result, made)
+    reach = Affine(0.02, 128)
+    plan = ConvPlan(reach, reach, weight, np.full(shape[0], 0.01, np.float32), bias)
+    return _model(w, x, w.activation(int8_conv(w, x, plan, None, attributes, "y"), reach, "result"), made)
 
 
 def _attention_model(heads: Heads, form: Form) -> bytes:

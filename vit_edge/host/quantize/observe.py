@@ -8,13 +8,14 @@ histogram and sample exactly, sums to the last bits of float64, whose order of a
 
 import dataclasses
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 import numpy as np
 import onnxruntime
 
 from vit_edge.arrays import Float32, Float64, Pixels
 from vit_edge.errors import ModelError
+from vit_edge.host.lower.conv import is_plain_conv
 from vit_edge.host.lower.embed import PIXELS, Normalisation, Patches
 from vit_edge.host.lower.model import LowerSettings, lower_taps
 from vit_edge.host.lower.sizes import patches_of
@@ -22,8 +23,8 @@ from vit_edge.host.ort import cpu_session
 from vit_edge.host.plan import FLOAT
 from vit_edge.host.quantize.histogram import Histogram
 from vit_edge.host.quantize.sample import RowSample
-from vit_edge.host.rewrite.canonical import Canonical
-from vit_edge.host.rewrite.composites import ATTENTION, EMBED, LINEAR, composites
+from vit_edge.host.rewrite.canonical import Canonical, float_outputs
+from vit_edge.host.rewrite.composites import ATTENTION, LINEAR, composites, image_embed
 from vit_edge.spec import InputForm, ModelForm, PreprocessSpec
 
 PATCHES = "embed"  # the tap of the patch embedding's input, which no model is needed for
@@ -152,6 +153,7 @@ class Observer:
         settings: fixed batch 1, `pixels` input.
         taps: as for `lower_taps`; operands of attention come as (rows, heads * width), its probabilities as
             (heads * rows, keys).
+        maps: of the taps, those of convolutions, which come as (rows * columns, channels).
         patches: of the patch embedding, whose input is then observed, too: pixel / 255, channel first.
     """
 
@@ -161,8 +163,9 @@ class Observer:
         settings: LowerSettings,
         taps: Sequence[str],
         patches: Patches | None = None,
+        maps: Collection[str] = (),
     ) -> None:
-        self.patches = patches
+        self.patches, self.maps = patches, frozenset(maps)
         model, self.outputs = lower_taps(canonical, settings, FLOAT, taps)
         self.name, self.taps, self.settings = canonical.name, taps, settings
         self.model: bytes = model.SerializeToString(deterministic=True)
@@ -179,7 +182,9 @@ class Observer:
         made = self.session.run(self.distinct, {self.settings.form.input.value: pixels[None]})
         values = dict(zip(self.distinct, made, strict=True))
         seen = {
-            tap: _as_rows(values[output], joined=not tap.endswith(".p"))
+            tap: _as_places(values[output])
+            if tap in self.maps
+            else _as_rows(values[output], joined=not tap.endswith(".p"))
             for tap, output in zip(self.taps, self.outputs, strict=True)
         }
         if self.patches is not None:
@@ -189,7 +194,9 @@ class Observer:
                 if tap in calibration.tallies:
                     calibration.tallies[tap].add(rows, key)
                 else:
-                    calibration.tallies[tap] = Tally.of(rows, key, moment=not _is_operand(tap))
+                    calibration.tallies[tap] = Tally.of(
+                        rows, key, moment=not (_is_operand(tap) or tap in self.maps)
+                    )
             except ValueError as error:
                 raise ModelError(
                     f"{self.name}: {tap} gets values that are not finite on calibration image "
@@ -202,17 +209,22 @@ def observer_of(canonical: Canonical, preprocess: PreprocessSpec) -> Observer:
     """Watches, in the float model, everything that quantization needs to know.
 
     Raises:
-        ModelError: the model has no linear layer.
+        ModelError: the model has no linear layer and no convolution.
     """
     graph = canonical.model.graph
     linears = [str(node.name) for node in composites(graph, LINEAR)]
-    if not linears:
-        raise ModelError(f"{canonical.name}: has no linear layer to quantize")
+    convs = [str(node.name) for node in graph if is_plain_conv(node)]
+    if not linears and not convs:
+        raise ModelError(f"{canonical.name}: has no linear layer and no convolution to quantize")
     operands = [f"{node.name}.{letter}" for node in composites(graph, ATTENTION) for letter in "qkvp"]
     mean, std = np.asarray(preprocess.mean, np.float32), np.asarray(preprocess.std, np.float32)
-    lowering = LowerSettings(ModelForm(1, InputForm.PIXELS), Normalisation(mean, std))
-    embed = next(composites(graph, EMBED), None)
-    return Observer(canonical, lowering, [*linears, *operands], None if embed is None else patches_of(embed))
+    lowering = LowerSettings(
+        ModelForm(1, InputForm.PIXELS), Normalisation(mean, std), float_outputs(canonical)
+    )
+    embed = image_embed(graph)
+    maps = [*convs, *(f"{name}.result" for name in convs)]
+    patches = None if embed is None else patches_of(embed)
+    return Observer(canonical, lowering, [*linears, *operands, *maps], patches, maps)
 
 
 def patch_rows(pixels: Pixels, patches: Patches) -> Pixels:
@@ -250,6 +262,11 @@ def _each(session: onnxruntime.InferenceSession, images: Sequence[Pixels]) -> It
     name = session.get_inputs()[0].name
     for pixels in images:
         yield session.run(None, {name: pixels[None]})[0]
+
+
+def _as_places(values: Float32) -> Float32:
+    """(rows * columns, channels) of one map (1, channels, rows, columns)."""
+    return np.ascontiguousarray(values[0].reshape(values.shape[1], -1).T)
 
 
 def _as_rows(values: Float32, *, joined: bool) -> Float32:

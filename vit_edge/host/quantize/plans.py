@@ -9,15 +9,17 @@ import onnx_ir as ir
 from vit_edge.arrays import Array
 from vit_edge.host.affine import Affine
 from vit_edge.host.lower import embed as embeds
+from vit_edge.host.lower.conv import is_plain_conv
 from vit_edge.host.lower.embed import Normalisation, Patches
 from vit_edge.host.lower.sizes import patches_of
-from vit_edge.host.plan import AttentionPlan, EmbedPlan, LinearPlan, QuantPlan
+from vit_edge.host.plan import AttentionPlan, ConvPlan, EmbedPlan, LinearPlan, QuantPlan
 from vit_edge.host.quantize.balance import signed_range
+from vit_edge.host.quantize.conv_plans import conv_plan
 from vit_edge.host.quantize.observe import PATCHES, Activation
 from vit_edge.host.quantize.ranges import probability_scale, row_range, search_static
 from vit_edge.host.quantize.types import Form
 from vit_edge.host.quantize.weights import column_scales, gptq_rounded
-from vit_edge.host.rewrite.composites import EMBED, composites
+from vit_edge.host.rewrite.composites import image_embed
 from vit_edge.host.rewrite.values import linear_parts
 from vit_edge.progress import Step
 
@@ -31,6 +33,7 @@ class LayerPlans:
     linears: Mapping[str, Mapping[Form, LinearPlan]]
     attentions: Mapping[str, Mapping[Form, AttentionPlan]]
     embed: EmbedPlan | None
+    convs: Mapping[str, Mapping[Form, ConvPlan]]  # outside the patch embedding
     methods: Mapping[str, str]  # how the static range of each linear layer was found
 
     def chosen(self, forms: Mapping[str, Form]) -> QuantPlan:
@@ -41,7 +44,8 @@ class LayerPlans:
         cores = {
             name: options[forms[name]] for name, options in self.attentions.items() if forms[name] in options
         }
-        return QuantPlan(linears, cores, self.embed, forms.get(GELU) is Form.TANH)
+        convs = {name: options[forms[name]] for name, options in self.convs.items() if forms[name] in options}
+        return QuantPlan(linears, cores, self.embed, convs, forms.get(GELU) is Form.TANH)
 
 
 def plan_layers(
@@ -68,7 +72,13 @@ def plan_layers(
         plans[name], methods[name] = _linear_plans(node, seen[name])
         progress(done, len(linears))
     cores = {name: _attention_plans(name, seen) for name in attentions}
-    return LayerPlans(plans, cores, _embed_plan(graph, seen.get(PATCHES), normalisation), methods)
+    convs: dict[str, dict[Form, ConvPlan]] = {}
+    for node in graph:
+        if is_plain_conv(node):
+            name = str(node.name)
+            plan, methods[name] = conv_plan(node, seen[name], seen[f"{name}.result"])
+            convs[name] = {Form.STATIC: plan}
+    return LayerPlans(plans, cores, _embed_plan(graph, seen.get(PATCHES), normalisation), convs, methods)
 
 
 def _linear_plans(node: ir.Node, activation: Activation) -> tuple[dict[Form, LinearPlan], str]:
@@ -97,7 +107,7 @@ def _attention_plans(name: str, seen: Mapping[str, Activation]) -> dict[Form, At
 
 def _embed_plan(graph: ir.Graph, seen: Activation | None, normal: Normalisation | None) -> EmbedPlan | None:
     """The patch embedding on pixels; None where the model has none that was recognised."""
-    node = next(composites(graph, EMBED), None)
+    node = image_embed(graph)
     if node is None or seen is None or normal is None:
         return None
     _, weight, table = linear_parts(node)

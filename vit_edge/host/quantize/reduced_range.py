@@ -16,6 +16,7 @@ from vit_edge.host.lower.embed import Normalisation, channels_last, unnormalised
 from vit_edge.host.lower.sizes import patches_of
 from vit_edge.host.plan import AttentionPlan, EmbedPlan, LinearPlan, QuantPlan
 from vit_edge.host.quantize.attention_reach import AttentionReach
+from vit_edge.host.quantize.conv_plans import SAFE_STEPS, safe_weight
 from vit_edge.host.quantize.observe import PATCHES, Activation
 from vit_edge.host.quantize.plans import LayerPlans, table_for
 from vit_edge.host.quantize.saturation import CODE, LIMIT, box_corners, pair_reach, seen_corners
@@ -56,7 +57,16 @@ def reduced_plans(
     patches = next(composites(graph, EMBED), None)
     if embed is not None and patches is not None and normal is not None:
         embed = reduced_embed(embed, patches, normal, seen[PATCHES])
-    return dataclasses.replace(plans, linears=linears, attentions=attentions, embed=embed)
+    convs = dict(plans.convs)
+    for node in graph:
+        name = str(node.name)
+        if name in convs:
+            coded, scale = safe_weight(node)
+            convs[name] = {
+                form: dataclasses.replace(plan, weight=coded, weight_scale=scale)
+                for form, plan in convs[name].items()
+            }
+    return dataclasses.replace(plans, linears=linears, attentions=attentions, embed=embed, convs=convs)
 
 
 def reduced_operands(before: QuantPlan, after: QuantPlan) -> tuple[Reduced, ...]:
@@ -65,6 +75,11 @@ def reduced_operands(before: QuantPlan, after: QuantPlan) -> tuple[Reduced, ...]
     found = [_of_weight(name, *layers) for name, *layers in weights]
     if before.embed is not None and after.embed is not None:
         found.append(_of_weight("embed", before.embed, after.embed))
+    found += [
+        Reduced(name, len(conv.weight_scale), len(conv.weight_scale), SAFE_STEPS)
+        for name, conv in after.convs.items()
+        if not np.array_equal(conv.weight_scale, before.convs[name].weight_scale)
+    ]
     for name, core in before.attentions.items():
         other = after.attentions[name]
         found.append(_of_scale(f"{name}.keys", core.key_scale, other.key_scale))

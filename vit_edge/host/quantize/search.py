@@ -3,7 +3,7 @@
 import functools
 import math
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import onnx_ir as ir
@@ -22,6 +22,8 @@ from vit_edge.host.quantize.choose import (
 )
 from vit_edge.host.quantize.correct import correct_biases
 from vit_edge.host.quantize.cost import Costs, gelu_costs
+from vit_edge.host.quantize.macs import integer_macs
+from vit_edge.host.quantize.measured import choices, without_forms
 from vit_edge.host.quantize.observe import SESSION_OPTIONS
 from vit_edge.host.quantize.plan_set import PlanSet, plan_set
 from vit_edge.host.quantize.plans import GELU, LayerPlans
@@ -85,7 +87,8 @@ class Search:
 
     def plain(self) -> Quantization:
         """Every layer in one static range: what needs no measurement."""
-        forms = dict.fromkeys([*self.plans.linears, *self.plans.attentions], Form.STATIC)
+        every = [*self.plans.linears, *self.plans.attentions, *self.plans.convs]
+        forms = dict.fromkeys(every, Form.STATIC)
         decisions = [
             LayerDecision(name, form, None, "one static range for every layer", self.plans.methods.get(name))
             for name, form in forms.items()
@@ -185,6 +188,7 @@ class Search:
             static_ranges=dict(Counter(self.plans.methods.values())),
             folds=tuple(self.folds),
             target_db=None if goal is None else goal.target_db,
+            integer_macs=integer_macs(self.canonical, kept),
             bias_correction=kept is not plain[given.arithmetic],
             probe_db=round(decibels(noise), 2),
         )
@@ -192,7 +196,7 @@ class Search:
         return Quantization(
             {kind: plan for kind, (plan, _) in corrected.items()},
             given.arithmetic,
-            tuple(decisions),
+            (*decisions, *without_forms(self.canonical)),
             recipe,
             dict(SESSION_OPTIONS),
             goal,
@@ -236,45 +240,6 @@ def search_of(
     """
     folded = fold(canonical, calibrate(canonical, images, preprocess, settings, progress))
     return Search(folded, plan_set(folded, settings.arithmetics, progress), settings, progress)
-
-
-def choices(
-    canonical: Canonical,
-    plans: LayerPlans,
-    probe: Probe,
-    costs: Costs,
-    step: Callable[[str], Step],
-) -> list[LayerOptions]:
-    """Every form of the planned layers, each with the noise that it does alone, and its cost.
-
-    Args:
-        canonical: holds the layers.
-        plans: of the layers concerned.
-        probe: measures the noise.
-        costs: times the layers.
-        step: progress of a named step.
-    """
-    nodes = {str(node.name): node for node in canonical.model.graph}
-    made = []
-    tell, count = step("measure layers"), len(plans.linears)
-    for done, (name, forms) in enumerate(plans.linears.items(), 1):
-        alone = {form: probe.noise(QuantPlan({name: plan})) for form, plan in forms.items()}
-        made.append(_options(name, alone, costs.of_linear(nodes[name]), weights=True))
-        tell(done, count)
-    tell, count = step("measure attention"), len(plans.attentions)
-    for done, (name, cores) in enumerate(plans.attentions.items(), 1):
-        alone = {form: probe.noise(QuantPlan(attentions={name: core})) for form, core in cores.items()}
-        made.append(_options(name, alone, costs.of_attention(nodes[name]), weights=False))
-        tell(done, count)
-    return made
-
-
-def _options(
-    name: str, noises: Mapping[Form, float], cost: Mapping[Form, float], *, weights: bool
-) -> LayerOptions:
-    """Of a layer whose INT8 forms do this noise; float does none."""
-    options = [Option(form, noise, cost[form]) for form, noise in {**noises, Form.FLOAT: 0.0}.items()]
-    return LayerOptions(name, tuple(options), weights)
 
 
 def _forms(taken: Mapping[str, Option]) -> dict[str, Form]:

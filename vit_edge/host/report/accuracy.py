@@ -116,6 +116,8 @@ def _row(name: str, gate: GateReport, labelled: bool) -> list[str]:
 
 def _of_kind(evidence: Evidence) -> list[tuple[str, str]]:
     """What only models of single labels, of several, or of values have."""
+    if evidence.maps:
+        return [(f"{each.measure.value} of {each.output}", words.map_measure(each)) for each in evidence.maps]
     rows = [] if evidence.mean_kl is None else [("mean KL divergence", f"{evidence.mean_kl:.2g} nats")]
     if evidence.values is not None:
         found = evidence.values
@@ -130,12 +132,20 @@ def _of_kind(evidence: Evidence) -> list[tuple[str, str]]:
     return rows
 
 
+def changed(facts: Facts) -> str:
+    """How many answers are others; of values and maps, which have no answers, the share that was lost."""
+    gate = facts.gate
+    if gate.evidence.maps:
+        return f"{percent(100.0 - gate.agreement)} of images"
+    if gate.evidence.values is not None:
+        return f"{percent(100.0 - gate.agreement)} of the range"
+    return f"{facts.flips_total} of {gate.n}"
+
+
 def _evidence(facts: Facts) -> Html:
-    gate, evidence = facts.gate, facts.gate.evidence
+    evidence = facts.gate.evidence
     away = words.interval(evidence.disagreement_ci95, " %")
-    rows = [
-        ("changed answers", f"{facts.flips_total} of {gate.n} (95 % interval {away})"),
-    ]
+    rows = [("changed answers", f"{changed(facts)} (95 % interval {away})")]
     rows += _of_kind(evidence)
     if evidence.only_float_right is not None:
         rows += [
@@ -209,6 +219,8 @@ def _classes(facts: Facts) -> Html:
 
 def flips(facts: Facts) -> Html:
     """The images whose answer changed, with what either model thought."""
+    if facts.gate.evidence.maps or facts.gate.evidence.values is not None:
+        return Html("")  # there are no answers that could be others
     shown, total = len(facts.flips), facts.flips_total
     if total == 0:
         text = f"Both models give the same answer on all {facts.gate.n} images."

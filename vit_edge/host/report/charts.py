@@ -42,7 +42,9 @@ def intervals(models: Sequence[ModelFacts], limit: float) -> Html:
             low, high = model.gate.drop_ci95 or model.gate.evidence.disagreement_ci95
             rows.append((model.name, lost, low, high))
     labelled = any(model.gate is not None and model.gate.drop is not None for model in models)
-    what = "drop in top-1 accuracy, points" if labelled else "images whose prediction changed, %"
+    maps = any(model.gate is not None and model.gate.evidence.maps for model in models)
+    blind = "images whose map changed, %" if maps else "images whose prediction changed, %"
+    what = "drop in top-1 accuracy, points" if labelled else blind
 
     def draw(axes: "Axes") -> None:
         places = range(len(rows))

@@ -5,7 +5,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from vit_edge.host.report.accuracy import accuracy, flips, percent, verdict_sentence
+from vit_edge.host.report.accuracy import accuracy, changed, flips, percent, verdict_sentence
 from vit_edge.host.report.facts import Facts
 from vit_edge.host.report.html import TIMES, Html, el, escaped, join
 from vit_edge.host.report.inside import layers, origin, ranges, recipe, search
@@ -129,7 +129,7 @@ def _shipped(facts: Facts) -> Html:
 def _tiles(facts: Facts) -> Html:
     reference, judged, gate = facts.reference_model, facts.judged_model, facts.gate
     rows = [
-        ("Agreement with float", percent(gate.agreement), f"{facts.flips_total} of {gate.n} answers changed"),
+        ("Agreement with float", percent(gate.agreement), f"{changed(facts)} changed"),
         (
             "Latency",
             f"{TIMES} {judged.ratio.median:.2f}",

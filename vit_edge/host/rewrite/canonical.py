@@ -12,6 +12,7 @@ from onnx_ir.passes.common import (
 )
 
 from vit_edge.errors import ContractError, ModelError
+from vit_edge.host.rewrite.composites import is_op
 from vit_edge.host.rewrite.constants import fold_constants
 from vit_edge.host.rewrite.contract import describe
 from vit_edge.host.rewrite.description import Description
@@ -19,6 +20,7 @@ from vit_edge.host.rewrite.order import STAGES
 from vit_edge.host.rewrite.prepare import prepare
 from vit_edge.host.rewrite.rule import Outcome, Rule, apply_rule, register_constants
 from vit_edge.runtime.steps import explained
+from vit_edge.spec import LOGITS
 
 # A rule can make room for an earlier one, so each stage repeats until nothing fires. Three rounds are usual;
 # SinkSelect needs one per operator of the last block.
@@ -56,6 +58,7 @@ def canonicalise(model: onnx.ModelProto, name: str, *, allow_uncanonical: bool =
         prepared = prepare(model, name)
     outcomes = tuple(outcome for stage in STAGES for outcome in _until_stable(stage, prepared, name))
     register_constants(prepared.graph)
+    _name_convolutions(prepared.graph)
     try:
         description = describe(prepared, name, outcomes)
     except ContractError as error:
@@ -63,6 +66,33 @@ def canonicalise(model: onnx.ModelProto, name: str, *, allow_uncanonical: bool =
             raise
         return Canonical(name, prepared, outcomes, None, str(error))
     return Canonical(name, prepared, outcomes, description, None)
+
+
+def is_dense(canonical: Canonical) -> bool:
+    """Whether the model gives maps, not one row of answers."""
+    return any(len(value.shape or ()) > 2 for value in canonical.model.graph.outputs)
+
+
+def output_names(canonical: Canonical) -> tuple[str, ...]:
+    """What the outputs of its files are called: `logits` of a classifier, of maps as the model calls them."""
+    if not is_dense(canonical):
+        return (LOGITS,)
+    return tuple(str(value.name) for value in canonical.model.graph.outputs)
+
+
+def float_outputs(canonical: Canonical) -> tuple[str, ...]:
+    """Those of them that hold floating-point numbers, which come first."""
+    numbers = [
+        value.dtype is not None and value.dtype.is_floating_point() for value in canonical.model.graph.outputs
+    ]
+    return tuple(name for name, is_float in zip(output_names(canonical), numbers, strict=False) if is_float)
+
+
+def _name_convolutions(graph: ir.Graph) -> None:
+    """`conv.0` and so on, by which calibration, quantization and reports call them."""
+    found = [node for node in graph if is_op(node, "Conv") or is_op(node, "ConvTranspose")]
+    for place, node in enumerate(found):
+        node.name = f"conv.{place}"
 
 
 def _until_stable(rules: tuple[type[Rule], ...], model: ir.Model, name: str) -> list[Outcome]:

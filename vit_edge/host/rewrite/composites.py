@@ -43,6 +43,21 @@ HEAD_NORM = "HeadNorm"
 SWISH = "Swish"
 PERMUTE = "PermuteTokens"
 
+# Operators on maps (1, channels, rows, columns); none of them acts on tokens.
+SPATIAL = (
+    "Conv",
+    "ConvTranspose",
+    "BatchNormalization",
+    "InstanceNormalization",
+    "GroupNormalization",
+    "Resize",
+    "MaxPool",
+    "AveragePool",
+    "GlobalAveragePool",
+    "GlobalMaxPool",
+    "DepthToSpace",
+    "SpaceToDepth",
+)
 ACTIVATIONS = ("Gelu", "Relu", "Tanh", "Sigmoid", "HardSwish")  # of ONNX; Swish is a composite
 SELECT = "SelectTokens"
 MEAN = "MeanTokens"
@@ -66,6 +81,17 @@ def is_composite(value_or_node: ir.Value | ir.Node | None, op_type: str) -> bool
 def is_activation(node: ir.Node) -> bool:
     """Whether a node is a non-linearity that acts on each number alone."""
     return is_composite(node, SWISH) or any(is_op(node, kind) for kind in ACTIVATIONS)
+
+
+def is_spatial(value_or_node: ir.Value | ir.Node | None) -> bool:
+    """Whether a node, or the node that makes a value, acts on maps."""
+    return any(is_op(value_or_node, kind) for kind in SPATIAL)
+
+
+def image_embed(graph: ir.Graph) -> ir.Node | None:
+    """The Embed that cuts its patches from the model's own input."""
+    found = (node for node in composites(graph, EMBED) if node.inputs[0] is graph.inputs[0])
+    return next(found, None)
 
 
 def composites(graph: ir.Graph, op_type: str) -> Iterator[ir.Node]:

@@ -4,6 +4,8 @@ Every composite gets its canonical name on the way (`blocks.3.fc2`), which is wh
 and reports call it by.
 """
 
+from collections import Counter
+
 import onnx_ir as ir
 
 from vit_edge.host.rewrite.blocks import Blocks
@@ -18,11 +20,12 @@ from vit_edge.host.rewrite.composites import (
     composites,
     is_composite,
     is_op,
+    is_spatial,
 )
 from vit_edge.host.rewrite.description import Description
 from vit_edge.host.rewrite.rule import Outcome
 from vit_edge.host.rewrite.values import integer, integers, static_shape
-from vit_edge.host.rewrite.walk import Walk, depends, downstream, kind_of, listed
+from vit_edge.host.rewrite.walk import Walk, depends, downstream, kind_of, listed, upstream
 
 TOKENWISE = ("LayerNormalization", "Add", "Sub", "Mul", "Div", "Concat", "Split", "Reshape", *ACTIVATIONS)
 
@@ -39,6 +42,8 @@ def describe(model: ir.Model, name: str, outcomes: tuple[Outcome, ...] = ()) -> 
 class _Contract:
     def __init__(self, walk: Walk) -> None:
         self.walk, self.blocks, self.graph = walk, Blocks(walk), walk.graph
+        self.dense = any(len(static_shape(value) or ()) > 2 for value in self.graph.outputs)
+        self.behind_encoder: list[ir.Node] = []
 
     def run(self) -> Description:
         embeds, attentions = list(composites(self.graph, EMBED)), list(composites(self.graph, ATTENTION))
@@ -68,6 +73,8 @@ class _Contract:
             self.walk.fail(f"found {len(pools)} attentions with a learned query, expected one at most")
         for pool in pools:
             self.blocks.pool(pool)
+        encoder = upstream(stream)
+        self.behind_encoder = [node for node in self.graph if node not in encoder]
         pooling = self.head(stream)
         self.check_tokenwise()
         return self.summary(embed, attentions, pooling, stream)
@@ -110,7 +117,8 @@ class _Contract:
             prefix_tokens=integer(embed, "prefix"),
             last_block_tokens=rows,
             pooling=pooling,
-            classes=shape(self.graph.outputs[0])[1],
+            classes=_channels(self.graph.outputs[0]),
+            head=self.head_operators(),
             image=(height, columns),
             patch=(patch[0], patch[1]),
             channels=channels,
@@ -118,10 +126,22 @@ class _Contract:
 
     def head(self, stream: ir.Value) -> str:
         """Name what is behind the last block; say what it pools."""
-        pooled, linears, norms = set(), 0, 0
         rows = self.walk.shape(stream)[0]
-        reached = downstream(stream)
-        for node in reached:
+        pooled, linears = self.head_nodes(self.behind_encoder if self.dense else downstream(stream))
+        told = " and ".join(sorted(pooled)) or f"tokens 0..{rows}"
+        if self.dense:
+            return told
+        made = self.walk.shape(self.graph.outputs[0])
+        if made[0] != 1:
+            self.walk.fail(f"the output has the shape {made}, expected one row of logits")
+        if not linears:
+            self.walk.fail("expected a linear classifier behind the last block")
+        return told
+
+    def head_nodes(self, behind: list[ir.Node]) -> tuple[set[str], int]:
+        """Name the layers of a head; what it pools, and how many linear layers it has."""
+        pooled, linears, norms = set[str](), 0, 0
+        for node in behind:
             if is_composite(node, SELECT):
                 pooled.add(f"tokens {integer(node, 'start')}..{integer(node, 'stop')}")
             elif is_composite(node, MEAN):
@@ -134,17 +154,34 @@ class _Contract:
                 node.name, linears = f"head.{linears}" if linears else "head", linears + 1
             elif is_op(node, "LayerNormalization"):
                 node.name, norms = f"norm.{norms}" if norms else "norm", norms + 1
-        made = self.walk.shape(self.graph.outputs[0])
-        if made[0] != 1:
-            self.walk.fail(f"the output has the shape {made}, expected one row of logits")
-        if not linears:
-            self.walk.fail("expected a linear classifier behind the last block")
-        return " and ".join(sorted(pooled)) or f"tokens 0..{rows}"
+        return pooled, linears
+
+    def head_operators(self) -> tuple[str, ...]:
+        """What a dense head consists of, the most frequent first; layout and arithmetic left out."""
+        if not self.dense:
+            return ()
+        kinds = Counter(node.op_type for node in self.behind_encoder if _is_layer(node))
+        ordered = sorted(kinds.items(), key=lambda each: (-each[1], each[0]))
+        return tuple(f"{count} {kind}" for kind, count in ordered)
 
     def check_tokenwise(self) -> None:
-        """Nothing in the graph depends on the batch size."""
+        """Nothing in the graph depends on the batch size; a dense head may hold anything."""
+        free = set(self.behind_encoder) if self.dense else set()
         for node in self.graph:
+            if node in free:
+                continue
             known = node.domain == DOMAIN or any(is_op(node, kind) for kind in TOKENWISE)
             if not known:
                 self.walk.where = "graph"
                 self.walk.fail(f"{kind_of(node)} belongs to no block")
+
+
+def _is_layer(node: ir.Node) -> bool:
+    products = any(is_op(node, kind) for kind in ("MatMul", "Gemm"))
+    return is_composite(node, LINEAR) or is_spatial(node) or products
+
+
+def _channels(output: ir.Value) -> int:
+    """Of (1, channels), or of a map (1, channels, rows, columns)."""
+    shape = static_shape(output) or ()
+    return shape[1] if len(shape) in (2, 4) else shape[-1] if shape else 0

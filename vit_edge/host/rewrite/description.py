@@ -20,10 +20,11 @@ class Description:
     prefix_tokens: int
     last_block_tokens: int  # rows that the last block computes; fewer than `tokens` where the head reads few
     pooling: str  # "tokens 0..1", "mean" or both
-    classes: int
+    classes: int  # channels of the first output of a dense head
     image: tuple[int, int]
     patch: tuple[int, int]
     channels: int
+    head: tuple[str, ...] = ()  # what makes the maps of a dense head: "3 ConvTranspose"; () of a classifier
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON types."""

@@ -6,6 +6,7 @@ from vit_edge.host.rewrite.rules.drop_key_bias import DropKeyBias
 from vit_edge.host.rewrite.rules.expand_einsum import ExpandEinsum
 from vit_edge.host.rewrite.rules.flatten_stream import FlattenStream
 from vit_edge.host.rewrite.rules.fold_attention_scale import FoldAttentionScale
+from vit_edge.host.rewrite.rules.fold_batch_norm import FoldBatchNorm
 from vit_edge.host.rewrite.rules.fold_linear_scale import FoldLinearScale
 from vit_edge.host.rewrite.rules.fold_norm_affine import FoldNormAffine
 from vit_edge.host.rewrite.rules.fold_normalisation import FoldNormalisation
@@ -51,6 +52,7 @@ RAISE: tuple[type[Rule], ...] = (
     ExpandEinsum,  # makes products for RaiseMatMul and RaiseAttention
     RaiseGemm,  # the Linears that the folds below add to
     RaiseMatMul,  # as RaiseGemm; leaves to RaiseAttention the products of two computed values alone
+    FoldBatchNorm,  # before RaiseEmbed, which sees no convolution afterwards
     RaiseEmbed,  # the Embed that the folds below add to
     CollapseLayout,  # the folds below look through one Reshape, not through a chain
     MergeBias,  # a bias stands between a product and its scale, so it goes in before FoldLinearScale

@@ -73,6 +73,19 @@ def downstream(value: ir.Value) -> list[ir.Node]:
     return list(reached)
 
 
+def upstream(value: ir.Value) -> set[ir.Node]:
+    """All nodes that a value is computed by."""
+    reached: set[ir.Node] = set()
+    pending = [value.producer()]
+    while pending:
+        node = pending.pop()
+        if node is None or node in reached:
+            continue
+        reached.add(node)
+        pending.extend(each.producer() for each in node.inputs if each is not None)
+    return reached
+
+
 def depends(value: ir.Value | None) -> bool:
     """Whether a value is computed from the image."""
     return value is not None and value.producer() is not None

@@ -36,6 +36,10 @@ def with_meaning(source: Source, options: SourceOptions) -> Source:
         SourceError: an unknown problem_type, or a head that does not fit its kind.
     """
     kind, notes = _kind(source, options)
+    if kind is OutputKind.MAP and source.kind is not SourceKind.ONNX:
+        raise SourceError(
+            f"{source.name} is said to give maps, which are read of ONNX files only: export it to ONNX first"
+        )
     try:
         check_meaning(kind, source.numbers)
     except ValueError as error:
@@ -69,6 +73,9 @@ def _kind(source: Source, options: SourceOptions) -> tuple[OutputKind, tuple[str
 def _labels(source: Source, kind: OutputKind) -> tuple[tuple[str, ...], str]:
     """Two labels for one logit; values without names are not called classes."""
     labels, note = source.labels, source.labels_note
+    if kind is OutputKind.MAP:
+        named = tuple(f"channel {index}" for index in range(len(labels))) if note else labels
+        return named, "the source names no channels, so they are called by their index" if note else ""
     if kind is OutputKind.REGRESSION:
         if len(labels) != source.numbers:
             raise SourceError(f"{source.name} has {len(labels)} names for one value: pass one")
@@ -86,6 +93,8 @@ def _published(config: dict[str, Any], labels: tuple[str, ...], kind: OutputKind
     """config.json says the same: readers of Hugging Face's configs take a sigmoid for several labels."""
     if kind is OutputKind.SINGLE_LABEL:
         return config
+    if kind is OutputKind.MAP:
+        return {**config, **label_maps(labels)}
     named = labels[1:] if kind is OutputKind.BINARY else labels
     problem = "regression" if kind is OutputKind.REGRESSION else "multi_label_classification"
     return {**config, **label_maps(named), "problem_type": problem}

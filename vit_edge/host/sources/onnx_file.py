@@ -78,7 +78,8 @@ def from_onnx(file: Path, options: SourceOptions, beside: Beside | None = None) 
         check_answers(answers, normal, preprocess, said is not None, str(file))
     except ModelError as error:
         raise SourceError(str(error)) from error
-    classes = _classes(normal, len(stated_labels) if stated_labels else None, file)
+    known = len(stated_labels) if stated_labels else None
+    classes = _classes(normal, known, file, maps=answers.kind is OutputKind.MAP)
     labels, note = choose_labels(options.labels, stated_labels, classes, str(file))
     processor = None if options.changes_preprocessing else beside.preprocessor_config
     return Source(
@@ -124,6 +125,10 @@ def _answer_notes(
 ) -> tuple[str, ...]:
     """What the graph alone told of its answers."""
     notes = []
+    if answers.kind is OutputKind.MAP:
+        others = [name for name in outputs if name != answers.output]
+        kept = f", and {', '.join(others)} kept beside it" if others else ""
+        return (f"it gives maps: {answers.output} is the first{kept}, read as (N, channels, rows, columns)",)
     if len(outputs) > 1 and options.output is None:
         names = ", ".join(outputs[:4]) + (", ..." if len(outputs) > 4 else "")
         notes.append(f"of its outputs ({names}) {answers.output} holds the answers: pass --output if not")
@@ -191,9 +196,25 @@ def _with_inside(
     return dataclasses.replace(options, mean=mean, std=(std[0], std[1], std[2])), (note,)
 
 
-def _classes(model: onnx.ModelProto, stated: int | None, file: Path) -> int:
+def _channels(model: onnx.ModelProto, file: Path) -> int:
+    """Channels of the first map, by its declared shape or by running it once."""
+    output = model.graph.output[0]
+    dims = output.type.tensor_type.shape.dim
+    if len(dims) == 4 and dims[1].HasField("dim_value"):
+        return int(dims[1].dim_value)
+    size = image_input(model, str(file)).fixed or (0, 0)
+    try:
+        made = runner(model, str(file))(np.zeros((1, 3, *size), np.float32))
+    except ModelError as error:
+        raise SourceError(str(error)) from error
+    return int(made.shape[1] if made.ndim == 4 else made.shape[-1])
+
+
+def _classes(model: onnx.ModelProto, stated: int | None, file: Path, *, maps: bool) -> int:
     value = model.graph.output[0]
     shape = value.type.tensor_type.shape
+    if maps:
+        return _channels(model, file)
     dimensions = [dim.dim_value if dim.HasField("dim_value") else None for dim in shape.dim]
     if len(dimensions) != 2:
         raise SourceError(

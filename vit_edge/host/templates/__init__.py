@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 import jinja2
 
-from vit_edge.verify.words import decibel, percent
+from vit_edge.verify.words import decibel, map_measure, percent
 
 
 def render(name: str, values: Mapping[str, object]) -> str:
@@ -34,7 +34,7 @@ def _environment() -> jinja2.Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    made.filters |= {"percent": percent, "decibel": decibel, "counts": _counts}
+    made.filters |= {"percent": percent, "decibel": decibel, "counts": _counts, "map_measure": map_measure}
     return made
 
 

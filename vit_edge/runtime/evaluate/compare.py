@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from vit_edge.errors import UsageError
 from vit_edge.progress import Step
 from vit_edge.runtime.evaluate.answers import Logits, Subject, batch_pixels, evaluate, in_batches
+from vit_edge.runtime.evaluate.compare_maps import compare_maps
 from vit_edge.runtime.evaluate.comparison import Comparison
 from vit_edge.runtime.evaluate.compatible import (
     accuracy_notes,
@@ -21,43 +22,17 @@ from vit_edge.runtime.evaluate.compatible import (
     common_preprocess,
 )
 from vit_edge.runtime.evaluate.dataset import ImageSet
+from vit_edge.runtime.evaluate.settings import CompareSettings
 from vit_edge.runtime.evaluate.views import Viewer, Views, distinct
 from vit_edge.runtime.model.file import ModelFile
-from vit_edge.runtime.session.session import Session, SessionSettings
+from vit_edge.runtime.session.session import Session
 from vit_edge.spec import OutputKind, Tolerance, Verdict
 from vit_edge.verify import SequentialGate, judge_kind
 from vit_edge.verify.copies import SceneFinder, unseen_limit
-from vit_edge.verify.looks import Looked, LookPlace, place_look
+from vit_edge.verify.looks import LookPlace, place_look
 from vit_edge.verify.metrics import log_softmax
 
 LEAST_SEQUENTIAL = 32  # images; fewer could not show that a FAIL comes from classes in another order
-
-
-@dataclasses.dataclass(frozen=True)
-class CompareSettings:
-    """How the two models of a comparison are run."""
-
-    session: SessionSettings = dataclasses.field(default_factory=SessionSettings)
-    batch_size: int = 8
-    sequential: bool = False
-    """Images in random order, until they decide."""
-    seed: int = 0
-    """Of that order."""
-    independent: bool = False
-    """The images are independent of one another, however alike: group none."""
-    earlier: tuple[Looked, ...] = ()
-    """Looks at this pair of models, the oldest first."""
-    expect_top1: float | None = None
-    """Percent that the float model must reach."""
-    stated_top1: float | None = None
-    """Percent that its card or manifest states."""
-
-    def __post_init__(self) -> None:
-        """Refuse what no random generator takes."""
-        if self.seed < 0:
-            raise UsageError(f"seed must be 0 or more, got {self.seed}")
-        if self.expect_top1 is not None and not 0 < self.expect_top1 <= 100:
-            raise UsageError(f"expect_top1 must be above 0 and at most 100 percent, got {self.expect_top1}")
 
 
 def compare(
@@ -99,6 +74,8 @@ def compare(
     kind = common_kind(float_model, quant_model)
     if kind is not OutputKind.SINGLE_LABEL and settings.sequential:
         raise UsageError("--sequential judges models of single labels only; leave it out")
+    if kind is OutputKind.MAP:
+        return compare_maps(float_model, quant_model, images, tolerance, settings, progress)
     names = common_labels(float_model, quant_model)
     specs = [common_preprocess(float_model, quant_model), common_preprocess(quant_model, float_model)]
     subjects = [

@@ -28,9 +28,9 @@ class Comparison:
     labels: tuple[str, ...] | None
     """Class names in index order, where either model carries them."""
     float_logits: Logits
-    """(N, C)."""
+    """(N, C); of maps two columns, see `verify.maps.changed_maps`."""
     quant_logits: Logits
-    """(N, C)."""
+    """(N, C), likewise."""
     copies: Copies | None = None
     """Among all images that were run; None where nobody looked for them."""
     place: LookPlace | None = None

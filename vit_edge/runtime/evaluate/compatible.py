@@ -82,12 +82,13 @@ def borrowed(float_model: ModelFile, quant_model: ModelFile) -> tuple[str, ...]:
 
 
 def common_kind(float_model: ModelFile, quant_model: ModelFile) -> OutputKind:
-    """The task that both models have: SINGLE_LABEL, MULTI_LABEL or REGRESSION.
+    """The task that both models have: SINGLE_LABEL, MULTI_LABEL, REGRESSION or MAP.
 
     Raises:
         ModelError: they have different ones, or one that is not known.
     """
-    for model in (float_model, quant_model):
+    maps = [bool(model.maps) for model in (float_model, quant_model)]
+    for model in () if all(maps) else (float_model, quant_model):
         check_classifier(model)
     first, second = float_model.output, quant_model.output
     if first.task is not second.task:

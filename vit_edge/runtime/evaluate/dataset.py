@@ -105,12 +105,14 @@ def read_images(
         class_ids: the classes' ids in index order (see `labels.read_class_ids`), where folders are named so.
         limits: the formats that count as images, told by the ends of their names.
         kind: of the model. For several labels a cell of labels.csv holds them with `;` between, for values
-            a column `target` holds numbers; folders cannot.
+            a column `target` holds numbers; folders cannot. For maps all images count as unlabelled.
 
     Raises:
         DatasetError: no such folder, no image in it, or labels that cannot be matched.
     """
     folder = _existing_folder(path)
+    if kind is OutputKind.MAP:
+        return list_images(folder, limits)  # names of folders are no labels of maps
     table = LabelTable(
         None if labels is None else tuple(labels), None if class_ids is None else tuple(class_ids)
     )

@@ -114,6 +114,20 @@ def to_pixels(image: Image.Image, spec: PreprocessSpec) -> npt.NDArray[np.uint8]
     return _array(_cut(image, *_corner(image.size, spec), spec))
 
 
+def seen_box(width: int, height: int, spec: PreprocessSpec) -> tuple[float, float, float, float]:
+    """What of an image reaches the model: (left, top, right, bottom) in its pixels, beyond it where padded.
+
+    Args:
+        width: pixels of the upright image.
+        height: likewise.
+        spec: the recipe.
+    """
+    resized = resized_size(width, height, spec)
+    left, top = _corner(resized, spec)
+    x, y = width / resized[0], height / resized[1]
+    return left * x, top * y, (left + spec.width) * x, (top + spec.height) * y
+
+
 def random_pixels(count: int, size: tuple[int, int], seed: int = 0) -> npt.NDArray[np.uint8]:
     """Noise in the form of preprocessed images, for runs whose answers do not matter.
 

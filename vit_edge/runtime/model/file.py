@@ -5,8 +5,9 @@ onnxruntime lacks); one input, `pixel_values` float32 (N, 3, H, W) or `pixels` u
 classifier has an output `logits` float32 (N, C); those of other makers may have other names and layouts, see
 `interface`, and end in a Softmax or Sigmoid, see `outputs`. An embedder has `pooled_embedding` float32 (N, D)
 and `patch_features` float32 (N, rows, columns, D) instead and, where a class token stands for all of the
-image, `cls_embedding` float32 (N, D). Labels, preprocessing, session options and what the numbers mean travel
-in its metadata_props, see `metadata`.
+image, `cls_embedding` float32 (N, D). A model of maps has one or more outputs under names of its own, usually
+(N, channels, rows, columns). Labels, preprocessing, session options and what the numbers mean travel in its
+metadata_props, see `metadata`.
 """
 
 import dataclasses
@@ -26,6 +27,7 @@ from vit_edge.files import read_file, recover
 from vit_edge.runtime.model.accepted import check_self_contained
 from vit_edge.runtime.model.header import read_header
 from vit_edge.runtime.model.interface import ImageInput, image_input
+from vit_edge.runtime.model.maps import Map
 from vit_edge.runtime.model.metadata import labels_of, preprocess_of, session_options_of
 from vit_edge.runtime.model.outputs import (
     Features,
@@ -69,12 +71,13 @@ class ModelFile:
     form: InputForm
     batch: int | None  # None: any
     size: tuple[int, int] | None  # pixels (height, width); None where the file leaves it open
-    classes: int | None  # numbers per image; None where the file leaves it open, and of an embedder
+    classes: int | None  # numbers per image, channels of a map; None where left open, and of an embedder
     features: Features | None = None  # of an embedder; None of a classifier
     image: ImageInput | None = None  # what the file calls its input, and how it lays it out
     scores: str = LOGITS  # what the file calls the output of a classifier
     output: OutputKind = OutputKind.SINGLE_LABEL  # what the numbers of a classifier mean
     told: bool = True  # whether somebody says so, or a final Softmax or Sigmoid shows it
+    maps: tuple[Map, ...] = ()  # of a model of maps, the one that is shown first; () of anything else
 
     @property
     def input_size(self) -> tuple[int, int] | None:
@@ -92,6 +95,8 @@ class ModelFile:
     @property
     def outputs(self) -> dict[str, tuple[int | None, ...]]:
         """Name of each output that the contract knows -> its shape for one image, None where left open."""
+        if self.maps:
+            return {each.name: each.shape for each in self.maps}
         if self.features is None:
             return {LOGITS: (self.classes,)}
         dim, grid = self.features.dim, self.features.grid
@@ -192,6 +197,10 @@ def check_classifier(model: ModelFile) -> None:
     """
     if model.features is not None:
         raise ModelError(f"{model.path} is an embedder, not a classifier; open it with vit_edge.Embedder")
+    if model.maps:
+        raise ModelError(
+            f"{model.path} gives maps ({model.scores}), no classes: open it with vit_edge.Segmenter"
+        )
     try:
         check_meaning(model.output, model.classes)
     except ValueError as error:
@@ -252,6 +261,7 @@ def _model_file(
             scores=outputs.name,
             output=outputs.kind,
             told=outputs.told,
+            maps=outputs.maps,
         )
         _check_agreement(model)
     except ValueError as error:

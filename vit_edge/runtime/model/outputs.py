@@ -8,6 +8,7 @@ import numpy.typing as npt
 
 from vit_edge.runtime.model.header import FLOAT, FLOAT16, OnnxHeader, TensorInfo
 from vit_edge.runtime.model.interface import MAX_SIDE, as_float32, check_range, check_tensor, is_embedder
+from vit_edge.runtime.model.maps import Map, OutputShape, chosen_map, dims_text, gives_maps
 from vit_edge.runtime.model.metadata import OUTPUT_KEY, output_of
 from vit_edge.spec import CLS_EMBEDDING, LOGITS, MAX_BATCH, PATCH_FEATURES, POOLED_EMBEDDING, OutputKind
 
@@ -16,6 +17,7 @@ ANSWER_NAMES = (LOGITS, "logit", "probabilities", "probs", "prob")
 
 _MAX_CLASSES = 1_000_000
 _MAX_DIM = 65_536
+_MAX_AXIS = 1_000_000  # of a map
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,8 +43,11 @@ class Outputs:
 
     name: str = LOGITS  # of the output that holds the answers, of a classifier
     kind: OutputKind = OutputKind.SINGLE_LABEL
-    values: int | None = None  # numbers per image; None where the file leaves it open, and of an embedder
+    values: int | None = (
+        None  # numbers per image, channels of a map; None where left open, and of an embedder
+    )
     features: Features | None = None  # of an embedder
+    maps: tuple[Map, ...] = ()  # of a model of maps, the one that is shown first
     told: bool = True  # whether the caller, the file or its bundle says what the numbers mean
 
 
@@ -53,6 +58,8 @@ def read_outputs(
     labels: int | None = None,
 ) -> Outputs:
     """Find the answers among a file's outputs, by name and shape, and their meaning.
+
+    A file that gives no row of numbers per image but a map, or is said to, is one of maps.
 
     The meaning is what the caller states, or else the file's metadata, or else follows from a final Softmax
     or Sigmoid.
@@ -69,20 +76,15 @@ def read_outputs(
     outputs = {info.name: info for info in header.outputs}
     if wanted.name is None and is_embedder(header):
         return Outputs(features=_features(outputs))
-    info = outputs[chosen_output([_shape(info) for info in header.outputs], wanted.name, labels)]
+    own = output_of(header.metadata)
+    shapes = [_shape(info) for info in header.outputs]
+    if gives_maps(shapes, wanted.name, wanted.kind or own or recorded):
+        return _maps(header, wanted.name, recorded)
+    info = outputs[chosen_output(shapes, wanted.name, labels)]
     values = _checked_values(info)
     kind = _kind(header, info.name, values, wanted.kind, recorded)
     said = wanted.kind is not None or recorded is not None or OUTPUT_KEY in header.metadata
     return Outputs(info.name, kind, values, told=said or info.name in header.ends)
-
-
-@dataclasses.dataclass(frozen=True)
-class OutputShape:
-    """One output of a graph as far as the choice among several needs it."""
-
-    name: str
-    is_float: bool
-    dims: tuple[int | None, ...] | None
 
 
 def _shape(info: TensorInfo) -> OutputShape:
@@ -100,7 +102,7 @@ def chosen_output(outputs: list[OutputShape], wanted: str | None, answers: int |
     Raises:
         ValueError: there is none, or more than one that might; the message names them and `--output`.
     """
-    shown = ", ".join(f"{each.name} {_dims(each)}" for each in outputs[:8])
+    shown = ", ".join(f"{each.name} {dims_text(each)}" for each in outputs[:8])
     names = [each.name for each in outputs]
     if wanted is not None:
         if wanted not in names:
@@ -121,22 +123,20 @@ def chosen_output(outputs: list[OutputShape], wanted: str | None, answers: int |
     raise ValueError(f"has several outputs that may hold its answers ({shown}); name one with --output")
 
 
-def _dims(shape: OutputShape) -> str:
-    if shape.dims is None:
-        return "(unknown shape)"
-    return f"({', '.join('?' if dim is None else str(dim) for dim in shape.dims)})"
-
-
 def _kind(
     header: OnnxHeader, name: str, values: int | None, stated: OutputKind | None, recorded: OutputKind | None
 ) -> OutputKind:
     own = output_of(header.metadata)
+    _same_kind(own, recorded)
+    said = own or recorded
+    return with_activation(said if stated is None else stated, header.ends.get(name), values)
+
+
+def _same_kind(own: OutputKind | None, recorded: OutputKind | None) -> None:
     if own is not None and recorded is not None and own is not recorded:
         raise ValueError(
             f"gives {own.value}, but its bundle records {recorded.value}; build the bundle again"
         )
-    said = own or recorded
-    return with_activation(said if stated is None else stated, header.ends.get(name), values)
 
 
 def with_activation(said: OutputKind | None, activation: str | None, values: int | None) -> OutputKind:
@@ -219,6 +219,24 @@ def _checked_values(info: TensorInfo) -> int | None:
     check_range(batch, MAX_BATCH, f"batch size of {info.name}")
     check_range(classes, _MAX_CLASSES, "number of classes")
     return classes
+
+
+def _maps(header: OnnxHeader, wanted: str | None, recorded: OutputKind | None) -> Outputs:
+    shapes = [_shape(info) for info in header.outputs]
+    first = chosen_map(shapes, wanted)
+    ordered = sorted(shapes, key=lambda each: each.name != first)
+    maps = [
+        Map(each.name, each.dims[1:])
+        for each in ordered
+        if each.is_float and each.dims and len(each.dims) > 1
+    ]
+    for each in maps:
+        for size in each.shape:
+            check_range(size, _MAX_AXIS, f"size of {each.name}")
+    _same_kind(output_of(header.metadata), recorded)
+    return Outputs(
+        first, OutputKind.MAP, maps[0].shape[0] if len(maps[0].shape) == 3 else None, maps=tuple(maps)
+    )
 
 
 def _features(outputs: Mapping[str, TensorInfo]) -> Features:

@@ -10,7 +10,7 @@ import onnxruntime
 
 from vit_edge.bundle import Bundle, Role
 from vit_edge.errors import BundleError, VitEdgeError
-from vit_edge.golden import GoldenCase, held_to
+from vit_edge.golden import MAP, GoldenCase, held_to, spread
 from vit_edge.runtime.image.decode import decode
 from vit_edge.runtime.image.limits import DecodeLimits, ImageFormat
 from vit_edge.runtime.model.file import read_model
@@ -84,8 +84,20 @@ def _distances(
     spec = bundle.manifest.preprocess
     limits = DecodeLimits(max_pixels=spec.height * spec.width, formats=(ImageFormat.PNG,))
     for image, group in itertools.groupby(sorted(cases, key=by_image), by_image):
-        made = session.outputs(np.asarray(decode(bundle.read(image), limits))[None])
+        made = answers_of(session, np.asarray(decode(bundle.read(image), limits))[None])
         yield from (_distance(case, made) for case in group)
+
+
+def answers_of(session: Session, pixels: npt.NDArray[np.uint8]) -> Mapping[str, npt.NDArray[np.float32]]:
+    """What a model gives for one image, by the names of golden cases; of maps what `golden.spread` keeps.
+
+    Args:
+        session: the model.
+        pixels: uint8 (1, H, W, 3).
+    """
+    made = session.outputs(pixels)
+    maps = session.model.maps
+    return {MAP: spread(made[maps[0].name][0])[None]} if maps else made
 
 
 def _distance(case: GoldenCase, made: Mapping[str, npt.NDArray[np.float32]]) -> tuple[float, float, float]:

@@ -33,7 +33,7 @@ def check_default(
         session = Session(read_model(bundle.path, name), settings)
         spec = bundle.manifest.preprocess
         pixels = np.zeros((1, spec.height, spec.width, 3), np.uint8)
-        times = time_interleaved([lambda: session.run(pixels)], rounds)
+        times = time_interleaved([lambda: session.outputs(pixels)], rounds)
     except VitEdgeError:
         return [], None  # the check of its answers has told
     placement, taken = session.placement, latency(times[:, 0])

@@ -51,7 +51,8 @@ class Session:
         self.model = model
         self.settings = settings  # with the number of threads that auto found
         self._shapes = model.outputs
-        self._names = [model.scores if name == LOGITS else name for name in model.outputs]
+        own = bool(model.maps)  # which may call one of several maps "logits"
+        self._names = [model.scores if name == LOGITS and not own else name for name in model.outputs]
         self._process = os.getpid()
         opened = open_session(model, settings)
         self._session, self.placement = opened.session, opened.placement
@@ -72,8 +73,10 @@ class Session:
 
         Raises:
             UsageError: the pixels have another dtype or shape.
-            ModelError: the model is an embedder; else as in `outputs`.
+            ModelError: the model is an embedder or one of maps; else as in `outputs`.
         """
+        if self.model.maps:
+            raise ModelError(f"{self.model.path} gives maps and no logits; take its outputs")
         if self.model.features is not None:
             raise ModelError(f"{self.model.path} is an embedder and gives no logits; use vit_edge.Embedder")
         return self.outputs(pixels)[LOGITS]

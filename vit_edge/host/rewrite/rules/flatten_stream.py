@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 import onnx_ir as ir
 
-from vit_edge.host.rewrite.composites import is_op
+from vit_edge.host.rewrite.composites import is_op, is_spatial
 from vit_edge.host.rewrite.rule import Declined, NodeRule, required
 from vit_edge.host.rewrite.values import again, constant, constant_of, flatten, integer, reshape, static_shape
 
@@ -34,6 +34,8 @@ class FlattenStream(NodeRule[tuple[int, ...]]):
         shape = static_shape(node.outputs[0])
         if shape is None or len(shape) <= 2:
             return Declined("the result is rank 2 already, or its shape is unknown")
+        if any(_is_map(value) for value in node.inputs):
+            return Declined("it acts on a map, whose last axis is no channel")
         if is_op(node, "LayerNormalization"):
             last = integer(node, "axis", -1) in (-1, len(shape) - 1)
             return shape if last else Declined("the normalization spans more than the last axis")
@@ -51,6 +53,15 @@ class FlattenStream(NodeRule[tuple[int, ...]]):
         rows = math.prod(shape[:-1])
         flat = again(op, node, operands, (rows, shape[-1]), without="axis")
         return reshape(op, flat, shape)
+
+
+def _is_map(value: ir.Value | None) -> bool:
+    """Whether a value is made by an operator on maps, or elementwise of what is."""
+    node = None if value is None else value.producer()
+    while node is not None and any(is_op(node, kind) for kind in (*ELEMENTWISE, *BINARY, "Clip")):
+        computed = [each for each in node.inputs if each is not None and constant_of(each) is None]
+        node = computed[0].producer() if computed else None
+    return is_spatial(node)
 
 
 def _flattens(value: ir.Value | None, shape: tuple[int, ...]) -> bool:

@@ -8,7 +8,7 @@ import onnx_ir as ir
 from vit_edge.arrays import Array
 from vit_edge.host.rewrite.composites import is_op
 from vit_edge.host.rewrite.rule import Declined, NodeRule
-from vit_edge.host.rewrite.values import constant, constant_of, number, only_user, static_shape
+from vit_edge.host.rewrite.values import constant, constant_of, number, static_shape, users
 
 
 class FoldNormAffine(NodeRule[tuple[ir.Node, Array, Array]]):
@@ -31,13 +31,13 @@ class FoldNormAffine(NodeRule[tuple[ir.Node, Array, Array]]):
         }"""
 
     def find(self, node: ir.Node) -> tuple[ir.Node, Array, Array] | Declined:
-        """(a LayerNormalization that nothing else reads, its scale, the vector beside it)."""
+        """(a LayerNormalization, its scale, the vector beside it), where all that read it are such."""
         for made, other in ((node.inputs[0], node.inputs[1]), (node.inputs[1], node.inputs[0])):
             vector, shape = constant_of(other), static_shape(made)
             source = made.producer() if made is not None else None
-            if vector is None or shape is None or source is None or made is None or only_user(made) is None:
+            if vector is None or shape is None or source is None or made is None:
                 continue
-            if not is_op(source, "LayerNormalization"):
+            if not is_op(source, "LayerNormalization") or not _folds_into_all(made):
                 continue
             gamma = constant_of(source.inputs[1])
             if gamma is not None and vector.size == shape[-1] and vector.shape[-1:] == shape[-1:]:
@@ -54,3 +54,17 @@ class FoldNormAffine(NodeRule[tuple[ir.Node, Array, Array]]):
         epsilon = number(source, "epsilon", 1e-5)
         made: ir.Value = op.LayerNormalization(source.inputs[0], *parameters, axis=-1, epsilon=epsilon)
         return made
+
+
+def _folds_into_all(made: ir.Value) -> bool:
+    """Whether every reader is a Mul or Add of a vector; several are, where one stream is normalised twice."""
+    shape = static_shape(made) or ()
+    if made.is_graph_output():
+        return False
+    for node in users(made):
+        vectors = [each for value in node.inputs if (each := constant_of(value)) is not None]
+        if node.op_type not in FoldNormAffine.ROOTS or len(vectors) != 1:
+            return False
+        if vectors[0].size != shape[-1] or vectors[0].shape[-1:] != shape[-1:]:
+            return False
+    return True

@@ -1,6 +1,7 @@
-"""A Conv whose stride is its kernel becomes Embed: flatten each patch and project it.
+"""A Conv of the image whose stride is its kernel becomes Embed: flatten each patch and project it.
 
-Source: Dosovitskiy et al. 2021, equation 1. Exact: without padding the patches do not overlap.
+Source: Dosovitskiy et al. 2021, equation 1. Exact: without padding the patches do not overlap. A Conv of what
+other layers made of the image, such as the last one of a decoder, cuts no patches and stays.
 """
 
 from typing import Any, NamedTuple
@@ -9,6 +10,7 @@ import numpy as np
 import onnx_ir as ir
 
 from vit_edge.arrays import Array
+from vit_edge.host.rewrite.composites import DOMAIN, is_op, is_spatial
 from vit_edge.host.rewrite.rule import Declined, NodeRule, required
 from vit_edge.host.rewrite.values import (
     constant_of,
@@ -19,6 +21,8 @@ from vit_edge.host.rewrite.values import (
     static_shape,
     transpose,
 )
+
+_LAYERS = ("MatMul", "Gemm", "LayerNormalization", "Softmax")
 
 
 class _Patches(NamedTuple):
@@ -54,6 +58,9 @@ class RaiseEmbed(NodeRule[_Patches]):
             return Declined("the convolution has padding, groups or dilation")
         if shape[2] % kernel[0] or shape[3] % kernel[1]:
             return Declined(f"the image {shape[2:]} is not a multiple of the patch {kernel}")
+        layer = _layer_above(required(node.inputs[0], node))
+        if layer is not None:
+            return Declined(f"it is of what {layer.op_type} ({layer.name}) makes of the image")
         return _Patches(weight, (shape[2] // kernel[0], shape[3] // kernel[1]))
 
     def replace(self, op: Any, node: ir.Node, found: _Patches) -> ir.Value:
@@ -64,6 +71,21 @@ class RaiseEmbed(NodeRule[_Patches]):
         table = np.tile(np.zeros(dim) if bias is None else bias, (rows * columns, 1))
         made = embed(op, required(node.inputs[0], node), weight.reshape(dim, -1).T, table, patch, 0)
         return transpose(op, reshape(op, made, (1, rows, columns, dim)), (0, 3, 1, 2))
+
+
+def _layer_above(value: ir.Value) -> ir.Node | None:
+    """A layer that a value is computed by; None of the image itself, however it was scaled and laid out."""
+    seen: set[ir.Node] = set()
+    pending = [value]
+    while pending:
+        node = pending.pop().producer()
+        if node is None or node in seen:
+            continue
+        if node.domain == DOMAIN or is_spatial(node) or any(is_op(node, kind) for kind in _LAYERS):
+            return node
+        seen.add(node)
+        pending += [each for each in node.inputs if each is not None]
+    return None
 
 
 def _text(node: ir.Node, name: str, default: str) -> str:

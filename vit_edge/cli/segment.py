@@ -1,0 +1,136 @@
+"""`segment`: the maps of images, in words, as JSON or drawn."""
+
+import argparse
+import io
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vit_edge.cli import arguments
+from vit_edge.cli.console import check_file, one_line, pairs, write_bytes
+from vit_edge.cli.parser import Commands
+from vit_edge.cli.values import finite
+from vit_edge.errors import ImageError, UsageError
+from vit_edge.runtime.image.decode import decode
+from vit_edge.runtime.predict.segmentation import UNSEEN, Segmentation
+from vit_edge.runtime.predict.segmenter import Segmenter
+
+_SHOWN = 8  # classes
+
+
+def add(commands: Commands) -> None:
+    """Declare the command."""
+    parser = commands.add_parser("segment", help="the maps of images: classes of pixels, saliency, depth")
+    parser.add_argument("model", metavar="BUNDLE", help="bundle of a model of maps, or ONNX file")
+    parser.add_argument("images", metavar="IMAGE", nargs="+", help="image files")
+    parser.add_argument(
+        "--draw", type=Path, metavar="FILE.png", help="write the image with its map laid over it (one IMAGE)"
+    )
+    parser.add_argument(
+        "-o", "--out", type=Path, metavar="FILE.npz", help="write the maps and the mask as arrays (one IMAGE)"
+    )
+    parser.add_argument(
+        "--threshold",
+        type=finite,
+        default=0.5,
+        metavar="X",
+        help="of a single channel, above which a pixel counts (default: %(default)s)",
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON object per image and line")
+    parser.add_argument("--output", metavar="NAME", help="of a file with several maps, the one to show")
+    arguments.add_formats(parser)
+    arguments.add_session(parser)
+    arguments.add_trust(parser)
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """`vit-edge segment`; a bad image is reported, the rest goes on, and the status is 2."""
+    for flag, path in (("--draw", args.draw), ("--out", args.out)):
+        check_file(flag, path)
+        if path is not None and len(args.images) > 1:
+            raise UsageError(f"{flag} takes one image, got {len(args.images)}; segment them one by one")
+    segment = Segmenter(
+        args.model,
+        provider=args.provider,
+        threads=args.threads,
+        limits=args.limits,
+        output=args.output,
+        trust=args.trust,
+    )
+    refused = 0
+    for image, answer in zip(args.images, segment.batch(args.images), strict=True):
+        if isinstance(answer, ImageError):
+            refused += 1
+            print(f"vit-edge: error: {one_line(str(answer))}", file=sys.stderr)
+            if args.json:
+                print(json.dumps({"image": image, "error": str(answer)}))
+            continue
+        found = _found(image, answer, args.threshold)
+        print(json.dumps(found) if args.json else _words(found))
+        _write(args, image, answer)
+    return 2 if refused else 0
+
+
+def _found(image: str, answer: Segmentation, threshold: float) -> dict[str, Any]:
+    """What is said of an image."""
+    mask = answer.mask(threshold)
+    seen = mask != UNSEEN
+    counts = np.bincount(mask[seen], minlength=max(answer.channels, 2))
+    total = max(int(seen.sum()), 1)
+    first = answer.map
+    made = {
+        "image": image,
+        "size": list(answer.size),
+        "map": next(iter(answer.maps)),
+        "shape": list(first.shape),
+        "seen": float(seen.mean()),
+    }
+    if answer.channels == 1:
+        row, column = np.unravel_index(int(np.nanargmax(answer.scores())), answer.size)
+        return made | {
+            "low": float(first.min()),
+            "high": float(first.max()),
+            "highest_at": [int(row), int(column)],
+            "above": float(counts[1] / total),
+            "threshold": threshold,
+        }
+    shown = np.flatnonzero(counts)[np.argsort(-counts[counts > 0], kind="stable")]
+    return made | {
+        "classes": [
+            {"label": _label(answer, index), "index": index, "share": float(counts[index] / total)}
+            for index in shown.tolist()
+        ]
+    }
+
+
+def _words(found: dict[str, Any]) -> str:
+    height, width = found["size"]
+    rows = [("image", f"{one_line(found['image'])}, {height} x {width} pixels, {found['seen']:.0%} seen")]
+    rows.append(("map", f"{found['map']} {tuple(found['shape'])}"))
+    if "classes" in found:
+        rows += [(each["label"], f"{each['share']:.1%}") for each in found["classes"][:_SHOWN]]
+    else:
+        at = f"row {found['highest_at'][0]}, column {found['highest_at'][1]}"
+        rows.append(("range", f"{found['low']:.4g} to {found['high']:.4g}, highest at {at}"))
+        rows.append((f"above {found['threshold']:g}", f"{found['above']:.1%} of what is seen"))
+    return pairs(rows)
+
+
+def _label(answer: Segmentation, index: int) -> str:
+    return str(index) if answer.labels is None else answer.labels[index]
+
+
+def _write(args: argparse.Namespace, image: str, answer: Segmentation) -> None:
+    if args.draw is not None:
+        stream = io.BytesIO()
+        answer.drawn(decode(image, args.limits)).save(stream, "PNG")
+        write_bytes("--draw", args.draw, stream.getvalue())
+    if args.out is not None:
+        stream = io.BytesIO()
+        arrays = {f"map_{name}": values for name, values in answer.maps.items()}
+        np.savez(stream, mask=answer.mask(args.threshold), **arrays)  # type: ignore[arg-type]
+        write_bytes("--out", args.out, stream.getvalue())

@@ -1,0 +1,68 @@
+"""Two models of maps on the same images, judged."""
+
+import dataclasses
+
+from vit_edge.errors import UsageError
+from vit_edge.progress import Step
+from vit_edge.runtime.evaluate.comparison import Comparison
+from vit_edge.runtime.evaluate.compatible import borrowed, common_labels, common_preprocess
+from vit_edge.runtime.evaluate.dataset import ImageSet
+from vit_edge.runtime.evaluate.maps import evaluate_maps, map_subject
+from vit_edge.runtime.evaluate.settings import CompareSettings
+from vit_edge.runtime.evaluate.views import Viewer, distinct
+from vit_edge.runtime.model.file import ModelFile
+from vit_edge.runtime.session.session import Session
+from vit_edge.spec import OutputKind, Tolerance
+from vit_edge.verify.looks import place_look
+from vit_edge.verify.maps import changed_maps, judge_maps
+
+
+def compare_maps(
+    float_model: ModelFile,
+    quant_model: ModelFile,
+    images: ImageSet,
+    tolerance: Tolerance,
+    settings: CompareSettings,
+    progress: Step | None = None,
+) -> Comparison:
+    """As `compare`, of two models of maps: the second's maps are measured against the first's.
+
+    Raises:
+        DatasetError: no image, one that cannot be decoded, or maps without any contrast.
+        ModelError: maps that differ in number, name or shape.
+        UsageError: an accuracy is expected, which maps have none of.
+    """
+    if settings.expect_top1 is not None:
+        raise UsageError("--expect-top1 is about models of single labels only; leave it out")
+    pairs = ((float_model, quant_model), (quant_model, float_model))
+    specs = [common_preprocess(*pair) for pair in pairs]
+    reference, other = (
+        map_subject(
+            model, float_model, Session(dataclasses.replace(model, preprocess=spec), settings.session), spec
+        )
+        for model, spec in zip((float_model, quant_model), specs, strict=True)
+    )
+    names = common_labels(float_model, quant_model)
+    viewer = Viewer()
+    found = evaluate_maps(reference, [other], images, settings.batch_size, progress, viewer)
+    kept = distinct(images, viewer.views(), found.outlines, apart=settings.independent)
+    looked = frozenset(viewer.views().digests)
+    place = place_look(settings.earlier, looked)
+    allowed = dataclasses.replace(tolerance, confidence=place.confidence(tolerance.confidence))
+    changes = [change.at(kept.rows) for change in found.changes[0]]
+    report = judge_maps(changes, allowed, sequential=place.again, scenes=kept.scenes)
+    same, changed = changed_maps(changes, allowed.maps)
+    return Comparison(
+        report,
+        images.chosen(kept.rows),
+        len(images),
+        names,
+        same,
+        changed,
+        kept.copies,
+        place,
+        tuple(dict.fromkeys([*settings.earlier, looked])),
+        models=(float_model, quant_model),
+        notes=borrowed(float_model, quant_model),
+        kind=OutputKind.MAP,
+    )

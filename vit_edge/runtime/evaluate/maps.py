@@ -1,0 +1,132 @@
+"""Models of maps on the same images: run batch by batch, and of every map only what is measured is kept."""
+
+import dataclasses
+import functools
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vit_edge.errors import DatasetError, ModelError, UsageError
+from vit_edge.progress import Step
+from vit_edge.runtime.evaluate.answers import batch_pixels
+from vit_edge.runtime.evaluate.dataset import ImageSet
+from vit_edge.runtime.evaluate.views import Viewer
+from vit_edge.runtime.model.file import ModelFile
+from vit_edge.runtime.session.session import Session
+from vit_edge.spec import PreprocessSpec
+from vit_edge.verify.maps import MapChanges, map_changes
+
+_SIDE = 8  # of what of a map tells scenes apart
+_CHANNELS = 3  # of the first map that take part
+
+Maps = dict[str, NDArray[np.float32]]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class MapSubject:
+    """A model of maps under evaluation."""
+
+    session: Session
+    preprocess: PreprocessSpec
+    names: tuple[str, ...]
+    """Its outputs, in the order in which they are compared with the reference's."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class MapAnswers:
+    """What models of maps give for the images of a set."""
+
+    outlines: NDArray[np.float32]
+    """(N, K), a few numbers of the reference's first map: what tells scenes apart."""
+    changes: tuple[tuple[MapChanges, ...], ...]
+    """Of each model against the reference, one per output."""
+
+
+def map_subject(model: ModelFile, reference: ModelFile, session: Session, spec: PreprocessSpec) -> MapSubject:
+    """A model whose maps are matched with the reference's, by name or, where names differ, by place.
+
+    Raises:
+        ModelError: they have other outputs, or maps of another shape.
+    """
+    own, names = {each.name: each.shape for each in model.maps}, [each.name for each in reference.maps]
+    matched = names if set(names) <= set(own) else [each.name for each in model.maps]
+    fits = len(matched) == len(names) and all(
+        _may_be_equal(own[mine], each.shape) for mine, each in zip(matched, reference.maps, strict=True)
+    )
+    if not fits:
+        raise ModelError(
+            f"{reference.path} gives {_listed(reference)} and {model.path} {_listed(model)}; "
+            "compare two forms of one model"
+        )
+    return MapSubject(session, spec, tuple(matched))
+
+
+def evaluate_maps(
+    reference: MapSubject,
+    others: Sequence[MapSubject],
+    images: ImageSet,
+    batch_size: int = 8,
+    progress: Step | None = None,
+    viewer: Viewer | None = None,
+) -> MapAnswers:
+    """Run every model on every image, a batch at a time, and measure maps against the reference's.
+
+    Raises:
+        DatasetError: no image, or one that cannot be decoded.
+        ModelError: maps that are not finite, or differ in shape.
+        UsageError: a batch size below 1.
+    """
+    if batch_size < 1:
+        raise UsageError(f"batch_size must be at least 1, got {batch_size}")
+    if not len(images):
+        raise DatasetError(f"{images.name} holds no image; give at least one")
+    viewer = viewer or Viewer()
+    specs = list(dict.fromkeys(subject.preprocess for subject in (reference, *others)))
+    outlines: list[NDArray[np.float32]] = []
+    found: list[list[list[MapChanges]]] = [[] for _ in others]
+    for start in range(0, len(images), batch_size):
+        batch = images.paths[start : start + batch_size]
+        pixels = batch_pixels(batch, specs, images.limits)
+        given = reference.session.outputs(pixels[reference.preprocess])
+        outlines.append(outlines_of(given[reference.names[0]]))
+        for parts, subject in zip(found, others, strict=True):
+            same = subject is reference
+            made = given if same else subject.session.outputs(pixels[subject.preprocess])
+            parts.append(_changes(reference.names, given, subject.names, made))
+        viewer.add(pixels)
+        if progress is not None:
+            progress(start + len(batch), len(images))
+    return MapAnswers(np.concatenate(outlines), tuple(_of_all(parts) for parts in found))
+
+
+def outlines_of(maps: NDArray[np.float32]) -> NDArray[np.float32]:
+    """(N, K) numbers spread evenly over the first channels of maps (N, C, H, W), or over other axes."""
+    if maps.ndim == 4:
+        rows, columns = (np.linspace(0, size - 1, min(size, _SIDE)).astype(int) for size in maps.shape[2:])
+        chosen = maps[:, :_CHANNELS][:, :, rows][:, :, :, columns]
+        return np.ascontiguousarray(chosen.reshape(len(maps), -1))
+    flat = maps.reshape(len(maps), -1)
+    return np.ascontiguousarray(flat[:, np.linspace(0, flat.shape[1] - 1, _SIDE * _SIDE).astype(int)])
+
+
+def _changes(names: Sequence[str], given: Maps, others: Sequence[str], made: Maps) -> list[MapChanges]:
+    return [map_changes(name, given[name], made[other]) for name, other in zip(names, others, strict=True)]
+
+
+def _of_all(parts: Sequence[Sequence[MapChanges]]) -> tuple[MapChanges, ...]:
+    """Batches joined, output by output."""
+    return tuple(functools.reduce(MapChanges.joined, each) for each in zip(*parts, strict=True))
+
+
+def _may_be_equal(one: tuple[int | None, ...], other: tuple[int | None, ...]) -> bool:
+    return len(one) == len(other) and all(
+        None in pair or pair[0] == pair[1] for pair in zip(one, other, strict=True)
+    )
+
+
+def _listed(model: ModelFile) -> str:
+    return ", ".join(
+        f"{each.name} ({', '.join('?' if size is None else str(size) for size in each.shape)})"
+        for each in model.maps
+    )
