@@ -254,7 +254,7 @@ def refusal(words: list[str], capsys: pytest.CaptureFixture[str]) -> str:
         ),
         (
             ["compare", "{bundle}", "{bundle}", "--data", "{check}", "--min-correlation", "2"],
-            "min_correlation must lie between 0 and 1",
+            "--min-correlation must lie between 0 and 1",
         ),
         (
             ["compare", "{bundle}/onnx/model.onnx", "{folder}/taps_int8.onnx", "--data", "{check}"],
