@@ -23,7 +23,7 @@ from vit_edge.host.rewrite.canonical import canonicalise, float_outputs, output_
 from vit_edge.host.sources import SourceOptions, resolve
 from vit_edge.runtime.model.file import check_classifier, read_model
 from vit_edge.runtime.session.session import Session
-from vit_edge.spec import InputForm, Interpolation, ModelForm, OutputKind, PreprocessSpec
+from vit_edge.spec import FloatType, InputForm, Interpolation, ModelForm, OutputKind, PreprocessSpec
 
 TOLERANCE = 2e-5  # of values up to 5: another order of float32 sums
 STATED = [
@@ -78,6 +78,17 @@ def test_the_encoder_becomes_canonical_and_the_head_gives_the_same(kind: str, ho
     for expected, made in pairs:
         assert expected.dtype == made.dtype
         np.testing.assert_allclose(made, expected, atol=TOLERANCE, rtol=0)
+
+
+@pytest.mark.parametrize("kind", DENSE)
+def test_a_head_in_half_precision_gives_nearly_the_same(kind: str) -> None:
+    canonical = canonicalise(normal_form(dense_onnx(kind), kind), kind)
+    lowered = lower(canonical, LowerSettings(ModelForm(float_type=FloatType.FLOAT16)))
+    given, names = images_of(2), float_outputs(canonical)
+    pairs = zip(outputs_of(dense_onnx(kind), given, names), outputs_of(lowered, given, names), strict=True)
+    for expected, made in pairs:
+        assert made.dtype == np.float32
+        np.testing.assert_allclose(made, expected, atol=0.03, rtol=0)  # of values up to 5, in 11 bits
 
 
 def test_batch_normalisation_goes_into_the_decoder() -> None:

@@ -11,6 +11,7 @@ import onnx_ir as ir
 from onnx_ir.passes.common import RemoveUnusedNodesPass, ShapeInferencePass
 
 from vit_edge.host.lower.graph import initializer
+from vit_edge.host.rewrite.composites import is_op
 
 FULL = frozenset({"Softmax", "Sub", "Exp", "ReduceSum", "Abs", "ReduceMax", "Max", "Reciprocal"})
 FOLLOWING = frozenset({"Mul", "Div", "QuantizeLinear"})  # float32 behind what is, float16 elsewhere
@@ -48,6 +49,8 @@ class _Halver:
         """Give a node inputs of the type that it computes in."""
         kind = _type_of(node)
         for index, value in enumerate(node.inputs):
+            if index and is_op(node, "Resize"):
+                continue  # its sizes and scales have one type, whatever it enlarges
             if value is not None and value.dtype in _FLOATS and value.dtype != kind:
                 node.replace_input_with(index, self.as_type(value, kind, node))
         target = node.attributes.get("to")
