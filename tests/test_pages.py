@@ -10,9 +10,11 @@ import pytest
 
 from tests.pages import PAGES, ROOT, Command, commands, headings, links
 from tools.manifest_page import PAGE, page, records
+from vit_edge.embedding_report import CriterionFigures, EmbeddingReport
 from vit_edge.gate_report import Fidelity, LabelFigures, ValueFigures
 from vit_edge.manifest import EmbedderRecord, IntegerGraph, Manifest, OperatorTime
 from vit_edge.source_parity import Difference
+from vit_edge.spec import EmbeddingTolerance
 
 EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
 
@@ -39,7 +41,8 @@ def test_every_key_of_the_manifest_is_explained() -> None:
     """Those of the parts that few bundles have stand on the page of all keys alone."""
     text = (ROOT / "docs" / "bundle-format.md").read_text()
     explained = set(re.findall(r"[a-z0-9_]+", " ".join(re.findall(r"`([^`]+)`", text))))
-    rare = {LabelFigures, ValueFigures, IntegerGraph, OperatorTime, Fidelity, EmbedderRecord, Difference}
+    rare = {LabelFigures, ValueFigures, IntegerGraph, OperatorTime, Difference}
+    rare |= {Fidelity, EmbedderRecord, EmbeddingReport, CriterionFigures, EmbeddingTolerance}
     keys = {
         field.name
         for record in records(Manifest)

@@ -8,13 +8,16 @@ from typing import Any
 from vit_edge.bundle import check_replaceable
 from vit_edge.cli import arguments, values
 from vit_edge.cli.checks import few_images
+from vit_edge.cli.compare_embedders import criterion_sentence, embedding_claim, would_decide
 from vit_edge.cli.console import check_json, progress, table, tell_notes, write_json
+from vit_edge.cli.embedding_options import add_embedding_tolerance, embedding_tolerance
 from vit_edge.cli.measure import status_of
 from vit_edge.cli.parser import Commands, settings_from, tolerance_from
 from vit_edge.cli.targets import best_here, target_named
 from vit_edge.gate_report import PlanKind
 from vit_edge.manifest import (
     AccuracyRecord,
+    EmbedderRecord,
     FileOutcome,
     Manifest,
     Recipe,
@@ -67,6 +70,7 @@ def add(commands: Commands) -> None:
     )
     arguments.add_versions(parser)
     arguments.add_tolerance(parser)
+    add_embedding_tolerance(parser)
     arguments.add_expected(parser)
     parser.add_argument(
         "--repair",
@@ -88,6 +92,7 @@ def run(args: argparse.Namespace) -> int:
     check_json(args.json)
     check_replaceable(args.out)
     tolerance = tolerance_from(args)
+    embeddings = embedding_tolerance(args, wanted=args.embedder)
     versions = settings_from(args, VersionsWanted)
     targets = {target.name: target for target in map(target_named, args.targets)}
     taken = None
@@ -107,6 +112,7 @@ def run(args: argparse.Namespace) -> int:
         quantize=settings_from(args, QuantizeSettings, preset=Preset(args.preset)),
         versions=versions,
         tolerance=tolerance,
+        embedding_tolerance=embeddings,
         repair=Repair(args.repair),
         stated_top1=stated_accuracy(args.source),
         reference=_reference(args),
@@ -122,7 +128,7 @@ def run(args: argparse.Namespace) -> int:
         print("\n".join(_details(bundle.manifest, taken)))
     tell_notes(accuracy.notes)
     print(f"{bundle.path}: {_verdict(accuracy)}")
-    if bundle.manifest.source_parity.state is ProofState.DIFFERS:
+    if bundle.manifest.source_parity.state is ProofState.DIFFERS or _fails(recipe.embedder):
         return status_of(Verdict.FAIL.value)
     return status_of(_worst(recipe.repair, accuracy, targets if args.targets else ()).value)
 
@@ -139,6 +145,7 @@ def _details(manifest: Manifest, taken: str | None) -> Iterator[str]:
     if REPORT not in manifest.files:
         yield f"note: {REPORT} is left out: what draws its charts is missing; pip install 'vit-edge[report]'"
     yield from judged_apart(manifest.quantization.repair, manifest.accuracy.model)
+    yield from embedder_lines(manifest.quantization.embedder)
     yield f"source -> float {manifest.source_parity}"
 
 
@@ -197,6 +204,26 @@ def judged_apart(repair: RepairRecord, about: str) -> list[str]:
         for name, each in repair.files.items()
         if name != about
     ]
+
+
+def embedder_lines(embedder: EmbedderRecord | None) -> list[str]:
+    """The verdict on the INT8 embedder, and each criterion that does not pass."""
+    if embedder is None or embedder.report is None:
+        return []
+    report = embedder.report
+    lines = [f"embedder: {embedding_claim(report)}"]
+    lines += [
+        f"embedder: {each.output}: {criterion_sentence(each)}: {each.verdict.value}"
+        for each in report.criteria
+        if each.verdict is not Verdict.PASS
+    ]
+    if report.verdict is Verdict.UNDECIDED:
+        lines.append(f"embedder: would decide: {would_decide(report.images_needed)}")
+    return [*lines, *([f"embedder: INT8 is left out: {embedder.left_out}"] if embedder.left_out else [])]
+
+
+def _fails(embedder: EmbedderRecord | None) -> bool:
+    return embedder is not None and embedder.report is not None and embedder.report.verdict is Verdict.FAIL
 
 
 def _worst(repair: RepairRecord, accuracy: AccuracyRecord, targets: Iterable[str]) -> Verdict:

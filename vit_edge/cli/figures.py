@@ -5,6 +5,8 @@ from pathlib import PurePath
 
 from vit_edge.gate_report import ExpectedDrop, GateReport, LabelFigures, ValueFigures
 from vit_edge.runtime.evaluate.comparison import Comparison
+from vit_edge.runtime.evaluate.views import Copies
+from vit_edge.runtime.model.file import ModelFile
 from vit_edge.spec import Verdict
 from vit_edge.verify import words
 from vit_edge.verify.words import error_of_confidence, map_measure, percent
@@ -77,7 +79,12 @@ def failure(report: GateReport) -> str:
 def figures(comparison: Comparison) -> Rows:
     """What `vit-edge compare` prints, the verdict last."""
     report = comparison.report
-    rows = [*_models(comparison), _images(comparison), *_copies(comparison), *_look(comparison)]
+    rows = [
+        *model_rows(comparison.models),
+        _images(comparison),
+        *copy_rows(comparison.copies),
+        *_look(comparison),
+    ]
     rows += [("note", note) for note in comparison.notes]
     rows += [*_accuracy(report), *_likeness(comparison), *_expected(report), *_classes(report)]
     rows.append(("verdict", f"{report.verdict.value} {claim(report)}"))
@@ -86,19 +93,18 @@ def figures(comparison: Comparison) -> Rows:
     return rows
 
 
-def _models(comparison: Comparison) -> Rows:
+def model_rows(models: tuple[ModelFile, ModelFile] | None) -> Rows:
     """Which file is judged against which."""
-    if comparison.models is None:
+    if models is None:
         return []
-    names = ("float", "quantized")
-    return [(name, str(model.path)) for name, model in zip(names, comparison.models, strict=True)]
+    return [(name, str(model.path)) for name, model in zip(("float", "quantized"), models, strict=True)]
 
 
-def _copies(comparison: Comparison) -> Rows:
+def copy_rows(copies: Copies | None) -> Rows:
     """Nothing where every image is one of its own."""
-    copies, rows = comparison.copies, []
+    rows: Rows = []
     if copies is None:
-        return []
+        return rows
     if copies.left_out:
         text = f"{copies.left_out} images repeat another one and are not counted ({_group(copies.groups)})"
         if copies.contradicting:

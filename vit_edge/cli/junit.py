@@ -1,6 +1,8 @@
 """The gate as a test in JUnit XML, the form that CI servers show."""
 
+import dataclasses
 import xml.etree.ElementTree as ET
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from vit_edge.cli.console import one_line
@@ -17,20 +19,43 @@ def junit_xml(report: GateReport, quant: Path, seconds: float) -> str:
         quant: the model judged.
         seconds: that the comparison took.
     """
-    failed = report.verdict is not Verdict.PASS
-    counts = {"tests": "1", "failures": str(int(failed)), "errors": "0", "skipped": "0"}
+    title = f"{quant} {claim(report)}"
+    failed = None if report.verdict is Verdict.PASS else failure(report)
+    return suite_xml(_properties(report), [Check(title, report.verdict, failed)], seconds)
+
+
+@dataclasses.dataclass(frozen=True)
+class Check:
+    """One test of a suite."""
+
+    title: str
+    verdict: Verdict
+    failure: str | None
+    """Why it is no PASS."""
+
+
+def suite_xml(properties: Mapping[str, str], checks: Sequence[Check], seconds: float) -> str:
+    """One test suite.
+
+    Args:
+        properties: the figures.
+        checks: its tests.
+        seconds: that all of them took.
+    """
+    failed = sum(check.failure is not None for check in checks)
+    counts = {"tests": str(len(checks)), "failures": str(failed), "errors": "0", "skipped": "0"}
     time = {"time": f"{seconds:.3f}"}
     root = ET.Element("testsuites", counts | time)
     suite = ET.SubElement(root, "testsuite", {"name": "vit-edge compare"} | counts | time)
-    properties = ET.SubElement(suite, "properties")
-    for name, value in _properties(report).items():
-        ET.SubElement(properties, "property", {"name": name, "value": value})
-    title = f"{quant} {claim(report)}"
-    names = {"classname": "vit_edge.compare", "name": one_line(title)}
-    case = ET.SubElement(suite, "testcase", names | time)
-    if failed:
-        message = failure(report)
-        ET.SubElement(case, "failure", {"type": report.verdict.value, "message": message}).text = message
+    listed = ET.SubElement(suite, "properties")
+    for name, value in properties.items():
+        ET.SubElement(listed, "property", {"name": name, "value": value})
+    for check in checks:
+        names = {"classname": "vit_edge.compare", "name": one_line(check.title)}
+        case = ET.SubElement(suite, "testcase", names | time)
+        if check.failure is not None:
+            told = {"type": check.verdict.value, "message": check.failure}
+            ET.SubElement(case, "failure", told).text = check.failure
     ET.indent(root)
     return ET.tostring(root, "unicode", xml_declaration=False) + "\n"
 

@@ -7,7 +7,9 @@ from pathlib import Path
 
 from vit_edge.bundle import Role
 from vit_edge.cli import arguments, values
+from vit_edge.cli.compare_embedders import run_embedders
 from vit_edge.cli.console import check_file, check_json, pairs, progress, table, write_json, write_text
+from vit_edge.cli.embedding_options import add_embedding_tolerance, embedding_tolerance
 from vit_edge.cli.figures import figures
 from vit_edge.cli.junit import junit_xml
 from vit_edge.cli.parser import Commands, session_settings, settings_from, tolerance_from
@@ -16,13 +18,14 @@ from vit_edge.progress import step_of
 from vit_edge.runtime.evaluate.compare import compare
 from vit_edge.runtime.evaluate.compatible import read_quantized, stated_top1
 from vit_edge.runtime.evaluate.dataset import read_images
+from vit_edge.runtime.evaluate.embeddings import read_embedder_pair
 from vit_edge.runtime.evaluate.labels import read_class_ids
 from vit_edge.runtime.evaluate.looks import earlier_looks, remember
 from vit_edge.runtime.evaluate.settings import CompareSettings
 from vit_edge.runtime.evaluate.stated import at_size, with_stated
 from vit_edge.runtime.measure.benchmark import BenchReport, BenchSettings, bench
 from vit_edge.runtime.measure.timing import Rounds
-from vit_edge.runtime.model.file import read_model
+from vit_edge.runtime.model.file import ModelFile, read_model
 from vit_edge.runtime.model.outputs import OutputWanted
 from vit_edge.spec import Verdict
 from vit_edge.stated import StatedPreprocess
@@ -41,6 +44,12 @@ def add(commands: Commands) -> None:
     arguments.add_formats(gate)
     gate.add_argument("--limit", type=int, metavar="N", help="use N images, spread evenly over the classes")
     arguments.add_tolerance(gate)
+    gate.add_argument(
+        "--embedder",
+        action="store_true",
+        help="compare the embedders of bundles; files that are embedders are compared as such without it",
+    )
+    add_embedding_tolerance(gate)
     arguments.add_preprocessing(gate)
     arguments.add_quant_side(gate)
     gate.add_argument(
@@ -109,14 +118,11 @@ def run_compare(args: argparse.Namespace) -> int:
         check_installed()
     tolerance = tolerance_from(args)
     stated, wanted = settings_from(args, StatedPreprocess), OutputWanted(args.output, args.output_kind)
-    reference = read_model(args.float, Role.FLOAT if args.float.is_dir() else None, wanted)
-    alone, wanted = arguments.quant_side(args)
-    reference, quantized = with_stated((reference, read_quantized(args.quant, wanted)), stated, alone)
-    if reference.sha256 == quantized.sha256 and not args.same:
-        raise UsageError(
-            f"{reference.path} and {quantized.path} are the same model, which is no comparison; name "
-            "the INT8 model as the second one, or state --self"
-        )
+    models = _models(args, stated, wanted)
+    reference, quantized = models
+    if reference.features is not None or quantized.features is not None:
+        return status_of(run_embedders(args, models).value)
+    embedding_tolerance(args, wanted=False)
     earlier = earlier_looks((reference.sha256, quantized.sha256), args.json)
     settings = settings_from(
         args,
@@ -154,6 +160,29 @@ def run_compare(args: argparse.Namespace) -> int:
         page = comparison_report(reference, quantized, comparison, settings.session, bundle)
         write_text("--report", args.report, page)
     return status_of(report.verdict.value)
+
+
+def _models(
+    args: argparse.Namespace, stated: StatedPreprocess, wanted: OutputWanted
+) -> tuple[ModelFile, ModelFile]:
+    """Both models, with what is stated of them.
+
+    Raises:
+        UsageError: they are one.
+        VitEdgeError: as in `read_model` and `with_stated`.
+    """
+    if args.embedder:
+        models = read_embedder_pair(args.float, args.quant)
+    else:
+        reference = read_model(args.float, Role.FLOAT if args.float.is_dir() else None, wanted)
+        models = reference, read_quantized(args.quant, arguments.quant_side(args)[1])
+    reference, quantized = with_stated(models, stated, arguments.quant_side(args)[0])
+    if reference.sha256 == quantized.sha256 and not args.same:
+        raise UsageError(
+            f"{reference.path} and {quantized.path} are the same model, which is no comparison; name "
+            "the INT8 model as the second one, or state --self"
+        )
+    return reference, quantized
 
 
 def run_bench(args: argparse.Namespace) -> int:

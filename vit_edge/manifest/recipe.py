@@ -5,6 +5,7 @@ import enum
 from collections.abc import Mapping
 from typing import Annotated
 
+from vit_edge.embedding_report import EmbeddingReport
 from vit_edge.gate_report import Fidelity
 from vit_edge.manifest.records import LayerRecord, OperatorTime
 from vit_edge.plain import Mark
@@ -142,9 +143,13 @@ class EmbedderRecord:
     """How close the INT8 embedder is to the float one."""
 
     images: int
-    """That the two were compared on; 0 where the bundle holds no INT8 embedder."""
+    """That the two were compared on; 0 where no INT8 embedder was made."""
     outputs: Mapping[str, Fidelity]
     layers: tuple[LayerRecord, ...]
+    report: Annotated[EmbeddingReport | None, Mark.OMITTED] = None
+    """The verdict; None where no INT8 embedder was made."""
+    left_out: Annotated[str, Mark.OMITTED] = ""
+    """Why the INT8 embedder that was made is not in the bundle; empty where it is."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -21,7 +21,7 @@ from vit_edge.spec.form import (
     VersionsWanted,
     check_batch,
 )
-from vit_edge.spec.gate import MapLimits, Tolerance, Verdict
+from vit_edge.spec.gate import LEAST_COSINE, EmbeddingTolerance, MapLimits, Tolerance, Verdict
 from vit_edge.spec.outputs import CLS_EMBEDDING, LOGITS, PATCH_FEATURES, POOLED_EMBEDDING, OutputKind
 from vit_edge.spec.preprocess import CropRule, Interpolation, PreprocessSpec, ResizeMode
 from vit_edge.spec.target import (
@@ -42,6 +42,7 @@ __all__ = [
     "AS_WRITTEN",
     "CLS_EMBEDDING",
     "IR_VERSIONS",
+    "LEAST_COSINE",
     "LOGITS",
     "MAX_BATCH",
     "OPSETS",
@@ -54,6 +55,7 @@ __all__ = [
     "Arithmetic",
     "Batch",
     "CropRule",
+    "EmbeddingTolerance",
     "FloatType",
     "GraphStyle",
     "InputForm",

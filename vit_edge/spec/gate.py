@@ -6,6 +6,8 @@ from typing import Annotated
 
 from vit_edge.plain import Mark
 
+LEAST_COSINE = 0.8  # what lies further off counts as this where a mean of cosines is judged
+
 
 class Verdict(enum.Enum):
     """What the images can show about a drop; the value is the word that is printed."""
@@ -58,3 +60,27 @@ class Tolerance:
             raise ValueError(f"max_changed must be above 0 and at most 100 percent, got {self.max_changed}")
         if not 0.5 < self.confidence < 1:
             raise ValueError(f"confidence must lie between 0.5 and 1, got {self.confidence}")
+
+
+@dataclasses.dataclass(frozen=True)
+class EmbeddingTolerance:
+    """What the gate accepts of embeddings; each output of an embedder must keep all of it."""
+
+    min_cosine: float = 0.98
+    """Of an image's embedding to that of the float model, mean over images."""
+    min_cosine_tail: float = 0.95
+    """The same, that all but 1 % of images must reach."""
+    min_recall: float = 90.0
+    """Percent of an image's ten nearest neighbours that are the float model's, mean over images."""
+    max_drop: float = 1.0
+    """Points of accuracy by neighbours and by a linear probe, where there are labels."""
+    confidence: float = 0.95
+
+    def __post_init__(self) -> None:
+        """Refuse a tolerance that no gate could apply."""
+        for name in ("min_cosine", "min_cosine_tail"):
+            if not LEAST_COSINE < getattr(self, name) < 1:
+                raise ValueError(f"{name} must lie between {LEAST_COSINE} and 1, got {getattr(self, name)}")
+        if not 0 < self.min_recall < 100:
+            raise ValueError(f"min_recall must lie between 0 and 100 percent, got {self.min_recall}")
+        Tolerance(self.max_drop, self.confidence)

@@ -2,6 +2,7 @@
 
 from vit_edge.gate_report import GateReport
 from vit_edge.verify.alignment import find_renumbering
+from vit_edge.verify.embeddings import judge_embeddings
 from vit_edge.verify.flips import Flip, find_flips
 from vit_edge.verify.gate import judge
 from vit_edge.verify.kinds import find_changes, judge_kind
@@ -15,5 +16,6 @@ __all__ = [
     "find_flips",
     "find_renumbering",
     "judge",
+    "judge_embeddings",
     "judge_kind",
 ]

@@ -17,19 +17,21 @@ from vit_edge.verify.sequential import wealths
 from vit_edge.verify.verdict import Interval, verdict_of
 
 
-def mean_interval(values: Floats, confidence: float, times: float = 1.0) -> Interval:
-    """Confidence interval for the mean of values from -1 to 1.
+def mean_interval(values: Floats, confidence: float, times: float = 1.0, least: float = -1.0) -> Interval:
+    """Confidence interval for the mean of values from -1, or what else is the least possible, to 1.
 
     Args:
         values: (N,), of independent images.
         confidence: two-sided, such as 0.95.
         times: how often each value is counted, so that a plan can scale what was seen.
+        least: no value can be smaller.
 
     Returns:
         (lower, upper), with the observed mean between them.
     """
     own = np.asarray(values, np.float64)
-    return -_upper(-own, confidence, times), _upper(own, confidence, times)
+    mirror = 1.0 + least
+    return mirror - _upper(mirror - own, confidence, times), _upper(own, confidence, times)
 
 
 def per_scene(values: NDArray[np.float64], scenes: Scenes | None) -> NDArray[np.float64]:
@@ -52,17 +54,18 @@ def _upper(values: NDArray[np.float64], confidence: float, times: float) -> floa
     return bisect(lambda mean: float(wealths(counts, values, mean)[0]) - refused, observed, 1.0)
 
 
-def images_to_decide(values: Floats, limit: float, confidence: float) -> int | None:
+def images_to_decide(values: Floats, limit: float, confidence: float, least: float = -1.0) -> int | None:
     """How many further images would decide, if they came out as those seen; None where a million would not.
 
     Args:
-        values: (N,), -1 to 1.
+        values: (N,), as for `mean_interval`.
         limit: of their mean, in percent.
         confidence: two-sided.
+        least: no value can be smaller.
     """
 
     def decides(images: int) -> bool:
-        interval = mean_interval(values, confidence, images / len(values))
+        interval = mean_interval(values, confidence, images / len(values), least)
         return verdict_of(interval, limit) is not Verdict.UNDECIDED
 
     found = smallest_sample(decides, len(values))

@@ -130,6 +130,20 @@ def find_scenes(thumbnails: NDArray[np.uint8], float_logits: Floats) -> Scenes:
     return finder.scenes()
 
 
+def find_scenes_by_embeddings(thumbnails: NDArray[np.uint8], embeddings: Floats) -> Scenes:
+    """Group images into scenes where there are no logits.
+
+    What all embeddings have in common tells no image from another, and is taken off.
+
+    Args:
+        thumbnails: (N, SIDE, SIDE, 3) uint8, what the models see, reduced.
+        embeddings: (N, D) finite, of the float model.
+    """
+    finder = SceneFinder(unseen_limit(embeddings.shape[1]))
+    finder.add(thumbnails, embeddings - embeddings.mean(axis=0))
+    return finder.scenes()
+
+
 def scene_limit(thumbnails: NDArray[np.uint8], float_logits: Floats) -> float:
     """How far apart thumbnails of one scene may be in this set: one less their correlation."""
     if float_logits.shape[1] >= _TELLING:

@@ -33,7 +33,11 @@ class LookPlace:
 
     def confidence(self, wanted: float) -> float:
         """What the interval must have, so that all looks together err no more than the one wanted."""
-        if not self.left_out:
+        return self.spent(wanted) if self.left_out else wanted
+
+    def spent(self, wanted: float) -> float:
+        """The same of intervals for a fixed number of images, which allow for one look."""
+        if not self.again:
             return wanted
         return 1.0 - (1.0 - wanted) / (self.number * (self.number - 1))
 

@@ -30,11 +30,11 @@ from vit_edge.host.convert.for_target import (
 )
 from vit_edge.host.convert.int8 import mend_of
 from vit_edge.host.convert.optimize import natural_pixels
-from vit_edge.host.embedder.bundled import bundled_embedders
+from vit_edge.host.embedder.bundled import EmbedderGate, bundled_embedders
 from vit_edge.host.reference.attempt import attempted
 from vit_edge.host.report.bundled import measure_selected
 from vit_edge.host.sources import Source
-from vit_edge.manifest import lowered_name
+from vit_edge.manifest import Repair, lowered_name
 from vit_edge.progress import Progress
 from vit_edge.runtime.measure.benchmark import BenchSettings
 from vit_edge.runtime.session.session import Session, SessionSettings
@@ -98,8 +98,16 @@ def _build(
     selected = select(converted.search, tester, preferred, select_settings, progress)
     portable = selected.outcomes[QUANTIZED_MODEL]
     quantization = portable.trial.quantization if portable.kept else None
+    judged = EmbedderGate(
+        images.check,
+        settings.embedding_tolerance,
+        session,
+        folder,
+        keep_failing=settings.repair is Repair.NEVER,
+        progress=progress,
+    )
     embedders = bundled_embedders(
-        converted.embedder, converted.search, quantization, source, wanted[0].target, images.check
+        converted.embedder, converted.search, quantization, source, wanted[0].target, judged
     )
     measured = measure_selected(FLOAT_MODEL, converted.float_model, selected, timing, settings.bench)
     built = Built(converted, wanted, selected, {}, {}, embedders, measured, proof)

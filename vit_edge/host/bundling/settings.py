@@ -10,7 +10,7 @@ from vit_edge.host.reference.types import Reference
 from vit_edge.manifest import Repair
 from vit_edge.runtime.measure.benchmark import bench
 from vit_edge.runtime.measure.timing import Rounds
-from vit_edge.spec import AS_WRITTEN, TargetSpec, Tolerance, VersionsWanted
+from vit_edge.spec import AS_WRITTEN, EmbeddingTolerance, TargetSpec, Tolerance, VersionsWanted
 
 FLOAT_MODEL = "onnx/model.onnx"
 QUANTIZED_MODEL = "onnx/model_quantized.onnx"
@@ -34,6 +34,8 @@ class BuildSettings:
     allow_uncanonical: bool = False
     embedder: bool = False
     """Whether the bundle gives embeddings, too."""
+    embedding_tolerance: EmbeddingTolerance = dataclasses.field(default_factory=EmbeddingTolerance)
+    """Of those of INT8."""
     threads: int | None = None
     """Of the check and of the benchmark; None leaves it to onnxruntime."""
     rounds: Rounds = dataclasses.field(default_factory=Rounds)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from vit_edge.host.report.accuracy import accuracy, changed, flips, percent, verdict_sentence
+from vit_edge.host.report.embeddings import embeddings
 from vit_edge.host.report.facts import Facts
 from vit_edge.host.report.html import TIMES, Html, el, escaped, join
 from vit_edge.host.report.inside import layers, origin, ranges, recipe, search
@@ -42,6 +43,7 @@ def render(facts: Facts) -> str:
             search(facts),
             layers(facts),
             ranges(facts),
+            embeddings(facts),
             recipe(facts),
             origin(facts),
         ),

@@ -81,7 +81,7 @@ class Comparison:
             "look": None if self.place is None else dataclasses.asdict(self.place),
             "notes": list(self.notes),
             "history": looks_json(self.pair, self.history),
-            "models": None if self.models is None else [_named(model) for model in self.models],
+            "models": None if self.models is None else [named(model) for model in self.models],
         }
         return raw
 
@@ -98,5 +98,6 @@ class Comparison:
         }
 
 
-def _named(model: ModelFile) -> dict[str, str]:
+def named(model: ModelFile) -> dict[str, str]:
+    """Which file it is, for JSON."""
     return {"path": model.path.as_posix(), "sha256": model.sha256}

@@ -138,6 +138,33 @@ def read_images(
     return _set_of(folder, limits, [image for image, _ in labelled], [target for _, target in labelled])
 
 
+def read_grouped(
+    path: str | os.PathLike[str],
+    class_ids: Sequence[str] | None = None,
+    limits: DecodeLimits = DEFAULT_LIMITS,
+) -> ImageSet:
+    """Read a folder as `read_images` does, its sub-folders or labels being classes of whatever name.
+
+    For models that have no classes of their own, to which only matters which images are of one class.
+
+    Args:
+        path: the folder.
+        class_ids: the classes' ids, where folders or labels are named so and their indices are wanted.
+        limits: the formats that count as images.
+
+    Raises:
+        DatasetError: as `read_images`.
+    """
+    folder = _existing_folder(path)
+    if class_ids is not None:
+        return read_images(folder, None, class_ids, limits)
+    if (folder / LABEL_FILE).is_file():
+        names = _label_cells(folder)
+        # numbers are indices, as everywhere
+        return read_images(folder, None if all(map(str.isdigit, names)) else names, None, limits)
+    return read_images(folder, [sub.name for sub in _sub_folders(folder)], None, limits)
+
+
 def list_images(path: str | os.PathLike[str], limits: DecodeLimits = DEFAULT_LIMITS) -> ImageSet:
     """Every image in a folder and its sub-folders, unlabelled: what calibration needs.
 
@@ -225,6 +252,17 @@ def _read_label_file(folder: Path, table: LabelTable, limits: DecodeLimits, kind
     paths = [folder / name for name in ordered]
     found = as_targets(kind, [targets[name] for name in ordered], table, str(source))
     return dataclasses.replace(_set_of(folder, limits, paths), targets=found)
+
+
+def _label_cells(folder: Path) -> list[str]:
+    """The different labels of a label file; whatever is wrong with it is refused when it is read."""
+    try:
+        rows = csv.DictReader(
+            io.StringIO(read_text(folder / LABEL_FILE, _MAX_BYTES), newline=""), strict=True
+        )
+        return sorted({row.get("label") or "" for row in rows})
+    except (OSError, UnicodeDecodeError, csv.Error):
+        return []
 
 
 def _listed_targets(

@@ -2,7 +2,7 @@
 
 import dataclasses
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -79,7 +79,14 @@ class Distinct:
     copies: Copies
 
 
-def distinct(images: ImageSet, views: Views, float_logits: Floats, *, apart: bool = False) -> Distinct:
+def distinct(
+    images: ImageSet,
+    views: Views,
+    float_logits: Floats,
+    *,
+    apart: bool = False,
+    find: Callable[[Pixels, Floats], Scenes] = find_scenes,
+) -> Distinct:
     """Leave out copies and group what shows one scene.
 
     Args:
@@ -87,10 +94,11 @@ def distinct(images: ImageSet, views: Views, float_logits: Floats, *, apart: boo
         views: of the same.
         float_logits: (N, C) of the same.
         apart: the images are independent of one another, however alike: group none.
+        find: tells scenes by thumbnails and by what the float model gives, logits or else.
     """
     rows = first_of_each(views.digests)
     kept = views.at(rows)
-    scenes = find_scenes(kept.thumbnails, float_logits[rows])
+    scenes = find(kept.thumbnails, float_logits[rows])
     by_digest: dict[str, list[str]] = {}
     for digest, path in zip(views.digests, images.paths, strict=True):
         by_digest.setdefault(digest, []).append(path.as_posix())

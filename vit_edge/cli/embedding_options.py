@@ -1,0 +1,47 @@
+"""What is tolerated of embeddings, as options of the commands that judge them."""
+
+import argparse
+import dataclasses
+
+from vit_edge.cli.parser import Parser
+from vit_edge.cli.values import finite
+from vit_edge.errors import UsageError
+from vit_edge.spec import EmbeddingTolerance
+
+
+def add_embedding_tolerance(parser: Parser) -> None:
+    """The fields of EmbeddingTolerance beyond those of Tolerance."""
+    group = parser.add_argument_group("embeddings")
+    defaults = EmbeddingTolerance()
+    for name, metavar, text in (
+        ("min_cosine", "C", "least mean cosine to the float embedder's"),
+        ("min_cosine_tail", "C", "the cosine that all but 1 %% of images must reach"),
+        ("min_recall", "PCT", "least percentage of the ten nearest neighbours that are the float embedder's"),
+    ):
+        group.add_argument(
+            f"--{name.replace('_', '-')}",
+            type=finite,
+            metavar=metavar,
+            help=f"{text} (default: {getattr(defaults, name):g})",
+        )
+
+
+def embedding_tolerance(args: argparse.Namespace, wanted: bool) -> EmbeddingTolerance:
+    """What was stated, and the defaults for the rest.
+
+    Args:
+        args: of the command.
+        wanted: whether there are embeddings to judge.
+
+    Raises:
+        UsageError: a value that no gate could apply, or one that would judge nothing.
+    """
+    names = [field.name for field in dataclasses.fields(EmbeddingTolerance)]
+    stated = {name: value for name in names if (value := getattr(args, name)) is not None}
+    idle = [name for name in stated if name.startswith("min_")]
+    if idle and not wanted:
+        raise UsageError(f"--{idle[0].replace('_', '-')} judges embeddings: add --embedder, or leave it out")
+    try:
+        return EmbeddingTolerance(**stated)
+    except ValueError as error:
+        raise UsageError(str(error)) from None
