@@ -89,7 +89,8 @@ def test_int8_embeddings_that_fail_are_left_out_and_float_ones_run(folder: Path,
     embed = Embedder(folder / "strict", provider="cpu")
     assert embed(next((folder / "check").glob("*.png"))).pooled.shape == (embed.dim,)
     assert "The INT8 embedder is not in this folder: it fails by" in (folder / "strict/README.md").read_text()
-    assert main(["compare", str(folder / "strict"), str(folder / "strict"), "--embedder", "--data", "x"]) == 2
+    strictly, data = str(folder / "strict"), str(folder / "check")
+    assert main(["compare", strictly, strictly, "--embedder", "--data", data]) == 2
     assert "holds no INT8 embedder" in capsys.readouterr().err
 
 

@@ -172,7 +172,7 @@ def test_classes_of_any_name_are_told_apart(tmp_path: Path) -> None:
         ("embedder.onnx", "embedder.onnx", [], "are the same model"),
         ("embedder.onnx", "embedder_fixed4.onnx", ["--sequential"], "--sequential judges models of single"),
         ("embedder.onnx", "embedder_fixed4.onnx", ["--expect-top1", "80"], "--expect-top1 is about models"),
-        ("embedder.onnx", "embedder_fixed4.onnx", ["--min-cosine", "1.5"], "min_cosine must lie between"),
+        ("embedder.onnx", "embedder_fixed4.onnx", ["--min-cosine", "1.5"], "--min-cosine must lie between"),
         ("embedder.onnx", "embedder_fixed4.onnx", ["--min-recall", "nan"], "--min-recall"),
         ("dynamic.onnx", "fixed4.onnx", ["--min-cosine", "0.9"], "--min-cosine judges embeddings"),
     ],

@@ -1,6 +1,8 @@
 """The manifest's keys as a reader wants to read them."""
 
 KEYS = {
+    "accuracy_float": "accuracy in float (%)",
+    "accuracy_quant": "accuracy in INT8 (%)",
     "bias_correction": "biases corrected",
     "calibration_images": "calibration images",
     "chosen": "runs by default",
@@ -13,6 +15,7 @@ KEYS = {
     "float_products": "products in float",
     "folds": "scales moved into weights",
     "good_enough": "good enough to run",
+    "images_needed": "more images that would decide",
     "integer_attention": "attention in integers",
     "integer_graph": "as onnxruntime runs it",
     "integer_products": "products in integers",
@@ -20,8 +23,13 @@ KEYS = {
     "kept": "INT8 model kept",
     "latency_ratio": "latency against float",
     "least_cosine": "least cosine to float",
+    "left_out": "why it is left out",
     "looks": "quantizations judged",
     "looks_allowed": "judged at most",
+    "max_drop": "drop tolerated (points)",
+    "min_cosine": "least mean cosine tolerated",
+    "min_cosine_tail": "least cosine of 99 % of images tolerated",
+    "min_recall": "least recall tolerated (%)",
     "mode": "repair",
     "ms": "ms per run",
     "narrowed": "operands of reduced range",
