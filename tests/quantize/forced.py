@@ -6,6 +6,7 @@ import pytest
 
 from tests.quantize.small_vit import PREPROCESS, small
 from vit_edge.host.quantize import cost as cost_module
+from vit_edge.host.quantize import cost_table as table_module
 from vit_edge.host.quantize import search as search_module
 from vit_edge.host.quantize.search import search_of
 from vit_edge.host.quantize.types import Form, Goal, Preset, Quantization, QuantizeSettings
@@ -17,6 +18,15 @@ ROW_FIRST: Costs = {Form.STATIC: 2.0, Form.PER_TOKEN: 1.0, Form.FLOAT: 4.0}
 FLOAT_FIRST: Costs = {Form.STATIC: 2.0, Form.PER_TOKEN: 3.0, Form.FLOAT: 1.0}
 
 
+def give_costs(patch: pytest.MonkeyPatch, linears: Costs, attentions: Costs) -> None:
+    """State what forms cost, so that nothing depends on what this machine measures, or once did."""
+    patch.setattr(cost_module, "linear_costs", lambda _: linears)
+    patch.setattr(cost_module, "attention_costs", lambda _: attentions)
+    patch.setattr(cost_module, "gelu_costs", lambda *_: {Form.TANH: 1.0, Form.FLOAT: 2.0})
+    patch.setattr(table_module, "read_cached", lambda *_: None)
+    patch.setattr(table_module, "write_cached", lambda *_: True)
+
+
 def quantized(
     paths: list[Path],
     settings: QuantizeSettings,
@@ -26,9 +36,7 @@ def quantized(
 ) -> tuple[Canonical, Quantization]:
     """The model, folded, and its quantization; without a target every layer takes its cheapest form."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(cost_module, "linear_costs", lambda _: linears)
-        patch.setattr(cost_module, "attention_costs", lambda _: attentions)
-        patch.setattr(search_module, "gelu_costs", lambda *_: {Form.TANH: 1.0, Form.FLOAT: 2.0})
+        give_costs(patch, linears, attentions)
         if target_db is not None:
             goal = Goal(target_db, float_layers=settings.preset is Preset.ACCURATE)
             patch.setattr(search_module, "GOALS", dict.fromkeys(Preset, goal))

@@ -5,12 +5,11 @@ from pathlib import Path
 import pytest
 
 from tests.quantize.census import assert_integer, optimised
-from tests.quantize.forced import ROW_FIRST, STATIC_FIRST
+from tests.quantize.forced import ROW_FIRST, STATIC_FIRST, give_costs
 from vit_edge.host.convert.export import export
 from vit_edge.host.convert.optimize import normalisation_of
 from vit_edge.host.lower.model import LowerSettings, lower
 from vit_edge.host.quantize import balance as balance_module
-from vit_edge.host.quantize import cost as cost_module
 from vit_edge.host.quantize import plans as plans_module
 from vit_edge.host.quantize.probe import Probe
 from vit_edge.host.quantize.search import search_of
@@ -36,8 +35,7 @@ def test_every_product_of_vit_tiny_runs_in_an_integer_kernel(
     monkeypatch.setattr(balance_module, "STRENGTHS", (0.0,))
     monkeypatch.setattr(plans_module, "gptq_rounded", lambda weight, scale, *_: nearest(weight, scale))
     monkeypatch.setattr(Probe, "noise", lambda *_: 0.0)
-    monkeypatch.setattr(cost_module, "linear_costs", lambda _: STATIC_FIRST)
-    monkeypatch.setattr(cost_module, "attention_costs", lambda _: ROW_FIRST)
+    give_costs(monkeypatch, STATIC_FIRST, ROW_FIRST)
     options = SourceOptions(resize_mode=ResizeMode.SHORT_SIDE, crop_pct=0.9)
     source = resolve(str(DATA / "vit_tiny_imagenet" / "hf"), options)
     canonical = canonicalise(export(source)[0], source.name)

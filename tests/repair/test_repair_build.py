@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.quantize.forced import STATIC_FIRST
+from tests.quantize.forced import STATIC_FIRST, give_costs
 from tests.quantize.small_vit import PREPROCESS, proto, written
 from tests.repair.given_times import FASTER, SLOWER, timed_as
 from vit_edge import Classifier, verify_bundle
@@ -18,9 +18,7 @@ from vit_edge.host.bundling.build import build_bundle
 from vit_edge.host.bundling.repair import REPAIRED_TRIALS
 from vit_edge.host.bundling.settings import BuildSettings
 from vit_edge.host.convert.onnx_io import finish, save_onnx
-from vit_edge.host.quantize import cost as cost_module
-from vit_edge.host.quantize import search as search_module
-from vit_edge.host.quantize.types import Form, Preset, QuantizeSettings
+from vit_edge.host.quantize.types import Preset, QuantizeSettings
 from vit_edge.host.sources import Source, SourceOptions, resolve
 from vit_edge.manifest import Repair
 from vit_edge.runtime.model.metadata import ModelMetadata
@@ -37,9 +35,7 @@ FAILS_AT_FIRST, FAILS_ALWAYS, PASSES = (Tolerance(max_changed=each) for each in 
 def given_costs() -> Iterator[None]:
     """What forms cost is stated, so that nothing depends on what this machine measures."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(cost_module, "linear_costs", lambda _: STATIC_FIRST)
-        patch.setattr(cost_module, "attention_costs", lambda _: STATIC_FIRST)
-        patch.setattr(search_module, "gelu_costs", lambda *_: {Form.TANH: 1.0, Form.FLOAT: 2.0})
+        give_costs(patch, STATIC_FIRST, STATIC_FIRST)
         yield
 
 

@@ -1,7 +1,7 @@
 """Lowering of a whole canonical model."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import onnx
 import onnx_ir as ir
@@ -59,12 +59,41 @@ def lower_taps(
             convolution's name taps its input (batch, channels, rows, columns), with `.result` what it gives,
             behind a Relu or Clip that alone reads it; an attention's name with `.q`, `.k` or `.v` taps that
             operand (batch, heads, rows, width), with `.p` its probabilities (batch, heads, rows, keys), which
-            only a float attention has.
+            only a float attention has, with `.out` its output (rows, heads * width).
 
     Returns:
         The model, and the names of its outputs in the order of `taps`.
     """
     return _Lowering(canonical, settings, plan).run_taps(taps)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Lowered:
+    """A model as standard operators, in no file yet; constants are values with a tensor of their own."""
+
+    given: ir.Value
+    """The image."""
+    nodes: tuple[ir.Node, ...]
+    """In the order in which they can run."""
+    outputs: tuple[ir.Value, ...]
+    """Those that the settings name."""
+    taps: Mapping[str, ir.Value]
+    """By the names of `lower_taps`."""
+
+
+def lower_nodes(canonical: Canonical, settings: LowerSettings, plan: QuantPlan = FLOAT) -> Lowered:
+    """The operators of a model, for who runs them one by one; neither converted to a version nor checked.
+
+    Raises:
+        ModelError: as in `lower`.
+    """
+    with explained(canonical.name, "writing the graph", "please report this model"):
+        lowering = _Lowering(canonical, settings, plan)
+        given, writer = lowering.nodes(), lowering.writer
+        names = settings.outputs or output_names(canonical)
+        wanted = zip(names, canonical.model.graph.outputs, strict=False)
+        outputs = tuple(writer.value(result) for _, result in wanted)
+        return Lowered(given, tuple(writer.w.nodes), outputs, writer.taps)
 
 
 class _Lowering:

@@ -51,6 +51,11 @@ from vit_edge.host.rewrite.values import (
 from vit_edge.spec import GraphStyle, InputForm, ModelForm
 
 
+def added_in(node: ir.Node) -> attentions.Added:
+    """What an Attention composite does to the products of queries and keys."""
+    return attentions.Added(number(node, "scale"), attention_bias(node))
+
+
 class NodeWriter:
     """Writes what each node of a canonical graph becomes, for one form of file.
 
@@ -136,13 +141,13 @@ class NodeWriter:
         q, k, v = self.operands(node, heads, name)
         self.taps.update({f"{name}.{letter}": value for letter, value in zip("qkv", (q, k, v), strict=True)})
         plan = self.plan.attentions.get(name)
-        added = attentions.Added(number(node, "scale"), attention_bias(node))
         if plan is None:
-            mixed, probabilities = attentions.float_core(self.w, q, k, v, added, name)
-            self.taps[f"{name}.p"] = probabilities
+            mixed, self.taps[f"{name}.p"] = attentions.float_core(self.w, q, k, v, added_in(node), name)
         else:
-            mixed = attentions.int8_core(self.w, q, k, v, plan, added, name)
-        return attentions.join_heads(self.w, mixed, heads, name)
+            mixed = attentions.int8_core(self.w, q, k, v, plan, added_in(node), name)
+        joined = attentions.join_heads(self.w, mixed, heads, name)
+        self.taps[f"{name}.out"] = joined
+        return joined
 
     def operands(self, node: ir.Node, heads: attentions.Heads, name: str) -> list[ir.Value]:
         """Queries, keys and values as (batch, heads, rows, width)."""

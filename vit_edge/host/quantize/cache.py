@@ -8,7 +8,9 @@ import dataclasses
 import hashlib
 import io
 import json
+from collections import deque
 from collections.abc import Collection, Iterator, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,7 @@ from vit_edge.host.quantize.histogram import BINS, Histogram
 from vit_edge.host.quantize.observe import Activation, Observer, Tallies, Tally
 from vit_edge.host.quantize.sample import RowSample
 from vit_edge.progress import Step
+from vit_edge.runtime.device.machine import usable_cores
 from vit_edge.runtime.image.limits import DEFAULT_LIMITS, DecodeLimits
 from vit_edge.runtime.image.preprocess import load_pixels
 from vit_edge.spec import PreprocessSpec
@@ -131,12 +134,23 @@ def observed(
     start = calibration.done
     if start:
         progress(start, len(images))
-    for path in images[start:]:
-        observer.add(calibration, read(path))
-        progress(calibration.done, len(images))
-        if kept is not None and (calibration.done % SAVE_EVERY == 0 or calibration.done == len(images)):
-            kept.save(calibration)
+    with ThreadPoolExecutor(usable_cores()) as pool:
+        for pixels in _one_ahead(pool, read, images[start:]):
+            observer.add(calibration, pixels, pool.map)
+            progress(calibration.done, len(images))
+            if kept is not None and (calibration.done % SAVE_EVERY == 0 or calibration.done == len(images)):
+                kept.save(calibration)
     return calibration.finished()
+
+
+def _one_ahead(pool: Executor, read: Reader, paths: Sequence[Path]) -> Iterator[Pixels]:
+    """The images in their order, the next one being decoded meanwhile."""
+    coming = deque(pool.submit(read, path) for path in paths[:1])
+    for path in paths[1:]:
+        coming.append(pool.submit(read, path))
+        yield coming.popleft().result()
+    for last in coming:
+        yield last.result()
 
 
 def key_of(observer: Observer, images: Sequence[Path], preprocess: PreprocessSpec) -> str:

@@ -1,7 +1,8 @@
 """Sequential bias correction: take out of each layer's output the mean error that quantization leaves there.
 
-Source: Nagel et al. 2019, section 4.2, with measured means. Block by block, each with the blocks before it
-already corrected, so that what remains is the error of this block alone.
+Source: Nagel et al. 2019, section 4.2, with measured means. Layer by layer, each with the layers before it
+already corrected, so that what remains is the error of this layer alone. All images go through one layer
+before any goes through the next, so it takes one pass in all.
 """
 
 import dataclasses
@@ -9,11 +10,13 @@ from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from vit_edge.arrays import Pixels
-from vit_edge.host.lower.model import LowerSettings, lower_taps
+from vit_edge.host.lower.model import LowerSettings, lower_nodes, lower_taps
 from vit_edge.host.plan import FLOAT, QuantPlan
 from vit_edge.host.quantize.observe import load
+from vit_edge.host.quantize.walk import Values, in_stages, needed_for
 from vit_edge.host.rewrite.canonical import Canonical
 from vit_edge.progress import Step
 
@@ -34,31 +37,25 @@ def correct_biases(
         settings: fixed batch 1, `pixels` input.
         plan: what is quantized.
         images: uint8 (H, W, 3) each; the means are taken over them.
-        progress: called after each block with (done, count).
+        progress: called after each layer with (done, count).
     """
-    groups = _blocks(plan)
-    if not groups:  # every linear layer is float, and no bias is off
+    if not plan.linears:  # no bias is off
         return plan
     wanted = _means(canonical, settings, FLOAT, list(plan.linears), images)
-    for done, names in enumerate(groups, 1):
-        found = _means(canonical, settings, plan, names, images)
-        linears = dict(plan.linears)
-        for name in names:
-            layer = linears[name]
-            bias = np.zeros(len(layer.weight_scale)) if layer.bias is None else layer.bias
-            moved = (bias + wanted[name] - found[name]).astype(np.float32)
-            linears[name] = dataclasses.replace(layer, bias=moved)
-        plan = dataclasses.replace(plan, linears=linears)
-        progress(done, len(groups))
-    return plan
-
-
-def _blocks(plan: QuantPlan) -> list[list[str]]:
-    """The quantized layers, those of one block together, in the order of the graph."""
-    groups: dict[str, list[str]] = {}
-    for name in plan.linears:
-        groups.setdefault(name.rpartition(".")[0] or name, []).append(name)
-    return list(groups.values())
+    lowered = lower_nodes(canonical, settings, plan)
+    stops = {lowered.taps[f"{name}.out"]: name for name in plan.linears}
+    known: list[Values] = [{lowered.given: torch.tensor(pixels[None])} for pixels in images]
+    linears = dict(plan.linears)
+    for done, stop in enumerate(in_stages(needed_for(stops, lowered.nodes), stops, known), 1):
+        name = stops[stop]
+        layer = linears[name]
+        found = np.mean([values[stop].mean(dim=0, dtype=torch.float64).numpy() for values in known], axis=0)
+        shift = (wanted[name] - found).astype(np.float32)
+        for values in known:
+            values[stop] = values[stop] + torch.from_numpy(shift)
+        linears[name] = dataclasses.replace(layer, bias=shift if layer.bias is None else layer.bias + shift)
+        progress(done, len(stops))
+    return dataclasses.replace(plan, linears=linears)
 
 
 def _means(

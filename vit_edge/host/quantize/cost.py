@@ -1,11 +1,15 @@
 """What each form of a layer costs on this machine, by timing it alone: same shapes, interleaved, the minimum.
 
-Layers of equal shape share one measurement. The figures only rank choices against one another; the latency of
-the finished model is measured on the finished model.
+Layers of equal shape share one measurement, which is kept (`cost_table`). Forms are timed in turn, again and
+again until no minimum falls any more, by the processor time of the one thread that computes, so that what
+else a machine does hardly counts. The figures only rank choices against one another; the latency of the
+finished model is measured on the finished model.
 """
 
 import dataclasses
+import math
 import time
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -19,13 +23,18 @@ from vit_edge.host.lower.linear import float_linear, int8_linear
 from vit_edge.host.lower.sizes import heads_of
 from vit_edge.host.ort import cpu_session
 from vit_edge.host.plan import AttentionPlan, ConvPlan, LinearPlan, RowRange
+from vit_edge.host.quantize.cost_table import CostTable
 from vit_edge.host.quantize.observe import SESSION_OPTIONS
 from vit_edge.host.quantize.types import Form
 from vit_edge.host.rewrite.values import linear_parts, static_shape
 from vit_edge.spec import WRITTEN
 
-ROUNDS = 12
+ROUNDS = 12  # at least
 RUNS = 3  # per round
+QUIET_ROUNDS = 6  # in a row in which no minimum fell
+FALLEN = 0.99  # of what it was before: less is a fall
+MOST_ROUNDS = 120
+FINE_CLOCK = 1e-6  # seconds; a coarser clock cannot time a layer
 LAYER_FORMS = (Form.STATIC, Form.PER_TOKEN, Form.FLOAT)
 
 
@@ -38,46 +47,38 @@ class LinearShape:
     outputs: int
 
 
-@dataclasses.dataclass(frozen=True)
-class ConvShape:
-    """The sizes of a Conv for one image."""
-
-    weight: tuple[int, ...]
-    given: tuple[int, ...]
-    attributes: tuple[tuple[str, str], ...]
-
-
 class Costs:
     """Costs by shape, each measured once."""
 
     def __init__(self) -> None:
-        self.linears: dict[LinearShape, dict[Form, float]] = {}
-        self.convs: dict[ConvShape, dict[Form, float]] = {}
-        self.attentions: dict[Heads, dict[Form, float]] = {}
+        self.table = CostTable()
 
     def of_linear(self, node: ir.Node) -> dict[Form, float]:
         """Milliseconds of a Linear composite in each form."""
         rows = (static_shape(node.outputs[0]) or (0,))[0]
         shape = LinearShape(rows, *linear_parts(node)[1].shape)
-        if shape not in self.linears:
-            self.linears[shape] = linear_costs(shape)
-        return self.linears[shape]
+        return self.table.of(_called("linear", dataclasses.astuple(shape)), lambda: linear_costs(shape))
 
     def of_conv(self, node: ir.Node) -> dict[Form, float]:
         """Milliseconds of a Conv in each form."""
         weight, given = static_shape(node.inputs[1]) or (), static_shape(node.inputs[0]) or ()
-        told = tuple((key, str(attribute.value)) for key, attribute in sorted(node.attributes.items()))
-        shape = ConvShape(weight, given, told)
-        if shape not in self.convs:
-            self.convs[shape] = conv_costs(node)
-        return self.convs[shape]
+        told = [f"{key}={attribute.value}" for key, attribute in sorted(node.attributes.items())]
+        what = " ".join([_called("conv", weight), "of", "x".join(map(str, given)), *told])
+        return self.table.of(what, lambda: conv_costs(node))
 
     def of_attention(self, node: ir.Node) -> dict[Form, float]:
         """Milliseconds of an Attention composite in each form."""
         heads = heads_of(node)
-        if heads not in self.attentions:
-            self.attentions[heads] = attention_costs(heads)
-        return self.attentions[heads]
+        return self.table.of(_called("attention", dataclasses.astuple(heads)), lambda: attention_costs(heads))
+
+    def of_gelu(self, rows: int, columns: int) -> dict[Form, float]:
+        """Milliseconds of GELU in its exact and in its tanh form."""
+        return self.table.of(_called("gelu", (rows, columns)), lambda: gelu_costs(rows, columns))
+
+
+def _called(kind: str, sizes: tuple[int, ...]) -> str:
+    """What a measurement is kept under."""
+    return f"{kind} {'x'.join(map(str, sizes))}"
 
 
 def linear_costs(shape: LinearShape) -> dict[Form, float]:
@@ -174,15 +175,38 @@ def _model(w: GraphWriter, x: ir.Value, made: ir.Value, shape: tuple[int, ...]) 
     return bytes(ir.to_proto(ir.Model(graph, ir_version=WRITTEN.ir)).SerializeToString())
 
 
-def _timed(models: dict[Form, bytes], shape: tuple[int, ...]) -> dict[Form, float]:
+def _timed(models: Mapping[Form, bytes], shape: tuple[int, ...]) -> dict[Form, float]:
     entries = SESSION_OPTIONS.items()
-    sessions = {form: cpu_session(model, entries, threads=1) for form, model in models.items()}
     feed = {"x": np.random.default_rng(0).standard_normal(shape, dtype=np.float32)}
-    best = dict.fromkeys(models, float("inf"))
-    for _ in range(ROUNDS):
-        for form, session in sessions.items():
+
+    def running(model: bytes) -> Callable[[], object]:
+        session = cpu_session(model, entries, threads=1)
+        return lambda: session.run(None, feed)
+
+    return settled({form: running(model) for form, model in models.items()}, clock())
+
+
+def clock() -> Callable[[], float]:
+    """The processor time of this thread, in seconds; where that is coarse, the time of the wall."""
+    fine = time.get_clock_info("thread_time").resolution <= FINE_CLOCK
+    return time.thread_time if fine else time.perf_counter
+
+
+def settled(runs: Mapping[Form, Callable[[], object]], now: Callable[[], float]) -> dict[Form, float]:
+    """The least milliseconds of each, timed in turn until no minimum falls any more.
+
+    Args:
+        runs: what is timed.
+        now: a clock, seconds.
+    """
+    best, quiet, done = dict.fromkeys(runs, math.inf), 0, 0
+    while done < MOST_ROUNDS and (done < ROUNDS or quiet < QUIET_ROUNDS):
+        before = dict(best)
+        for form, run in runs.items():
             for _ in range(RUNS):
-                start = time.perf_counter()
-                session.run(None, feed)
-                best[form] = min(best[form], (time.perf_counter() - start) * 1e3)
+                start = now()
+                run()
+                best[form] = min(best[form], (now() - start) * 1e3)
+        fell = any(best[form] < FALLEN * before[form] for form in runs)
+        quiet, done = 0 if fell else quiet + 1, done + 1
     return best

@@ -15,6 +15,7 @@ from vit_edge.arrays import Float32, Float64
 Counts = npt.NDArray[np.int64]
 
 BINS = 2048
+AT_ONCE = 2**15  # values counted at a time: what is in between stays in the cache
 SMALLEST = -100  # exponent of the range of values that are all zero
 LEVELS = 255  # steps of uint8
 ENTROPY_LEVELS = 128  # of a magnitude, as TensorRT has it
@@ -35,13 +36,21 @@ class Histogram:
         Raises:
             ValueError: a value is not finite.
         """
-        largest = float(np.abs(values).max(initial=0.0))
+        largest = max(float(values.max(initial=0.0)), -float(values.min(initial=0.0)))  # NaN stays NaN
         if not math.isfinite(largest):
             raise ValueError("a value is not finite")
         exponent = max(math.frexp(largest)[1], SMALLEST) if largest else SMALLEST  # largest < 2^exponent
-        exact = values.reshape(-1).astype(np.float64)  # float32 would lose the sign of tiny values
-        places = np.floor(np.ldexp(exact, BINS.bit_length() - 2 - exponent)).astype(np.int64)
-        return cls(exponent, np.bincount(places + BINS // 2, minlength=BINS).astype(np.int64))
+        per_bin = math.ldexp(1.0, BINS.bit_length() - 2 - exponent)  # a power of two: products are exact
+        counts, flat = np.zeros(BINS, np.int64), values.reshape(-1)
+        for start in range(0, flat.size, AT_ONCE):
+            part = flat[start : start + AT_ONCE].astype(
+                np.float64
+            )  # float32 would lose the sign of tiny values
+            part *= per_bin
+            places = np.floor(part, out=part).astype(np.int64)
+            places += BINS // 2
+            counts += np.bincount(places, minlength=BINS)
+        return cls(exponent, counts)
 
     def widened(self, exponent: int) -> "Histogram":
         """The same values over [-2^exponent, 2^exponent), exponent no less than now."""
@@ -108,7 +117,9 @@ def _divergence(magnitudes: Counts, length: int) -> float:
     kept = magnitudes[:length].astype(np.float64)
     reference = kept.copy()
     reference[-1] += magnitudes[length:].sum()
-    edges = np.unique(np.arange(ENTROPY_LEVELS) * length // ENTROPY_LEVELS)
+    edges = np.arange(ENTROPY_LEVELS) * length // ENTROPY_LEVELS
+    if length < ENTROPY_LEVELS:
+        edges = np.unique(edges)
     present = kept > 0
     sums, filled = np.add.reduceat(kept, edges), np.add.reduceat(present.astype(np.float64), edges)
     level = np.repeat(sums / np.maximum(filled, 1.0), np.diff(edges, append=length))

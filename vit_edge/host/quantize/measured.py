@@ -6,6 +6,7 @@ from vit_edge.host.lower.conv import is_plain_conv
 from vit_edge.host.plan import QuantPlan
 from vit_edge.host.quantize.choose import LayerOptions, Option
 from vit_edge.host.quantize.cost import Costs
+from vit_edge.host.quantize.noises import noises
 from vit_edge.host.quantize.plans import LayerPlans
 from vit_edge.host.quantize.probe import Probe
 from vit_edge.host.quantize.types import Form, LayerDecision
@@ -31,22 +32,19 @@ def choices(
         step: progress of a named step.
     """
     nodes = {str(node.name): node for node in canonical.model.graph}
+    found = noises(plans, probe, step("measure layers"))
     made = []
-    tell, count = step("measure layers"), len(plans.linears)
-    for done, (name, forms) in enumerate(plans.linears.items(), 1):
-        alone = {form: probe.noise(QuantPlan({name: plan})) for form, plan in forms.items()}
+    for name, forms in plans.linears.items():
+        alone = {form: found[name, form] for form in forms}
         made.append(_options(name, alone, costs.of_linear(nodes[name]), weights=True))
-        tell(done, count)
     tell, count = step("measure convolutions"), len(plans.convs)
     for done, (name, convs) in enumerate(plans.convs.items(), 1):
         alone = {form: probe.noise(QuantPlan(convs={name: conv})) for form, conv in convs.items()}
         made.append(_options(name, alone, costs.of_conv(nodes[name]), weights=True))
         tell(done, count)
-    tell, count = step("measure attention"), len(plans.attentions)
-    for done, (name, cores) in enumerate(plans.attentions.items(), 1):
-        alone = {form: probe.noise(QuantPlan(attentions={name: core})) for form, core in cores.items()}
+    for name, cores in plans.attentions.items():
+        alone = {form: found[name, form] for form in cores}
         made.append(_options(name, alone, costs.of_attention(nodes[name]), weights=False))
-        tell(done, count)
     return made
 
 

@@ -8,7 +8,7 @@ histogram and sample exactly, sums to the last bits of float64, whose order of a
 
 import dataclasses
 import hashlib
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
 import numpy as np
 import onnxruntime
@@ -26,6 +26,8 @@ from vit_edge.host.quantize.sample import RowSample
 from vit_edge.host.rewrite.canonical import Canonical, float_outputs
 from vit_edge.host.rewrite.composites import ATTENTION, LINEAR, composites, image_embed
 from vit_edge.spec import InputForm, ModelForm, PreprocessSpec
+
+Each = Callable[[Callable[[str], "Tally"], Iterable[str]], Iterable["Tally"]]
 
 PATCHES = "embed"  # the tap of the patch embedding's input, which no model is needed for
 
@@ -139,10 +141,10 @@ class Tallies:
         return Tallies(self.done + other.done, tallies)
 
     def finished(self) -> dict[str, Activation]:
-        """What each activation was like."""
+        """What each activation was like; nothing is left of the pass, or its sums would be there twice."""
         if not self.done:
             raise ValueError("no image was observed")
-        return {tap: tally.finished() for tap, tally in self.tallies.items()}
+        return {tap: self.tallies.pop(tap).finished() for tap in list(self.tallies)}
 
 
 class Observer:
@@ -172,8 +174,13 @@ class Observer:
         self.distinct = list(dict.fromkeys(self.outputs))
         self.session = load(self.model)
 
-    def add(self, calibration: Tallies, pixels: Pixels) -> None:
+    def add(self, calibration: Tallies, pixels: Pixels, each: Each = map) -> None:
         """Take in one uint8 (H, W, 3) image.
+
+        Args:
+            calibration: what was seen so far; changed in place.
+            pixels: the image.
+            each: `map`, or that of an executor, whose workers then share the taps.
 
         Raises:
             ModelError: an activation is not finite.
@@ -189,19 +196,21 @@ class Observer:
         }
         if self.patches is not None:
             seen[PATCHES] = patch_rows(pixels, self.patches) * np.float32(PIXELS.scale)
-        for tap, rows in seen.items():
+
+        def tallied(tap: str) -> Tally:
             try:
-                if tap in calibration.tallies:
-                    calibration.tallies[tap].add(rows, key)
-                else:
-                    calibration.tallies[tap] = Tally.of(
-                        rows, key, moment=not (_is_operand(tap) or tap in self.maps)
-                    )
+                if tap not in calibration.tallies:
+                    moment = not (_is_operand(tap) or tap in self.maps)
+                    return Tally.of(seen[tap], key, moment=moment)
+                calibration.tallies[tap].add(seen[tap], key)
             except ValueError as error:
                 raise ModelError(
                     f"{self.name}: {tap} gets values that are not finite on calibration image "
                     f"{calibration.done + 1}; look for a broken checkpoint or image"
                 ) from error
+            return calibration.tallies[tap]
+
+        calibration.tallies = dict(zip(seen, each(tallied, list(seen)), strict=True))
         calibration.done += 1
 
 

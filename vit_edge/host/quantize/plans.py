@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import onnx_ir as ir
@@ -22,6 +23,7 @@ from vit_edge.host.quantize.weights import column_scales, gptq_rounded
 from vit_edge.host.rewrite.composites import image_embed
 from vit_edge.host.rewrite.values import linear_parts
 from vit_edge.progress import Step
+from vit_edge.runtime.device.machine import usable_cores
 
 GELU = "gelu"  # the name under which all GELUs together are decided
 
@@ -68,9 +70,11 @@ def plan_layers(
     """
     plans: dict[str, dict[Form, LinearPlan]] = {}
     methods: dict[str, str] = {}
-    for done, (name, node) in enumerate(linears.items(), 1):
-        plans[name], methods[name] = _linear_plans(node, seen[name])
-        progress(done, len(linears))
+    with ThreadPoolExecutor(usable_cores()) as pool:
+        found = pool.map(lambda name: _linear_plans(linears[name], seen[name]), linears)
+        for done, (name, made) in enumerate(zip(linears, found, strict=True), 1):
+            plans[name], methods[name] = made
+            progress(done, len(linears))
     cores = {name: _attention_plans(name, seen) for name in attentions}
     convs: dict[str, dict[Form, ConvPlan]] = {}
     for node in graph:

@@ -6,7 +6,9 @@ keeps its 127 steps, any other gets as many as fit, 64 at the worst. See `satura
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import onnx_ir as ir
@@ -20,10 +22,11 @@ from vit_edge.host.quantize.conv_plans import SAFE_STEPS, safe_weight
 from vit_edge.host.quantize.observe import PATCHES, Activation
 from vit_edge.host.quantize.plans import LayerPlans, table_for
 from vit_edge.host.quantize.saturation import CODE, LIMIT, box_corners, pair_reach, seen_corners
-from vit_edge.host.quantize.types import LayerDecision, Reduced
-from vit_edge.host.quantize.weights import STEPS, gptq_rounded
+from vit_edge.host.quantize.types import Form, LayerDecision, Reduced
+from vit_edge.host.quantize.weights import STEPS, Compensation
 from vit_edge.host.rewrite.composites import EMBED, LINEAR, composites
 from vit_edge.host.rewrite.values import linear_parts
+from vit_edge.runtime.device.machine import usable_cores
 
 ATTENTION_MARGIN = 0.15  # of the largest pair sum that was seen in an attention
 LEAST_GROWTH = 1.01  # of a scale; rounding may leave a sum just above the limit
@@ -45,11 +48,15 @@ def reduced_plans(
         reaches: of each attention.
         normal: mean and std of the preprocessing, for the patch embedding.
     """
-    linears, embed = dict(plans.linears), plans.embed
-    for node in composites(graph, LINEAR):
-        if forms := plans.linears.get(name := str(node.name)):
-            weight = linear_parts(node)[1]
-            linears[name] = {form: reduced_linear(plan, weight, seen[name]) for form, plan in forms.items()}
+    embed = plans.embed
+    weights = {str(node.name): linear_parts(node)[1] for node in composites(graph, LINEAR)}
+
+    def reduced(name: str) -> dict[Form, LinearPlan]:
+        forms = plans.linears[name]
+        return {form: reduced_linear(plan, weights[name], seen[name]) for form, plan in forms.items()}
+
+    with ThreadPoolExecutor(usable_cores()) as pool:
+        linears = dict(zip(plans.linears, pool.map(reduced, plans.linears), strict=True))
     attentions = {
         name: {form: reduced_attention(plan, reaches[name]) for form, plan in cores.items()}
         for name, cores in plans.attentions.items()
@@ -98,12 +105,8 @@ def reduced_linear(plan: LinearPlan, weight: Array, activation: Activation) -> L
     if moment is None:
         raise ValueError("the layer was observed without its second moment")
     corners = seen_corners(activation, plan.activation)
-    coded, scale = fitted(
-        plan.weight,
-        plan.weight_scale,
-        lambda columns, scales: gptq_rounded(weight[:, columns], scales, moment, rows),
-        lambda codes: pair_reach(codes, corners),
-    )
+    recode = _recoder(weight, moment, rows)
+    coded, scale = fitted(plan.weight, plan.weight_scale, recode, lambda codes: pair_reach(codes, corners))
     return dataclasses.replace(plan, weight=coded, weight_scale=scale)
 
 
@@ -115,14 +118,11 @@ def reduced_embed(plan: EmbedPlan, node: ir.Node, normal: Normalisation, seen: A
     patches = patches_of(node)
     weight, table = unnormalised(weight, table, patches, normal)
     corners = box_corners(np.zeros(len(weight), np.int64), np.full(len(weight), CODE, np.int64))
-    covariance = seen.covariance
 
     def reach(codes: Int8) -> Float64:
         return np.maximum(*(pair_reach(order, corners) for order in (codes, channels_last(codes, patches))))
 
-    def recode(columns: Array, scales: Float32) -> Int8:
-        return gptq_rounded(weight[:, columns], scales, covariance, seen.rows)
-
+    recode = _recoder(weight, seen.covariance, seen.rows)
     coded, scale = fitted(plan.weight, plan.weight_scale, recode, reach)
     table = table_for(table, patches, weight, coded * scale, seen)
     return dataclasses.replace(plan, weight=coded, weight_scale=scale, table=table)
@@ -144,6 +144,12 @@ def _growth(largest: float) -> float:
     return min(max(1.0, largest * (1 + ATTENTION_MARGIN) / LIMIT), worst)
 
 
+def _recoder(weight: Array, moment: Float64, rows: int) -> Callable[[Array, Float32], Int8]:
+    """Codes columns of a weight anew; what that needs of the inputs is found at the first call, and once."""
+    compensation = functools.cache(lambda: Compensation(moment, rows))
+    return lambda columns, scales: compensation().rounded(weight[:, columns], scales)
+
+
 def fitted(
     coded: Int8,
     scale: Float32,
@@ -156,16 +162,18 @@ def fitted(
         coded: the codes with eight bits.
         scale: their scales.
         recode: codes anew the given columns with the given scales.
-        reach: the largest pair sum of each column.
+        reach: the largest pair sum of each of the columns that it is given.
     """
     coded, scale = coded.copy(), scale.copy()
+    looked = np.arange(coded.shape[1])
     while True:
-        sums = reach(coded)
-        over = np.flatnonzero(sums >= LIMIT + 1)  # sums of integers; the bound need not be one
-        if not over.size:
+        sums = reach(coded[:, looked])
+        passed = sums >= LIMIT + 1  # sums of integers; the bound need not be one
+        looked, sums = looked[passed], sums[passed]
+        if not looked.size:
             return coded, scale
-        scale[over] *= np.maximum(sums[over] / LIMIT, LEAST_GROWTH).astype(np.float32)
-        coded[:, over] = recode(over, scale[over])
+        scale[looked] *= np.maximum(sums / LIMIT, LEAST_GROWTH).astype(np.float32)
+        coded[:, looked] = recode(looked, scale[looked])
 
 
 def _with_note(layer: LayerDecision, found: Sequence[Reduced]) -> LayerDecision:

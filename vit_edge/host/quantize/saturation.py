@@ -20,6 +20,7 @@ from vit_edge.host.quantize.observe import Activation
 LOWEST, LIMIT = -32768, 32767  # int16
 CODE = 255  # the largest uint8 code
 MARGIN = 1.0  # of the distance from the zero point: other images reach further than those of calibration
+CACHED = 2**15  # numbers that are worked on at a time
 DIRECTIONS = 32  # in which the outermost of many code pairs are looked for
 
 
@@ -96,10 +97,24 @@ def outermost(points: Array) -> Array:
     """
     angles = np.arange(DIRECTIONS) * (2 * np.pi / DIRECTIONS)
     x, y = np.cos(angles), np.sin(angles)
-    side = (points @ np.stack([x, y])).max(axis=-2)  # distance of each side from the origin
+    side = _sides(points.reshape(-1, *points.shape[-2:]), x, y).reshape(*points.shape[:-2], -1)
     after, turn = np.roll(side, -1, axis=-1), np.sin(2 * np.pi / DIRECTIONS)
     corners = (side * np.roll(y, -1) - after * y) / turn, (after * x - side * np.roll(x, -1)) / turn
     return np.stack(corners, axis=-1)
+
+
+def _sides(points: Array, x: Float64, y: Float64) -> Float64:
+    """How far points (sets, n, 2) reach in each direction (x, y), half of which are opposite the others."""
+    side, half = np.empty((len(points), len(x))), len(x) // 2
+    at_once = max(1, CACHED // points.shape[1])
+    for start in range(0, len(points), at_once):
+        part = slice(start, start + at_once)
+        first, second = (np.ascontiguousarray(points[part, :, i], np.float64) for i in range(2))
+        for i in range(half):
+            along = first * x[i]
+            along += second * y[i]
+            side[part, i], side[part, half + i] = along.max(axis=1), -along.min(axis=1)
+    return side
 
 
 def _codes(values: Array, reach: Affine | RowRange) -> tuple[Array, int]:

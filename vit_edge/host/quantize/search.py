@@ -21,7 +21,7 @@ from vit_edge.host.quantize.choose import (
     upgrades,
 )
 from vit_edge.host.quantize.correct import correct_biases
-from vit_edge.host.quantize.cost import Costs, gelu_costs
+from vit_edge.host.quantize.cost import Costs
 from vit_edge.host.quantize.macs import integer_macs
 from vit_edge.host.quantize.measured import choices, without_forms
 from vit_edge.host.quantize.observe import SESSION_OPTIONS
@@ -44,7 +44,8 @@ GOALS = {
     Preset.FAST: Goal(22.5),
     Preset.STATIC: None,
 }
-CORRECTIONS = 3  # times the budget is corrected by what the whole model really does
+CORRECTIONS = 5  # choices that are measured while the budget is corrected by what the whole model really does
+LEAST_STEP = 0.97  # of the budget, so that another choice comes soon
 LOOSER = (2.5, 6.0)  # budgets that are tried too where a goal is out of reach
 
 
@@ -66,6 +67,7 @@ class Search:
         self.canonical, self.calibration, self.folds = folded.canonical, folded.calibration, folded.folds
         self.plan_set, self.settings, self.progress = plans, settings, progress
         self.costs = Costs()
+        self.measured: dict[frozenset[tuple[str, Form]], float] = {}  # the noise of forms that were tried
         self.probe = Probe(
             folded.canonical, self.lowering, self.calibration.probed, self.calibration.reference
         )
@@ -101,22 +103,32 @@ class Search:
         count = CORRECTIONS + len(LOOSER)
         found: list[tuple[float, dict[str, Option]]] = []
 
-        def reached(budget: float) -> float:
-            taken = choose_forms(layers, budget)
-            found.append((self.probe.noise(self.plans.chosen(_forms(taken))), taken))
+        def reached(taken: dict[str, Option]) -> float:
+            found.append((self.noise(_forms(taken)), taken))
             tell(len(found), count)
             return found[-1][0]
 
-        budget, measured = goal.noise, reached(goal.noise)
-        while measured > goal.noise and len(found) < CORRECTIONS:
-            budget *= goal.noise / measured  # by what the whole model really does
-            measured = reached(budget)
+        quietest = choose_forms(layers, 0.0)
+        budget, taken = goal.noise, choose_forms(layers, goal.noise)
+        measured = reached(taken)
+        while measured > goal.noise and len(found) < CORRECTIONS and taken != quietest:
+            budget *= min(goal.noise / measured, LEAST_STEP)  # by what the whole model really does
+            fewer = choose_forms(layers, budget)
+            if fewer != taken:
+                taken, measured = fewer, reached(fewer)
         if measured > goal.noise:  # out of reach, where more upgrades are not always less noise
             for factor in LOOSER:
-                reached(goal.noise * factor)
+                reached(choose_forms(layers, goal.noise * factor))
             return self.decided(layers, min(found, key=lambda each: each[0])[1], goal)
         tell(count, count)
         return self.decided(layers, found[-1][1], goal)
+
+    def noise(self, forms: Mapping[str, Form]) -> float:
+        """That of the layers in the given forms together; the same forms are measured once."""
+        key = frozenset(forms.items())
+        if key not in self.measured:
+            self.measured[key] = self.probe.noise(self.plans.chosen(forms))
+        return self.measured[key]
 
     def upgrades(self, given: Quantization) -> list[Upgrade]:
         """What of a quantization costs time, the most worthy first; nothing where nothing was chosen."""
@@ -157,7 +169,7 @@ class Search:
         if not exact:
             return []
         rows, columns = max((static_shape(node.outputs[0]) or (0, 0) for node in exact), key=math.prod)
-        cost = gelu_costs(rows, columns)
+        cost = self.costs.of_gelu(rows, columns)
         noise = {Form.TANH: self.probe.noise(QuantPlan(tanh_gelu=True)), Form.FLOAT: 0.0}
         return [
             LayerOptions(GELU, tuple(Option(form, noise[form], cost[form] * len(exact)) for form in noise))
@@ -177,7 +189,12 @@ class Search:
         given = self.plan_set
         plain = {kind: plans.chosen(forms) for kind, plans in given.by_arithmetic.items()}
         plain = plain or {given.arithmetic: given.exact.chosen(forms)}
-        corrected = {kind: self.corrected(plan) for kind, plan in plain.items()}
+        corrected = {
+            kind: self.corrected(
+                plan, self.noise(forms) if kind is given.arithmetic else self.probe.noise(plan)
+            )
+            for kind, plan in plain.items()
+        }
         kept, noise = corrected[given.arithmetic]
         recipe = Method(
             preset=self.settings.preset.value,
@@ -204,12 +221,17 @@ class Search:
             given.full_integer,
         )
 
-    def corrected(self, plan: QuantPlan) -> tuple[QuantPlan, float]:
-        """A plan with corrected biases, or itself where the probe prefers it; and its noise."""
+    def corrected(self, plan: QuantPlan, before: float) -> tuple[QuantPlan, float]:
+        """A plan with corrected biases, or itself where the probe prefers it; and its noise.
+
+        Args:
+            plan: uncorrected.
+            before: its noise.
+        """
         better = correct_biases(
             self.canonical, self.lowering, plan, self.calibration.corrected, self.step("correct biases")
         )
-        before, after = self.probe.noise(plan), self.probe.noise(better)
+        after = self.probe.noise(better)
         return (better, after) if after < before else (plan, before)
 
     def step(self, what: str) -> Step:

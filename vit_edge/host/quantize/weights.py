@@ -39,32 +39,41 @@ def column_scales(weight: Array, moment: Float64 | None = None) -> Float32:
 
 
 def gptq_rounded(weight: Array, scale: Float32, moment: Float64, rows: int) -> Int8:
-    """Error-compensated rounding of (in, out) to the steps of `scale` (out,).
+    """Error-compensated rounding of float (in, out) to the steps of `scale` (out,); see `Compensation`."""
+    return Compensation(moment, rows).rounded(weight, scale)
+
+
+class Compensation:
+    """Where the error of each weight goes: what rounding needs to know of a layer's inputs, found once.
 
     Args:
-        weight: float (in, out).
-        scale: (out,).
         moment: (in, in) second moment of the inputs.
         rows: how many rows the moment was taken over; few rows say little about directions they do not span,
             so the moment is drawn towards a multiple of the identity by 1 % and by in / rows.
     """
-    size = len(moment)
-    damping = (0.01 + size / rows) * float(np.trace(moment)) / size
-    order = np.argsort(-np.diag(moment), kind="stable")
-    factor = _inverse_factor(moment[np.ix_(order, order)], max(damping, 1e-12))
-    left = weight[order].astype(np.float64)
-    coded = np.empty(left.shape, np.int8)
-    for start in range(0, size, BLOCK):
-        stop = min(start + BLOCK, size)
-        errors = np.empty((stop - start, left.shape[1]))
-        for i in range(start, stop):
-            coded[i] = nearest(left[i], scale)
-            errors[i - start] = (left[i] - coded[i] * scale.astype(np.float64)) / factor[i, i]
-            left[i + 1 : stop] -= np.outer(factor[i, i + 1 : stop], errors[i - start])
-        left[stop:] -= factor[start:stop, stop:].T @ errors
-    restored = np.empty_like(coded)
-    restored[order] = coded
-    return restored
+
+    def __init__(self, moment: Float64, rows: int) -> None:
+        size = len(moment)
+        damping = (0.01 + size / rows) * float(np.trace(moment)) / size
+        self.order = np.argsort(-np.diag(moment), kind="stable")
+        self.factor = _inverse_factor(moment[np.ix_(self.order, self.order)], max(damping, 1e-12))
+
+    def rounded(self, weight: Array, scale: Float32) -> Int8:
+        """Error-compensated rounding of float (in, out) to the steps of `scale` (out,)."""
+        factor, size = self.factor, len(self.factor)
+        left = weight[self.order].astype(np.float64)
+        coded = np.empty(left.shape, np.int8)
+        for start in range(0, size, BLOCK):
+            stop = min(start + BLOCK, size)
+            errors = np.empty((stop - start, left.shape[1]))
+            for i in range(start, stop):
+                coded[i] = nearest(left[i], scale)
+                errors[i - start] = (left[i] - coded[i] * scale.astype(np.float64)) / factor[i, i]
+                left[i + 1 : stop] -= np.outer(factor[i, i + 1 : stop], errors[i - start])
+            left[stop:] -= factor[start:stop, stop:].T @ errors
+        restored = np.empty_like(coded)
+        restored[self.order] = coded
+        return restored
 
 
 def _inverse_factor(moment: Float64, damping: float) -> Float64:

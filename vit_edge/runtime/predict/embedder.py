@@ -2,7 +2,7 @@
 
 import dataclasses
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -111,7 +111,8 @@ class Embedder(ImageModel):
     def batch(self, sources: Iterable[ImageSource], batch_size: int = 8) -> Iterator[Embedding | ImageError]:
         """Embed many images: the next are decoded by worker threads while the model runs.
 
-        Of the sources, which may be endless, no more than two batches are held at a time.
+        Of the sources, which may be endless, no more than two batches are held at a time. A batch goes
+        through the model whole or in portions, whichever the first batches show to be faster.
 
         Yields:
             In the order of the sources, the embedding, or the ImageError of an image that is refused. What
@@ -120,9 +121,13 @@ class Embedder(ImageModel):
         Raises:
             UsageError: batch_size below 1; raised at the call, not at the first item.
         """
-        return in_batches(sources, self._load, self._embeddings, batch_size)
 
-    def _embeddings(self, pixels: list[Pixels]) -> list[Embedding]:
+        def run(pixels: list[Pixels]) -> list[Embedding]:
+            return self._portions_of(batch_size).run(pixels, self._embeddings)
+
+        return in_batches(sources, self._load, run, batch_size)
+
+    def _embeddings(self, pixels: Sequence[Pixels]) -> list[Embedding]:
         """One per image of uint8 (H, W, 3)."""
         made = self._session.outputs(np.stack(pixels))
         # A view would keep the whole batch alive.

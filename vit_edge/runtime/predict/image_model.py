@@ -13,6 +13,7 @@ from vit_edge.runtime.image.limits import DEFAULT_LIMITS, DecodeLimits
 from vit_edge.runtime.image.preprocess import Decoding, decoding_of, load_pixels
 from vit_edge.runtime.image.source import ImageSource
 from vit_edge.runtime.model.file import ModelFile
+from vit_edge.runtime.predict.portions import Portions
 from vit_edge.runtime.session.providers import AUTO
 from vit_edge.runtime.session.session import Placement, Session, SessionSettings
 from vit_edge.spec import PreprocessSpec
@@ -67,6 +68,7 @@ class ImageModel:
         self._session = Session(file, settings)
         self._arguments = arguments._replace(path=arguments.path.absolute())
         self._more = more
+        self._portions: dict[int, Portions] = {}  # by size of the batch
 
     def __reduce__(self) -> tuple[type[Self], tuple[object, ...]]:
         return type(self), (*self._arguments, *self._more)
@@ -75,6 +77,11 @@ class ImageModel:
     def placement(self) -> Placement:
         """Which provider runs which share of the graph, and why."""
         return self._session.placement
+
+    def _portions_of(self, batch_size: int) -> Portions:
+        """How batches of a size are divided; a session does that for a model of fixed batch size."""
+        divided = self._session.model.batch is None
+        return self._portions.setdefault(batch_size, Portions(batch_size, divided=divided))
 
     def _load(self, source: ImageSource) -> npt.NDArray[np.uint8]:
         return load_pixels(source, self._spec, self._arguments.limits, self._arguments.decoding)

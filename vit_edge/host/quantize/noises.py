@@ -1,0 +1,91 @@
+"""The noise that each form of each layer does alone: estimated for all at once, measured where that decides.
+
+An estimate is as good as the outputs are linear in a layer's error, which is the worse the larger the error.
+So the noisiest are measured one after the other until several in a row were estimated right, the linear
+layers and the attentions each for themselves; of a model that no estimate fits, everything is measured. A
+layer is also measured where it spoils whole rows of its own output, whatever the estimate says.
+"""
+
+import functools
+from collections.abc import Callable, Sequence
+
+from vit_edge.host.operators import NoGradientError
+from vit_edge.host.plan import QuantPlan
+from vit_edge.host.quantize.estimate import Estimate, LayerForm, Noises, estimated
+from vit_edge.host.quantize.plans import LayerPlans
+from vit_edge.host.quantize.probe import Probe, decibels
+from vit_edge.progress import Step
+
+AGREE_DB = 1.5  # between an estimate and a measurement; the signs of the estimate alone make half a dB
+AGREEING = 3  # measurements in a row that must agree
+SPOILT = 0.1  # share of the power of a row of a layer's output that its error may have
+
+
+def noises(plans: LayerPlans, probe: Probe, progress: Step) -> Noises:
+    """The noise power over signal power of each form of each planned layer alone.
+
+    Args:
+        plans: of the layers concerned.
+        probe: measures noise.
+        progress: called with (done, count), once for each image and once for each layer.
+    """
+    kinds = [
+        [(name, form) for name, forms in planned.items() for form in forms]
+        for planned in (plans.linears, plans.attentions)
+    ]
+    count = len(probe.images) + sum(map(len, kinds))
+
+    def tell(before: int, done: int) -> None:
+        progress(before + done, count)
+
+    def measure(which: LayerForm) -> float:
+        name, form = which
+        if name in plans.linears:
+            return probe.noise(QuantPlan({name: plans.linears[name][form]}))
+        return probe.noise(QuantPlan(attentions={name: plans.attentions[name][form]}))
+
+    try:
+        guess = estimated(
+            probe.canonical,
+            probe.settings,
+            plans,
+            probe.images,
+            probe.reference,
+            lambda done, _: progress(done, count),
+        )
+    except NoGradientError:
+        guess = {}
+    found: Noises = {}
+    for kind in kinds:
+        found |= refined(kind, guess, measure, functools.partial(tell, len(probe.images) + len(found)))
+    progress(count, count)
+    return found
+
+
+def refined(
+    kind: Sequence[LayerForm],
+    guess: dict[LayerForm, Estimate],
+    measure: Callable[[LayerForm], float],
+    tell: Callable[[int], None],
+) -> Noises:
+    """Estimates where they hold, measurements elsewhere.
+
+    Args:
+        kind: forms of layers that are alike.
+        guess: what was estimated; what it lacks is measured.
+        measure: what one form of one layer really does.
+        tell: called with how many were measured.
+    """
+    found: Noises = {}
+    agreed = 0
+    for which in sorted(kind, key=lambda which: -guess[which].noise if which in guess else 0.0):
+        estimate = guess.get(which)
+        if estimate is not None and agreed >= AGREEING and estimate.spoilt < SPOILT:
+            found[which] = estimate.noise
+            continue
+        found[which] = measure(which)
+        tell(len(found))
+        if estimate is not None and estimate.spoilt < SPOILT:
+            right = abs(decibels(found[which]) - decibels(estimate.noise)) <= AGREE_DB
+            agreed = agreed + 1 if right else 0
+    return found
