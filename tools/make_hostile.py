@@ -1,4 +1,4 @@
-"""Make the hostile files in tests/device/hostile: images, models, manifests and targets that want to do harm.
+"""Make the hostile files in tests/hostile: images, models, manifests and targets that want to do harm.
 
 Usage: python -m tools.make_hostile [FOLDER]
 
@@ -17,7 +17,7 @@ from tools.hostile.models import models
 from tools.hostile.targets import targets
 
 ROOT = Path(__file__).resolve().parent.parent
-DEFAULT = ROOT / "tests" / "device" / "hostile"
+DEFAULT = ROOT / "tests" / "hostile"
 
 KINDS: dict[str, Callable[[], dict[str, bytes]]] = {
     "images": images,

@@ -16,7 +16,7 @@ from vit_edge.spec import Interpolation, PreprocessSpec, ResizeMode
 
 ROOT = Path(__file__).resolve().parents[2]
 MODEL = ROOT / "tests" / "data" / "dynamic.onnx"
-IMAGE = ROOT / "tests" / "device" / "hostile" / "images" / "animated.png"
+IMAGE = ROOT / "tests" / "hostile" / "images" / "animated.png"
 COMMAND = shlex.join([sys.executable, "-W", "error", "-m", "vit_edge"])
 
 pytestmark = pytest.mark.skipif(not Path("/bin/bash").exists(), reason="what shells and signals do is POSIX")

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.repair.given_times import FASTER
+from tests.host.bundling.given_times import FASTER
 from vit_edge.host.bundling.build import build_bundle
 from vit_edge.host.bundling.settings import BuildSettings
 from vit_edge.host.convert.one_file import export_model

@@ -3,7 +3,7 @@
 Usage: python -m tools.fuzz TARGET [--seconds N] [--runs N] [--engine guided|drawn] [--findings DIR]
 
 TARGET is decode, decode_any, manifest, bundle, onnx, target or all; the limits are per target. Mutation
-begins with the files in tests/device/hostile. An input that crashes, takes longer than 10 s, more than 1000
+begins with the files in tests/hostile. An input that crashes, takes longer than 10 s, more than 1000
 MB, or raises anything but one of our errors is a finding: the exit status is 1, and `guided` keeps it in DIR.
 `guided` needs `pip install 'vit-edge[fuzz]'`.
 """
