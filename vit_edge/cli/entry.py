@@ -17,6 +17,7 @@ from vit_edge.cli import (
     bundle,
     classify,
     convert,
+    doctor,
     embed,
     fleet,
     inspect,
@@ -156,6 +157,7 @@ def parser() -> Parser:
     convert.add(commands)
     measure.add(commands)
     parity.add(commands)
+    doctor.add(commands)
     classify.add(commands)
     embed.add(commands)
     segment.add(commands)
