@@ -52,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
     check_json(args.json)
     settings = settings_from(args, DoctorSettings, session=session_settings(args))
     path = Path(args.what)
-    with progress() as tell:
+    with progress(args.quiet) as tell:
         step = step_of(tell, "doctor")
         if (path.is_dir() and is_bundle(path)) or path.suffix == ".onnx":
             found = _of_file(args, path, settings, step)

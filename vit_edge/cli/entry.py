@@ -19,6 +19,7 @@ from vit_edge.cli import (
     convert,
     doctor,
     embed,
+    explain,
     fleet,
     inspect,
     jobs,
@@ -161,6 +162,7 @@ def parser() -> Parser:
     classify.add(commands)
     embed.add(commands)
     segment.add(commands)
+    explain.add(commands)
     jobs.add_merge(commands)
     inspect.add(commands)
     package.add(commands)
