@@ -19,7 +19,7 @@ LAYERS: list[set[str]] = [
     {"fields", "files"},
     {"plain"},
     {"spec"},
-    {"stated", "source_parity", "gate_report", "embedding_report"},
+    {"stated", "source_parity", "gate_report", "embedding_report", "diagnosis"},
     {"manifest"},
     {"targets", "bundle", "verify"},
     {"golden", "signing"},

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         UsageError,
         VitEdgeError,
     )
+    from vit_edge.runtime.explain.explainer import Explainer, Explanation
     from vit_edge.runtime.image.limits import DecodeLimits, ImageFormat
     from vit_edge.runtime.image.preprocess import Decoding
     from vit_edge.runtime.model.file import ModelFile, read_model
@@ -46,6 +47,8 @@ _HOME = {
     "Decoding": "runtime.image.preprocess",
     "Embedder": "runtime.predict.embedder",
     "Embedding": "runtime.predict.embedder",
+    "Explainer": "runtime.explain.explainer",
+    "Explanation": "runtime.explain.explainer",
     "ImageError": "errors",
     "ImageFormat": "runtime.image.limits",
     "IntegrityError": "errors",
@@ -78,6 +81,8 @@ __all__ = [
     "Decoding",
     "Embedder",
     "Embedding",
+    "Explainer",
+    "Explanation",
     "ImageError",
     "ImageFormat",
     "IntegrityError",

@@ -51,6 +51,9 @@ def workplace(built: Built, tmp_path_factory: pytest.TempPathFactory) -> Path:
         (folder / "boards" / "camera.toml").write_text(textwrap.dedent(board))
     embedder = ["export", str(folder / "digits_vit"), "--embedder", "-o", str(folder / "embedder.onnx")]
     assert main(embedder) == DONE
+    attention = ["export", str(folder / "digits_vit"), "--attention", "-o", str(folder / "attention.onnx")]
+    assert main(attention) == DONE
+    shutil.copy(folder / "attention.onnx", folder / "attention_int8.onnx")
     tower_folder(folder / "clip_folder", "clip")
     (folder / "dense.onnx").write_bytes(dense_onnx("decoder").SerializeToString())
     stated = ["--mean", "0.5", "0.5", "0.5", "--std", "0.5", "0.5", "0.5", "--resize-mode", "exact"]

@@ -9,7 +9,7 @@ from vit_edge.bundle import check_replaceable
 from vit_edge.cli import arguments, values
 from vit_edge.cli.checks import few_images
 from vit_edge.cli.compare_embedders import criterion_sentence, embedding_claim, would_decide
-from vit_edge.cli.console import check_json, progress, table, tell_notes, write_json
+from vit_edge.cli.console import check_json, one_line, progress, table, tell_notes, write_json
 from vit_edge.cli.embedding_options import add_embedding_tolerance, embedding_tolerance
 from vit_edge.cli.measure import status_of
 from vit_edge.cli.parser import Commands, settings_from, tolerance_from
@@ -127,6 +127,8 @@ def run(args: argparse.Namespace) -> int:
     if not args.quiet:
         print("\n".join(_details(bundle.manifest, taken)))
     tell_notes(accuracy.notes)
+    for finding in bundle.manifest.findings:
+        print(one_line(str(finding)))
     print(f"{bundle.path}: {_verdict(accuracy)}")
     if bundle.manifest.source_parity.state is ProofState.DIFFERS or _fails(recipe.embedder):
         return status_of(Verdict.FAIL.value)

@@ -23,6 +23,7 @@ def add(commands: Commands) -> None:
     _add_out(export)
     export.add_argument("--batch", type=int, metavar="N", help="fixed batch size (default: dynamic)")
     _add_embedder(export)
+    _add_attention(export)
     arguments.add_versions(export)
     arguments.add_source(export)
     export.set_defaults(run=run_export)
@@ -53,6 +54,7 @@ def add(commands: Commands) -> None:
     _add_out(quantize)
     arguments.add_quantize(quantize)
     _add_embedder(quantize)
+    _add_attention(quantize)
     quantize.add_argument(
         "--target",
         default="cpu",
@@ -67,8 +69,9 @@ def add(commands: Commands) -> None:
 
 def run_export(args: argparse.Namespace) -> int:
     """`vit-edge export`."""
+    _check_one_kind(args)
     check_out(args.out)
-    from vit_edge.host.convert.one_file import export_model
+    from vit_edge.host.convert.one_file import export_model, export_with_attention
     from vit_edge.host.sources import SourceOptions, resolve
 
     versions = settings_from(args, VersionsWanted)
@@ -80,10 +83,12 @@ def run_export(args: argparse.Namespace) -> int:
         print(f"the classifier's head makes the same logits of it: {made.written.parity}")
         _print_outputs(made.outputs, {})
         return _done(made.written.path, made.written.size)
-    written = export_model(source, args.out, args.batch, versions)
+    write = export_with_attention if args.attention else export_model
+    written = write(source, args.out, args.batch, versions)
     tell_notes(source.notes)
     if written.parity is not None:
         reference = "torch" if source.onnx_path is None else "the file"
+        reference = "the export" if args.attention else reference
         print(f"same as {reference}: {written.parity}")
     return _done(written.path, written.size)
 
@@ -117,6 +122,7 @@ def run_optimize(args: argparse.Namespace) -> int:
 
 def run_quantize(args: argparse.Namespace) -> int:
     """`vit-edge quantize`."""
+    _check_one_kind(args)
     check_out(args.out)
     target = target_named(args.target)
     from vit_edge.host.convert.one_file import QuantizeFileSettings, quantize_model
@@ -129,6 +135,7 @@ def run_quantize(args: argparse.Namespace) -> int:
         quantize=settings_from(args, QuantizeSettings, preset=Preset(args.preset)),
         versions=settings_from(args, VersionsWanted),
         allow_uncanonical=args.allow_uncanonical,
+        attention=args.attention,
     )
     source = resolve(args.source, settings_from(args, SourceOptions))
     if source.onnx_path is not None and Path(args.out).resolve() == source.onnx_path.resolve():
@@ -167,6 +174,19 @@ def _add_embedder(parser: Parser) -> None:
         action="store_true",
         help="write the embedder: class token, mean and grid of the patch tokens in place of logits",
     )
+
+
+def _add_attention(parser: Parser) -> None:
+    parser.add_argument(
+        "--attention",
+        action="store_true",
+        help="the attention of each block is among the outputs, for `vit-edge explain`",
+    )
+
+
+def _check_one_kind(args: argparse.Namespace) -> None:
+    if args.embedder and args.attention:
+        raise UsageError("--embedder and --attention make different files: give one of them")
 
 
 def _print_outputs(outputs: Mapping[str, tuple[int | None, ...]], fidelity: Mapping[str, Fidelity]) -> None:

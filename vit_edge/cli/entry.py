@@ -17,7 +17,9 @@ from vit_edge.cli import (
     bundle,
     classify,
     convert,
+    doctor,
     embed,
+    explain,
     fleet,
     inspect,
     jobs,
@@ -156,9 +158,11 @@ def parser() -> Parser:
     convert.add(commands)
     measure.add(commands)
     parity.add(commands)
+    doctor.add(commands)
     classify.add(commands)
     embed.add(commands)
     segment.add(commands)
+    explain.add(commands)
     jobs.add_merge(commands)
     inspect.add(commands)
     package.add(commands)

@@ -51,6 +51,7 @@ def _bundle(path: Path) -> None:
         ("preprocessing", _recipe(manifest.preprocess)),
         ("source -> float", str(manifest.source_parity)),
         ("verdict", verdict),
+        *(("finding", str(finding)) for finding in manifest.findings),
         (
             "providers",
             ", ".join(f"{name} {share:.0%}" for name, share in manifest.providers.items()) or "unknown",

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Self
 
 from vit_edge import fields, plain
+from vit_edge.diagnosis import Finding
 from vit_edge.manifest.accuracy import AccuracyRecord
 from vit_edge.manifest.recipe import Recipe
 from vit_edge.manifest.records import MODEL_ROLES, FileEntry, LatencyRecord, LayerRecord, SourceRecord
@@ -45,6 +46,8 @@ class Manifest:
     """What the numbers of every classifier mean; the oldest readers know the default only."""
     source_parity: Annotated[SourceParity, Mark.ABSENT] = UNRECORDED
     """The proof that the source's own pipeline and the float model answer alike."""
+    findings: Annotated[tuple[Finding, ...], Mark.OMITTED] = ()
+    """Known pitfalls of the model or its preprocessing that `build` found in passing."""
     format_version: int = FORMAT_VERSION
 
     def __post_init__(self) -> None:

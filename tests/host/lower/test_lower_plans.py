@@ -95,7 +95,7 @@ def test_attention(probability_scale: float | None, factor: float, biased: bool)
     bias = rng.normal(0, 1, (3, 13, 13)).astype(np.float32) if biased else None
     w = GraphWriter()
     queries, keyed, valued = values = [given(letter, (2, 3, 13, 8)) for letter in "qkv"]
-    attention = model(w, values, int8_core(w, queries, keyed, valued, plan, Added(factor, bias), "y"), 4)
+    attention = model(w, values, int8_core(w, queries, keyed, valued, plan, Added(factor, bias), "y")[0], 4)
     made = exact_session(attention.SerializeToString())
     found = made.run(None, {"q": q, "k": k, "v": v})[0]
     keys = codes(k, 0.025, 0, -128, 127).transpose(0, 1, 3, 2)

@@ -30,6 +30,7 @@ from vit_edge.host.convert.for_target import (
 )
 from vit_edge.host.convert.int8 import mend_of
 from vit_edge.host.convert.optimize import natural_pixels
+from vit_edge.host.doctor.brief import outer_findings
 from vit_edge.host.embedder.bundled import EmbedderGate, bundled_embedders
 from vit_edge.host.reference.attempt import attempted
 from vit_edge.host.report.bundled import measure_selected
@@ -91,6 +92,9 @@ def _build(
     kind = MapGate if converted.float_model.maps else Gate
     gate = kind(converted.float_model, images.check, settings.threads, progress)
     gate.check_float(settings.expect_top1, settings.stated_top1)
+    findings = converted.findings
+    if gate.logits is not None:  # as of a classifier, which `check_float` has run
+        findings = (*outer_findings(converted.float_model, gate.logits, gate.images), *findings)
     tester = Tester(converted.canonical, source, wanted, gate, folder)
     session = SessionSettings("cpu", threads=settings.threads)
     timing = BenchSettings(session, rounds=settings.rounds)
@@ -110,7 +114,7 @@ def _build(
         converted.embedder, converted.search, quantization, source, wanted[0].target, judged
     )
     measured = measure_selected(FLOAT_MODEL, converted.float_model, selected, timing, settings.bench)
-    built = Built(converted, wanted, selected, {}, {}, embedders, measured, proof)
+    built = Built(converted, wanted, selected, {}, {}, embedders, measured, proof, findings)
     gate.remember([model for name, model in built.models.items() if name != FLOAT_MODEL])
     pixels = natural_pixels(images.check.paths, source.preprocess, images.check.limits, GOLDEN_IMAGES)
     features = {name: on_disk(folder / name, data) for name, (data, _) in embedders.files.items()}

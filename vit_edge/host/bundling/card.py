@@ -41,6 +41,7 @@ def card(manifest: Manifest, description: Description | None) -> str:
         "meaning": _MEANINGS.get(manifest.output),
         "source_line": source_line(manifest.source_parity),
         "accuracy": accuracy,
+        "findings": manifest.findings,
         "data": accuracy.data,
         "evidence": accuracy.report.evidence,
         "maps": tuple(dict.fromkeys(each.output for each in accuracy.report.evidence.maps)),

@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 
+from vit_edge.diagnosis import Finding
 from vit_edge.host.bundling.proof import (
     BuildImages,
 )
@@ -19,6 +20,7 @@ from vit_edge.host.convert.for_target import (
 from vit_edge.host.convert.int8 import metadata_of
 from vit_edge.host.convert.onnx_io import finish, to_bytes
 from vit_edge.host.convert.optimize import CheckImages, image_size, natural_pixels, optimized
+from vit_edge.host.doctor.brief import inner_findings
 from vit_edge.host.embedder.files import FloatEmbedder, float_embedder
 from vit_edge.host.quantize.search import Search, search_of
 from vit_edge.host.rewrite.canonical import Canonical
@@ -39,6 +41,8 @@ class Converted:
     search: Search
     parity: Mapping[str, Parity]
     embedder: FloatEmbedder | None
+    findings: tuple[Finding, ...] = ()
+    """Pitfalls that show inside."""
 
 
 def convert(
@@ -63,6 +67,7 @@ def convert(
     natural = natural_pixels(images.calibration, source.preprocess, settings.quantize.limits)
     checked = CheckImages(image_size(canonical), source.preprocess, natural)
     portable = PORTABLE.at(settings.versions)
+    findings = inner_findings(canonical, source.preprocess, natural)  # before anything is folded
     form = possible_form(canonical, portable)
     plain, to_export = optimized(exported, canonical, form, checked)
     float_model = on_disk(folder / FLOAT_MODEL, to_bytes(finish(plain, metadata_of(source)), FLOAT_MODEL))
@@ -72,4 +77,4 @@ def convert(
     parity = {"rewrite": to_export} if to_torch is None else {"export": to_torch, "rewrite": to_export}
     if embedder is not None:
         parity["embedder"] = embedder.parity
-    return Converted(search.canonical, float_model, search, parity, embedder)
+    return Converted(search.canonical, float_model, search, parity, embedder, findings)

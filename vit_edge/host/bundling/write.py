@@ -14,6 +14,7 @@ from vit_edge.bundle import (
     SourceRecord,
     write_bundle,
 )
+from vit_edge.diagnosis import Finding
 from vit_edge.errors import UsageError
 from vit_edge.host.bundling.card import card
 from vit_edge.host.bundling.convert import Converted
@@ -52,6 +53,8 @@ class Built:
     """For the report."""
     proof: SourceParity
     """Source -> float."""
+    findings: tuple[Finding, ...] = ()
+    """Known pitfalls of the float model."""
 
     @property
     def models(self) -> dict[str, ModelFile]:
@@ -105,6 +108,7 @@ def write(
         providers=built.providers,
         output=source.output,
         source_parity=built.proof,
+        findings=built.findings,
     )
     documents = {"README.md": card(manifest, built.converted.canonical.description)}
     documents |= bundle_report(built.measured, built.judged.name, manifest, images.held_out, progress)

@@ -26,11 +26,12 @@ def quantized(
     target: TargetSpec,
     source: Source,
     outputs: tuple[str, ...] = (),
+    attention: str = "",
 ) -> onnx.ModelProto:
-    """The finished INT8 file for one target; `outputs` as in `LowerSettings`."""
+    """The finished INT8 file for one target; `outputs` and `attention` as in `LowerSettings`."""
     plan = for_target(quantization, target).plan
     form = possible_form(canonical, target.form)
-    lowering = LowerSettings(form, normalisation_of(source.preprocess), outputs)
+    lowering = LowerSettings(form, normalisation_of(source.preprocess), outputs, attention)
     if target.quantized_operators is QuantizedOperators.ALL:
         options = tuple(sorted({**EIGHT_BITS, **dict(target.session_options)}.items()))
         return finish(_full_integer(canonical, quantization, lowering, target), metadata_of(source, options))
@@ -48,6 +49,8 @@ def _full_integer(
     canonical: Canonical, quantization: Quantization, lowering: LowerSettings, target: TargetSpec
 ) -> onnx.ModelProto:
     """The file with every operator in integers."""
+    if lowering.attention:
+        raise TargetError(f"target {target.name} has no attention to look at: choose another for --attention")
     if lowering.outputs or is_dense(canonical) or any(map(is_plain_conv, canonical.model.graph)):
         raise TargetError(f"target {target.name} runs canonical ViT classifiers only: choose another one")
     if quantization.full_integer is None:

@@ -9,6 +9,7 @@ import onnx
 from vit_edge.errors import TargetError, UsageError
 from vit_edge.host.convert.answers import answers_of, check_answers
 from vit_edge.host.convert.apart import canonical_of
+from vit_edge.host.convert.attention import described, layout_of, with_attention
 from vit_edge.host.convert.export import export
 from vit_edge.host.convert.for_target import (
     PORTABLE_TARGET,
@@ -34,6 +35,7 @@ from vit_edge.host.sources import Source, SourceOptions, resolve
 from vit_edge.manifest import Parity
 from vit_edge.progress import Progress
 from vit_edge.runtime.evaluate.dataset import list_images
+from vit_edge.runtime.explain.attention import ATTENTION
 from vit_edge.runtime.image.limits import DEFAULT_LIMITS, DecodeLimits
 from vit_edge.runtime.model.metadata import ModelMetadata
 from vit_edge.runtime.steps import Doing, explained
@@ -86,6 +88,8 @@ class QuantizeFileSettings:
     versions: VersionsWanted = AS_WRITTEN
     """In place of the target's."""
     allow_uncanonical: bool = False
+    attention: bool = False
+    """The probabilities of each block's attention are outputs, too."""
 
 
 def export_model(
@@ -102,6 +106,23 @@ def export_model(
     check_output(out)
     model, parity = export(source, batch, versions)
     return Written(Path(out), save_onnx(finish(model, metadata_of(source)), out), parity)
+
+
+def export_with_attention(
+    source: Source,
+    out: str | os.PathLike[str],
+    batch: int | None = None,
+    versions: VersionsWanted = AS_WRITTEN,
+) -> Written:
+    """Write the float32 classifier of a source whose attention can be looked at.
+
+    Raises:
+        ContractError: the source is no ViT with one grid of patches.
+        VitEdgeError: as in `export` and `save_onnx`.
+    """
+    check_output(out)
+    model, canonical, parity = with_attention(source, ModelForm(batch).at(versions))
+    return Written(Path(out), save_onnx(model, out), parity, canonical)
 
 
 def optimize_model(
@@ -165,13 +186,17 @@ def quantize_model(
     check_output(out)
     original, _ = export(source)
     canonical = canonical_of(source, original, allow_uncanonical=settings.allow_uncanonical)
+    layout = layout_of(canonical) if settings.attention else None
     paths = list_images(settings.calibration, settings.quantize.limits).paths
     wanted = settings_for(settings.quantize, [target])
     doing = Doing("calibrate", progress)
     with explained(source.name, doing, mend_of(settings.quantize)):
         search = search_of(canonical, paths, source.preprocess, wanted, doing)
         quantization = search.first()
-        model = quantized(search.canonical, quantization, target, source)
+        shown = "" if layout is None else ATTENTION
+        model = quantized(search.canonical, quantization, target, source, attention=shown)
+    if layout is not None:
+        model = described(model, layout)
     taken = for_target(quantization, target)
     return Written(Path(out), save_onnx(model, out), None, canonical, taken)
 

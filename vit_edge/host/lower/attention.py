@@ -36,6 +36,15 @@ class Added:
     """((windows,) heads, queries, keys)"""
 
 
+@dataclasses.dataclass(frozen=True)
+class Weights:
+    """What values are weighed with, (batch, heads, queries, keys)."""
+
+    parts: ir.Value
+    total: ir.Value | None = None
+    """That they are divided by, (batch, heads, queries, 1); None where they are probabilities already."""
+
+
 def split_heads(
     w: GraphWriter, x: ir.Value, rows: int, heads: Heads, name: str, *, transposed: bool = False
 ) -> ir.Value:
@@ -73,18 +82,18 @@ def normed(w: GraphWriter, x: ir.Value, scale: Array, bias: Array, epsilon: floa
 
 def float_core(
     w: GraphWriter, q: ir.Value, k: ir.Value, v: ir.Value, added: Added, name: str
-) -> tuple[ir.Value, ir.Value]:
+) -> tuple[ir.Value, Weights]:
     """(softmax(q k^T * scale + bias) v, the probabilities); all (batch, heads, rows, width or keys)."""
     keys = w.transpose(k, (0, 1, 3, 2), f"{name}.keys")
     scores = _scores(w, w.op("MatMul", [q, keys], f"{name}.scores"), added, name)
     probabilities = w.op("Softmax", [scores], f"{name}.probabilities", {"axis": -1})
-    return w.op("MatMul", [probabilities, v], f"{name}.mix"), probabilities
+    return w.op("MatMul", [probabilities, v], f"{name}.mix"), Weights(probabilities)
 
 
 def int8_core(
     w: GraphWriter, q: ir.Value, k: ir.Value, v: ir.Value, plan: AttentionPlan, added: Added, name: str
-) -> ir.Value:
-    """The same with integer products.
+) -> tuple[ir.Value, Weights]:
+    """The same with integer products, and what the values are weighed with.
 
     With one range per row the division by the row sum comes last: exp(score - row maximum) is in [0, 1] and
     reaches 1 in every row, so 1/255 resolves every row alike, whereas probabilities spread over many tokens
@@ -96,14 +105,14 @@ def int8_core(
     if plan.probability_scale is not None:
         probabilities = w.op("Softmax", [scores], f"{name}.probabilities", {"axis": -1})
         coded = w.activation(probabilities, Affine(plan.probability_scale), f"{name}.probabilities")
-        return w.op("MatMul", [coded, values], f"{name}.mix")
+        return w.op("MatMul", [coded, values], f"{name}.mix"), Weights(coded)
     axes = w.shared(np.asarray([-1], np.int64), "axes")
     largest = w.op("ReduceMax", [scores, axes], f"{name}.row_max", {"keepdims": 1})
     weights = w.op("Exp", [w.op("Sub", [scores, largest], f"{name}.shifted")], f"{name}.exp")
     total = w.op("ReduceSum", [weights, axes], f"{name}.row_sum", {"keepdims": 1})
     coded = w.activation(weights, EXPONENTIALS, f"{name}.exp")
     mixed = w.op("MatMul", [coded, values], f"{name}.weighted")
-    return w.op("Div", [mixed, total], f"{name}.mix")
+    return w.op("Div", [mixed, total], f"{name}.mix"), Weights(coded, total)
 
 
 def _int8_operands(

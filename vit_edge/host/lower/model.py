@@ -12,9 +12,11 @@ from vit_edge.host.lower.embed import Normalisation
 from vit_edge.host.lower.half import to_half
 from vit_edge.host.lower.nodes import NodeWriter
 from vit_edge.host.lower.several import takes_any_batch
+from vit_edge.host.lower.sizes import heads_of
 from vit_edge.host.lower.versions import to_versions
 from vit_edge.host.plan import FLOAT, QuantPlan
 from vit_edge.host.rewrite.canonical import Canonical, output_names
+from vit_edge.host.rewrite.composites import ATTENTION, composites
 from vit_edge.host.rewrite.values import static_shape
 from vit_edge.runtime.steps import explained
 from vit_edge.spec import PORTABLE, WRITTEN, FloatType, InputForm, ModelForm
@@ -29,6 +31,9 @@ class LowerSettings:
     """Needed where the pixels themselves are used."""
     outputs: tuple[str, ...] = ()
     """Names for the first outputs of the graph; the rest is not written. (): as in `output_names`."""
+    attention: str = ""
+    """What the probabilities of each block's attention are called among the outputs, with the number of the
+    block behind a dot; empty: they are none."""
 
 
 def lower(
@@ -117,7 +122,19 @@ class _Lowering:
         made: list[ir.Value] = []
         for name, result in wanted:
             made.append(self.output(name, result, made))
-        return self.finished(given, made)
+        return self.finished(given, made + (self.probabilities() if self.settings.attention else []))
+
+    def probabilities(self) -> list[ir.Value]:
+        """Those of each block's attention, (batch, heads, queries, keys)."""
+        found: list[ir.Value] = []
+        for node in composites(self.canonical.model.graph, ATTENTION):
+            if (node.name or "").startswith("blocks."):
+                value = self.writer.probabilities(node)
+                value.name, value.dtype = f"{self.settings.attention}.{len(found)}", ir.DataType.FLOAT
+                heads, batch = heads_of(node), self.settings.form.batch
+                value.shape = ir.Shape([batch or "batch", heads.heads, heads.queries, heads.keys])
+                found.append(value)
+        return found
 
     def output(self, name: str, result: ir.Value, others: Sequence[ir.Value] = ()) -> ir.Value:
         output = self.writer.value(result)

@@ -78,6 +78,7 @@ class NodeWriter:
         self.taps: dict[str, ir.Value] = {}
         self.coded: dict[ir.Value, Affine] = {}  # what was just restored from codes, and from which
         self.convs_before: dict[ir.Node, str] = {}  # a Relu or Clip -> the convolution that it alone reads
+        self.weights: dict[str, attentions.Weights] = {}
 
     def node(self, node: ir.Node) -> None:
         """One node, with what only it needs."""
@@ -142,12 +143,22 @@ class NodeWriter:
         self.taps.update({f"{name}.{letter}": value for letter, value in zip("qkv", (q, k, v), strict=True)})
         plan = self.plan.attentions.get(name)
         if plan is None:
-            mixed, self.taps[f"{name}.p"] = attentions.float_core(self.w, q, k, v, added_in(node), name)
+            mixed, weights = attentions.float_core(self.w, q, k, v, added_in(node), name)
+            self.taps[f"{name}.p"] = weights.parts
         else:
-            mixed = attentions.int8_core(self.w, q, k, v, plan, added_in(node), name)
+            mixed, weights = attentions.int8_core(self.w, q, k, v, plan, added_in(node), name)
+        self.weights[name] = weights
         joined = attentions.join_heads(self.w, mixed, heads, name)
         self.taps[f"{name}.out"] = joined
         return joined
+
+    def probabilities(self, node: ir.Node) -> ir.Value:
+        """What an Attention that was written weighs its values with, (batch, heads, queries, keys)."""
+        name = node.name or "attention"
+        weights = self.weights[name]
+        if weights.total is None:
+            return weights.parts
+        return self.w.op("Div", [weights.parts, weights.total], f"{name}.weighed_with")
 
     def operands(self, node: ir.Node, heads: attentions.Heads, name: str) -> list[ir.Value]:
         """Queries, keys and values as (batch, heads, rows, width)."""

@@ -153,7 +153,7 @@ def _attention_model(heads: Heads, form: Form) -> bytes:
     else:
         scale = 1.0 / 255.0 if form is Form.STATIC else None
         plan = AttentionPlan(Affine(0.02, 128), 0.02, 0.02, scale)
-        made = int8_core(w, queries, keys, keys, plan, Added(), "y")
+        made, _ = int8_core(w, queries, keys, keys, plan, Added(), "y")
     return _model(w, x, made, (heads.windows, heads.heads, heads.queries, heads.width))
 
 

@@ -135,7 +135,8 @@ def _branches(canonical: Canonical, plans: LayerPlans, lowered: Lowered) -> dict
         q, k, v = (lowered.taps[f"{name}.{letter}"] for letter in "qkv")
         for form, core in cores.items():
             w = GraphWriter()
-            made = join_heads(w, int8_core(w, q, k, v, core, added_in(node), name), heads_of(node), name)
+            mixed, _ = int8_core(w, q, k, v, core, added_in(node), name)
+            made = join_heads(w, mixed, heads_of(node), name)
             found[name, form] = _Branch(w.nodes, lowered.taps[f"{name}.out"], made)
     return found
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from vit_edge import plain
+from vit_edge.diagnosis import Finding
 from vit_edge.gate_report import GateReport
 from vit_edge.host.report.ranges import ActivationRange, Ranges, WeightRange
 from vit_edge.manifest import LayerRecord, Machine, OperatorTime, Recipe, RepairRecord, Seen
@@ -99,6 +100,8 @@ class Facts:
     threads: int | str | None
     """As asked for; None: left to onnxruntime."""
     source_parity: SourceParity = UNRECORDED
+    findings: tuple[Finding, ...] = ()
+    """Known pitfalls of the float model; empty outside a bundle, where nobody looked."""
 
     @property
     def reference_model(self) -> ModelFacts:

@@ -92,6 +92,7 @@ def gather(
         machine=machine,
         threads=measured.session.threads,
         source_parity=_TWO_FILES if manifest is None else manifest.source_parity,
+        findings=() if manifest is None else manifest.findings,
     )
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from vit_edge.host.report.accuracy import accuracy, changed, flips, percent, verdict_sentence
 from vit_edge.host.report.embeddings import embeddings
 from vit_edge.host.report.facts import Facts
+from vit_edge.host.report.findings import findings
 from vit_edge.host.report.html import TIMES, Html, el, escaped, join
 from vit_edge.host.report.inside import layers, origin, ranges, recipe, search
 from vit_edge.host.report.speed import speed
@@ -38,6 +39,7 @@ def render(facts: Facts) -> str:
         el(
             "main",
             accuracy(facts),
+            findings(facts),
             flips(facts),
             speed(facts),
             search(facts),

@@ -2,7 +2,7 @@
 
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -120,9 +120,52 @@ class Session:
         """
         return Path(self._session.end_profiling())
 
-    def _run_chunk(self, pixels: npt.NDArray[np.uint8]) -> dict[str, npt.NDArray[np.float32]]:
+    def run_feed(self, feed: dict[str, npt.NDArray[np.generic]]) -> npt.NDArray[np.float32]:
+        """Logits of images as the file takes them, made in another way than it states: for experiments.
+
+        Args:
+            feed: the input's name -> (N, ...), see `feed_of`; N is the model's batch where that is fixed.
+
+        Returns:
+            float32 (N, C).
+
+        Raises:
+            ModelError: as in `outputs`.
+        """
+        (images,) = feed.values()
+        return self._answers(feed, len(images))[LOGITS]
+
+    def inner(self, pixels: npt.NDArray[np.uint8], names: Sequence[str]) -> list[npt.NDArray[np.float32]]:
+        """Further outputs of the file, by the names that it gives them.
+
+        Args:
+            pixels: uint8 (N, H, W, 3), as for `run`, of no more images than a fixed batch holds.
+            names: of outputs.
+
+        Returns:
+            Of each output its first N rows, float32.
+
+        Raises:
+            UsageError: the pixels have another dtype or shape.
+            ModelError: onnxruntime fails, as where the file has no such output.
+        """
+        require_pixels(pixels)
+        missing = max(0, (self.model.batch or 0) - len(pixels))
+        padded = np.concatenate([pixels, np.repeat(pixels[-1:], missing, axis=0)])
         try:
-            made = self._session.run(self._names, feed_of(self.model, pixels, self.model.preprocess))
+            made = self._session.run(list(names), feed_of(self.model, padded, self.model.preprocess))
+        except Exception as error:  # onnxruntime's exceptions share no base
+            raise ModelError(f"{self.model.path} fails in onnxruntime ({cause(error)})") from error
+        return [np.asarray(values, np.float32)[: len(pixels)] for values in made]
+
+    def _run_chunk(self, pixels: npt.NDArray[np.uint8]) -> dict[str, npt.NDArray[np.float32]]:
+        return self._answers(feed_of(self.model, pixels, self.model.preprocess), len(pixels))
+
+    def _answers(
+        self, feed: dict[str, npt.NDArray[np.generic]], count: int
+    ) -> dict[str, npt.NDArray[np.float32]]:
+        try:
+            made = self._session.run(self._names, feed)
         except Exception as error:  # onnxruntime's exceptions share no base
             raise ModelError(f"{self.model.path} fails in onnxruntime ({cause(error)})") from error
         # float16 in files of other makers
@@ -130,10 +173,8 @@ class Session:
             name: np.asarray(values, np.float32) for name, values in zip(self._shapes, made, strict=True)
         }
         for name, values in named.items():
-            if values.ndim != 1 + len(self._shapes[name]) or len(values) != len(pixels):
-                raise ModelError(
-                    f"{self.model.path} gives {name} of shape {values.shape} for {len(pixels)} images"
-                )
+            if values.ndim != 1 + len(self._shapes[name]) or len(values) != count:
+                raise ModelError(f"{self.model.path} gives {name} of shape {values.shape} for {count} images")
             if not _all_finite(values):
                 raise ModelError(
                     f"{self.model.path} gives {name} that are not finite; "
