@@ -48,7 +48,7 @@ def test_all_that_was_measured_is_printed(toy_model: ToyModel, many: Path, capsy
     assert rows["images"] == "300 (labelled)"
     assert rows["top-1"] == "100.00 % float, 66.67 % quantized"
     assert rows["drop"].endswith("100 images lost, 0 gained")
-    assert rows["calibration"].endswith("(expected error)")
+    assert "(expected error); the float model's confidence is " in rows["calibration"]
     assert "nats" in rows["divergence"]
     assert rows["worst classes"] == "green (100 points of 100)"
     assert rows["beyond chance"].startswith("green (p = ")
@@ -360,7 +360,7 @@ def test_an_image_that_cannot_be_read_is_named(
     [
         (["--junit", "no/such/gate.xml"], "--junit no/such/gate.xml cannot be written"),
         (["--junit", "."], "--junit . cannot be written"),
-        (["--max-changed", "0"], "max_changed must be above 0"),
+        (["--max-changed", "0"], "--max-changed must be above 0"),
         (["--sequential", "--seed", "-1"], "seed must be 0 or more, got -1"),
         (["--seed", "x"], "invalid int value: 'x'"),
     ],

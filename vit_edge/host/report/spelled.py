@@ -22,6 +22,7 @@ KEYS = {
     "islands": "float products between integer ones",
     "kept": "INT8 model kept",
     "latency_ratio": "latency against float",
+    "integer_macs": "share of products in integers",
     "least_cosine": "least cosine to float",
     "left_out": "why it is left out",
     "looks": "quantizations judged",
