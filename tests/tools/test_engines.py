@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.package.digits import make_digits
 from tools.digits import make_folders
 from tools.engines.__main__ import joined, main
 from tools.engines.catalogue import ENGINES, Engine, default_cache
@@ -134,6 +135,18 @@ def test_rows_of_other_engines_are_kept_in_the_order_of_the_catalogue() -> None:
 def test_figures_of_other_files_or_images_are_not_joined(key: str, value: object) -> None:
     with pytest.raises(UsageError, match=f"holds figures of another {key}; choose another output"):
         joined(TOY, {**TOY, key: value})
+
+
+def test_an_output_of_other_files_is_refused_before_an_engine_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = make_digits(tmp_path)
+    output = tmp_path / "engines.json"
+    machine = {"cpu": "a CPU", "flags": []}
+    output.write_text(json.dumps({"files": {}, "images": 2, "machine": machine, "engines": {}}))
+    monkeypatch.setattr("tools.engines.__main__.run", lambda *_: pytest.fail("an engine ran"))
+    assert main([str(made.bundle), "--images", str(made.images / "test"), "-o", str(output)]) == 2
+    assert "the output holds figures of another" in capsys.readouterr().err
 
 
 def test_a_reference_that_does_not_run_is_refused() -> None:

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnxruntime
 
 from tools.engines.catalogue import ENGINES, WORKERS, Engine, default_cache
 from tools.engines.job import lay_out, run
@@ -46,8 +47,6 @@ def main(words: list[str] | None = None) -> int:
         if given.bundle is None or given.images is None or given.output is None:
             raise UsageError("name a bundle, --images and -o, or pass --prepare or --table")
         record = compared(given, engines)
-        if given.output.exists():
-            record = joined(read_record(given.output), record)
         given.output.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     except (VitEdgeError, OSError) as error:
         print(f"engines: {error}", file=sys.stderr)
@@ -83,11 +82,25 @@ def prepared(engines: Sequence[Engine], cache: Path) -> int:
 
 
 def compared(given: argparse.Namespace, engines: Sequence[Engine]) -> dict[str, Any]:
-    """The figures of every engine."""
+    """The figures of every engine, and those of others that the output has.
+
+    Raises:
+        UsageError: the output is of other files, images, machine or onnxruntime, which is found out first.
+    """
     bundle = read_bundle(given.bundle)
     models = [read_model(given.bundle, role) for role in (Role.FLOAT, Role.QUANTIZED)]
     spec = bundle.manifest.preprocess
     paths = list_images(given.images).limited(given.count).paths
+    record = {
+        "model": {"name": bundle.manifest.source.name, "sha256": bundle.manifest.source.sha256},
+        "files": {model.path.name: model.sha256 for model in models},
+        "images": len(paths),
+        "machine": describe_machine().to_json(),
+        "reference": f"onnxruntime {onnxruntime.__version__}",
+        "engines": {},
+    }
+    if given.output.exists():
+        record = joined(read_record(given.output), record)
     pixels = np.stack([load_pixels(path, spec) for path in paths])
     rows: dict[str, Any] = {}
     with tempfile.TemporaryDirectory(prefix="engines-") as work:
@@ -107,14 +120,7 @@ def compared(given: argparse.Namespace, engines: Sequence[Engine]) -> dict[str, 
             place.mkdir()
             lay_out(place, models, pixels, given.rounds)
             rows[engine.name] = figures(run(engine.command(given.cache), place), reference)
-    return {
-        "model": {"name": bundle.manifest.source.name, "sha256": bundle.manifest.source.sha256},
-        "files": {model.path.name: model.sha256 for model in models},
-        "images": len(paths),
-        "machine": describe_machine().to_json(),
-        "reference": reference.version,
-        "engines": rows,
-    }
+    return joined(record, {**record, "engines": rows})
 
 
 def joined(earlier: Mapping[str, Any], record: Mapping[str, Any]) -> dict[str, Any]:
