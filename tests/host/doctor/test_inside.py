@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from PIL import Image
 
 from tests.host.doctor.damage import Change, array, linear_of, mean_pooling, put, table_of, written
 from vit_edge.cli import main
@@ -235,6 +236,7 @@ def test_the_command_refuses_in_one_line(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    Image.new("RGB", (32, 32)).save("image.png")
     source = str(ROOT / "models" / "digits_vit")
     assert main(["doctor", *(word.format(source=source) for word in words)]) == 2
     error = capsys.readouterr().err
