@@ -14,7 +14,6 @@ from vit_edge.cli.embedding_options import add_embedding_tolerance, embedding_to
 from vit_edge.cli.measure import status_of
 from vit_edge.cli.parser import Commands, settings_from, tolerance_from
 from vit_edge.cli.targets import best_here, target_named
-from vit_edge.gate_report import PlanKind
 from vit_edge.manifest import (
     AccuracyRecord,
     EmbedderRecord,
@@ -29,6 +28,7 @@ from vit_edge.manifest import (
 from vit_edge.runtime.measure.timing import ratio_text
 from vit_edge.source_parity import ProofState
 from vit_edge.spec import Verdict, VersionsWanted
+from vit_edge.verify import judged
 from vit_edge.verify.words import interval, percent
 
 ELSEWHERE = " *"  # marks a latency
@@ -261,17 +261,14 @@ def _verdict(accuracy: AccuracyRecord) -> str:
     text = f"{report.verdict.value} on {data.images} {known} images{origin}"
     if data.scenes < data.images:
         text += f", of which {data.scenes} are independent ({data.copies_left_out} repeat another one)"
-    plan, expected = report.evidence.plan, report.evidence.expected
+    expected = report.evidence.expected
     if not data.labelled:
-        is_value = report.evidence.values is not None
-        what = "of the range is tolerated" if is_value else "of predictions may change"
-        text += f": at most {accuracy.tolerance.max_changed:g} % {what}"
+        text += f" for {judged.Judged.of(report).claim}"
         if expected is not None and expected.ci95 is not None:
             text += (
                 f"; expected drop by the float model's own probabilities {expected.drop:.2f} points "
                 f"({interval(expected.ci95)})"
             )
-    if report.verdict is Verdict.UNDECIDED and report.images_needed and plan is not None:
-        kind = "fresh images" if plan.kind is PlanKind.FRESH else "more images"
-        text += f"; about {report.images_needed} {kind} would decide ({100 * plan.power:g} % power)"
+    if report.verdict is Verdict.UNDECIDED:
+        text += f"; would decide: {judged.would_decide(report)}"
     return text

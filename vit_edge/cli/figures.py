@@ -1,4 +1,4 @@
-"""A comparison in words: the rows that are printed, and the sentence that a failed check bears."""
+"""A comparison in words: the rows that are printed."""
 
 from collections.abc import Sequence
 from pathlib import PurePath
@@ -9,71 +9,12 @@ from vit_edge.runtime.evaluate.views import Copies
 from vit_edge.runtime.model.file import ModelFile
 from vit_edge.spec import Verdict
 from vit_edge.verify import words
+from vit_edge.verify.judged import Judged, would_decide
 from vit_edge.verify.words import error_of_confidence, map_measure, percent
 
 Rows = list[tuple[str, str]]
 
 _WORST = 3  # classes that are named
-
-
-def would_decide(report: GateReport) -> str:
-    """Which plan would, in words."""
-    plan, expected = report.evidence.plan, report.evidence.expected
-    if plan is None and expected is not None and expected.verdict is Verdict.FAIL:
-        return (
-            "labels: few predictions change, but by the float model's own probabilities those cost too much"
-        )
-    if plan is None and report.images_needed is not None:
-        return f"about {report.images_needed} more images like these"
-    if plan is None or plan.images is None:
-        return "not even a million images like these"
-    ways = []
-    if plan.fresh is not None:
-        ways.append((plan.fresh, f"{plan.fresh} fresh images, judged by themselves"))
-    if plan.together is not None:
-        ways.append((plan.together, f"{plan.together} more, judged together with these"))
-    return f"{', or '.join(way for _, way in sorted(ways))} ({100 * plan.power:g} % power)"
-
-
-def claim(report: GateReport) -> str:
-    """What the verdict is about."""
-    if report.evidence.maps:
-        return f"for at most {report.limit:g} % of images with a changed map"
-    if report.evidence.values is not None:
-        what = "mean change" if report.drop is None else "growth of the mean error"
-        return f"for at most {report.limit:g} % of the range as {what}"
-    if report.evidence.labels is not None:
-        return f"for at most {report.limit:g} points of exact matches"
-    if report.drop is None:
-        return f"for at most {report.limit:g} % changed predictions"
-    return f"for at most {report.limit:g} points"
-
-
-def failure(report: GateReport) -> str:
-    """One sentence on why this is no PASS."""
-    evidence = report.evidence
-    what, observed, interval = "drop in top-1", report.drop, report.drop_ci95
-    if evidence.labels is not None:
-        what = "drop in exact matches"
-    elif evidence.values is not None:
-        what = "growth of the mean absolute error"
-    if evidence.values is not None and interval is None:
-        what, observed, interval = (
-            "mean absolute change",
-            100.0 - report.agreement,
-            evidence.disagreement_ci95,
-        )
-    elif observed is None or interval is None:
-        what = "images with a changed map" if evidence.maps else "changed predictions"
-        observed = 100.0 - report.agreement
-        interval = report.evidence.disagreement_ci95
-    sentence = (
-        f"{report.verdict.value}: {what} {observed:.2f} points (95 % interval {interval[0]:.2f} to "
-        f"{interval[1]:.2f}) on {report.n} images, tolerated {report.limit:g}"
-    )
-    if report.verdict is Verdict.UNDECIDED:
-        sentence += f"; would decide: {would_decide(report)}"
-    return sentence
 
 
 def figures(comparison: Comparison) -> Rows:
@@ -87,7 +28,7 @@ def figures(comparison: Comparison) -> Rows:
     ]
     rows += [("note", note) for note in comparison.notes]
     rows += [*_accuracy(report), *_likeness(comparison), *_expected(report), *_classes(report)]
-    rows.append(("verdict", f"{report.verdict.value} {claim(report)}"))
+    rows.append(("verdict", f"{report.verdict.value} for {Judged.of(report).claim}"))
     if report.verdict is Verdict.UNDECIDED:
         rows.append(("would decide", would_decide(report)))
     return rows

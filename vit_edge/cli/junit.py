@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from vit_edge.cli.console import one_line
-from vit_edge.cli.figures import claim, failure
 from vit_edge.gate_report import GateReport
 from vit_edge.spec import Verdict
+from vit_edge.verify.judged import Judged, failure
 
 
 def junit_xml(report: GateReport, quant: Path, seconds: float) -> str:
@@ -19,7 +19,7 @@ def junit_xml(report: GateReport, quant: Path, seconds: float) -> str:
         quant: the model judged.
         seconds: that the comparison took.
     """
-    title = f"{quant} {claim(report)}"
+    title = f"{quant} for {Judged.of(report).claim}"
     failed = None if report.verdict is Verdict.PASS else failure(report)
     return suite_xml(_properties(report), [Check(title, report.verdict, failed)], seconds)
 

@@ -52,7 +52,7 @@ def test_all_that_was_measured_is_printed(toy_model: ToyModel, many: Path, capsy
     assert "nats" in rows["divergence"]
     assert rows["worst classes"] == "green (100 points of 100)"
     assert rows["beyond chance"].startswith("green (p = ")
-    assert rows["verdict"] == "FAIL for at most 1 points"
+    assert rows["verdict"] == "FAIL for a drop in top-1 of at most 1 point"
 
 
 def test_without_labels_nothing_is_said_of_accuracy(toy_model: ToyModel, many: Path, capsys: Output) -> None:
@@ -238,7 +238,7 @@ def test_junit_without_labels_speaks_of_changed_predictions(
 ) -> None:
     report = tmp_path / "gate.xml"
     assert main(command(toy_model, unlabelled(many), GREEN_BLIND, "--junit", str(report))) == 1
-    assert "FAIL: changed predictions 33.33 points" in report.read_text()
+    assert "FAIL: share of changed predictions 33.33 % (95 % interval" in report.read_text()
 
 
 def test_junit_survives_what_a_file_name_may_hold(toy_model: ToyModel, many: Path, tmp_path: Path) -> None:

@@ -5,12 +5,12 @@ import math
 from collections import Counter
 
 from vit_edge import plain
-from vit_edge.gate_report import Evidence
 from vit_edge.host.rewrite.description import Description
 from vit_edge.host.templates import render
-from vit_edge.manifest import AccuracyRecord, Manifest
+from vit_edge.manifest import Manifest
 from vit_edge.source_parity import SourceParity
 from vit_edge.spec import OutputKind, PreprocessSpec, ResizeMode, Verdict
+from vit_edge.verify.judged import Judged
 
 _VERDICTS = {
     Verdict.PASS: "the {} stays within the tolerance",
@@ -34,7 +34,7 @@ def card(manifest: Manifest, description: Description | None) -> str:
     """
     accuracy, recipe = manifest.accuracy, manifest.quantization
     assert accuracy is not None and recipe is not None  # noqa: S101, PT018  a build records them
-    about, limit = _claim(accuracy)
+    judged = Judged.of(accuracy.report)
     values = {
         "source": manifest.source,
         "sizes": description,
@@ -45,8 +45,8 @@ def card(manifest: Manifest, description: Description | None) -> str:
         "data": accuracy.data,
         "evidence": accuracy.report.evidence,
         "maps": tuple(dict.fromkeys(each.output for each in accuracy.report.evidence.maps)),
-        "verdict": _VERDICTS[accuracy.report.verdict].format(about),
-        "limit": limit,
+        "verdict": _VERDICTS[accuracy.report.verdict].format(judged.what),
+        "limit": judged.tolerated,
         "latency": manifest.latency,
         "default_model": manifest.default_model,
         "recipe": recipe,
@@ -62,21 +62,6 @@ def card(manifest: Manifest, description: Description | None) -> str:
 def source_line(parity: SourceParity) -> str:
     """What the card says of the proof source → float."""
     return f"- source → float: **{parity.state.value}**, {parity.reason}"
-
-
-def _claim(accuracy: AccuracyRecord) -> tuple[str, str]:
-    """What is judged, and how much of it is tolerated."""
-    labelled, tolerance = accuracy.data.labelled, accuracy.tolerance
-    evidence: Evidence = accuracy.report.evidence
-    share = f"{tolerance.max_drop if labelled else tolerance.max_changed:g}"
-    if evidence.maps:
-        return "share of images whose maps changed", f"{share} % of images"
-    if evidence.values is not None:
-        about = "growth of the mean absolute error" if labelled else "mean absolute change"
-        return about, f"{share} % of the range"
-    if not labelled:
-        return "share of changed predictions", f"{share} % of images"
-    return ("drop" if evidence.labels is None else "drop in exact matches"), f"{share} points"
 
 
 def _resize(spec: PreprocessSpec) -> str:

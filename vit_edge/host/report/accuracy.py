@@ -1,10 +1,9 @@
 """The sections on accuracy: the verdict in words, the figures, and the images whose answer changed."""
 
 import base64
-import math
 from collections.abc import Sequence
 
-from vit_edge.gate_report import ClassDrop, Evidence, GateReport, PlanKind
+from vit_edge.gate_report import ClassDrop, Evidence, GateReport
 from vit_edge.host.report.charts import intervals
 from vit_edge.host.report.facts import Answer, Facts, FlippedImage
 from vit_edge.host.report.html import NONE, Html, el, image, join, table
@@ -25,63 +24,6 @@ def decibel(value: float | None) -> str:
 def verdict_word(verdict: Verdict) -> Html:
     """PASS, FAIL or UNDECIDED in its colour."""
     return el("span", verdict.value, class_=f"word {verdict.value.lower()}")
-
-
-def verdict_sentence(facts: Facts) -> str:
-    """What the images show about the judged model."""
-    gate = facts.gate
-    tolerance = gate.evidence.tolerance
-    sure = f"{100 * tolerance.confidence:g} % confidence"
-    claim, found = _labelled(gate) if facts.labelled else _unlabelled(gate)
-    how = {
-        Verdict.PASS: f"Shown at {sure}: {claim}.",
-        Verdict.FAIL: f"Refuted at {sure}: {claim}.",
-        Verdict.UNDECIDED: f"Not settled at {sure}: {claim}.",
-    }[gate.verdict]
-    return f"{how} {found} {_needed(gate)}".strip()
-
-
-def _labelled(gate: GateReport) -> tuple[str, str]:
-    limit = gate.limit
-    reach = words.interval(gate.drop_ci95 or (math.nan, math.nan))
-    if gate.evidence.values is not None:
-        return (
-            f"quantization makes the mean absolute error grow by at most {limit:g} % of the range",
-            f"On {gate.n} images it grows by {percent(gate.drop)} (95 % interval {reach}).",
-        )
-    if gate.evidence.labels is not None:
-        return (
-            f"quantization costs at most {limit:g} points of exact matches",
-            f"On {gate.n} labelled images it costs {gate.drop:.2f} points (95 % interval {reach}).",
-        )
-    return (
-        f"quantization costs at most {limit:g} {'point' if limit == 1 else 'points'} of top-1 accuracy",
-        f"On {gate.n} labelled images it costs {gate.drop:.2f} points (95 % interval {reach}).",
-    )
-
-
-def _unlabelled(gate: GateReport) -> tuple[str, str]:
-    reach = words.interval(gate.evidence.disagreement_ci95)
-    if gate.evidence.values is not None:
-        return (
-            f"quantization changes the values by at most {gate.limit:g} % of their range on average",
-            f"On {gate.n} images it changes them by {percent(gate.lost)} (95 % interval {reach}).",
-        )
-    return (
-        f"quantization changes the answer on at most {gate.limit:g} % of images",
-        f"On {gate.n} images without labels it changes {percent(100 - gate.agreement)} of the answers "
-        f"(95 % interval {reach} %).",
-    )
-
-
-def _needed(gate: GateReport) -> str:
-    if gate.verdict is not Verdict.UNDECIDED:
-        return ""
-    plan = gate.evidence.plan
-    if plan is None or plan.images is None:
-        return "What was found lies so close to the limit that not even a million images would decide."
-    which = "in a set of their own" if plan.kind is PlanKind.FRESH else "judged together with these"
-    return f"About {plan.images} more images, {which}, would decide ({100 * plan.power:g} % power)."
 
 
 def accuracy(facts: Facts) -> Html:

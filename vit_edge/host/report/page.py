@@ -5,7 +5,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from vit_edge.host.report.accuracy import accuracy, changed, flips, percent, verdict_sentence
+from vit_edge.host.report.accuracy import accuracy, changed, flips, percent
 from vit_edge.host.report.embeddings import embeddings
 from vit_edge.host.report.facts import Facts
 from vit_edge.host.report.findings import findings
@@ -14,6 +14,7 @@ from vit_edge.host.report.inside import layers, origin, ranges, recipe, search
 from vit_edge.host.report.speed import speed
 from vit_edge.source_parity import ProofState, SourceParity
 from vit_edge.spec import Verdict
+from vit_edge.verify.judged import sentences
 
 JSON_ID = "facts"
 _TONES = {  # of what is known of a step
@@ -101,7 +102,7 @@ def _header(facts: Facts) -> Html:
         el(
             "div",
             el("strong", verdict),
-            el("p", verdict_sentence(facts)),
+            el("p", sentences(facts.gate)),
             class_=f"verdict {verdict.lower()}",
         ),
         _shipped(facts),
