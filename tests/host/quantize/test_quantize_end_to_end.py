@@ -157,7 +157,7 @@ def test_no_image_is_refused() -> None:
 
 @pytest.mark.parametrize("images_used", [0, -1])
 def test_settings_without_images_are_refused(images_used: int) -> None:
-    with pytest.raises(ValueError, match="at least 1 image"):
+    with pytest.raises(ValueError, match="images must be at least 1"):
         QuantizeSettings(images=images_used)
 
 
