@@ -16,6 +16,7 @@ from tests.host.dense_models import dense_onnx
 from tests.host.family_folders import tower_folder
 from tests.pages import ROOT, Command, commands
 from vit_edge.cli import main
+from vit_edge.package.web import web_release
 
 EXAMPLES = ROOT / "examples"
 DONE, FAIL, UNDECIDED = 0, 1, 3
@@ -59,6 +60,11 @@ def workplace(built: Built, tmp_path_factory: pytest.TempPathFactory) -> Path:
     stated = ["--mean", "0.5", "0.5", "0.5", "--std", "0.5", "0.5", "0.5", "--resize-mode", "exact"]
     maps = ["optimize", str(folder / "dense.onnx"), "-o", str(folder / "maps.onnx"), *stated]
     assert main([*maps, "--interpolation", "bilinear"]) == DONE
+    (folder / "reports").mkdir()
+    assert main(["selftest", str(folder / "bundle"), "--json", str(folder / "reports" / "here.json")]) == DONE
+    (folder / "node_modules" / "onnxruntime-web" / "dist").mkdir(parents=True)
+    for name in web_release().files:
+        (folder / "node_modules" / "onnxruntime-web" / "dist" / name).write_bytes(b"not run here")
     (folder / "labels.txt").write_text("cat\ndog\nfox\n")
     shutil.copytree(built.images / "calibration", folder / "images")
     for kind in (built.images / "test").iterdir():  # a tenth is enough to run a command
@@ -70,6 +76,10 @@ def workplace(built: Built, tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name, path in (("float", "model"), ("int8", "model_quantized"), ("model", "model")):
         shutil.copy(built.bundle / "onnx" / f"{path}.onnx", folder / f"{name}.onnx")
     return folder
+
+
+def _interrupted() -> None:
+    raise KeyboardInterrupt
 
 
 def shown(command: Command) -> str:
@@ -96,6 +106,9 @@ def test_every_command_of_the_pages_runs(
         assert words[0] != "merge" or main(part) == DONE
     if words[0] == "package":  # which replaces nothing
         shutil.rmtree(workplace / words[-1], ignore_errors=True)
+    if words[0] == "web" and "--serve" in words:  # until Ctrl-C, which comes at once; on a port that is free
+        words += ["--port", "0"]
+        monkeypatch.setattr("vit_edge.cli.package.until_stopped", _interrupted)
     if words[0] == "embed":  # the bundle here is without; an embedder's file stands for it
         words[1] = "embedder.onnx"
     words = [

@@ -77,8 +77,13 @@ def run_web(args: argparse.Namespace) -> int:
     with served(site_files(args.bundle, args.modules), args.port) as address:
         print(f"{address} (to this machine alone; Ctrl-C ends it)", flush=True)
         try:
-            threading.Event().wait()
+            until_stopped()
         except KeyboardInterrupt as stop:
             if type(stop) is not KeyboardInterrupt:  # SIGTERM ends it as it ends every command
                 raise
     return 0
+
+
+def until_stopped() -> None:
+    """Wait for a signal."""
+    threading.Event().wait()
