@@ -2,14 +2,14 @@
 
 Both see a gallery of images and are asked about others. The vote of neighbours is weighted by
 exp(cosine / 0.07), as in Wu et al., "Unsupervised Feature Learning via Non-Parametric Instance
-Discrimination" (CVPR 2018), section 3.4. The probe is a ridge regression on one-hot classes in closed form
-(Hoerl and Kennard, Technometrics 12, 1970), which needs no tuning and no random start.
+Discrimination" (CVPR 2018), section 3.4. The probe is a ridge regression, see `ridge`.
 """
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vit_edge.verify.arrays import Floats, Integers
+from vit_edge.verify.ridge import one_hot, ridge
 
 TEMPERATURE = 0.07
 
@@ -72,26 +72,16 @@ def probed(gallery: Floats, labels: Integers, queries: Floats) -> NDArray[np.int
         labels: (G,) their classes.
         queries: (Q, D).
     """
-    classes, codes = np.unique(labels, return_inverse=True)
-    known = gallery.astype(np.float64)
-    centre, wanted = known.mean(axis=0), np.eye(len(classes))[codes.reshape(-1)]
-    known = known - centre
-    penalty = max(ridge_penalty(known), float(np.finfo(np.float64).tiny))
-    prior = wanted.mean(axis=0)
-    if len(known) <= known.shape[1]:  # the same answer by the smaller system
-        weights = known.T @ np.linalg.solve(known @ known.T + penalty * np.eye(len(known)), wanted - prior)
-    else:
-        weights = np.linalg.solve(
-            known.T @ known + penalty * np.eye(known.shape[1]), known.T @ (wanted - prior)
-        )
-    scores = (queries.astype(np.float64) - centre) @ weights + prior
+    classes, wanted = one_hot(labels)
+    scores = ridge(gallery.astype(np.float64), wanted, queries.astype(np.float64), ridge_penalty)
     chosen: NDArray[np.int64] = classes[scores.argmax(axis=1)].astype(np.int64)
     return chosen
 
 
 def ridge_penalty(centred: Reals) -> float:
-    """Of a probe on embeddings (G, D) whose mean is zero."""
-    return float(np.sum(centred**2)) / float(max(min(len(centred) - 1, centred.shape[1]), 1))
+    """Of a probe on embeddings (G, D) whose mean is zero; above 0 even where all are the same."""
+    mean = float(np.sum(centred**2)) / float(max(min(len(centred) - 1, centred.shape[1]), 1))
+    return max(mean, float(np.finfo(np.float64).tiny))
 
 
 def directions(vectors: Floats) -> Reals:
