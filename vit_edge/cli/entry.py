@@ -43,7 +43,7 @@ INTERRUPTED = SIGNALLED + signal.SIGINT
 BROKEN_PIPE = 141  # 128 + SIGPIPE
 
 _STOPPING = ("SIGTERM", "SIGHUP")  # end a command as Ctrl-C does: what it had begun is removed
-_OUTPUTS = ("json", "junit", "report", "out")  # arguments that may name a file to write
+_OUTPUTS = ("json", "junit", "report", "out", "draw")  # arguments that may name a file to write
 
 HOST_PACKAGES = frozenset({"torch", "onnx", "onnx_ir", "onnxscript", "safetensors"})
 

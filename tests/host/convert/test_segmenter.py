@@ -1,5 +1,6 @@
 """From a dense model's file to masks of images of any size, in Python and on the command line."""
 
+import io
 import json
 import pickle
 from pathlib import Path
@@ -102,14 +103,26 @@ def test_the_command_says_shares_and_draws(
     assert "34 pixels, 100% seen" in capsys.readouterr().out
 
 
+def test_a_drawing_for_standard_output_has_it_to_itself(
+    model: Path, image: Path, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    assert main(["segment", str(model), str(image), "--threads", "1", "--draw", "-"]) == 0
+    printed = capfdbinary.readouterr()
+    with Image.open(io.BytesIO(printed.out)) as picture:
+        assert picture.size == SIZE[::-1]
+    assert b"100% seen" in printed.err
+    assert b"100% seen" not in printed.out
+
+
 @pytest.mark.parametrize(
     ("words", "found"),
     [
+        (["{image}", "--draw", "-", "-o", "-"], "only one file can go to standard output"),
         (["{image}", "{image}", "--draw", "{out}"], "--draw takes one image, got 2"),
         (["{image}", "--output", "nothing"], "has no output 'nothing'"),
         (["{image}", "--threshold", "nan"], "--threshold"),
     ],
-    ids=["two drawings", "no such output", "no number"],
+    ids=["two files for one stream", "two drawings", "no such output", "no number"],
 )
 def test_what_cannot_be_is_refused_in_one_line(
     words: list[str], found: str, model: Path, image: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
