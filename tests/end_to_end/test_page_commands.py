@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
 from tests.end_to_end.digits import Built
-from tests.host.dense_models import dense_onnx
+from tests.host.dense_models import STATED, dense_onnx
 from tests.host.family_folders import tower_folder
 from tests.pages import ROOT, Command, commands
 from vit_edge.cli import main
@@ -57,9 +57,8 @@ def workplace(built: Built, tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copy(folder / "attention.onnx", folder / "attention_int8.onnx")
     tower_folder(folder / "clip_folder", "clip")
     (folder / "dense.onnx").write_bytes(dense_onnx("decoder").SerializeToString())
-    stated = ["--mean", "0.5", "0.5", "0.5", "--std", "0.5", "0.5", "0.5", "--resize-mode", "exact"]
-    maps = ["optimize", str(folder / "dense.onnx"), "-o", str(folder / "maps.onnx"), *stated]
-    assert main([*maps, "--interpolation", "bilinear"]) == DONE
+    maps = ["optimize", str(folder / "dense.onnx"), "-o", str(folder / "maps.onnx")]
+    assert main([*maps, *STATED]) == DONE
     (folder / "reports").mkdir()
     assert main(["selftest", str(folder / "bundle"), "--json", str(folder / "reports" / "here.json")]) == DONE
     (folder / "node_modules" / "onnxruntime-web" / "dist").mkdir(parents=True)

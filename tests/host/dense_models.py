@@ -20,6 +20,17 @@ from tests.host.vit_forms import (
     to_onnx,
 )
 
+# How their images are prepared, in options.
+STATED = [
+    "--mean",
+    *["0.5"] * 3,
+    "--std",
+    *["0.5"] * 3,
+    "--resize-mode",
+    "exact",
+    "--interpolation",
+    "bilinear",
+]
 GRID = IMAGE // PATCH
 CHANNELS = 3
 

@@ -3,11 +3,10 @@
 import json
 from pathlib import Path
 
-import numpy as np
 import pytest
-from PIL import Image
 
 from tests.host.output_kinds import folder_of
+from tests.host.pictures import smooth_folders
 from vit_edge import Embedder
 from vit_edge.bundle import Role, read_bundle, verify_bundle
 from vit_edge.cli import main
@@ -22,12 +21,7 @@ FEW = 3  # exit status of UNDECIDED
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A source, images, and a bundle of both."""
     root = tmp_path_factory.mktemp("embedder")
-    generator = np.random.default_rng(0)
-    for name, count in (("calibration", 8), ("check", 24)):
-        (root / name).mkdir()
-        for index in range(count):
-            coarse = Image.fromarray(generator.integers(0, 256, (4, 5, 3), np.uint8))
-            coarse.resize((25 + index % 5, 20), Image.Resampling.BICUBIC).save(root / name / f"{index}.png")
+    smooth_folders(root, {"calibration": 8, "check": 24})
     folder_of(root / "source", 3, "single_label_classification")
     assert main(words(root, "bundle")) in (0, 1, FEW)
     return root

@@ -79,15 +79,8 @@ class RotaryAttention(PackedAttention):
         return torch.cat([first, rest * self.cos + exchanged * self.sin], dim=2)
 
 
-class NormedRotaryAttention(RotaryAttention):
+class NormedRotaryAttention(NormedAttention, RotaryAttention):
     """Both: normalised, then turned."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.q_norm, self.k_norm = nn.LayerNorm(DIM // HEADS), nn.LayerNorm(DIM // HEADS)
-
-    def mix(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        return super().mix(self.q_norm(q), self.k_norm(k), v)
 
 
 class Gated(nn.Module):

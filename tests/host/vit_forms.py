@@ -4,7 +4,7 @@ import dataclasses
 import functools
 import tempfile
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -339,7 +339,12 @@ def export_of(kind: Form, how: Export) -> onnx.ModelProto:
 
 
 def run(model: onnx.ModelProto, images: Array) -> Array:
-    """Logits by onnxruntime, in chunks of the model's batch size where that is fixed."""
+    """Logits by onnxruntime."""
+    return outputs_of(model, images)[0]
+
+
+def outputs_of(model: onnx.ModelProto, images: Array, names: Sequence[str] | None = None) -> list[Array]:
+    """All or some outputs by onnxruntime, in chunks of the model's batch size where that is fixed."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     options.log_severity_level = 3  # errors only: exporters leave initializers that nothing reads
@@ -347,4 +352,5 @@ def run(model: onnx.ModelProto, images: Array) -> Array:
     given = session.get_inputs()[0]
     batch = given.shape[0] if isinstance(given.shape[0], int) else len(images)
     chunks = [images[i : i + batch] for i in range(0, len(images), batch)]
-    return np.concatenate([session.run(None, {given.name: chunk})[0] for chunk in chunks])
+    rows = [session.run(names, {given.name: chunk}) for chunk in chunks]
+    return [np.concatenate(each) for each in zip(*rows, strict=True)]

@@ -17,7 +17,7 @@ CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", 
 TYPES = {".mjs": "text/javascript", ".html": "text/html", ".css": "text/css", ".wasm": "application/wasm"}
 FLAGS = [
     "--headless=new",
-    "--no-sandbox",
+    "--no-sandbox",  # it may run as root, and shows nothing but pages of our own
     "--disable-gpu",
     "--disable-background-networking",
     "--no-first-run",

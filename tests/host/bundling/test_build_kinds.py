@@ -9,11 +9,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-from PIL import Image
 
 from tests.host.output_kinds import folder_of
+from tests.host.pictures import smooth_folders
 from vit_edge.bundle import FileEntry, read_bundle, verify_bundle, write_bundle
 from vit_edge.cli import main
 from vit_edge.errors import BundleError
@@ -37,12 +36,7 @@ def facts_of(page: str) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("images")
-    generator = np.random.default_rng(0)
-    for name, count in (("calibration", 8), ("check", 24)):
-        (folder / name).mkdir()
-        for index in range(count):
-            coarse = Image.fromarray(generator.integers(0, 256, (4, 5, 3), np.uint8))
-            coarse.resize((25 + index % 5, 20), Image.Resampling.BICUBIC).save(folder / name / f"{index}.png")
+    smooth_folders(folder, {"calibration": 8, "check": 24})
     return folder
 
 

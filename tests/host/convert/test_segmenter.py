@@ -10,27 +10,13 @@ import onnxruntime
 import pytest
 from PIL import Image
 
-from tests.host.dense_models import CHANNELS, dense_onnx
+from tests.host.dense_models import CHANNELS, STATED, dense_onnx
 from tests.host.output_kinds import foreign
 from tests.host.vit_forms import IMAGE
 from vit_edge import ImageError, ModelError, Segmenter
 from vit_edge.cli import main
 from vit_edge.runtime.image.source import ImageSource
 
-STATED = [
-    "--mean",
-    "0.5",
-    "0.5",
-    "0.5",
-    "--std",
-    "0.5",
-    "0.5",
-    "0.5",
-    "--resize-mode",
-    "exact",
-    "--interpolation",
-    "bilinear",
-]
 SIZE = (21, 34)  # height, width
 
 

@@ -7,8 +7,12 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
+from vit_edge.host.convert.normal import normal_form
 from vit_edge.host.convert.onnx_io import parse_onnx
+from vit_edge.host.rewrite.canonical import Canonical, canonicalise
 from vit_edge.runtime.model.file import ModelFile, read_model
+from vit_edge.runtime.model.metadata import preprocess_of
+from vit_edge.spec import PreprocessSpec
 
 Change = Callable[[onnx.ModelProto], None]
 
@@ -32,14 +36,31 @@ def weight_of(model: onnx.ModelProto, bias: str) -> str:
     return str(next(node for node in model.graph.node if made in node.output).input[1])
 
 
-def written(model: onnx.ModelProto, path: Path, change: Change | None = None) -> ModelFile:
-    """A copy, changed, as a file."""
+def changed(model: onnx.ModelProto, change: Change | None) -> onnx.ModelProto:
+    """A copy, changed."""
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
     if change is not None:
         change(copy)
-    onnx.save(copy, path)
+    return copy
+
+
+def written(model: onnx.ModelProto, path: Path, change: Change | None = None) -> ModelFile:
+    """A copy, changed, as a file."""
+    onnx.save(changed(model, change), path)
     return read_model(path)
+
+
+def canonical(model: onnx.ModelProto, change: Change | None = None) -> Canonical:
+    """A copy, changed, as the host looks into it."""
+    return canonicalise(normal_form(changed(model, change), "digits", (32, 32)), "digits")
+
+
+def spec_of(model: onnx.ModelProto) -> PreprocessSpec:
+    """What the file says of its images."""
+    spec = preprocess_of({each.key: each.value for each in model.metadata_props})
+    assert spec is not None
+    return spec
 
 
 def parsed(file: ModelFile) -> onnx.ModelProto:

@@ -7,8 +7,7 @@ import numpy as np
 import onnx
 import pytest
 
-from tests.host.doctor.damage import head_of, table_of, written
-from tests.host.doctor.test_inside import canonical
+from tests.host.doctor.damage import canonical, head_of, spec_of, table_of, written
 from tests.host.report.toys import facts
 from tools.digits import LABELS
 from vit_edge import plain
@@ -19,9 +18,7 @@ from vit_edge.host.rewrite.canonical import Canonical
 from vit_edge.manifest import FileEntry, Manifest, Role, SourceRecord
 from vit_edge.runtime.evaluate.answers import Subject, evaluate
 from vit_edge.runtime.evaluate.dataset import ImageSet
-from vit_edge.runtime.model.metadata import preprocess_of
 from vit_edge.runtime.session.session import Session, SessionSettings
-from vit_edge.spec import PreprocessSpec
 
 FOUND = Finding(
     Code.LABEL_ORDER,
@@ -31,12 +28,6 @@ FOUND = Finding(
     (Figure("top-1 as stated", 9.5),),
     (1, 0),
 )
-
-
-def spec_of(model: onnx.ModelProto) -> PreprocessSpec:
-    spec = preprocess_of({each.key: each.value for each in model.metadata_props})
-    assert spec is not None
-    return spec
 
 
 def test_a_sound_model_has_no_findings(

@@ -7,7 +7,18 @@ import onnx
 import pytest
 from PIL import Image
 
-from tests.host.doctor.damage import Change, array, linear_of, mean_pooling, put, table_of, written
+from tests.host.doctor.damage import (
+    Change,
+    array,
+    canonical,
+    linear_of,
+    mean_pooling,
+    put,
+    spec_of,
+    table_of,
+    written,
+)
+from tests.host.vit_forms import FORMS, Export, export_of
 from vit_edge.cli import main
 from vit_edge.diagnosis import Code, Diagnosis, Finding
 from vit_edge.host.convert.normal import normal_form
@@ -20,27 +31,16 @@ from vit_edge.host.sources import SourceOptions, resolve
 from vit_edge.runtime.doctor.examination import Examination, Subject
 from vit_edge.runtime.doctor.examine import DoctorSettings
 from vit_edge.runtime.evaluate.dataset import ImageSet
-from vit_edge.runtime.model.metadata import preprocess_of
 from vit_edge.runtime.session.session import SessionSettings
 
 ROOT = Path(__file__).resolve().parents[3]
 SETTINGS = DoctorSettings(SessionSettings("cpu", threads=1))
 
 
-def canonical(model: onnx.ModelProto, change: Change | None = None) -> Canonical:
-    copy = onnx.ModelProto()
-    copy.CopyFrom(model)
-    if change is not None:
-        change(copy)
-    return canonicalise(normal_form(copy, "digits", (32, 32)), "digits")
-
-
 def seen_inside(
     model: onnx.ModelProto, digits: tuple[np.ndarray, np.ndarray], change: Change | None = None
 ) -> list[Finding]:
-    spec = preprocess_of({each.key: each.value for each in model.metadata_props})
-    assert spec is not None
-    return look_inside(canonical(model, change), spec, digits[0][::20])
+    return look_inside(canonical(model, change), spec_of(model), digits[0][::20])
 
 
 def seen_in_table(model: onnx.ModelProto, change: Change | None = None) -> Diagnosis:
@@ -187,9 +187,14 @@ def test_a_sound_file_is_clear_of_all_that_the_host_looks_for(
 
 def test_a_model_without_a_class_token_has_no_other_pooling(sound: onnx.ModelProto) -> None:
     """What cannot be tried is said."""
-    two = canonical(sound)
-    assert other_pooling(two) != ""
-    assert isinstance(other_pooling(Canonical("x", two.model, (), None, "no ViT")), str)
+    tried = other_pooling(canonical(sound))
+    assert tried[0] == "mean of the patches in place of the class token"
+    patches_alone = canonicalise(
+        normal_form(export_of(FORMS["mean-relu"], Export(False, 17, None)), "x"), "x"
+    )
+    assert other_pooling(patches_alone) == "the model has no class token"
+    no_vit = Canonical("x", patches_alone.model, (), None, "no ViT")
+    assert other_pooling(no_vit) == "the model is no plain ViT"
 
 
 def test_patches_that_are_too_coarse_are_named(images: ImageSet) -> None:

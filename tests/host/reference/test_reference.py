@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 import transformers
 from PIL import Image
 
+from tests.host.pictures import picture, pictures_in
+from tests.host.vit_folder import LABELS, save
 from vit_edge import Classifier
 from vit_edge.cli import main
 from vit_edge.errors import DatasetError, SourceError, UsageError
@@ -27,57 +28,10 @@ from vit_edge.runtime.evaluate.dataset import ImageSet, list_images
 from vit_edge.source_parity import ProofState, SourceParity, Stage
 from vit_edge.spec import CropRule, Interpolation, OutputKind, PreprocessSpec, ResizeMode
 
-LABELS = ("cat", "dog", "fox", "owl")
-PROCESSOR: dict[str, Any] = {
-    "image_processor_type": "CLIPImageProcessor",
-    "size": {"shortest_edge": 35},  # three pixels more than the crop, which the rules halve differently
-    "crop_size": 32,
-    "resample": 3,
-    "image_mean": [0.5, 0.5, 0.5],
-    "image_std": [0.5, 0.5, 0.5],
-}
-
-
-def save(folder: Path, seed: int = 0, labels: tuple[str, ...] = LABELS, **changes: Any) -> Path:
-    """A Hugging Face folder with an untrained ViT that tells images apart."""
-    torch.manual_seed(seed)
-    config = transformers.ViTConfig(
-        image_size=32,
-        patch_size=8,
-        hidden_size=32,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        intermediate_size=48,
-        id2label=dict(enumerate(labels)),
-        label2id={name: index for index, name in enumerate(labels)},
-        initializer_range=0.5,
-    )
-    transformers.ViTForImageClassification(config).save_pretrained(folder)
-    (folder / "preprocessor_config.json").write_text(json.dumps({**PROCESSOR, **changes}))
-    return folder
-
-
-def picture(seed: int, width: int = 61, height: int = 47) -> Image.Image:
-    """Smooth blobs with noise: every stage shows in it."""
-    generator = np.random.default_rng(seed)
-    coarse = Image.fromarray(generator.integers(0, 256, (6, 8, 3), np.uint8))
-    smooth = np.asarray(coarse.resize((width, height), Image.Resampling.BICUBIC)).astype(int)
-    return Image.fromarray(
-        np.clip(smooth + generator.integers(-30, 30, smooth.shape), 0, 255).astype(np.uint8)
-    )
-
 
 @pytest.fixture(scope="module")
 def images(tmp_path_factory: pytest.TempPathFactory) -> ImageSet:
-    folder = tmp_path_factory.mktemp("images")
-    for seed in range(6):
-        picture(seed, 60 + seed, 50 - seed).save(folder / f"{seed}.png")
-    return list_images(folder)
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save(tmp_path_factory.mktemp("source") / "vit")
+    return pictures_in(tmp_path_factory.mktemp("images"), 6)
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,8 @@ from PIL import Image
 from torch import nn
 
 from tests.host.output_kinds import folder_of, foreign
-from tests.host.reference.test_reference import PROCESSOR, picture, save
+from tests.host.pictures import picture, pictures_in
+from tests.host.vit_folder import PROCESSOR
 from vit_edge.errors import SourceError
 from vit_edge.host.convert.one_file import export_model
 from vit_edge.host.reference.choose import own_reference
@@ -34,15 +35,7 @@ HALF = (0.5, 0.5, 0.5)
 
 @pytest.fixture(scope="module")
 def images(tmp_path_factory: pytest.TempPathFactory) -> ImageSet:
-    folder = tmp_path_factory.mktemp("images")
-    for seed in range(4):
-        picture(seed, 60 + seed, 50 - seed).save(folder / f"{seed}.png")
-    return list_images(folder)
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save(tmp_path_factory.mktemp("source") / "vit")
+    return pictures_in(tmp_path_factory.mktemp("images"), 4)
 
 
 def proof(source: Source, images: ImageSet, out: Path) -> SourceParity:

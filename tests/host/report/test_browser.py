@@ -3,7 +3,6 @@
 import html
 import json
 import re
-import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -14,24 +13,22 @@ import pytest
 from PIL import Image
 
 from tests.host.report.toys import facts
+from tools.check_package import browser
 from vit_edge.host.report.page import render
 
-BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 PHONE, DESK = 390, 1200
 FLAGS = [
-    "--headless=new",
-    "--no-sandbox",  # the tests may run as root, and the page has no script
-    "--disable-gpu",
-    "--disable-background-networking",
+    *browser.FLAGS,
     "--disable-component-update",
-    "--no-first-run",
     "--hide-scrollbars",
     "--enable-logging=stderr",
     "--virtual-time-budget=4000",
 ]
 LONG = "a name that is long enough to break lines, and_one_part_of_it_" + "x" * 80
 
-pytestmark = pytest.mark.skipif(BROWSER is None, reason="needs chromium or chrome to look at the page")
+pytestmark = pytest.mark.skipif(
+    browser.CHROMIUM is None, reason="needs chromium or chrome to look at the page"
+)
 
 # A page around the page: a window cannot be as narrow as a phone, and only it may run a script.
 AROUND = """<!DOCTYPE html><body style="margin:0"><iframe width="{width}" height="{height}"
@@ -73,9 +70,9 @@ class Seen:
 
 
 def browse(profile: Path, dark: bool, *words: str) -> "subprocess.CompletedProcess[str]":
-    assert BROWSER is not None
+    assert browser.CHROMIUM is not None
     scheme = ["--blink-settings=preferredColorScheme=0"] if dark else []
-    command = [BROWSER, *FLAGS, *scheme, f"--user-data-dir={profile}", *words]
+    command = [browser.CHROMIUM, *FLAGS, *scheme, f"--user-data-dir={profile}", *words]
     return subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
 
 

@@ -13,7 +13,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from tests.host.family_folders import CONFIGS, LABELS, SIDE, family_folder
-from tests.host.reference.test_reference import picture
+from tests.host.pictures import picture, pictures_in
 from vit_edge.cli import main
 from vit_edge.errors import SourceError
 from vit_edge.host.convert.apart import canonical_of
@@ -24,7 +24,6 @@ from vit_edge.host.reference.prove import prove
 from vit_edge.host.reference.transformers_pipeline import image_processor
 from vit_edge.host.sources import SourceKind, SourceOptions, resolve, transformers_folder
 from vit_edge.host.sources.families import FAMILIES
-from vit_edge.runtime.evaluate.dataset import list_images
 from vit_edge.runtime.image.limits import DEFAULT_LIMITS
 from vit_edge.runtime.image.preprocess import load_pixels, normalize
 from vit_edge.source_parity import ProofState
@@ -109,10 +108,8 @@ def test_dinov2_as_published_is_proven_from_image_files(tmp_path: Path) -> None:
     family_folder(tmp_path / "model", "dinov2", image_size=56)
     source = resolve(str(tmp_path / "model"), SourceOptions())
     assert (source.preprocess.height, source.preprocess.width) == (SIDE, SIDE)
-    for seed in range(4):
-        picture(seed, 60 + seed, 50 - seed).save(tmp_path / f"{seed}.png")
     export_model(source, tmp_path / "m.onnx")
-    found = prove(own_reference(source), tmp_path / "m.onnx", list_images(tmp_path))
+    found = prove(own_reference(source), tmp_path / "m.onnx", pictures_in(tmp_path, 4))
     assert found.state is ProofState.PROVEN, found.shown
     assert "Dinov2ForImageClassification" in found.reference
     described = canonical_of(source, export(source)[0]).description

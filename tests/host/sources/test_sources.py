@@ -18,6 +18,7 @@ from onnx import TensorProto, helper
 from PIL import Image
 from safetensors.torch import save_file
 
+from tests.host.vit_folder import SIZES
 from vit_edge.errors import SourceError, UsageError
 from vit_edge.host.sources import ARCHS, SourceKind, SourceOptions, resolve
 from vit_edge.host.sources.archs import IMAGENET_MEAN, IMAGENET_STD, config_of
@@ -45,12 +46,7 @@ ALONE: dict[str, Any] = {
 def save_huggingface(folder: Path, labels: int = 3) -> Any:
     torch.manual_seed(0)
     config = transformers.ViTConfig(
-        image_size=32,
-        patch_size=8,
-        hidden_size=32,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        intermediate_size=48,
+        **SIZES,
         id2label={index: f"name {index}" for index in range(labels)},
         label2id={f"name {index}": index for index in range(labels)},
         initializer_range=0.2,
@@ -455,16 +451,7 @@ def test_a_huggingface_model_at_another_size_answers_as_transformers_does(
 
 def test_a_distilled_huggingface_model_at_another_size_answers_as_transformers_does(tmp_path: Path) -> None:
     torch.manual_seed(2)
-    config = transformers.DeiTConfig(
-        image_size=32,
-        patch_size=8,
-        hidden_size=32,
-        num_hidden_layers=1,
-        num_attention_heads=4,
-        intermediate_size=48,
-        num_labels=3,
-        initializer_range=0.2,
-    )
+    config = transformers.DeiTConfig(**{**SIZES, "num_hidden_layers": 1}, num_labels=3, initializer_range=0.2)
     theirs = transformers.DeiTForImageClassificationWithTeacher(config).eval()
     theirs.save_pretrained(tmp_path)
     write(tmp_path / "preprocessor_config.json", processor(size=32))

@@ -11,7 +11,7 @@ import transformers
 
 from tests.host.family_folders import SIDE, family_folder, tower_folder
 from tests.host.output_kinds import folder_of
-from tests.host.reference.test_reference import picture
+from tests.host.pictures import pictures_in
 from vit_edge.errors import SourceError, UsageError
 from vit_edge.host.convert.apart import canonical_of
 from vit_edge.host.convert.export import export
@@ -19,7 +19,7 @@ from vit_edge.host.convert.one_file import export_model
 from vit_edge.host.reference.choose import own_reference
 from vit_edge.host.reference.prove import prove
 from vit_edge.host.sources import Source, SourceOptions, resolve
-from vit_edge.runtime.evaluate.dataset import ImageSet, list_images
+from vit_edge.runtime.evaluate.dataset import ImageSet
 from vit_edge.source_parity import ProofState
 from vit_edge.spec import OutputKind
 
@@ -31,10 +31,7 @@ TOLERANCE = 1e-4  # share of the largest logit: one normalization in place of an
 
 @pytest.fixture(scope="module")
 def pictures(tmp_path_factory: pytest.TempPathFactory) -> ImageSet:
-    folder = tmp_path_factory.mktemp("images")
-    for seed in range(4):
-        picture(seed, 60 + seed, 50 - seed).save(folder / f"{seed}.png")
-    return list_images(folder)
+    return pictures_in(tmp_path_factory.mktemp("images"), 4)
 
 
 @pytest.fixture(scope="module")
