@@ -113,7 +113,7 @@ def run_compare(args: argparse.Namespace) -> int:
     check_file("--junit", args.junit)
     check_file("--report", args.report)
     if args.report is not None:
-        from vit_edge.host.report.svg import check_installed
+        from vit_edge.host.report.needs import check_installed
 
         check_installed()
     tolerance = tolerance_from(args)

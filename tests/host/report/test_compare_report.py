@@ -12,7 +12,7 @@ from PIL import Image
 
 from tests.host.report.models import CLASSES, SIDE, SPEC, constants, float_nodes, model, qdq_nodes, weights
 from vit_edge.cli import main
-from vit_edge.host.report import svg
+from vit_edge.host.report import needs
 from vit_edge.runtime.model.metadata import LABELS_KEY, PREPROCESS_KEY
 
 Output = pytest.CaptureFixture[str]
@@ -135,7 +135,7 @@ def test_a_missing_extra_is_one_sentence_before_the_work(
     capsys: Output,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(svg, "_NEEDED", ("a_module_that_is_nowhere",))
+    monkeypatch.setattr(needs, "_NEEDED", ("a_module_that_is_nowhere",))
     assert compare(reference, narrow, images, tmp_path / "report.html") == 2
     assert capsys.readouterr().err == (
         "vit-edge: error: a_module_that_is_nowhere is not installed; run: pip install 'vit-edge[report]'\n"

@@ -13,7 +13,7 @@ import pytest
 from tests.host.report.toys import facts
 from vit_edge.errors import MissingExtraError
 from vit_edge.gate_report import ClassDrop
-from vit_edge.host.report import svg
+from vit_edge.host.report import needs
 from vit_edge.host.report.accuracy import flips
 from vit_edge.host.report.facts import Facts
 from vit_edge.host.report.inside import ranges
@@ -252,10 +252,10 @@ def test_names_in_any_script_and_length_are_shown_and_fit_their_charts(name: str
 
 
 def test_a_missing_matplotlib_is_one_sentence_with_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(svg, "_NEEDED", ("a_module_that_is_nowhere",))
+    monkeypatch.setattr(needs, "_NEEDED", ("a_module_that_is_nowhere",))
     with pytest.raises(MissingExtraError, match=r"run: pip install 'vit-edge\[report\]'"):
         render(bare(facts()))
-    assert not svg.is_installed()
+    assert not needs.is_installed()
 
 
 def test_activations_that_are_all_exact_are_a_sentence() -> None:

@@ -1,32 +1,18 @@
 """The sections on accuracy: the verdict in words, the figures, and the images whose answer changed."""
 
-import base64
 from collections.abc import Sequence
+
+from markupsafe import Markup
 
 from vit_edge.gate_report import ClassDrop, Evidence, GateReport
 from vit_edge.host.report.charts import intervals
-from vit_edge.host.report.facts import Answer, Facts, FlippedImage
-from vit_edge.host.report.html import NONE, Html, el, image, join, table
-from vit_edge.spec import Verdict
+from vit_edge.host.report.facts import Facts
+from vit_edge.host.report.figures import NONE, decibel, percent, verdict_word
+from vit_edge.host.templates import html
 from vit_edge.verify import words
 
 
-def percent(value: float | None) -> str:
-    """Of something measured in percent."""
-    return words.percent(value, NONE)
-
-
-def decibel(value: float | None) -> str:
-    """A ratio; infinite where nothing differs."""
-    return NONE if value is None else words.decibel(value)
-
-
-def verdict_word(verdict: Verdict) -> Html:
-    """PASS, FAIL or UNDECIDED in its colour."""
-    return el("span", verdict.value, class_=f"word {verdict.value.lower()}")
-
-
-def accuracy(facts: Facts) -> Html:
+def accuracy(facts: Facts) -> Markup:
     """Figures of every model, their intervals and what stands behind them."""
     judged = [(model.name, model.gate) for model in facts.models if model.gate is not None]
     heads = ["model", "verdict", "agreement", "logit SQNR"]
@@ -39,13 +25,18 @@ def accuracy(facts: Facts) -> Html:
     rows: list[Sequence[str]] = [reference, *(_row(name, gate, facts.labelled) for name, gate in judged)]
     kind = "labelled" if facts.labelled else "unlabelled"
     origin = ", held out of the calibration images" if facts.held_out else ""
-    return el(
-        "section",
-        el("h2", "Accuracy"),
-        table(f"On {first.n} {kind} images ({facts.data}){origin}", heads, rows),
-        el("div", intervals(facts.models, first.limit), _evidence(facts), class_="charts"),
-        _classes(facts),
-    )
+    worst = facts.gate.worst_classes
+    values = {
+        "facts": facts,
+        "caption": f"On {first.n} {kind} images ({facts.data}){origin}",
+        "heads": heads,
+        "rows": rows,
+        "intervals": intervals(facts.models, first.limit),
+        "evidence": _evidence(facts),
+        "classes": [_class(each) for each in worst],
+        "chance": _chance(worst),
+    }
+    return html("report/accuracy.html.j2", values)
 
 
 def _row(name: str, gate: GateReport, labelled: bool) -> list[str]:
@@ -84,7 +75,7 @@ def changed(facts: Facts) -> str:
     return f"{facts.flips_total} of {gate.n}"
 
 
-def _evidence(facts: Facts) -> Html:
+def _evidence(facts: Facts) -> list[tuple[str, str]]:
     evidence = facts.gate.evidence
     away = words.interval(evidence.disagreement_ci95, " %")
     rows = [("changed answers", f"{changed(facts)} (95 % interval {away})")]
@@ -115,8 +106,7 @@ def _evidence(facts: Facts) -> Html:
         )
     if evidence.sequential:
         rows.append(("stopping", "looked on until decided; the intervals allow for that"))
-    parts = [el("div", el("dt", term), el("dd", text)) for term, text in rows]
-    return el("div", el("h3", f"Evidence on {facts.judged}"), el("dl", *parts, class_="facts"))
+    return rows
 
 
 def _images(count: int | None) -> str:
@@ -132,76 +122,13 @@ def _chance(worst: Sequence[ClassDrop]) -> str:
     return "None of these losses is more than chance would bring among so many classes."
 
 
-def _classes(facts: Facts) -> Html:
-    worst = facts.gate.worst_classes
-    if not worst:
-        return Html("")
-    rows = [
-        [
-            each.label,
-            str(each.n),
-            f"{each.drop:.1f} points",
-            NONE if each.p_adjusted is None else f"{each.p_adjusted:.2g}",
-        ]
-        for each in worst
-    ]
-    note = _chance(worst)
-    return join(
-        [
-            el("h3", "Classes that lost most"),
-            table(
-                f"{facts.judged}: p-values of “no loss”, adjusted for the number of classes (Holm)",
-                ["class", "images", "drop in top-1", "adjusted p"],
-                rows,
-            ),
-            el("p", note, class_="muted"),
-        ]
-    )
+def _class(each: ClassDrop) -> list[str]:
+    adjusted = NONE if each.p_adjusted is None else f"{each.p_adjusted:.2g}"
+    return [each.label, str(each.n), f"{each.drop:.1f} points", adjusted]
 
 
-def flips(facts: Facts) -> Html:
+def flips(facts: Facts) -> Markup:
     """The images whose answer changed, with what either model thought."""
     if facts.gate.evidence.maps or facts.gate.evidence.values is not None:
-        return Html("")  # there are no answers that could be others
-    shown, total = len(facts.flips), facts.flips_total
-    if total == 0:
-        text = f"Both models give the same answer on all {facts.gate.n} images."
-    else:
-        both = f"{facts.judged} than from {facts.reference}"
-        text = f"{total} of {facts.gate.n} images get another answer from {both}."
-        text += (
-            f" Shown are {shown} of them, losses first, then those that float was surest of."
-            if shown < total
-            else ""
-        )
-    return el(
-        "section",
-        el("h2", "Changed answers"),
-        el("p", text),
-        el("ul", *(_flip(each) for each in facts.flips), class_="flips") if shown else "",
-    )
-
-
-def _flip(each: FlippedImage) -> Html:
-    source = "data:image/jpeg;base64," + base64.b64encode(each.thumbnail).decode("ascii")
-    truth = "" if each.truth is None else f", truth: {each.truth}"
-    answers = el(
-        "div",
-        _answers("float", each.float_top, each.truth),
-        _answers("INT8", each.quant_top, each.truth),
-    )
-    name = el("p", each.image, el("span", truth, class_="muted"), class_="name")
-    return el("li", name, image(source, f"{each.image}{truth}"), answers)
-
-
-def _answers(who: str, answers: Sequence[Answer], truth: str | None) -> Html:
-    items = [
-        el(
-            "li",
-            el("span", each.label),
-            el("span", f"{100 * each.probability:.0f} %"),
-            class_="right" if each.label == truth else "other",
-        )
-        for each in answers
-    ]
-    return join([el("p", who, class_="who"), el("ol", *items)])
+        return Markup()  # there are no answers that could be others
+    return html("report/flips.html.j2", {"facts": facts})

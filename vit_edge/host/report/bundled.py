@@ -2,8 +2,8 @@
 
 from vit_edge.host.bundling.select import Bench, Selected
 from vit_edge.host.report.gather import Measured, gather
+from vit_edge.host.report.needs import is_installed
 from vit_edge.host.report.page import render
-from vit_edge.host.report.svg import is_installed
 from vit_edge.manifest import Manifest
 from vit_edge.progress import Progress
 from vit_edge.runtime.measure.benchmark import BenchSettings

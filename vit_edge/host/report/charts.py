@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
+from markupsafe import Markup
 
 from vit_edge.host.report.facts import ModelFacts
-from vit_edge.host.report.html import Html
 from vit_edge.host.report.svg import Colour, chart
 from vit_edge.manifest import LayerRecord, Seen
 
@@ -33,7 +33,7 @@ GLYPHS = {"o": "●", "^": "▲", "s": "■", "D": "◆"}  # the same shapes in 
 _OTHER_FORM = ("x", Colour.BAD)
 
 
-def intervals(models: Sequence[ModelFacts], limit: float) -> Html:
+def intervals(models: Sequence[ModelFacts], limit: float) -> Markup:
     """What was lost per INT8 model with its interval, against what is tolerated."""
     rows: list[tuple[str, float, float, float]] = []
     for model in models:
@@ -72,7 +72,7 @@ def intervals(models: Sequence[ModelFacts], limit: float) -> Html:
     )
 
 
-def latencies(models: Sequence[ModelFacts]) -> Html:
+def latencies(models: Sequence[ModelFacts]) -> Markup:
     """Every run's time per model, with the median."""
     end = 1.05 * max(_fence(model.times_ms) for model in models)
     beyond = sum(int(np.count_nonzero(np.asarray(model.times_ms) > end)) for model in models)
@@ -107,7 +107,7 @@ def latencies(models: Sequence[ModelFacts]) -> Html:
     )
 
 
-def sensitivities(layers: Sequence[LayerRecord]) -> list[Html]:
+def sensitivities(layers: Sequence[LayerRecord]) -> list[Markup]:
     """Small multiples: per kind of layer, the logits' signal to noise ratio over the depth of the model."""
     known = [layer for layer in layers if layer.sensitivity_db is not None]
     if not known:
@@ -135,7 +135,7 @@ def _by_kind(layers: Sequence[LayerRecord]) -> dict[str, list[tuple[str, LayerRe
 
 def _sensitivity(
     name: str, kind: str, group: Sequence[tuple[str, LayerRecord]], span: tuple[float, float]
-) -> Html:
+) -> Markup:
     ratios = [layer.sensitivity_db or 0.0 for _, layer in group]
 
     def draw(axes: "Axes") -> None:
@@ -163,7 +163,7 @@ def _sensitivity(
     )
 
 
-def pareto(candidates: Sequence[Seen]) -> Html | None:
+def pareto(candidates: Sequence[Seen]) -> Markup | None:
     """Accuracy against latency of the models that were tried; None where there are not two of them."""
     if len(candidates) < 2:
         return None

@@ -35,7 +35,7 @@ def comparison_report(
         HTML.
 
     Raises:
-        MissingExtraError: matplotlib or onnx is not installed.
+        MissingExtraError: matplotlib, onnx or jinja2 is not installed.
         ModelError: a model cannot be timed, profiled or observed.
     """
     timed = bench([reference, quantized], BenchSettings(session, rounds=rounds or Rounds()))

@@ -1,24 +1,24 @@
 """The verdict on a bundle's INT8 embedder."""
 
+from markupsafe import Markup
+
 from vit_edge.embedding_report import CriterionFigures
 from vit_edge.host.report.facts import Facts
-from vit_edge.host.report.html import Html, el, table
-
-_HEADS = ["output", "criterion", "found", "95 % interval", "accepted", "verdict"]
+from vit_edge.host.templates import html
 
 
-def embeddings(facts: Facts) -> Html:
+def embeddings(facts: Facts) -> Markup:
     """Every criterion of every output; nothing of a bundle without an INT8 embedder."""
     embedder = None if facts.recipe is None else facts.recipe.embedder
     if embedder is None or embedder.report is None:
-        return Html("")
+        return Markup()
     report = embedder.report
-    known = "labelled" if report.labelled else "unlabelled"
-    words = f"{report.verdict.value} on {report.n} {known} images, {report.scenes} of them independent."
-    left_out = f" The INT8 embedder is left out: {embedder.left_out}." if embedder.left_out else ""
-    rows = [_row(each) for each in report.criteria]
-    caption = "INT8 embeddings against float"
-    return el("section", el("h2", "Embeddings"), el("p", words + left_out), table(caption, _HEADS, rows))
+    values = {
+        "report": report,
+        "left_out": embedder.left_out,
+        "rows": [_row(each) for each in report.criteria],
+    }
+    return html("report/embeddings.html.j2", values)
 
 
 def _row(figures: CriterionFigures) -> list[str]:

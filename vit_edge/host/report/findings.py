@@ -1,18 +1,14 @@
 """The section on known pitfalls of the float model, which are no matter of quantization."""
 
+from markupsafe import Markup
+
 from vit_edge.host.report.facts import Facts
-from vit_edge.host.report.html import Html, el, table
+from vit_edge.host.templates import html
 
 
-def findings(facts: Facts) -> Html:
+def findings(facts: Facts) -> Markup:
     """A row per finding; nothing where there is none."""
     if not facts.findings:
-        return Html("")
-    heads = ["severity", "code", "what was found", "what to do"]
+        return Markup()
     rows = [[each.severity.value, each.code.value, each.what, each.mend] for each in facts.findings]
-    return el(
-        "section",
-        el("h2", "About the model itself"),
-        el("p", "Found in passing; vit-edge doctor looks for more. Quantization has no part in it."),
-        table("Findings about the model itself", heads, rows),
-    )
+    return html("report/findings.html.j2", {"rows": rows})

@@ -1,16 +1,18 @@
 """The sections on the model itself: decisions per layer, ranges, what was tried, recipe and origin."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
+from markupsafe import Markup
+
 from vit_edge import plain
-from vit_edge.host.report.accuracy import decibel
 from vit_edge.host.report.charts import FORMS, GLYPHS, pareto, sensitivities
 from vit_edge.host.report.facts import Facts, WorstInput
-from vit_edge.host.report.html import NONE, TIMES, Html, el, join, table
+from vit_edge.host.report.figures import NONE, TIMES, code, decibel
 from vit_edge.host.report.range_charts import activation, activation_noise, weight
 from vit_edge.host.report.spelled import spelled
+from vit_edge.host.templates import html
 from vit_edge.manifest import Seen
 
 _FORM_WORDS = {
@@ -31,17 +33,9 @@ _COLUMNS: dict[str, Callable[[Seen], str | None]] = {  # None: there is nothing 
 }
 
 
-def layers(facts: Facts) -> Html:
+def layers(facts: Facts) -> Markup:
     """What was decided per layer, and how much each one matters."""
-    if not facts.layers:
-        text = (
-            f"{facts.judged} does not record what was decided for its layers or how sensitive they are; "
-            "a bundle from vit-edge build does. What can be read from the file itself follows."
-        )
-        return el("section", el("h2", "Layers"), el("p", text))
     counts = Counter(layer.form for layer in facts.layers)
-    key = [_key(form, count) for form, count in counts.items()]
-    panels = sensitivities(facts.layers)
     rows = [
         [
             layer.name,
@@ -52,50 +46,37 @@ def layers(facts: Facts) -> Html:
         ]
         for layer in facts.layers
     ]
-    heads = ["layer", "form", "alone in static INT8", "range found by", "why this form"]
-    return el(
-        "section",
-        el("h2", "Layers"),
-        el(
-            "p",
-            "Each mark is a layer at its block: how far the logits stay above the quantization noise, in dB, "
-            "with that layer alone in INT8 with one range. Low marks are layers that suffer; the shape "
-            "is the form that was chosen.",
-        ),
-        el("ul", *key, class_="key"),
-        el("div", *panels, class_="panels"),
-        el("details", el("summary", f"All {len(rows)} decisions"), table("Decisions", heads, rows)),
-    )
+    values = {
+        "facts": facts,
+        "key": [_key(form, count) for form, count in counts.items()],
+        "panels": Markup().join(sensitivities(facts.layers)),
+        "rows": rows,
+    }
+    return html("report/layers.html.j2", values)
 
 
-def _key(form: str, count: int) -> Html:
+def _key(form: str, count: int) -> tuple[str, str, str, int]:
+    """Mark, colour, and how many layers have it."""
     marker, colour = FORMS.get(form, ("x", None))
     tone = "var(--bad)" if colour is None else colour.variable
-    glyph = el("b", GLYPHS.get(marker, TIMES), style=f"--tone: {tone}")
-    return el("li", glyph, f" {_FORM_WORDS.get(form, form)}: {count}")
+    return GLYPHS.get(marker, TIMES), tone, _FORM_WORDS.get(form, form), count
 
 
-def ranges(facts: Facts) -> Html:
+def ranges(facts: Facts) -> Markup:
     """Activations against what their integers hold."""
-    found = facts.ranges
-    title = el("h2", "Ranges")
-    if not found.activations:
-        text = f"No quantized operand of a product was found in {facts.judged}, so no range can be shown."
-        return el("section", title, el("p", text))
-    pairs = []
-    for place, each in enumerate(facts.worst):
-        charts = [activation(f"activation{place}", each.activation)]
-        if each.weight is not None:
-            charts.append(weight(f"weight{place}", each.weight))
-        pairs.append(join([el("h3", _heading(each)), el("div", *charts, class_="charts")]))
-    by = "are most sensitive" if facts.layers else "lose most"
-    return el(
-        "section",
-        title,
-        activation_noise(found),
-        el("p", f"The {len(pairs)} inputs of layers that {by}, counts on a logarithmic scale:"),
-        *pairs,
-    )
+    values = {
+        "facts": facts,
+        "noise": activation_noise(facts.ranges),
+        "inputs": [(_heading(each), _charts(place, each)) for place, each in enumerate(facts.worst)],
+    }
+    return html("report/ranges.html.j2", values)
+
+
+def _charts(place: int, each: WorstInput) -> Markup:
+    charts = [activation(f"activation{place}", each.activation)]
+    if each.weight is not None:
+        charts.append(weight(f"weight{place}", each.weight))
+    return Markup().join(charts)
 
 
 def _heading(each: WorstInput) -> str:
@@ -107,42 +88,37 @@ def _heading(each: WorstInput) -> str:
     return f"{each.decision.name}{second}: {alone}, now {form}"
 
 
-def search(facts: Facts) -> Html:
+def search(facts: Facts) -> Markup:
     """The models that were tried before this one was chosen; nothing where there was no search."""
     if facts.recipe is None:
-        return Html("")
-    repair, seen = facts.recipe.repair, facts.recipe.pareto
+        return Markup()
+    seen = facts.candidates
     cells = {head: [cell(each) for each in seen] for head, cell in _COLUMNS.items()}
     told = {head: column for head, column in cells.items() if any(cell is not None for cell in column)}
     rows = [
         [str(number), *(cell or NONE for cell in row)]
         for number, row in enumerate(zip(*told.values(), strict=True), 1)
     ]
-    drawn = pareto(seen)
-    return el(
-        "section",
-        el("h2", "The choice"),
-        el("p", f"{facts.default or facts.judged} runs by default: {repair.reason}."),
-        table("Candidates", ["", *told], rows) if rows else "",
-        drawn if drawn is not None else "",
-        el("h3", "How it was looked for"),
-        _structure(plain.of(repair)),
-    )
+    values = {
+        "facts": facts,
+        "heads": ["", *told],
+        "rows": rows,
+        "pareto": pareto(seen),
+        "terms": _terms(plain.of(facts.repair)),
+    }
+    return html("report/choice.html.j2", values)
 
 
 def _figure(value: float | None, unit: str = "") -> str | None:
     return None if value is None else f"{value:.2f}{unit}"
 
 
-def recipe(facts: Facts) -> Html:
+def recipe(facts: Facts) -> Markup:
     """How it was quantized."""
-    if facts.recipe is None:
-        text = f"{facts.judged} does not record how it was quantized."
-        return el("section", el("h2", "Recipe"), el("p", text))
-    return el("section", el("h2", "Recipe"), _structure(facts.plain_recipe))
+    return html("report/recipe.html.j2", {"facts": facts, "terms": _terms(facts.plain_recipe)})
 
 
-def origin(facts: Facts) -> Html:
+def origin(facts: Facts) -> Markup:
     """Versions and machine."""
     machine = facts.machine
     rows = {
@@ -152,27 +128,13 @@ def origin(facts: Facts) -> Html:
         "Python": machine.python,
         **facts.versions,
     }
-    files = [[model.name, el("code", model.sha256)] for model in facts.models]
-    return el(
-        "section",
-        el("h2", "Versions and machine"),
-        _structure(rows),
-        table("Files", ["file", "SHA-256"], files),
-    )
+    files = [[model.name, code(model.sha256)] for model in facts.models]
+    return html("report/origin.html.j2", {"terms": _terms(rows), "files": files})
 
 
-def _structure(value: Any) -> Html:
-    """Plain JSON as a list of terms; what is long is counted, as the JSON below holds it."""
-    if isinstance(value, Mapping):
-        parts = [
-            el("div", el("dt", spelled(str(key))), el("dd", _words(each)))
-            for key, each in value.items()
-            if each is not None
-        ]
-        return el("dl", *parts, class_="facts")
-    if isinstance(value, Sequence) and not isinstance(value, str):
-        return el("ul", *(el("li", _words(each)) for each in value))
-    return el("p", _words(value))
+def _terms(found: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Plain JSON in words; what is long is counted, as the JSON in the page holds it."""
+    return [(spelled(key), _words(each)) for key, each in found.items() if each is not None]
 
 
 def _words(value: Any) -> str:

@@ -4,9 +4,9 @@ import math
 from typing import TYPE_CHECKING
 
 import numpy as np
+from markupsafe import Markup
 
 from vit_edge.host.report.charts import GLYPHS, WIDTH
-from vit_edge.host.report.html import Html, el
 from vit_edge.host.report.operands import RangeKind
 from vit_edge.host.report.ranges import ActivationRange, Ranges, WeightRange
 from vit_edge.host.report.svg import Colour, chart
@@ -23,11 +23,11 @@ _KINDS = {
 }
 
 
-def activation_noise(ranges: Ranges) -> Html:
-    """Every quantized activation by what rounding does to it, in graph order."""
+def activation_noise(ranges: Ranges) -> Markup | None:
+    """Every quantized activation by what rounding does to it, in graph order; None where all are exact."""
     shown = [each for each in ranges.activations if each.sqnr_db < EXACT_DB]
     if not shown:
-        return el("p", f"Every quantized activation is exact on the {ranges.images} images observed.")
+        return None
     lowest = min(shown, key=lambda each: each.sqnr_db)
 
     def draw(axes: "Axes") -> None:
@@ -66,7 +66,7 @@ def activation_noise(ranges: Ranges) -> Html:
     )
 
 
-def activation(name: str, each: ActivationRange) -> Html:
+def activation(name: str, each: ActivationRange) -> Markup:
     """The values of one activation against the range of its integers."""
     edges = np.linspace(*each.edges, len(each.counts) + 1)
     _, colour = _KINDS[each.kind]
@@ -99,7 +99,7 @@ def _range_words(each: ActivationRange) -> str:
     return f"{seen}; one range per run, though half of the tokens reach no further than {median:.3g}."
 
 
-def weight(name: str, each: WeightRange) -> Html:
+def weight(name: str, each: WeightRange) -> Markup:
     """How far the output channels of one weight reach."""
 
     def draw(axes: "Axes") -> None:

@@ -1,17 +1,19 @@
 """The section on latency, memory, size, and where the time goes."""
 
+from markupsafe import Markup
+
 from vit_edge.host.report.charts import latencies
 from vit_edge.host.report.facts import Facts, ModelFacts
-from vit_edge.host.report.html import NONE, Html, el, table
+from vit_edge.host.report.figures import NONE
+from vit_edge.host.templates import html
 
 SHOWN_OPERATORS = 10
 
 
-def speed(facts: Facts) -> Html:
+def speed(facts: Facts) -> Markup:
     """Every model's figures and distribution, and the operators of the reference and the judged one."""
     threads = "onnxruntime's choice of" if facts.threads is None else str(facts.threads)
     plural = "thread" if facts.threads == 1 else "threads"
-    machine = facts.machine
     heads = [
         "model",
         "median",
@@ -22,22 +24,16 @@ def speed(facts: Facts) -> Html:
         "file",
         "runs on",
     ]
-    rows = [_row(model) for model in facts.models]
     longest = max((each.ms for model in _profiled(facts) for each in model.operators), default=0.0)
-    profiles = [_operators(model, longest) for model in _profiled(facts)]
-    return el(
-        "section",
-        el("h2", "Speed and size"),
-        el(
-            "p",
-            f"One image at a time on {machine.cpu} ({machine.cores} cores), {threads} {plural}, "
-            f"onnxruntime {machine.onnxruntime}; another machine gives other figures.",
-        ),
-        table("Models timed in turn, so that what slows the machine slows all of them", heads, rows),
-        latencies(facts.models),
-        el("h3", "Where the time goes"),
-        el("div", *profiles, class_="charts"),
-    )
+    values = {
+        "machine": facts.machine,
+        "threads": f"{threads} {plural}",
+        "heads": heads,
+        "rows": [_row(model) for model in facts.models],
+        "latencies": latencies(facts.models),
+        "profiles": [(_caption(model), _operators(model, longest)) for model in _profiled(facts)],
+    }
+    return html("report/speed.html.j2", values)
 
 
 def _profiled(facts: Facts) -> list[ModelFacts]:
@@ -58,7 +54,12 @@ def _row(model: ModelFacts) -> list[str]:
     ]
 
 
-def _operators(model: ModelFacts, longest: float) -> Html:
+def _caption(model: ModelFacts) -> str:
+    whole = sum(each.ms for each in model.operators)
+    return f"{model.name}: {whole:.2f} ms in operators per run, onnxruntime's profiler on"
+
+
+def _operators(model: ModelFacts, longest: float) -> list[list[str]]:
     shown, rest = model.operators[:SHOWN_OPERATORS], model.operators[SHOWN_OPERATORS:]
     tone = "var(--float)" if model.gate is None else "var(--int8)"
     rows = [
@@ -75,11 +76,8 @@ def _operators(model: ModelFacts, longest: float) -> Html:
         kernels = str(sum(each.kernels for each in rest))
         share = f"{100 * sum(each.share for each in rest):.0f} %"
         rows.append([f"{len(rest)} others", kernels, _bar(total / longest, tone, f"{total:.2f} ms"), share])
-    whole = sum(each.ms for each in model.operators)
-    caption = f"{model.name}: {whole:.2f} ms in operators per run, onnxruntime's profiler on"
-    return table(caption, ["operator", "kernels", "time per run", "share"], rows)
+    return rows
 
 
-def _bar(share: float, tone: str, text: str) -> Html:
-    width = f"width: {100 * min(share, 1.0):.1f}%"
-    return el("span", el("span", el("i", style=width), class_="bar", style=f"--tone: {tone}"), text)
+def _bar(share: float, tone: str, text: str) -> Markup:
+    return html("report/bar.html.j2", {"tone": tone, "width": 100 * min(share, 1.0), "text": text})

@@ -1,15 +1,16 @@
 """From a matplotlib figure to an inline SVG that takes its colours and its typeface from the page."""
 
 import enum
-import importlib.util
 import io
 import re
 import warnings
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
-from vit_edge.errors import MissingExtraError
-from vit_edge.host.report.html import Html, el, escaped
+from markupsafe import Markup, escape
+
+from vit_edge.host.report.needs import check_installed
+from vit_edge.host.templates import html, printable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -35,7 +36,6 @@ class Colour(enum.StrEnum):
         return f"var(--{self.name.lower()})"
 
 
-_NEEDED = ("matplotlib", "onnx")
 _SETTINGS = {
     "svg.fonttype": "none",  # text stays text: small, searchable, and in the page's typeface
     "svg.hashsalt": "vit-edge",  # the same figure gives the same bytes
@@ -59,23 +59,7 @@ _SETTINGS = {
 }
 
 
-def is_installed() -> bool:
-    """Whether everything that a report needs is there."""
-    return all(importlib.util.find_spec(module) for module in _NEEDED)
-
-
-def check_installed() -> None:
-    """Refuse where what a report needs beyond the base install is absent.
-
-    Raises:
-        MissingExtraError: the message holds the pip command.
-    """
-    for module in _NEEDED:
-        if importlib.util.find_spec(module) is None:
-            raise MissingExtraError(module, "report")
-
-
-def chart(name: str, size: tuple[int, int], draw: Draw, caption: str, description: str) -> Html:
+def chart(name: str, size: tuple[int, int], draw: Draw, caption: str, description: str) -> Markup:
     """A figure with its caption.
 
     Args:
@@ -89,7 +73,8 @@ def chart(name: str, size: tuple[int, int], draw: Draw, caption: str, descriptio
         MissingExtraError: matplotlib is not installed.
     """
     check_installed()
-    return el("figure", Html(_svg(name, size, draw, description)), el("figcaption", caption), class_="chart")
+    svg = Markup(_svg(name, size, draw, description))  # noqa: S704  matplotlib's own, which escapes text
+    return html("report/figure.html.j2", {"svg": svg, "caption": caption})
 
 
 def _svg(name: str, size: tuple[int, int], draw: Draw, description: str) -> str:
@@ -121,7 +106,7 @@ def _inlined(text: str, name: str, description: str) -> str:
         body = body.replace(colour.value, colour.variable)
     view = re.search(r'viewBox="([^"]*)"', body)
     assert view is not None  # noqa: S101  matplotlib always writes one
-    start = f'<svg viewBox="{view[1]}" role="img" aria-label="{escaped(description)}">'
+    start = f'<svg viewBox="{view[1]}" role="img" aria-label="{escape(printable(description))}">'
     return start + "".join(_lines(body[body.index(">") + 1 :]))
 
 
