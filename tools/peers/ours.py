@@ -15,16 +15,18 @@ from vit_edge.host.quantize.search import search_of
 from vit_edge.host.quantize.types import Preset, QuantizeSettings
 from vit_edge.host.rewrite.canonical import canonicalise
 from vit_edge.host.sources import Source
-from vit_edge.spec import TargetSpec
-from vit_edge.targets import load_target
+from vit_edge.runtime.capabilities import choose_target, this_machine
+from vit_edge.spec import InputForm, TargetSpec
+from vit_edge.targets import list_targets, load_target
 
-PORTABLE, VNNI = load_target("cpu"), load_target("cpu-x86-vnni")
-# One quantization, written in three forms
-FORMS: dict[str, TargetSpec] = {
-    "cpu, dynamic batch": PORTABLE,
-    "cpu, batch 1": dataclasses.replace(PORTABLE, form=dataclasses.replace(PORTABLE.form, batch=1)),
-    "cpu-x86-vnni, dynamic batch, uint8 pixels": VNNI,
-}
+
+def forms() -> dict[str, TargetSpec]:
+    """What one quantization is written as: portable, the same for one image, and as fits this machine."""
+    portable = load_target("cpu")
+    here, _ = choose_target(map(load_target, list_targets()), this_machine())
+    single = dataclasses.replace(portable, form=dataclasses.replace(portable.form, batch=1))
+    own = f"{here.name}, dynamic batch, {'uint8' if here.form.input is InputForm.PIXELS else 'float'} pixels"
+    return {"cpu, dynamic batch": portable, "cpu, batch 1": single, own: here}
 
 
 def presets(
@@ -40,7 +42,7 @@ def presets(
 
         place, info = workshop.make(recipe, build)
         info["recipe"] = {key: value for key, value in info["recipe"].items() if key != "folds"}
-        for index, form in enumerate(FORMS):
+        for index, form in enumerate(forms()):
             made.append((f"vit-edge {preset.value} ({form})", place / f"{index}.onnx", info))
     return made
 
@@ -53,7 +55,7 @@ def _build(source: Source, images: Sequence[Path], preset: Preset) -> Made:
     quantization = search.first()
     files = {
         f"{index}.onnx": _bytes(quantized(search.canonical, quantization, target, source))
-        for index, target in enumerate(FORMS.values())
+        for index, target in enumerate(forms().values())
     }
     forms = collections.Counter(layer.form.value for layer in quantization.layers)
     return Made(files, {"recipe": quantization.recipe, "layers": dict(forms)})
