@@ -57,8 +57,8 @@ def _build(source: Source, images: Sequence[Path], preset: Preset) -> Made:
         f"{index}.onnx": _bytes(quantized(search.canonical, quantization, target, source))
         for index, target in enumerate(forms().values())
     }
-    forms = collections.Counter(layer.form.value for layer in quantization.layers)
-    return Made(files, {"recipe": quantization.recipe, "layers": dict(forms)})
+    counts = collections.Counter(layer.form.value for layer in quantization.layers)
+    return Made(files, {"recipe": quantization.recipe, "layers": dict(counts)})
 
 
 def _bytes(model: onnx.ModelProto) -> bytes:
