@@ -1,5 +1,6 @@
 """The comparison with other quantizers: its bookkeeping and figures, on tiny models and without the peers."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -11,12 +12,16 @@ from tools import compare_peers
 from tools.peers import openvino_tools
 from tools.peers.measure import Contender, Onnx, all_logits, all_times, onnx_contender
 from tools.peers.onnxruntime_tools import Calibration, onnxruntime_models
+from tools.peers.ours import forms, presets
 from tools.peers.report import HEADING, Measured, markdown, rounded, rows
 from tools.peers.workshop import Made, Workshop, package_digest
+from vit_edge.host.quantize.types import Preset
+from vit_edge.host.sources import SourceOptions, resolve
 from vit_edge.runtime.evaluate.dataset import ImageSet
 from vit_edge.runtime.measure.timing import Rounds
 from vit_edge.spec import InputForm, Interpolation, PreprocessSpec, ResizeMode
 
+DIGITS = Path(__file__).resolve().parents[2] / "models" / "digits_vit"
 DATA = Path(__file__).parent.parent / "data"
 # What the files in tests/data are made for
 SPEC = PreprocessSpec(
@@ -201,3 +206,17 @@ def test_what_cannot_be_compared_is_refused_with_one_sentence(
     assert message.startswith("error: ")
     assert len(message.splitlines()) == 1
     assert not (tmp_path / "r.json").exists()
+
+
+def test_our_presets_are_written_in_every_form_and_say_how_they_were_made(
+    photos: tuple[Path, ...], tmp_path: Path
+) -> None:
+    source = resolve(str(DIGITS), SourceOptions())
+    made = presets(source, photos, [Preset.STATIC], Workshop(tmp_path, {"weights": source.sha256}))
+    assert [name for name, _, _ in made] == [f"vit-edge static ({form})" for form in forms()]
+    for _, path, info in made:
+        onnx.checker.check_model(path)
+        assert info["recipe"]["preset"] == "static"
+        assert "folds" not in info["recipe"]
+        assert sum(info["layers"].values()) > 0
+        json.dumps(info)

@@ -5,10 +5,12 @@ import dataclasses
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import onnx
 
 from tools.peers.workshop import Made, Workshop, package_digest
+from vit_edge import plain
 from vit_edge.host.convert.export import export
 from vit_edge.host.convert.int8 import quantized
 from vit_edge.host.quantize.search import search_of
@@ -31,7 +33,7 @@ def forms() -> dict[str, TargetSpec]:
 
 def presets(
     source: Source, images: Sequence[Path], wanted: Sequence[Preset], workshop: Workshop
-) -> list[tuple[str, Path, dict[str, object]]]:
+) -> list[tuple[str, Path, dict[str, Any]]]:
     """(name, ONNX file, info) of every preset in every form."""
     made = []
     for preset in wanted:
@@ -58,7 +60,7 @@ def _build(source: Source, images: Sequence[Path], preset: Preset) -> Made:
         for index, target in enumerate(forms().values())
     }
     counts = collections.Counter(layer.form.value for layer in quantization.layers)
-    return Made(files, {"recipe": quantization.recipe, "layers": dict(counts)})
+    return Made(files, {"recipe": plain.of(quantization.recipe), "layers": dict(counts)})
 
 
 def _bytes(model: onnx.ModelProto) -> bytes:
