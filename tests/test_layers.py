@@ -21,7 +21,7 @@ LAYERS: list[set[str]] = [
     {"spec"},
     {"stated", "source_parity", "gate_report", "embedding_report", "diagnosis"},
     {"manifest"},
-    {"targets", "bundle", "verify"},
+    {"targets", "bundle", "verify", "catalogue"},
     {"golden", "signing"},
     {"runtime"},
     {"package"},

@@ -33,6 +33,8 @@ PLACES = {
     "FILE.onnx": "float.onnx",
     "FILE.html": "written.html",
     "KEY": "key.pem",
+    "pi/": "bundle/",  # built by the command before it
+    "pi/onnx/model.onnx": "bundle/onnx/model.onnx",
 }
 ABBREVIATED = "..."  # a command that is shown in part only
 

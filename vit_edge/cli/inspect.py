@@ -57,6 +57,7 @@ def _bundle(path: Path) -> None:
             ", ".join(f"{name} {share:.0%}" for name, share in manifest.providers.items()) or "unknown",
         ),
         ("made with", ", ".join(f"{tool} {version}" for tool, version in manifest.tools.items())),
+        *_known(manifest.source.sha256, *(entry.sha256 for entry in manifest.files.values())),
     ]
     print(pairs(rows))
     print(table(files))
@@ -94,6 +95,7 @@ def _onnx(path: Path, args: argparse.Namespace) -> None:
             "session options",
             json.dumps(dict(metadata.session_options)) if metadata.session_options else "none",
         ),
+        *_known(found.sha256, *(() if metadata.source is None else metadata.source[1:])),
         *_as_source(args),
     ]
     print(pairs(rows))
@@ -140,7 +142,17 @@ def _source(args: argparse.Namespace) -> None:
                 f"{config.num_classes} classes",
             )
         )
-    print(pairs(rows))
+    print(pairs([*rows, *_known(source.sha256)]))
+
+
+def _known(*sha256s: str) -> list[tuple[str, str]]:
+    """Figures that were measured before of a model with one of these hashes."""
+    from vit_edge.catalogue import find
+
+    model = find(sha256s)
+    if model is None:
+        return []
+    return [("known as", f"{model.name} ({model.licence})"), *(("measured", each) for each in model.figures)]
 
 
 def _recipe(spec: PreprocessSpec) -> str:

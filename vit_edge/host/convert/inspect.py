@@ -1,6 +1,7 @@
 """Looks at an ONNX file and says what it is, and what the rewrite rules make of it."""
 
 import dataclasses
+import hashlib
 import os
 from collections import Counter
 from pathlib import Path
@@ -31,6 +32,7 @@ class Inspection:
     outputs: tuple[str, ...]
     stored_values: int  # numbers in the initializers: weights, and the few constants beside them
     operators: tuple[tuple[str, int], ...]  # (operator, count), most frequent first
+    sha256: str  # of the file, without external data
     metadata: ModelMetadata
     description: Description | None  # of the canonical graph
     refusal: str | None  # why it is none
@@ -57,11 +59,17 @@ def inspect_onnx(path: str | os.PathLike[str]) -> Inspection:
         outputs=tuple(_tensor(value) for value in model.graph.output),
         stored_values=sum(_elements(tensor) for tensor in model.graph.initializer),
         operators=tuple(sorted(counts.items(), key=lambda item: (-item[1], item[0]))),
+        sha256=_sha256(path),
         metadata=metadata,
         description=description,
         refusal=refusal,
         outcomes=outcomes,
     )
+
+
+def _sha256(path: str | os.PathLike[str]) -> str:
+    with Path(path).open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _canonical(

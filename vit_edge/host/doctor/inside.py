@@ -189,7 +189,7 @@ def _massive(inputs: dict[str, list[Peaks]], place: tuple[int, int]) -> list[Fin
         Finding(
             Code.MASSIVE_ACTIVATIONS,
             Severity.NOTE,
-            f"{len(found)} layers have massive activations: {shown}",
+            f"layers with massive activations ({len(found)}): {shown}",
             "one range for all tokens would lose the others: `build` measures it, token by token",
             tuple(Figure(f"{each.layer}, times the usual", each.ratio) for each in worst),
         )

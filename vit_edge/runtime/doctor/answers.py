@@ -136,7 +136,7 @@ def missed(logits: Floats, truth: Integers, labels: Named) -> list[Finding]:
         Finding(
             Code.DEAD_CLASS,
             Severity.WARNING,
-            f"{len(dead)} classes are never recognised: {named}",
+            f"classes that are never recognised ({len(dead)}): {named}",
             "check the label of these classes in the data, and their rows of the head",
             (Figure("classes", float(len(dead))), Figure("accuracy over all", accuracy)),
         )
@@ -158,7 +158,7 @@ def duplicates(labels: Named) -> list[Finding]:
         Finding(
             Code.DUPLICATE_LABELS,
             Severity.NOTE,
-            f"{len(several)} names are borne by several classes: {shown}",
+            f"names that several classes bear ({len(several)}): {shown}",
             "tell them apart by index, and name folders of such classes by index or with --class-ids",
             tuple(Figure(f"index of {name}", float(index)) for name, ids in several.items() for index in ids),
         )

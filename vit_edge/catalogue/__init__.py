@@ -1,0 +1,8 @@
+"""Models that were measured: what is known of a checkpoint before anything is built of it.
+
+`models.json` is written by `python -m tools.catalogue`; `find` reads it.
+"""
+
+from vit_edge.catalogue.models import FileFigures, KnownModel, Measured, find, known_models
+
+__all__ = ["FileFigures", "KnownModel", "Measured", "find", "known_models"]

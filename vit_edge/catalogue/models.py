@@ -1,0 +1,121 @@
+"""The records of measured models, and where they are found."""
+
+import dataclasses
+import functools
+import importlib.resources
+import json
+from collections.abc import Iterable, Mapping
+from typing import Annotated
+
+from vit_edge import plain
+from vit_edge.manifest import Machine
+from vit_edge.plain import Mark
+from vit_edge.spec import Verdict
+
+
+@dataclasses.dataclass(frozen=True)
+class FileFigures:
+    """One model file of a bundle, judged and timed."""
+
+    path: str
+    """In the bundle."""
+    sha256: Annotated[str, Mark.SHA256]
+    size_mb: float
+    """10^6 bytes."""
+    verdict: Verdict | None
+    """None: the float reference."""
+    top1: float | None
+    """In percent; None without labels."""
+    agreement: float | None
+    """With float, in percent; None: the float reference."""
+    sqnr_db: float | None
+    """Of the logits; None: the float reference."""
+    ratio: float | None
+    """Of its latency to that of float; None where it was not timed."""
+    ratio_interval: tuple[float, float] | None
+    """At 95 %."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Measured:
+    """One bundle as it was built on one machine."""
+
+    data: str
+    """Name of the folder of check images."""
+    images: int
+    labelled: bool
+    machine: Machine
+    versions: Mapping[str, str]
+    files: tuple[FileFigures, ...]
+    """The float reference first."""
+
+    @property
+    def on(self) -> str:
+        """The processor, with the instruction sets that decide which integer kernel runs."""
+        return f"{self.machine.cpu} ({', '.join(self.machine.flags) or 'instruction sets not known'})"
+
+
+@dataclasses.dataclass(frozen=True)
+class KnownModel:
+    """A checkpoint that was built and measured, once or on several machines."""
+
+    slug: str
+    """Of its folder in `models/`."""
+    name: str
+    licence: str
+    source_sha256: Annotated[str, Mark.SHA256]
+    """As `vit-edge inspect` shows it of the checkpoint; a bundle and its files record the same."""
+    measured: tuple[Measured, ...]
+
+    @property
+    def figures(self) -> list[str]:
+        """One sentence per measurement, of the first INT8 file, which is the portable one."""
+        return [_sentence(each) for each in self.measured]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Catalogue:
+    models: tuple[KnownModel, ...]
+
+
+def read_models(text: str) -> tuple[KnownModel, ...]:
+    """What a catalogue holds.
+
+    Raises:
+        ValueError: it is no catalogue; the message names the key.
+    """
+    return plain.read(_Catalogue, json.loads(text), "the catalogue").models
+
+
+def to_text(models: tuple[KnownModel, ...]) -> str:
+    """The file that `read_models` reads."""
+    return json.dumps(plain.of(_Catalogue(models)), indent=1, allow_nan=False) + "\n"
+
+
+@functools.cache
+def known_models() -> tuple[KnownModel, ...]:
+    """All that this version knows."""
+    found = importlib.resources.files(__package__).joinpath("models.json")
+    return read_models(found.read_text(encoding="utf-8"))
+
+
+def find(sha256s: Iterable[str]) -> KnownModel | None:
+    """The model whose checkpoint or one of whose files has one of these SHA-256; None where none is known."""
+    wanted = set(sha256s)
+    return next((model for model in known_models() if wanted & _hashes(model)), None)
+
+
+def _hashes(model: KnownModel) -> set[str]:
+    files = {file.sha256 for each in model.measured for file in each.files}
+    return {model.source_sha256} | files
+
+
+def _sentence(each: Measured) -> str:
+    reference, portable = each.files[0], each.files[1]
+    verdict = "" if portable.verdict is None else f"{portable.verdict.value}: "
+    if portable.top1 is None or reference.top1 is None:
+        answers = f"agreement {portable.agreement:.1f} %"
+    else:
+        answers = f"top-1 {reference.top1:.1f} -> {portable.top1:.1f} %, agreement {portable.agreement:.1f} %"
+    time = "" if portable.ratio is None else f", {portable.ratio:.2f} of float's time"
+    return f"{verdict}{answers}{time} ({each.images} images of {each.data}, {each.on})"
