@@ -13,6 +13,8 @@ from tests.host.quantize.convnets import IMAGE as WIDER
 from tests.host.quantize.convnets import NETWORKS, network_onnx
 from tests.host.vit_forms import IMAGE
 from vit_edge.host.convert.normal import normal_form
+from vit_edge.host.lower.model import lower
+from vit_edge.host.ort import cpu_session
 from vit_edge.host.plan import QuantPlan
 from vit_edge.host.quantize import estimate
 from vit_edge.host.quantize.calibration import calibrate, fold
@@ -20,7 +22,7 @@ from vit_edge.host.quantize.estimate import estimated
 from vit_edge.host.quantize.plan_set import plan_set
 from vit_edge.host.quantize.probe import decibels
 from vit_edge.host.quantize.search import Search
-from vit_edge.host.quantize.types import Preset, QuantizeSettings
+from vit_edge.host.quantize.types import Form, Preset, QuantizeSettings
 from vit_edge.host.rewrite.canonical import canonicalise
 from vit_edge.progress import silent
 from vit_edge.spec import Interpolation, PreprocessSpec, ResizeMode
@@ -71,3 +73,18 @@ def test_a_gradient_passes_whatever_stands_behind_the_layers(
     assert found
     assert abs(np.median(off)) < 1.0
     assert max(map(abs, off)) < 3.0
+
+
+def test_a_transposed_convolution_is_computed_in_integers(paths: list[Path], tmp_path: Path) -> None:
+    search = search_of(dense_onnx("decoder"), IMAGE, paths)
+    plan = QuantPlan(convs={name: forms[Form.STATIC] for name, forms in search.plans.convs.items()})
+    written = lower(search.canonical, search.lowering, plan)
+    cpu_session(written.SerializeToString(), threads=1, optimised=tmp_path / "fused.onnx")
+    inside = [
+        next(name for name in node.input if name.endswith("weight"))
+        for node in onnx.load(tmp_path / "fused.onnx").graph.node
+        if node.op_type == "QLinearConv"
+    ]
+    assert set(inside) >= {"conv.0.weight", "conv.1.weight"}
+    assert "ConvTranspose" not in [node.op_type for node in written.graph.node]
+    assert decibels(search.probe.noise(plan)) > 30  # eight bits in one range, behind a Sigmoid
