@@ -103,7 +103,7 @@ class Dense(NamedTuple):
 
 
 DENSE = {
-    "decoder": Dense(Decoded, ("importance",), ("1 Conv", "1 ConvTranspose", "1 Resize")),
+    "decoder": Dense(Decoded, ("importance",), ("2 Conv", "1 DepthToSpace", "1 Resize")),
     "per-patch": Dense(Segmented, ("scores", "classes"), ("1 Linear", "1 Resize")),
     "taps": Dense(Tapped, ("pair", "summary"), ("1 Conv",)),
 }

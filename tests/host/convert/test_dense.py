@@ -172,7 +172,7 @@ def test_a_bundle_of_maps_holds_verdict_card_and_golden_cases(
     card = (bundle / "README.md").read_text()
     assert "It gives maps" in card
     assert "correlation of `importance`" in card
-    assert "a head that makes maps (1 Conv, 1 ConvTranspose, 1 Resize)" in card
+    assert "a head that makes maps (2 Conv, 1 DepthToSpace, 1 Resize)" in card
     assert "Classifier" not in card
     cases = json.loads((bundle / "golden" / "expected.json").read_text())
     assert {len(case["map"]) for case in cases} == {IMAGE * IMAGE}

@@ -1,5 +1,6 @@
 """Lowering node by node: each composite becomes the operators that its plan says."""
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
@@ -77,6 +78,7 @@ class NodeWriter:
         self.made: dict[ir.Value, ir.Value] = {}
         self.taps: dict[str, ir.Value] = {}
         self.coded: dict[ir.Value, Affine] = {}  # what was just restored from codes, and from which
+        self.moved: dict[ir.Value, Affine] = {}  # what was so restored and then moved, and its uint8 range
         self.convs_before: dict[ir.Node, str] = {}  # a Relu or Clip -> the convolution that it alone reads
         self.weights: dict[str, attentions.Weights] = {}
 
@@ -118,6 +120,8 @@ class NodeWriter:
         if plan is None:
             self.copy(node)
         else:
+            if x in self.moved:  # coding it in the same range again changes nothing
+                plan = dataclasses.replace(plan, activation=self.moved[x])
             attributes: dict[str, Any] = {key: attr for key, attr in node.attributes.items()}  # noqa: C416
             made = int8_conv(self.w, x, plan, self.coded.get(x), attributes, name)
             self.made[node.outputs[0]] = made
@@ -133,6 +137,7 @@ class NodeWriter:
         if plan is not None:
             self.made[value] = self.w.activation(self.made[value], plan.result, f"{name}.result")
             self.coded[self.made[value]] = self.w.activation_range(plan.result)
+            self.moved[self.made[value]] = plan.result
         self.taps[f"{name}.result"] = self.made[value]
 
     def attention(self, node: ir.Node) -> ir.Value:
@@ -266,6 +271,8 @@ class NodeWriter:
         if apart:
             outputs = [self.w.flattened(outputs[0], apart[1], f"{node.name}.flat")]
         self.made.update(zip(node.outputs, outputs, strict=True))
+        if (is_op(node, "DepthToSpace") or is_op(node, "Slice")) and inputs[0] in self.moved:
+            self.moved[outputs[0]] = self.moved[inputs[0]]
         if node in self.convs_before:
             self.result(node.outputs[0], self.convs_before[node])
 

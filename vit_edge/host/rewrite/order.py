@@ -3,6 +3,7 @@
 from vit_edge.host.rewrite.rule import Rule
 from vit_edge.host.rewrite.rules.collapse_layout import CollapseLayout
 from vit_edge.host.rewrite.rules.drop_key_bias import DropKeyBias
+from vit_edge.host.rewrite.rules.expand_conv_transpose import ExpandConvTranspose
 from vit_edge.host.rewrite.rules.expand_einsum import ExpandEinsum
 from vit_edge.host.rewrite.rules.flatten_stream import FlattenStream
 from vit_edge.host.rewrite.rules.fold_attention_scale import FoldAttentionScale
@@ -36,6 +37,7 @@ from vit_edge.host.rewrite.rules.remove_neutral_layout import RemoveNeutralLayou
 from vit_edge.host.rewrite.rules.remove_softmax_guard import RemoveSoftmaxGuard
 from vit_edge.host.rewrite.rules.share_select import ShareSelect
 from vit_edge.host.rewrite.rules.sink_select import SinkSelect
+from vit_edge.host.rewrite.rules.sink_shuffle import SinkShuffle
 
 # Each stage repeats until nothing fires. The place of a rule decides which of two rules sees a node first,
 # and spares a round where one rule makes what the next looks for; the reason stands beside it.
@@ -53,6 +55,8 @@ RAISE: tuple[type[Rule], ...] = (
     RaiseGemm,  # the Linears that the folds below add to
     RaiseMatMul,  # as RaiseGemm; leaves to RaiseAttention the products of two computed values alone
     FoldBatchNorm,  # before RaiseEmbed, which sees no convolution afterwards
+    ExpandConvTranspose,  # behind FoldBatchNorm, which goes into its weight
+    SinkShuffle,  # behind ExpandConvTranspose, which makes what it moves
     RaiseEmbed,  # the Embed that the folds below add to
     CollapseLayout,  # the folds below look through one Reshape, not through a chain
     MergeBias,  # a bias stands between a product and its scale, so it goes in before FoldLinearScale

@@ -56,9 +56,9 @@ class FlattenStream(NodeRule[tuple[int, ...]]):
 
 
 def _is_map(value: ir.Value | None) -> bool:
-    """Whether a value is made by an operator on maps, or elementwise of what is."""
+    """Whether a value is made by an operator on maps, or elementwise of what is, or cut."""
     node = None if value is None else value.producer()
-    while node is not None and any(is_op(node, kind) for kind in (*ELEMENTWISE, *BINARY, "Clip")):
+    while node is not None and any(is_op(node, kind) for kind in (*ELEMENTWISE, *BINARY, "Clip", "Slice")):
         computed = [each for each in node.inputs if each is not None and constant_of(each) is None]
         node = computed[0].producer() if computed else None
     return is_spatial(node)
