@@ -1,5 +1,6 @@
 """Every command of the pages, run on the embedded model; every example, run on its bundle."""
 
+import importlib.util
 import re
 import shutil
 import subprocess
@@ -93,6 +94,11 @@ def distinct(first: str) -> list[Command]:
     return list(once.values())
 
 
+def _need_engine(words: list[str]) -> None:
+    if "--engine" in words and importlib.util.find_spec("ray") is None:
+        pytest.skip("needs Ray; tests/cli/test_job_on_ray.py runs such a job where it is")
+
+
 @pytest.mark.parametrize("command", distinct("vit-edge"), ids=shown)
 def test_every_command_of_the_pages_runs(
     command: Command, workplace: Path, monkeypatch: pytest.MonkeyPatch
@@ -105,6 +111,7 @@ def test_every_command_of_the_pages_runs(
     for number in (1, 2):  # what `merge` joins
         part = ["classify", "bundle/", "--dir", "images/", "-o", f"{number}.csv", "--shard", f"{number}/2"]
         assert words[0] != "merge" or main(part) == DONE
+    _need_engine(words)
     if words[0] == "package":  # which replaces nothing
         shutil.rmtree(workplace / words[-1], ignore_errors=True)
     if words[0] == "web" and "--serve" in words:  # until Ctrl-C, which comes at once; on a port that is free

@@ -12,7 +12,7 @@ from vit_edge.errors import UsageError
 from vit_edge.runtime.job.answers import Opening
 from vit_edge.runtime.job.merge import merge_results
 from vit_edge.runtime.job.names import MOST_LIST_BYTES, WHOLE, Shard, Wanted, listed, names_of
-from vit_edge.runtime.job.run import Done, model_of, run_job
+from vit_edge.runtime.job.run import Done, Engine, Spread, model_of, run_job
 
 STANDARD_INPUT = "-"
 _FILES = ("float", "int8")
@@ -53,7 +53,16 @@ def add_job(parser: Parser) -> None:
         "--workers",
         type=int,
         metavar="N",
-        help="processes, each with the model and one thread unless --threads says otherwise (default: 1)",
+        help="processes, each with the model and one thread unless --threads says otherwise (default: 1; of "
+        "an engine one for each CPU)",
+    )
+    group.add_argument(
+        "--engine",
+        type=Engine,
+        choices=list(Engine),
+        metavar="{" + ",".join(engine.value for engine in Engine) + "}",
+        help="spread the job over the machines of a cluster: the one that RAY_ADDRESS names or that runs "
+        "here, else one of this machine alone",
     )
     parser.add_argument(
         "--file", choices=_FILES, help="of a bundle: which model file (default: the bundle's)"
@@ -107,7 +116,7 @@ def images_of(args: argparse.Namespace) -> Sequence[str]:
     Raises:
         UsageError: none, or an option that only a job has.
     """
-    for option in ("shard", "workers"):
+    for option in ("shard", "workers", "engine"):
         if getattr(args, option) is not None:
             raise UsageError(f"--{option} is of a job with results in a file; name it with -o")
     wanted = wanted_of(args)
@@ -121,7 +130,7 @@ def work(args: argparse.Namespace, opening: Opening) -> int:
     results: Path = args.out
     check_file("-o", results)
     rate = Rate(results.name, quiet=args.quiet)
-    done = run_job(wanted_of(args), opening, results, 1 if args.workers is None else args.workers, rate)
+    done = run_job(wanted_of(args), opening, results, Spread(args.workers, args.engine), rate)
     rate.finish()
     print(f"{results}: {_told(done)}", file=sys.stderr)
     return 2 if done.failed else 0

@@ -70,6 +70,15 @@ def test_arrays_are_images_too(data: Path, photo: np.ndarray) -> None:
     assert made["label"][0] == Classifier(data / "dynamic.onnx", threads=1)(photo)[0].label
 
 
+def test_rows_say_what_columns_say(data: Path, paths: list[str]) -> None:
+    """As Daft wants structs: values of Python's own types, and nothing of the images."""
+    made = BatchClassifier(data / "dynamic.onnx").rows(paths)
+    assert [list(row) for row in made] == [["label", "score", "index", "error"]] * 4
+    assert {type(value) for row in made for value in row.values()} == {str, float, int}
+    check({name: [row[name] for row in made] for name in made[0]}, data / "dynamic.onnx", paths)
+    assert BatchClassifier(data / "dynamic.onnx").rows([]) == []
+
+
 def test_an_empty_batch_gives_empty_columns(data: Path) -> None:
     made = BatchClassifier(data / "dynamic.onnx")({"image": np.array([], dtype=object)})
     assert {name: len(values) for name, values in made.items()} == dict.fromkeys(

@@ -20,13 +20,15 @@ from vit_edge.manifest import Role
 from vit_edge.runtime.image.limits import DEFAULT_LIMITS, DecodeLimits
 from vit_edge.runtime.image.preprocess import Decoding
 from vit_edge.runtime.job.rows import Row
+from vit_edge.runtime.model.file import ModelFile, check_classifier, read_model
+from vit_edge.runtime.model.outputs import OutputWanted
 from vit_edge.runtime.predict.classifier import Classifier
-from vit_edge.runtime.predict.embedder import Embedder
+from vit_edge.runtime.predict.embedder import Embedder, read_embedder
 from vit_edge.spec import OutputKind
 
 Rows = Generator[Row, None, None]
 
-_CHUNK = 16  # images that a process is given at a time
+CHUNK = 16  # images that a process is given at a time
 _AHEAD = 3  # chunks for each process that wait or are worked on
 
 
@@ -61,6 +63,18 @@ class Opening:
             VitEdgeError: as `Embedder`.
         """
         return Embedder(*self._more, self.trust)
+
+    def read(self) -> ModelFile:
+        """The model file, checked to be of the kind.
+
+        Raises:
+            VitEdgeError: as `read_model` and `read_embedder`.
+        """
+        if self.kind is not None:
+            return read_embedder(self.path, self.model, self.trust)
+        file = read_model(self.path, self.model, OutputWanted(self.output, self.output_kind), self.trust)
+        check_classifier(file)
+        return file
 
     @property
     def _more(
@@ -117,12 +131,19 @@ def rows_of(answerer: Answerer, names: Sequence[str], workers: int) -> Rows:
         StepError: a process ended by itself.
         VitEdgeError: as `Answerer`.
     """
-    if workers == 1 or len(names) <= _CHUNK:
+    if workers == 1 or len(names) <= CHUNK:
         return answerer.rows(names)
-    opening = answerer.opening
-    if opening.threads is None:  # the processes share the cores
-        opening = dataclasses.replace(opening, threads=1)
-    return _rows_of_processes(opening, names, workers)
+    return _rows_of_processes(shared(answerer.opening), names, workers)
+
+
+def shared(opening: Opening) -> Opening:
+    """For one of several processes, which share the cores: one thread unless another number is asked for."""
+    return opening if opening.threads is not None else dataclasses.replace(opening, threads=1)
+
+
+def cut(names: Sequence[str]) -> list[Sequence[str]]:
+    """What a process is given at a time."""
+    return [names[start : start + CHUNK] for start in range(0, len(names), CHUNK)]
 
 
 def _failed(name: str, error: ImageError) -> Row:
@@ -130,7 +151,7 @@ def _failed(name: str, error: ImageError) -> Row:
 
 
 def _rows_of_processes(opening: Opening, names: Sequence[str], workers: int) -> Rows:
-    chunks = [names[start : start + _CHUNK] for start in range(0, len(names), _CHUNK)]
+    chunks = cut(names)
     chunk, left = chunks[0], iter(chunks)
     running: collections.deque[tuple[Sequence[str], Future[list[Row]]]] = collections.deque()
     context = multiprocessing.get_context("spawn")  # a fork would find onnxruntime's threads gone
@@ -145,7 +166,7 @@ def _rows_of_processes(opening: Opening, names: Sequence[str], workers: int) -> 
     except BrokenProcessPool:
         raise StepError(
             f"a worker process ended by itself (killed, or out of memory) at {chunk[0]} or one of the "
-            f"{_AHEAD * workers * _CHUNK} images behind it; run the same command again to go on, with fewer "
+            f"{_AHEAD * workers * CHUNK} images behind it; run the same command again to go on, with fewer "
             "--workers if memory is short"
         ) from None
     finally:

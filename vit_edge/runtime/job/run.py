@@ -2,29 +2,46 @@
 
 import contextlib
 import dataclasses
+import enum
 import hashlib
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from vit_edge.errors import UsageError
 from vit_edge.manifest import EMBEDDER_ROLES, MODEL_ROLES, Role
-from vit_edge.runtime.job.answers import Answerer, Opening, rows_of
+from vit_edge.runtime.job.answers import Answerer, Opening, Rows, rows_of
 from vit_edge.runtime.job.names import Wanted, is_relative, names_of
+from vit_edge.runtime.job.on_ray import Place, check_ray, rows_of_ray
 from vit_edge.runtime.job.parquet import PARQUET, ParquetFile, check_pyarrow
 from vit_edge.runtime.job.record import Job
 from vit_edge.runtime.job.results import ArrayFile, Results, RowFile
 from vit_edge.runtime.job.rows import RowForm
-from vit_edge.runtime.model.file import ModelFile, check_classifier, read_model
-from vit_edge.runtime.model.outputs import OutputWanted
-from vit_edge.runtime.predict.embedder import read_embedder
+from vit_edge.runtime.model.file import ModelFile
 from vit_edge.spec import CLS_EMBEDDING, PATCH_FEATURES, POOLED_EMBEDDING, OutputKind
 
 ARRAY_SUFFIX = ".npy"
 CLASSIFY, EMBED = "classify", "embed"
 
 _OUTPUT_OF = {"cls": CLS_EMBEDDING, "pooled": POOLED_EMBEDDING, "patches": PATCH_FEATURES}
+
+
+class Engine(enum.Enum):
+    """What spreads a job over workers; the value is what users call it."""
+
+    RAY = "ray"
+
+
+@dataclasses.dataclass(frozen=True)
+class Spread:
+    """How many work on a job, and by what."""
+
+    workers: int | None = None  # processes; None: one, or of an engine one for each CPU that it has
+    engine: Engine | None = None  # None: processes of this machine
+
+
+ALONE = Spread()
 
 Tell = Callable[[int, int, int], None]  # (rows of this run, rows that it is to make, errors in all)
 
@@ -49,28 +66,30 @@ def model_of(file: str | None, embedder: bool) -> Role | None:
     return plain if file == "float" else quantized
 
 
-def run_job(wanted: Wanted, opening: Opening, results: Path, workers: int, tell: Tell) -> Done:
+def run_job(wanted: Wanted, opening: Opening, results: Path, spread: Spread, tell: Tell) -> Done:
     """Write one row per image that has none yet.
 
     Args:
         wanted: the images.
         opening: of the model.
         results: `.jsonl`, `.csv` or `.parquet` of a classifier, `.npy` of an embedder.
-        workers: processes.
+        spread: over processes of this machine, or over an engine.
         tell: is called after every row.
 
     Raises:
         UsageError: the results are of another job, damaged, in use, or cannot be written.
-        MissingExtraError: `.parquet` is asked for, and pyarrow is not installed.
+        MissingExtraError: `.parquet` is asked for, and pyarrow is not installed, or an engine that is not.
         VitEdgeError: the images cannot be listed, the model cannot be opened, or a worker ended.
     """
-    if workers < 1:
-        raise UsageError(f"--workers must be at least 1, got {workers}")
+    if spread.workers is not None and spread.workers < 1:
+        raise UsageError(f"--workers must be at least 1, got {spread.workers}")
+    if spread.engine is Engine.RAY:
+        check_ray()
     if results.suffix == PARQUET:
         check_pyarrow()
     if opening.top < 1:
         raise UsageError(f"--top must be at least 1, got {opening.top}")
-    file = _read(opening)
+    file = opening.read()
     names = names_of(wanted, opening.limits)
     answerer = Answerer(opening)  # what cannot be opened is refused before anything is written
     base = os.path.realpath(".") if is_relative(names) else None
@@ -79,7 +98,7 @@ def run_job(wanted: Wanted, opening: Opening, results: Path, workers: int, tell:
     try:
         left = [name for name in names if name not in sink.done]
         earlier = len(sink.done)
-        with contextlib.closing(rows_of(answerer, left, workers)) as rows:
+        with contextlib.closing(_rows(answerer, left, spread, _place(wanted, base, file))) as rows:
             for count, row in enumerate(rows, 1):
                 sink.append(row)
                 tell(count, len(left), sink.failed)
@@ -89,13 +108,15 @@ def run_job(wanted: Wanted, opening: Opening, results: Path, workers: int, tell:
     return Done(len(sink.done), earlier, sink.failed)
 
 
-def _read(opening: Opening) -> ModelFile:
-    if opening.kind is not None:
-        return read_embedder(opening.path, opening.model, opening.trust)
-    wanted = OutputWanted(opening.output, opening.output_kind)
-    file = read_model(opening.path, opening.model, wanted, opening.trust)
-    check_classifier(file)
-    return file
+def _rows(answerer: Answerer, names: Sequence[str], spread: Spread, place: Place) -> Rows:
+    if spread.engine is None or not names:
+        return rows_of(answerer, names, spread.workers or 1)
+    return rows_of_ray(answerer.opening, names, spread.workers, place)
+
+
+def _place(wanted: Wanted, base: str | None, file: ModelFile) -> Place:
+    folders = tuple(os.path.abspath(each) for each in wanted.given if os.path.isdir(each))  # noqa: PTH100, PTH112
+    return Place(base, folders, file.sha256)
 
 
 def _job(file: ModelFile, opening: Opening, results: Path, base: str | None, wanted: Wanted) -> Job:

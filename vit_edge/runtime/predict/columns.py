@@ -44,6 +44,7 @@ class BatchClassifier:
     Example:
         >>> data.map_batches(BatchClassifier, fn_constructor_args=("bundle/",))  # doctest: +SKIP
         >>> frame.mapInPandas(BatchClassifier("bundle/").over, schema)           # doctest: +SKIP
+        >>> daft.func.batch(return_dtype=answer)(BatchClassifier("bundle/").rows)  # doctest: +SKIP
 
     Args:
         path: a bundle folder or an ONNX file, to be found on every machine.
@@ -109,6 +110,22 @@ class BatchClassifier:
         for batch in batches:
             made = self(batch)
             yield made  # type: ignore[misc]
+
+    def rows(self, images: Iterable[Any]) -> list[dict[str, object]]:
+        """The answers alone, one by one, as Daft's batch functions give structs.
+
+        Args:
+            images: cells as of the column.
+
+        Returns:
+            For each image what a batch is given as columns, by the same names.
+
+        Raises:
+            VitEdgeError: as `Classifier`, at the first call.
+        """
+        made = self._answers([_source(each) for each in images])
+        values = zip(*(column.tolist() for column in made.values()), strict=True)
+        return [dict(zip(made, row, strict=True)) for row in values]
 
     def _answers(self, sources: Sequence[ImageSource]) -> Columns:
         if self._classifier is None:

@@ -1,0 +1,250 @@
+"""The rows of images by the processes of a Ray cluster, in the order of the names.
+
+Ray (https://docs.ray.io) places the processes, starts one again that ended, and gives it the images once more
+that it had not answered; here the rows are put in order, and each is taken once.
+"""
+
+import collections
+import contextlib
+import dataclasses
+import logging
+import os
+import socket
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from vit_edge import __version__
+from vit_edge.errors import MissingExtraError, StepError, UsageError, VitEdgeError
+from vit_edge.runtime.job.answers import Answerer, Opening, Rows, cut, shared
+from vit_edge.runtime.job.rows import Row
+
+EXTRA = "ray"
+
+_GIVEN = 2  # chunks that a worker has at a time, so that it need not wait for the next
+_AHEAD = 4  # chunks for each worker that may be answered before an earlier one is
+_RETRIES = 3  # for images during which a worker ended
+_LONGEST_S = 600.0  # without an answer from any worker
+_REACHED_S = 10.0  # for the machine of a cluster that is named
+_STORE_BYTES = 100 * 2**20  # of memory that a cluster of this machine alone shares; rows are small
+# Nothing is sent anywhere, graphics processors are left as they are, and Ray's own lines are for its log.
+_QUIET = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_BACKEND_LOG_LEVEL": "error",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Place:
+    """What must be the same wherever a worker runs."""
+
+    base: str | None  # the folder that relative names begin in
+    folders: tuple[str, ...]  # of images
+    model_sha256: str
+    version: str = __version__
+
+
+@dataclasses.dataclass(frozen=True)
+class Made:
+    """What a worker gives back; an exception would come in Ray's words."""
+
+    rows: tuple[Row, ...] = ()
+    refusal: str | None = None  # why there are none
+
+
+class Worker:
+    """In a process of the cluster: a model that is loaded at the first call, and again where Ray starts anew.
+
+    Args:
+        opening: of the model.
+        place: what must be the same there.
+    """
+
+    def __init__(self, opening: Opening, place: Place) -> None:
+        self._opening, self._place = opening, place
+        self._answerer: Answerer | None = None
+
+    def rows(self, names: Sequence[str]) -> Made:
+        """One row per image, or why there is none; no name at all loads the model."""
+        try:
+            if self._answerer is None:
+                self._answerer = self._opened()
+            return Made(tuple(self._answerer.rows(names)))
+        except VitEdgeError as error:
+            return Made(refusal=f"on {socket.gethostname()}: {error}")
+
+    def _opened(self) -> Answerer:
+        place = self._place
+        if place.version != __version__:
+            raise UsageError(f"vit-edge is {__version__} there and {place.version} here; install one of them")
+        for folder in (*place.folders, *([place.base] if place.base else [])):
+            if not os.path.isdir(folder):  # noqa: PTH112
+                raise UsageError(f"{folder} is no folder there; images must be found by the same paths")
+        if place.base is not None:
+            os.chdir(place.base)
+        found = self._opening.read()
+        if found.sha256 != place.model_sha256:
+            raise UsageError(f"{found.path} is another file there than here; copy the bundle again")
+        return Answerer(self._opening)
+
+
+def check_ray() -> None:
+    """Refuse before any work is done.
+
+    Raises:
+        MissingExtraError: Ray is not installed.
+    """
+    _ray()
+
+
+def rows_of_ray(opening: Opening, names: Sequence[str], workers: int | None, place: Place) -> Rows:
+    """One row per image, in the order of the names.
+
+    The cluster is the one that the process is connected to, that RAY_ADDRESS names, or that runs on this
+    machine; where there is none, one is started and ended again.
+
+    Args:
+        opening: of the model; one thread for each worker unless it says another number.
+        names: of the images.
+        workers: processes; None: as many as the cluster has CPUs for.
+        place: what must be the same on each machine.
+
+    Raises:
+        MissingExtraError: Ray is not installed.
+        UsageError: more workers than the cluster has CPUs for.
+        StepError: a worker cannot open the model, or ended again and again, or none answers.
+    """
+    ray = _ray()
+    chunks = cut(names)
+    path, trust = opening.path.absolute(), opening.trust and opening.trust.absolute()
+    opening = dataclasses.replace(shared(opening), path=path, trust=trust)
+    threads = opening.threads if isinstance(opening.threads, int) else 1
+    with _connected(ray, (workers or max((os.cpu_count() or 1) // threads, 1)) * threads):
+        count = min(_workers(ray, workers, threads), len(chunks))
+        # max_restarts: of a worker, without an end, as machines come and go; images have their own limit.
+        remote = ray.remote(num_cpus=threads, max_restarts=-1, max_task_retries=_RETRIES)(Worker)
+        team = [remote.remote(opening, place) for _ in range(count)]
+        try:
+            yield from in_order(ray, team, chunks)
+        finally:
+            for worker in team:
+                with contextlib.suppress(ray.exceptions.RayError):
+                    ray.kill(worker)
+
+
+def in_order(ray: Any, team: Sequence[Any], chunks: Sequence[Sequence[str]]) -> Iterator[Row]:
+    """The rows of chunks in their order, whatever the order in which workers answer.
+
+    Args:
+        ray: the module.
+        team: handles of `Worker`.
+        chunks: of names.
+
+    Raises:
+        StepError: as `rows_of_ray`.
+    """
+    opening = {worker.rows.remote(()): worker for worker in team}
+    running: dict[Any, tuple[int, Any]] = {}
+    free: collections.deque[Any] = collections.deque()
+    made: dict[int, tuple[Row, ...]] = {}
+    given = told = 0
+    while told < len(chunks):
+        while free and given < min(len(chunks), told + _AHEAD * len(team)):
+            worker = free.popleft()
+            running[worker.rows.remote(chunks[given])] = given, worker
+            given += 1
+        first = min((number for number, _ in running.values()), default=told)
+        [answered], _ = _answered(ray, [*opening, *running], chunks[first][0])
+        rows = _taken(ray, answered, chunks[first][0])
+        if answered in opening:
+            free.extend([opening.pop(answered)] * _GIVEN)
+            continue
+        number, worker = running.pop(answered)
+        made[number] = rows
+        free.append(worker)
+        while told in made:
+            yield from made.pop(told)
+            told += 1
+
+
+def _answered(ray: Any, running: Sequence[Any], image: str) -> Any:
+    found, left = ray.wait(running, num_returns=1, timeout=_LONGEST_S)
+    if not found:
+        raise StepError(
+            f"no worker of the Ray cluster has answered for {_LONGEST_S / 60:.0f} minutes, {image} is waited "
+            "for: the cluster is taken by others, or a machine is lost; run the same command again to go on"
+        )
+    return found, left
+
+
+def _taken(ray: Any, answered: Any, image: str) -> tuple[Row, ...]:
+    try:
+        made: Made = ray.get(answered)
+    except ray.exceptions.RayError as error:
+        said = str(error).strip().splitlines() or [type(error).__name__]
+        raise StepError(
+            f"workers of the Ray cluster ended by themselves at {image} or an image near it, and {_RETRIES} "
+            f"times again ({said[0].rstrip('.')}); run the same command again to go on"
+        ) from None
+    if made.refusal is not None:
+        raise StepError(f"a worker of the Ray cluster refused {made.refusal}")
+    return made.rows
+
+
+def _workers(ray: Any, wanted: int | None, threads: int) -> int:
+    most = int(ray.cluster_resources().get("CPU", 0)) // threads
+    if most < max(wanted or 1, 1):
+        raise UsageError(
+            f"the Ray cluster has CPUs for {most} workers of {threads} threads, not for {wanted or 1}; give "
+            "fewer --workers or --threads"
+        )
+    return wanted or most
+
+
+@contextlib.contextmanager
+def _connected(ray: Any, cpus: int) -> Iterator[None]:
+    if ray.is_initialized():
+        yield
+        return
+    quiet = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": True}
+    named = os.environ.get("RAY_ADDRESS")
+    try:
+        _reach(named)
+        ray.init(address=named or "auto", **quiet)
+    except (OSError, RuntimeError, ValueError) as error:
+        if named or not isinstance(error, ConnectionError):
+            said = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+            where = f"RAY_ADDRESS={named}" if named else "this machine"
+            raise StepError(
+                f"no Ray cluster answers at {where} ({said}); start it, or unset RAY_ADDRESS"
+            ) from None
+        ray.init(
+            address="local",
+            _node_ip_address="127.0.0.1",  # to be reached from this machine alone
+            num_cpus=cpus,
+            num_gpus=0,
+            include_dashboard=False,
+            object_store_memory=_STORE_BYTES,
+            **quiet,
+        )
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def _reach(address: str | None) -> None:
+    """Try a cluster's door, as Ray itself tries for minutes; OSError: nobody is there."""
+    host, _, port = (address or "").rpartition("//")[2].rpartition(":")
+    if host and port.isdecimal():
+        socket.create_connection((host.strip("[]"), int(port)), _REACHED_S).close()
+
+
+def _ray() -> Any:
+    for name, value in _QUIET.items():
+        os.environ.setdefault(name, value)
+    try:
+        import ray
+    except ImportError as error:
+        raise MissingExtraError("ray", EXTRA) from error
+    return ray
