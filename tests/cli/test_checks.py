@@ -11,6 +11,7 @@ from PIL import Image
 
 from vit_edge.cli import checks, main
 from vit_edge.cli.convert import reached
+from vit_edge.cli.entry import COMMANDS, parser
 from vit_edge.cli.parser import CommandParser
 from vit_edge.errors import SourceError
 from vit_edge.host.sources.checkpoints.files import SUFFIXES
@@ -120,12 +121,34 @@ def test_an_argument_is_called_what_the_user_wrote() -> None:
     assert [parser.option_of(name) for name in ("out", "source", "other")] == ["--out", "SOURCE", "other"]
 
 
-def test_every_command_can_be_quiet() -> None:
-    from vit_edge.cli.entry import parser
+def choices(command: str | None = None) -> dict[str, argparse.ArgumentParser]:
+    found = next(
+        each for each in parser(command)._actions if isinstance(each, argparse._SubParsersAction)
+    ).choices
+    return dict(found)
 
-    action = next(each for each in parser()._actions if isinstance(each, argparse._SubParsersAction))
-    for command in action.choices.values():
+
+def test_every_command_can_be_quiet() -> None:
+    for command in choices().values():
         assert "--quiet" in command.format_help()
+
+
+@pytest.mark.parametrize("module", COMMANDS)
+def test_a_command_is_found_without_the_modules_of_the_others(module: str) -> None:
+    for command in COMMANDS[module]:
+        assert tuple(choices(command)) == COMMANDS[module]
+
+
+@pytest.mark.parametrize("word", [None, "--help", "no-such-command"])
+def test_without_a_known_command_all_are_listed(word: str | None) -> None:
+    assert tuple(choices(word)) == tuple(name for names in COMMANDS.values() for name in names)
+
+
+def test_a_short_command_imports_no_module_of_the_others() -> None:
+    script = "import sys; from vit_edge.cli.entry import parser; parser('sign'); print(*sys.modules)"
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert "vit_edge.cli.sign" in run.stdout.split()
+    assert not {"vit_edge.cli.build", "vit_edge.cli.jobs", "vit_edge.verify"} & set(run.stdout.split())
 
 
 @pytest.mark.parametrize(

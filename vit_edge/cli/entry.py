@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import importlib
 import io
 import os
 import signal
@@ -12,25 +13,6 @@ from pathlib import Path
 from types import FrameType
 
 from vit_edge import __version__
-from vit_edge.cli import (
-    build,
-    bundle,
-    classify,
-    convert,
-    doctor,
-    embed,
-    explain,
-    fleet,
-    inspect,
-    jobs,
-    measure,
-    package,
-    parity,
-    segment,
-    selftest,
-    sign,
-    targets,
-)
 from vit_edge.cli.checks import check_inputs
 from vit_edge.cli.console import file_for, one_line, text_aside
 from vit_edge.cli.parser import EXIT_STATUS, CommandParser, Parser
@@ -44,6 +26,28 @@ BROKEN_PIPE = 141  # 128 + SIGPIPE
 
 _STOPPING = ("SIGTERM", "SIGHUP")  # end a command as Ctrl-C does: what it had begun is removed
 _OUTPUTS = ("json", "junit", "report", "out", "draw")  # arguments that may name a file to write
+
+COMMANDS: dict[
+    str, tuple[str, ...]
+] = {  # module here: the commands that its `add` declares, as --help lists them
+    "build": ("build",),
+    "convert": ("export", "optimize", "quantize"),
+    "measure": ("compare", "bench"),
+    "parity": ("parity",),
+    "doctor": ("doctor",),
+    "classify": ("classify",),
+    "embed": ("embed",),
+    "segment": ("segment",),
+    "explain": ("explain",),
+    "jobs": ("merge",),
+    "inspect": ("inspect",),
+    "package": ("package", "web"),
+    "bundle": ("bundle",),
+    "selftest": ("selftest",),
+    "fleet": ("fleet",),
+    "sign": ("sign", "verify"),
+    "targets": ("targets",),
+}
 
 HOST_PACKAGES = frozenset({"torch", "onnx", "onnx_ir", "onnxscript", "safetensors"})
 
@@ -66,7 +70,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             stream.reconfigure(errors="backslashreplace")  # a label must not break a terminal without Unicode
     try:
         with _stopped_by_signals():
-            args = parser().parse_args(words)
+            args = parser(words[0] if words else None).parse_args(words)
             status = _run(args)
             sys.stdout.flush()
     except SystemExit as finished:  # --help has been printed
@@ -149,28 +153,17 @@ def _discard(stream: io.TextIOBase | object) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())  # type: ignore[union-attr]
 
 
-def parser() -> Parser:
-    """The whole command line."""
+def parser(command: str | None = None) -> Parser:
+    """The command line: of one command where its name is known, else the whole.
+
+    Modules of other commands are not imported then, so that a short command starts as fast as it can.
+    """
     whole = Parser(prog="vit-edge", description=_DESCRIPTION, epilog=EXIT_STATUS)
     whole.add_argument("--version", action="version", version=f"vit-edge {__version__}")
     commands = whole.add_subparsers(required=True, metavar="COMMAND", parser_class=CommandParser)
-    build.add(commands)
-    convert.add(commands)
-    measure.add(commands)
-    parity.add(commands)
-    doctor.add(commands)
-    classify.add(commands)
-    embed.add(commands)
-    segment.add(commands)
-    explain.add(commands)
-    jobs.add_merge(commands)
-    inspect.add(commands)
-    package.add(commands)
-    bundle.add(commands)
-    selftest.add(commands)
-    fleet.add(commands)
-    sign.add(commands)
-    targets.add(commands)
+    home = next((module for module, names in COMMANDS.items() if command in names), None)
+    for module in COMMANDS if home is None else (home,):
+        importlib.import_module(f"vit_edge.cli.{module}").add(commands)
     return whole
 
 

@@ -69,7 +69,7 @@ def add_job(parser: Parser) -> None:
     )
 
 
-def add_merge(commands: Commands) -> None:
+def add(commands: Commands) -> None:
     """Declare `merge`."""
     parser = commands.add_parser("merge", help="join the results of several shards")
     parser.add_argument(
