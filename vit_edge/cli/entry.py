@@ -17,6 +17,7 @@ from vit_edge.cli import (
     bundle,
     classify,
     convert,
+    detect,
     doctor,
     embed,
     explain,
@@ -162,6 +163,7 @@ def parser() -> Parser:
     classify.add(commands)
     embed.add(commands)
     segment.add(commands)
+    detect.add(commands)
     explain.add(commands)
     jobs.add_merge(commands)
     inspect.add(commands)
