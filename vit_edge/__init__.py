@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from vit_edge.runtime.model.file import ModelFile, read_model
     from vit_edge.runtime.predict.classifier import Classifier, Prediction
     from vit_edge.runtime.predict.columns import BatchClassifier
+    from vit_edge.runtime.predict.detection import Detection
+    from vit_edge.runtime.predict.detector import Detector
     from vit_edge.runtime.predict.embedder import Embedder, Embedding
     from vit_edge.runtime.predict.segmentation import Segmentation
     from vit_edge.runtime.predict.segmenter import Segmenter
@@ -45,6 +47,8 @@ _HOME = {
     "Classifier": "runtime.predict.classifier",
     "DecodeLimits": "runtime.image.limits",
     "Decoding": "runtime.image.preprocess",
+    "Detection": "runtime.predict.detection",
+    "Detector": "runtime.predict.detector",
     "Embedder": "runtime.predict.embedder",
     "Embedding": "runtime.predict.embedder",
     "Explainer": "runtime.explain.explainer",
@@ -79,6 +83,8 @@ __all__ = [
     "Classifier",
     "DecodeLimits",
     "Decoding",
+    "Detection",
+    "Detector",
     "Embedder",
     "Embedding",
     "Explainer",

@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from tests.end_to_end.digits import Built
 from tests.host.dense_models import STATED, dense_onnx
 from tests.host.family_folders import tower_folder
+from tests.host.yolos import yolos_onnx
 from tests.pages import ROOT, Command, commands
 from vit_edge.cli import main
 from vit_edge.package.web import web_release
@@ -60,6 +61,9 @@ def workplace(built: Built, tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copy(folder / "attention.onnx", folder / "attention_int8.onnx")
     tower_folder(folder / "clip_folder", "clip")
     (folder / "dense.onnx").write_bytes(dense_onnx("decoder").SerializeToString())
+    (folder / "yolos.onnx").write_bytes(yolos_onnx().SerializeToString())
+    boxes = ["optimize", str(folder / "yolos.onnx"), "-o", str(folder / "boxes.onnx"), *STATED]
+    assert main([*boxes, "--allow-uncanonical"]) == DONE
     maps = ["optimize", str(folder / "dense.onnx"), "-o", str(folder / "maps.onnx")]
     assert main([*maps, *STATED]) == DONE
     (folder / "reports").mkdir()

@@ -38,6 +38,7 @@ COMMANDS: dict[
     "classify": ("classify",),
     "embed": ("embed",),
     "segment": ("segment",),
+    "detect": ("detect",),
     "explain": ("explain",),
     "jobs": ("merge",),
     "inspect": ("inspect",),

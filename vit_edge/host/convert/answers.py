@@ -13,7 +13,7 @@ from vit_edge.host.convert.parity import random_images
 from vit_edge.host.ort import runner
 from vit_edge.runtime.image.preprocess import normalize, random_pixels
 from vit_edge.runtime.model.header import ACTIVATIONS, PASSING
-from vit_edge.runtime.model.maps import OutputShape, chosen_map, gives_maps
+from vit_edge.runtime.model.maps import OutputShape, boxes_among, chosen_map, gives_maps
 from vit_edge.runtime.model.outputs import chosen_output, seem_probabilities, with_activation
 from vit_edge.spec import OutputKind, PreprocessSpec
 
@@ -86,6 +86,11 @@ def answers_of(
     if len(values) > 1 or given is not None:
         _drop_unused(made)
     return Answers(made, chosen, kind.logits, None if given is None or last is None else last.op_type, given)
+
+
+def gives_boxes(model: onnx.ModelProto) -> bool:
+    """Whether it has the outputs of a detection head."""
+    return boxes_among([_shape(value) for value in model.graph.output]) is not None
 
 
 def _maps_of(model: onnx.ModelProto, name: str, shapes: list[OutputShape], wanted: str | None) -> Answers:

@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 
 from vit_edge.errors import ModelError, SourceError
-from vit_edge.host.convert.answers import Answers, answers_of, check_answers
+from vit_edge.host.convert.answers import Answers, answers_of, check_answers, gives_boxes
 from vit_edge.host.convert.normal import (
     ImageInput,
     image_input,
@@ -128,6 +128,8 @@ def _answer_notes(
     if answers.kind is OutputKind.MAP:
         others = [name for name in outputs if name != answers.output]
         kept = f", and {', '.join(others)} kept beside it" if others else ""
+        if gives_boxes(answers.model):
+            return (f"it gives boxes: {answers.output} of them are read as (N, boxes, classes and nothing)",)
         return (f"it gives maps: {answers.output} is the first{kept}, read as (N, channels, rows, columns)",)
     if len(outputs) > 1 and options.output is None:
         names = ", ".join(outputs[:4]) + (", ..." if len(outputs) > 4 else "")
@@ -197,8 +199,9 @@ def _with_inside(
 
 
 def _channels(model: onnx.ModelProto, file: Path) -> int:
-    """Channels of the first map, by its declared shape or by running it once."""
+    """Channels of the first map, or classes of boxes, by declared shape or by running it once."""
     output = model.graph.output[0]
+    nothing = 1 if gives_boxes(model) else 0  # the last class of a detection head stands for nothing
     dims = output.type.tensor_type.shape.dim
     if len(dims) == 4 and dims[1].HasField("dim_value"):
         return int(dims[1].dim_value)
@@ -207,7 +210,7 @@ def _channels(model: onnx.ModelProto, file: Path) -> int:
         made = runner(model, str(file))(np.zeros((1, 3, *size), np.float32))
     except ModelError as error:
         raise SourceError(str(error)) from error
-    return int(made.shape[1] if made.ndim == 4 else made.shape[-1])
+    return int(made.shape[1] if made.ndim == 4 else made.shape[-1]) - nothing
 
 
 def _classes(model: onnx.ModelProto, stated: int | None, file: Path, *, maps: bool) -> int:

@@ -1,32 +1,17 @@
 """From an image to its maps in one call."""
 
-import os
 from collections.abc import Iterable, Iterator
-from pathlib import Path
-from typing import Literal, NamedTuple
 
-import numpy as np
-
-from vit_edge.arrays import Pixels
-from vit_edge.bundle import Role
 from vit_edge.errors import ImageError, ModelError
-from vit_edge.runtime.image.decode import decode
-from vit_edge.runtime.image.limits import DEFAULT_LIMITS, DecodeLimits
-from vit_edge.runtime.image.preprocess import Decoding, seen_box, to_pixels
-from vit_edge.runtime.image.source import ImageSource, source_name
-from vit_edge.runtime.model.file import ModelFile, read_model
-from vit_edge.runtime.model.outputs import OutputWanted
+from vit_edge.runtime.image.source import ImageSource
+from vit_edge.runtime.model.file import ModelFile
+from vit_edge.runtime.model.maps import detection_outputs
 from vit_edge.runtime.predict.batching import in_batches
-from vit_edge.runtime.predict.image_model import ImageModel, key_file, opened_with
+from vit_edge.runtime.predict.map_model import Loaded, MapModel
 from vit_edge.runtime.predict.segmentation import Segmentation
 
 
-class _Loaded(NamedTuple):
-    pixels: Pixels
-    size: tuple[int, int]  # (height, width) of the upright image
-
-
-class Segmenter(ImageModel):
+class Segmenter(MapModel):
     """A model of maps (segmentation, saliency, depth) from a bundle or an ONNX file.
 
     Threads and processes share it as a `Classifier`. Images are decoded in full, as their size is wanted.
@@ -56,33 +41,6 @@ class Segmenter(ImageModel):
         ProviderError: the requested provider is not the one that would run.
     """
 
-    def __init__(
-        self,
-        path: str | os.PathLike[str],
-        provider: str | None = "auto",
-        threads: int | Literal["auto"] | None = None,
-        model: Role | str | None = None,
-        limits: DecodeLimits | None = DEFAULT_LIMITS,
-        output: str | None = None,
-        trust: str | os.PathLike[str] | None = None,
-    ) -> None:
-        key = key_file(trust)
-        file = read_model(Path(path), model, OutputWanted(output), key)
-        _check_maps(file)
-        super().__init__(
-            file, opened_with(path, provider, threads, Decoding.EXACT, model, limits), output, key
-        )
-        self._labels = file.labels
-
-    def __reduce__(self) -> tuple[type["Segmenter"], tuple[object, ...]]:
-        path, provider, threads, _, model, limits = self._arguments
-        return type(self), (path, provider, threads, model, limits, *self._more)
-
-    @property
-    def labels(self) -> tuple[str, ...] | None:
-        """One per channel of the first map, None where the file has none."""
-        return self._labels
-
     def __call__(self, source: ImageSource) -> Segmentation:
         """The maps of one image.
 
@@ -107,36 +65,24 @@ class Segmenter(ImageModel):
         """
         return in_batches(sources, self._loaded, self._segmentations, batch_size)
 
-    def _loaded(self, source: ImageSource) -> _Loaded:
-        image = decode(source, self._arguments.limits)
-        try:
-            return _Loaded(to_pixels(image, self._spec), (image.height, image.width))
-        except ImageError as error:
-            raise ImageError(f"{source_name(source)}: {error}") from None
-
-    def _segmentations(self, loaded: list[_Loaded]) -> list[Segmentation]:
-        made = self._session.outputs(np.stack([each.pixels for each in loaded]))
+    def _segmentations(self, loaded: list[Loaded]) -> list[Segmentation]:
+        made = self._outputs(loaded)
         return [
             Segmentation(
                 {name: values[row].copy() for name, values in made.items()},  # a view keeps the batch alive
                 each.size,
-                seen_box(each.size[1], each.size[0], self._spec),
+                self._seen(each),
                 self._labels,
             )
             for row, each in enumerate(loaded)
         ]
 
-
-def _check_maps(file: ModelFile) -> None:
-    if not file.maps:
-        what = (
-            "an embedder: open it with vit_edge.Embedder"
-            if file.features
-            else ("a classifier: open it with vit_edge.Classifier")
-        )
-        raise ModelError(f"{file.path} gives no maps, it is {what}")
-    first = file.maps[0]
-    if len(first.shape) != 3:
+    def _check(self, file: ModelFile) -> None:
+        first = file.maps[0]
+        if len(first.shape) == 3:
+            return
+        if detection_outputs(file.maps) is not None:
+            raise ModelError(f"{file.path} gives boxes: open it with vit_edge.Detector")
         raise ModelError(
             f"{file.path} gives {first.name} {list(first.shape)} per image, which is no map (channels, "
             "rows, columns); name another output, or take vit_edge.Session"
