@@ -8,7 +8,7 @@ from typing import Any
 from vit_edge.bundle import check_replaceable
 from vit_edge.cli import arguments, values
 from vit_edge.cli.checks import few_images
-from vit_edge.cli.compare_embedders import criterion_sentence, embedding_claim, would_decide
+from vit_edge.cli.compare_embedders import criterion_sentence, embedding_claim
 from vit_edge.cli.console import check_json, one_line, progress, table, tell_notes, write_json
 from vit_edge.cli.embedding_options import add_embedding_tolerance, embedding_tolerance
 from vit_edge.cli.measure import status_of
@@ -220,7 +220,7 @@ def embedder_lines(embedder: EmbedderRecord | None) -> list[str]:
         if each.verdict is not Verdict.PASS
     ]
     if report.verdict is Verdict.UNDECIDED:
-        lines.append(f"embedder: would decide: {would_decide(report.images_needed)}")
+        lines.append(f"embedder: would decide: {judged.more_images(report.images_needed)}")
     return [*lines, *([f"embedder: INT8 is left out: {embedder.left_out}"] if embedder.left_out else [])]
 
 

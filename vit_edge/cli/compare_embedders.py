@@ -20,6 +20,7 @@ from vit_edge.runtime.evaluate.looks import earlier_looks, remember
 from vit_edge.runtime.evaluate.settings import CompareSettings
 from vit_edge.runtime.model.file import ModelFile
 from vit_edge.spec import Verdict
+from vit_edge.verify.judged import more_images
 from vit_edge.verify.words import percent
 
 
@@ -71,7 +72,7 @@ def embedding_figures(comparison: EmbeddingComparison) -> Rows:
     rows += [(each.output, f"{criterion_sentence(each)}: {each.verdict.value}") for each in report.criteria]
     rows.append(("verdict", embedding_claim(report)))
     if report.verdict is Verdict.UNDECIDED:
-        rows.append(("would decide", would_decide(report.images_needed)))
+        rows.append(("would decide", more_images(report.images_needed)))
     return rows
 
 
@@ -118,12 +119,5 @@ def _check(figures: CriterionFigures, quant: Path) -> Check:
         return Check(title, figures.verdict, None)
     sentence = f"{figures.verdict.value}: {criterion_sentence(figures)}, on {figures.images} images"
     if figures.verdict is Verdict.UNDECIDED:
-        sentence += f"; would decide: {would_decide(figures.images_needed)}"
+        sentence += f"; would decide: {more_images(figures.images_needed)}"
     return Check(title, figures.verdict, sentence)
-
-
-def would_decide(images: int | None) -> str:
-    """How many further images, in words."""
-    return (
-        "not even a million images like these" if images is None else f"about {images} more images like these"
-    )

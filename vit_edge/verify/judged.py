@@ -55,6 +55,13 @@ class Judged:
         return f"{self.observed:.2f}{self.unit} (95 % interval {self.ci95[0]:.2f} to {self.ci95[1]:.2f})"
 
 
+def more_images(count: int | None) -> str:
+    """How many further images it takes; None where a million would not do."""
+    return (
+        "not even a million images like these" if count is None else f"about {count} more images like these"
+    )
+
+
 def would_decide(report: GateReport) -> str:
     """What would decide an UNDECIDED verdict."""
     plan, expected = report.evidence.plan, report.evidence.expected
@@ -62,10 +69,8 @@ def would_decide(report: GateReport) -> str:
         return (
             "labels: few predictions change, but by the float model's own probabilities those cost too much"
         )
-    if plan is None and report.images_needed is not None:
-        return f"about {report.images_needed} more images like these"
     if plan is None or plan.images is None:
-        return "not even a million images like these"
+        return more_images(None if plan is not None else report.images_needed)
     ways = []
     if plan.fresh is not None:
         ways.append((plan.fresh, f"{plan.fresh} fresh images, judged by themselves"))
