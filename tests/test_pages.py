@@ -10,8 +10,8 @@ import pytest
 
 from tests.pages import PAGES, ROOT, Command, commands, headings, links
 from tools.manifest_page import PAGE, page, records
-from vit_edge.embedding_report import CriterionFigures, EmbeddingReport
-from vit_edge.gate_report import Fidelity, LabelFigures, MapMeasure, ValueFigures
+from vit_edge.embedding_report import CriterionFigures, EmbeddingReport, Fidelity
+from vit_edge.gate_report import LabelFigures, MapMeasure, ValueFigures
 from vit_edge.manifest import EmbedderRecord, IntegerGraph, Manifest, OperatorTime
 from vit_edge.source_parity import Difference
 from vit_edge.spec import EmbeddingTolerance, MapLimits

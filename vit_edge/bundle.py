@@ -29,6 +29,7 @@ from vit_edge.manifest import (
     Role,
     SourceRecord,
 )
+from vit_edge.spec import OutputKind
 
 __all__ = [
     "EMBEDDER_ROLES",
@@ -98,6 +99,16 @@ class Bundle:
         runs_float = self.manifest.files[self.manifest.default_model].role is Role.FLOAT
         roles = reversed(EMBEDDER_ROLES) if runs_float else EMBEDDER_ROLES
         return [name for role in roles for name in self.with_role(role)]
+
+    def embedding_role(self, role: Role) -> Role:
+        """That of the file which embeds: of a bundle whose model gives embeddings itself, no embedder's.
+
+        Args:
+            role: EMBEDDER or EMBEDDER_FLOAT; any other stays as it is.
+        """
+        if self.manifest.output.task is not OutputKind.EMBEDDING:
+            return role
+        return {Role.EMBEDDER: Role.QUANTIZED, Role.EMBEDDER_FLOAT: Role.FLOAT}.get(role, role)
 
     def with_role(self, role: Role) -> list[str]:
         """The paths of all files of one role."""

@@ -3,11 +3,11 @@
 import dataclasses
 import enum
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 
 from vit_edge import plain
 from vit_edge.fields import settle_members
-from vit_edge.gate_report import Fidelity
+from vit_edge.plain import Mark
 from vit_edge.spec import EmbeddingTolerance, Verdict
 
 NEIGHBOURS = 10
@@ -52,6 +52,18 @@ _WORDS = {
 }
 
 
+@dataclasses.dataclass(frozen=True)
+class Fidelity:
+    """Of one embedding, over all vectors of all images."""
+
+    cosine: float
+    """Mean cosine similarity of a vector to its reference."""
+    least_cosine: float
+    """Of the vector that lies furthest off."""
+    sqnr_db: Annotated[float, Mark.INFINITE]
+    """Sum of squares of the reference over that of the difference; infinite where identical."""
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class CriterionFigures:
     """One criterion of one output: a cosine, a percentage, or points of accuracy."""
@@ -76,6 +88,13 @@ class CriterionFigures:
     def __post_init__(self) -> None:
         """Refuse words that there are not."""
         settle_members(self)
+
+    @property
+    def plausible(self) -> bool:
+        """Whether the estimate lies within what is accepted, or there is none."""
+        if self.found is None:
+            return True
+        return self.found <= self.limit if self.criterion.is_drop else self.found >= self.limit
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -102,6 +121,12 @@ class EmbeddingReport:
     def __post_init__(self) -> None:
         """Refuse words that there are not."""
         settle_members(self)
+
+    @property
+    def deciding(self) -> CriterionFigures:
+        """The first criterion that has the verdict of all, one with a figure where there is any."""
+        same = [each for each in self.criteria if each.verdict is self.verdict]
+        return next((each for each in same if each.found is not None), same[0])
 
     def to_json(self) -> dict[str, Any]:
         """The stable keys: the fields."""

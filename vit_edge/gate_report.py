@@ -5,6 +5,7 @@ import enum
 from typing import Annotated, Any
 
 from vit_edge import plain
+from vit_edge.embedding_report import EmbeddingReport
 from vit_edge.plain import Mark
 from vit_edge.spec import Tolerance, Verdict
 
@@ -208,6 +209,8 @@ class Evidence:
     """Of a regression."""
     maps: Annotated[tuple[MapMeasure, ...], Mark.OMITTED] = ()
     """Of a model of maps: each measure of each output."""
+    embeddings: Annotated[EmbeddingReport | None, Mark.OMITTED] = None
+    """Of an embedding model: its own verdict, by every criterion."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -248,6 +251,8 @@ class GateReport:
     @property
     def plausible(self) -> bool:
         """Whether the estimates, uncertain as they are, lie within what is tolerated."""
+        if self.evidence.embeddings is not None:
+            return all(each.plausible for each in self.evidence.embeddings.criteria)
         expected, tolerance = self.evidence.expected, self.evidence.tolerance
         costly = self.drop is None and expected is not None and expected.drop > tolerance.max_drop
         return self.lost <= self.limit and not costly
@@ -255,22 +260,10 @@ class GateReport:
     def to_json(self) -> dict[str, Any]:
         """The stable keys of `vit-edge compare --json`, and after them `evidence`, the fields of `Evidence`.
 
-        Of these, `labels`, `values` and `maps` are left out where there are none.
+        Of these, `labels`, `values`, `maps` and `embeddings` are left out where there are none.
         `logit_sqnr_db` is null where the logits are identical, as JSON has no infinity. `images_needed` is 0
         after PASS and FAIL, and null where not even a million images would decide; `evidence.plan` says which
         images it means.
         """
         raw: dict[str, Any] = plain.of(self)
         return raw
-
-
-@dataclasses.dataclass(frozen=True)
-class Fidelity:
-    """Of one embedding, over all vectors of all images."""
-
-    cosine: float
-    """Mean cosine similarity of a vector to its reference."""
-    least_cosine: float
-    """Of the vector that lies furthest off."""
-    sqnr_db: Annotated[float, Mark.INFINITE]
-    """Sum of squares of the reference over that of the difference; infinite where identical."""

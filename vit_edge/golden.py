@@ -19,7 +19,7 @@ import numpy.typing as npt
 from vit_edge import fields
 from vit_edge.bundle import Bundle
 from vit_edge.errors import BundleError
-from vit_edge.spec import CLS_EMBEDDING, LOGITS, POOLED_EMBEDDING, Arithmetic
+from vit_edge.spec import CLS_EMBEDDING, EMBEDDING, LOGITS, POOLED_EMBEDDING, Arithmetic
 
 Floats = npt.NDArray[np.float32]
 
@@ -27,7 +27,8 @@ EXPECTED = "golden/expected.json"
 TENSORS = "golden/cases.json"
 
 MAP = "map"  # numbers spread evenly over the first map of a model of maps, see `spread`
-OUTPUTS = (LOGITS, CLS_EMBEDDING, POOLED_EMBEDDING, MAP)  # patches are hundreds of times as many numbers
+# without patches, which are hundreds of times as many numbers
+OUTPUTS = (LOGITS, EMBEDDING, CLS_EMBEDDING, POOLED_EMBEDDING, MAP)
 _SPREAD = 2048  # of a map's numbers at most
 
 _MAX_BYTES = 64 * 2**20  # three images, ten models and 20,000 classes take a quarter of it

@@ -51,6 +51,49 @@ PROCESSORS: dict[str, tuple[str, dict[str, Any]]] = {  # transformers' own for t
 }
 
 
+# By transformers' class of an image tower: its model type, its sizes, and whose processor it has.
+IMAGE_TOWERS: dict[str, tuple[str, dict[str, Any], str]] = {
+    "BeitModel": ("beit", CONFIGS["beit"], "beit"),
+    "CLIPModel": ("clip", CONFIGS["clip"], "clip"),
+    "CLIPVisionModel": ("clip_vision_model", _MLP, "clip"),
+    "CLIPVisionModelWithProjection": ("clip_vision_model", {**_MLP, "projection_dim": 16}, "clip"),
+    "DINOv3ViTModel": ("dinov3_vit", {**_MLP, "num_register_tokens": 2}, ""),
+    "DeiTModel": ("deit", _MLP, ""),
+    "Dinov2Model": ("dinov2", CONFIGS["dinov2"], "dinov2"),
+    "Dinov2WithRegistersModel": ("dinov2_with_registers", CONFIGS["dinov2_with_registers"], "dinov2"),
+    "MetaClip2Model": ("metaclip_2", CONFIGS["metaclip_2"], "clip"),
+    "MetaClip2VisionModelWithProjection": (
+        "metaclip_2_vision_model",
+        {**_MLP, "projection_dim": 16},
+        "clip",
+    ),
+    "SiglipModel": ("siglip", CONFIGS["siglip"], "siglip"),
+    "SiglipVisionModel": ("siglip_vision_model", _MLP, "siglip"),
+    "SwinModel": ("swin", CONFIGS["swin"], ""),
+    "ViTMSNModel": ("vit_msn", _MLP, ""),
+    "ViTModel": ("vit", _MLP, ""),
+}
+
+
+def image_tower_folder(folder: Path, kind: str, **changes: Any) -> Any:
+    """Save a model without a classifier; returns transformers' model.
+
+    Args:
+        folder: becomes what `save_pretrained` writes.
+        kind: a key of IMAGE_TOWERS.
+        changes: of its config.
+    """
+    torch.manual_seed(0)
+    model_type, sizes, processor = IMAGE_TOWERS[kind]
+    config = transformers.AutoConfig.for_model(model_type, **{**sizes, "initializer_range": 0.2, **changes})
+    model = getattr(transformers, kind)(config).eval()
+    _spread(model)
+    model.save_pretrained(folder)
+    name, geometry = PROCESSORS.get(processor, ("ViTImageProcessorPil", _WHOLE))
+    getattr(transformers, name)(**geometry).save_pretrained(folder)
+    return model
+
+
 def family_folder(folder: Path, model_type: str, **changes: Any) -> Any:
     """Save a classifier; returns transformers' model.
 

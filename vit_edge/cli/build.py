@@ -10,10 +10,11 @@ from vit_edge.cli import arguments, values
 from vit_edge.cli.checks import few_images
 from vit_edge.cli.compare_embedders import criterion_sentence, embedding_claim
 from vit_edge.cli.console import check_json, one_line, progress, table, tell_notes, write_json
-from vit_edge.cli.embedding_options import add_embedding_tolerance, embedding_tolerance
+from vit_edge.cli.embedding_options import add_embedding_tolerance, embedding_tolerance, refuse_idle
 from vit_edge.cli.measure import status_of
 from vit_edge.cli.parser import Commands, settings_from, tolerance_from
 from vit_edge.cli.targets import best_here, target_named
+from vit_edge.embedding_report import EmbeddingReport
 from vit_edge.manifest import (
     AccuracyRecord,
     EmbedderRecord,
@@ -27,7 +28,7 @@ from vit_edge.manifest import (
 )
 from vit_edge.runtime.measure.timing import ratio_text
 from vit_edge.source_parity import ProofState
-from vit_edge.spec import Verdict, VersionsWanted
+from vit_edge.spec import OutputKind, Verdict, VersionsWanted
 from vit_edge.verify import judged
 from vit_edge.verify.words import interval, percent
 
@@ -92,7 +93,7 @@ def run(args: argparse.Namespace) -> int:
     check_json(args.json)
     check_replaceable(args.out)
     tolerance = tolerance_from(args)
-    embeddings = embedding_tolerance(args, wanted=args.embedder)
+    embeddings = embedding_tolerance(args, wanted=True)
     versions = settings_from(args, VersionsWanted)
     targets = {target.name: target for target in map(target_named, args.targets)}
     taken = None
@@ -118,6 +119,8 @@ def run(args: argparse.Namespace) -> int:
         reference=_reference(args),
     )
     source = resolve(args.source, settings_from(args, SourceOptions))
+    if not args.embedder and source.output.task is not OutputKind.EMBEDDING:
+        refuse_idle(args)
     with progress(args.quiet) as tell:
         bundle = build_bundle(source, settings, args.out, tell)
     tell_notes([*source.notes, *few_images(args.calibration, args.images, args.limits)])
@@ -148,6 +151,8 @@ def _details(manifest: Manifest, taken: str | None) -> Iterator[str]:
         yield f"note: {REPORT} is left out: what draws its charts is missing; pip install 'vit-edge[report]'"
     yield from judged_apart(manifest.quantization.repair, manifest.accuracy.model)
     yield from embedder_lines(manifest.quantization.embedder)
+    own = manifest.accuracy.report.evidence.embeddings
+    yield from () if own is None else criterion_lines("embedding", own)
     yield f"source -> float {manifest.source_parity}"
 
 
@@ -213,15 +218,19 @@ def embedder_lines(embedder: EmbedderRecord | None) -> list[str]:
     if embedder is None or embedder.report is None:
         return []
     report = embedder.report
-    lines = [f"embedder: {embedding_claim(report)}"]
-    lines += [
-        f"embedder: {each.output}: {criterion_sentence(each)}: {each.verdict.value}"
-        for each in report.criteria
-        if each.verdict is not Verdict.PASS
-    ]
+    lines = [f"embedder: {embedding_claim(report)}", *criterion_lines("embedder", report)]
     if report.verdict is Verdict.UNDECIDED:
         lines.append(f"embedder: would decide: {judged.more_images(report.images_needed)}")
     return [*lines, *([f"embedder: INT8 is left out: {embedder.left_out}"] if embedder.left_out else [])]
+
+
+def criterion_lines(what: str, report: EmbeddingReport) -> list[str]:
+    """Each criterion that does not pass."""
+    return [
+        f"{what}: {each.output}: {criterion_sentence(each)}: {each.verdict.value}"
+        for each in report.criteria
+        if each.verdict is not Verdict.PASS
+    ]
 
 
 def _fails(embedder: EmbedderRecord | None) -> bool:
@@ -269,6 +278,8 @@ def _verdict(accuracy: AccuracyRecord) -> str:
                 f"; expected drop by the float model's own probabilities {expected.drop:.2f} points "
                 f"({interval(expected.ci95)})"
             )
+    if report.evidence.embeddings is not None:
+        text += f"; {embedding_claim(report.evidence.embeddings)}"
     if report.verdict is Verdict.UNDECIDED:
         text += f"; would decide: {judged.would_decide(report)}"
     return text

@@ -9,8 +9,8 @@ from vit_edge.cli.checks import check_out, few_images
 from vit_edge.cli.console import one_line, progress, tell_notes
 from vit_edge.cli.parser import Commands, Parser, settings_from
 from vit_edge.cli.targets import target_named
+from vit_edge.embedding_report import Fidelity
 from vit_edge.errors import UsageError
-from vit_edge.gate_report import Fidelity
 from vit_edge.manifest import Method
 from vit_edge.spec import InputForm, ModelForm, VersionsWanted
 from vit_edge.verify.words import decibel

@@ -101,6 +101,8 @@ def _of_source(args: argparse.Namespace, settings: DoctorSettings, step: Step) -
 
 
 def _images(args: argparse.Namespace, labels: tuple[str, ...] | None, kind: OutputKind) -> ImageSet:
+    if kind.task is OutputKind.EMBEDDING:
+        raise UsageError(f"{args.what} gives embeddings: doctor looks at answers; judge it with compare")
     if args.limit < 1:
         raise UsageError(f"--limit must be at least 1, got {args.limit}")
     ids = None if args.class_ids is None else read_class_ids(args.class_ids)

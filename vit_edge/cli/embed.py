@@ -15,7 +15,7 @@ from vit_edge.cli.console import check_file, one_line, write_bytes
 from vit_edge.cli.parser import Commands
 from vit_edge.errors import ImageError, UsageError
 from vit_edge.runtime.job.run import ARRAY_SUFFIX
-from vit_edge.runtime.predict.embedder import Embedder, Embedding, Floats
+from vit_edge.runtime.predict.embedder import Embedder, Embedding, Floats, without_kind
 
 KINDS = tuple(field.name for field in dataclasses.fields(Embedding))
 
@@ -25,15 +25,19 @@ _VALUES_SHOWN = 4
 def add(commands: Commands) -> None:
     """Declare the command."""
     parser = commands.add_parser("embed", help="the embeddings of images")
-    parser.add_argument("model", metavar="BUNDLE", help="bundle built with --embedder, or ONNX file")
+    parser.add_argument(
+        "model",
+        metavar="BUNDLE",
+        help="bundle of an embedding model or built with --embedder, or ONNX file",
+    )
     jobs.add_images(parser)
     parser.add_argument(
         "--kind",
         action="append",
         choices=KINDS,
         dest="kinds",
-        help="class token, mean of the patch tokens, or grid of patch tokens; may be repeated "
-        "(default: all that the model has)",
+        help="class token, mean of the patch tokens (of an embedding model its own vector), or grid of patch "
+        "tokens; may be repeated (default: all that the model has)",
     )
     parser.add_argument(
         "-o",
@@ -96,11 +100,10 @@ def _one_kind(args: argparse.Namespace) -> str:
 
 def _kinds(embed: Embedder, args: argparse.Namespace) -> tuple[str, ...]:
     """What is asked for, in a fixed order."""
-    if embed.has_cls:
-        return tuple(kind for kind in KINDS if kind in (args.kinds or KINDS))
-    if "cls" in (args.kinds or ()):
-        raise UsageError(f"{args.model} has no CLS embedding; its kinds are pooled and patches")
-    return tuple(kind for kind in KINDS[1:] if kind in (args.kinds or KINDS))
+    lacking = [kind for kind in args.kinds or () if kind not in embed.kinds]
+    if lacking:
+        raise UsageError(without_kind(Path(args.model), lacking[0], embed.kinds))
+    return tuple(kind for kind in embed.kinds if kind in (args.kinds or KINDS))
 
 
 def _shown(kind: str, values: Floats) -> str:

@@ -38,10 +38,21 @@ def embedding_tolerance(args: argparse.Namespace, wanted: bool) -> EmbeddingTole
     """
     names = [field.name for field in dataclasses.fields(EmbeddingTolerance)]
     stated = {name: value for name in names if (value := getattr(args, name)) is not None}
-    idle = [name for name in stated if name.startswith("min_")]
-    if idle and not wanted:
-        raise UsageError(f"--{idle[0].replace('_', '-')} judges embeddings: add --embedder, or leave it out")
+    if not wanted:
+        refuse_idle(args)
     try:
         return EmbeddingTolerance(**stated)
     except ValueError as error:
         raise UsageError(str(error)) from None
+
+
+def refuse_idle(args: argparse.Namespace) -> None:
+    """Refuse what is stated about embeddings where there are none.
+
+    Raises:
+        UsageError: the message names the option.
+    """
+    names = [field.name for field in dataclasses.fields(EmbeddingTolerance) if field.name.startswith("min_")]
+    idle = [name for name in names if getattr(args, name) is not None]
+    if idle:
+        raise UsageError(f"--{idle[0].replace('_', '-')} judges embeddings: add --embedder, or leave it out")

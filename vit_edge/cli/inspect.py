@@ -160,5 +160,7 @@ def _recipe(spec: PreprocessSpec) -> str:
 
 
 def _shortened(labels: tuple[str, ...]) -> str:
+    if not labels:
+        return "none, as it gives embeddings"
     rest = ", ..." if len(labels) > _LABELS_SHOWN else ""
     return f"{len(labels)}: {', '.join(labels[:_LABELS_SHOWN])}{rest}"

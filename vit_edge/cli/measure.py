@@ -120,7 +120,7 @@ def run_compare(args: argparse.Namespace) -> int:
     stated, wanted = settings_from(args, StatedPreprocess), OutputWanted(args.output, args.output_kind)
     models = _models(args, stated, wanted)
     reference, quantized = models
-    if reference.features is not None or quantized.features is not None:
+    if reference.embeds or quantized.embeds:
         return status_of(run_embedders(args, models).value)
     embedding_tolerance(args, wanted=False)
     earlier = earlier_looks((reference.sha256, quantized.sha256), args.json)

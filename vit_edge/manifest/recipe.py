@@ -5,8 +5,7 @@ import enum
 from collections.abc import Mapping
 from typing import Annotated
 
-from vit_edge.embedding_report import EmbeddingReport
-from vit_edge.gate_report import Fidelity
+from vit_edge.embedding_report import EmbeddingReport, Fidelity
 from vit_edge.manifest.records import LayerRecord, OperatorTime
 from vit_edge.plain import Mark
 from vit_edge.spec import ActivationType, FloatType, Verdict, Verification

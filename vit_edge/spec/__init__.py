@@ -22,7 +22,14 @@ from vit_edge.spec.form import (
     check_batch,
 )
 from vit_edge.spec.gate import LEAST_COSINE, EmbeddingTolerance, MapLimits, Tolerance, Verdict
-from vit_edge.spec.outputs import CLS_EMBEDDING, LOGITS, PATCH_FEATURES, POOLED_EMBEDDING, OutputKind
+from vit_edge.spec.outputs import (
+    CLS_EMBEDDING,
+    EMBEDDING,
+    LOGITS,
+    PATCH_FEATURES,
+    POOLED_EMBEDDING,
+    OutputKind,
+)
 from vit_edge.spec.preprocess import CropRule, Interpolation, PreprocessSpec, ResizeMode
 from vit_edge.spec.target import (
     SESSION_OPTIONS,
@@ -41,6 +48,7 @@ from vit_edge.spec.target import (
 __all__ = [
     "AS_WRITTEN",
     "CLS_EMBEDDING",
+    "EMBEDDING",
     "IR_VERSIONS",
     "LEAST_COSINE",
     "LOGITS",

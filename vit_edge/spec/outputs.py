@@ -2,8 +2,9 @@
 
 import enum
 
-# The names of a model file's outputs: one of a classifier, two or three of an embedder.
+# The names of a model file's outputs: one of a classifier or an embedding model, two or three of an embedder.
 LOGITS = "logits"  # float32 (N, C)
+EMBEDDING = "embedding"  # float32 (N, D), all that the model gives
 CLS_EMBEDDING = "cls_embedding"  # float32 (N, D), where a class token stands for the whole image
 POOLED_EMBEDDING = "pooled_embedding"  # float32 (N, D)
 PATCH_FEATURES = "patch_features"  # float32 (N, rows, columns, D)
@@ -23,6 +24,8 @@ class OutputKind(enum.Enum):
     BINARY = "binary_logit"  # one number z, by sigmoid: the same answers as two classes of logits 0 and z
     BINARY_PROBABILITY = "binary_probability"  # the same behind its sigmoid
     REGRESSION = "regression"  # the values themselves
+    EMBEDDING = "embedding"  # one vector (D,), to be compared with others by cosine
+    UNIT_EMBEDDING = "unit_embedding"  # the same of length 1
     MAP = "map"  # a number for every place: (channels, rows, columns), behind whatever the graph ends in
 
     @property
@@ -32,8 +35,18 @@ class OutputKind(enum.Enum):
 
     @property
     def task(self) -> "OutputKind":
-        """SINGLE_LABEL, MULTI_LABEL, REGRESSION or MAP: one logit asks what two classes ask."""
-        return OutputKind.SINGLE_LABEL if self.logits is OutputKind.BINARY else self.logits
+        """SINGLE_LABEL, MULTI_LABEL, REGRESSION, EMBEDDING or MAP: one logit asks what two classes ask."""
+        return _TASKS.get(self.logits, self.logits)
+
+    @property
+    def ends_as_is(self) -> bool:
+        """Whether a final Softmax or Sigmoid belongs to the numbers and is not taken off."""
+        return self.task in (OutputKind.REGRESSION, OutputKind.EMBEDDING)
+
+    @property
+    def output_name(self) -> str:
+        """What files of ours call the one row of numbers of an image."""
+        return EMBEDDING if self.task is OutputKind.EMBEDDING else LOGITS
 
     def answers(self, values: int) -> int:
         """How many labels belong to so many numbers per image."""
@@ -44,4 +57,9 @@ _BEFORE_ACTIVATION = {
     OutputKind.SINGLE_LABEL_PROBABILITIES: OutputKind.SINGLE_LABEL,
     OutputKind.MULTI_LABEL_PROBABILITIES: OutputKind.MULTI_LABEL,
     OutputKind.BINARY_PROBABILITY: OutputKind.BINARY,
+}
+
+_TASKS = {
+    OutputKind.BINARY: OutputKind.SINGLE_LABEL,
+    OutputKind.UNIT_EMBEDDING: OutputKind.EMBEDDING,
 }

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from vit_edge.embedding_report import Fidelity
 from vit_edge.errors import ModelError
-from vit_edge.gate_report import Fidelity
 from vit_edge.verify.arrays import Floats
 from vit_edge.verify.words import sqnr_db
 

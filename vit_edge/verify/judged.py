@@ -1,8 +1,10 @@
 """What a verdict is about, in words: the same in terminal, JUnit, card and report."""
 
 import dataclasses
+import math
 from typing import Self
 
+from vit_edge.embedding_report import Criterion, CriterionFigures
 from vit_edge.gate_report import GateReport
 from vit_edge.spec import Verdict
 
@@ -24,6 +26,8 @@ class Judged:
     def of(cls, report: GateReport) -> Self:
         """What a report judges."""
         evidence = report.evidence
+        if evidence.embeddings is not None:
+            return cls(*_of_embeddings(evidence.embeddings.deciding))
         changed, reach = 100.0 - report.agreement, evidence.disagreement_ci95
         if evidence.maps:
             return cls("share of images with a changed map", " %", changed, reach, report.limit)
@@ -52,6 +56,8 @@ class Judged:
     @property
     def found(self) -> str:
         """`0.20 points (95 % interval -0.90 to 1.30)`."""
+        if math.isnan(self.observed):
+            return "unknown, as the images are too few for it"
         return f"{self.observed:.2f}{self.unit} (95 % interval {self.ci95[0]:.2f} to {self.ci95[1]:.2f})"
 
 
@@ -60,6 +66,26 @@ def more_images(count: int | None) -> str:
     return (
         "not even a million images like these" if count is None else f"about {count} more images like these"
     )
+
+
+_LOSSES = {
+    Criterion.COSINE: "loss of mean cosine",
+    Criterion.TAIL: "loss of cosine of all but 1 % of images",
+    Criterion.RECALL: "share of changed nearest neighbours",
+}
+
+
+def _of_embeddings(found: CriterionFigures) -> tuple[str, str, float, tuple[float, float], float]:
+    """The fields of a `Judged`: a criterion as a loss, so that it is at most tolerated."""
+    if found.criterion.is_drop:
+        known = (math.nan if found.found is None else found.found), found.ci95 or (-100.0, 100.0)
+        return found.criterion.words, " points", *known, found.limit
+    whole = 100.0 if found.criterion is Criterion.RECALL else 1.0
+    share = 100.0 / whole
+    low, high = found.ci95 or (0.0, whole)
+    observed = math.nan if found.found is None else share * (whole - found.found)
+    ends = share * (whole - high), share * (whole - low)
+    return _LOSSES[found.criterion], " %", observed, ends, round(share * (whole - found.limit), 6)
 
 
 def would_decide(report: GateReport) -> str:

@@ -52,8 +52,8 @@ def judge_kind(
 def find_changes(
     kind: OutputKind, float_logits: Floats, quant_logits: Floats, k: int = 3
 ) -> tuple[Flip, ...]:
-    """The images whose answer changed, with the likeliest classes or labels of both; values, maps: none."""
-    if kind.task in (OutputKind.REGRESSION, OutputKind.MAP):
+    """The images whose answer changed, with the likeliest of both; of values, vectors and maps none."""
+    if kind.task in (OutputKind.REGRESSION, OutputKind.EMBEDDING, OutputKind.MAP):
         return ()
     if kind.task is OutputKind.SINGLE_LABEL:
         return find_flips(float_logits, quant_logits, k)

@@ -162,10 +162,11 @@ def test_a_model_without_a_text_tower_is_refused(names: Path, tmp_path: Path) ->
         resolve(str(tmp_path / "vit"), options)
 
 
-def test_towers_without_names_say_what_is_missing(tmp_path: Path) -> None:
+def test_towers_without_names_give_embeddings_and_say_so(tmp_path: Path) -> None:
     tower_folder(tmp_path, "clip")
-    with pytest.raises(SourceError, match="no classes: name them with --labels-text, or train"):
-        resolve(str(tmp_path), SourceOptions())
+    source = resolve(str(tmp_path), SourceOptions())
+    assert source.output is OutputKind.UNIT_EMBEDDING
+    assert "its text tower is left out (name classes with --labels-text to use it)" in source.notes[1]
 
 
 def test_a_folder_without_its_tokenizer_is_refused(names: Path, tmp_path: Path) -> None:

@@ -10,8 +10,10 @@ from vit_edge.bundle import (
     Role,
     check_replaceable,
 )
+from vit_edge.errors import UsageError
 from vit_edge.files import scratch_folder
 from vit_edge.host.bundling.convert import convert
+from vit_edge.host.bundling.embedding_gate import EmbeddingGate
 from vit_edge.host.bundling.golden import GOLDEN_IMAGES, golden_files
 from vit_edge.host.bundling.map_gate import MapGate
 from vit_edge.host.bundling.proof import (
@@ -37,10 +39,12 @@ from vit_edge.host.report.bundled import measure_selected
 from vit_edge.host.sources import Source
 from vit_edge.manifest import Repair, lowered_name
 from vit_edge.progress import Progress
+from vit_edge.runtime.evaluate.dataset import ImageSet
 from vit_edge.runtime.measure.benchmark import BenchSettings
+from vit_edge.runtime.model.file import ModelFile
 from vit_edge.runtime.session.session import Session, SessionSettings
 from vit_edge.runtime.steps import Doing, explained
-from vit_edge.spec import TargetSpec, VersionsWanted
+from vit_edge.spec import OutputKind, TargetSpec, VersionsWanted
 from vit_edge.targets import load_target
 
 
@@ -68,6 +72,11 @@ def build_bundle(
     check_replaceable(Path(out))
     for target in settings.targets:
         check_target(target)
+    if settings.embedder and source.output.task is OutputKind.EMBEDDING:
+        raise UsageError(
+            f"{source.name} gives embeddings itself: leave --embedder out; vit-edge export --embedder writes "
+            "its tokens"
+        )
     images = choose_images(
         settings.calibration,
         settings.data,
@@ -89,8 +98,7 @@ def _build(
     proof = attempted(source, settings.reference, converted.float_model.path, images.check, progress)
     wanted = _wanted(settings.targets, settings.versions)
     preferred = _preferred(settings.targets, wanted)
-    kind = MapGate if converted.float_model.maps else Gate
-    gate = kind(converted.float_model, images.check, settings.threads, progress)
+    gate = _gate(converted.float_model, settings, images.check, progress)
     gate.check_float(settings.expect_top1, settings.stated_top1)
     findings = converted.findings
     if gate.logits is not None:  # as of a classifier, which `check_float` has run
@@ -123,6 +131,14 @@ def _build(
         golden=golden_files([built.models, features], pixels),
         providers=dict(Session(built.models[built.runs], session).placement.shares),
     )
+
+
+def _gate(reference: ModelFile, settings: BuildSettings, images: ImageSet, progress: Progress) -> Gate:
+    """Judges by what the model's numbers mean."""
+    if reference.output.task is OutputKind.EMBEDDING:
+        return EmbeddingGate(reference, images, settings.threads, progress, settings.embedding_tolerance)
+    kind = MapGate if reference.maps else Gate
+    return kind(reference, images, settings.threads, progress)
 
 
 def _wanted(targets: Sequence[TargetSpec], versions: VersionsWanted) -> tuple[FileWanted, ...]:

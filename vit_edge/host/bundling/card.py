@@ -21,6 +21,9 @@ _MEANINGS = {
     OutputKind.MULTI_LABEL: "Each label is there or not by itself: its score is its logit's sigmoid.",
     OutputKind.BINARY: "One logit says no or yes: the score is its sigmoid.",
     OutputKind.REGRESSION: "The numbers are values, not classes.",
+    OutputKind.EMBEDDING: "It gives an embedding of the image, to be compared with others by cosine.",
+    OutputKind.UNIT_EMBEDDING: "It gives an embedding of the image, of length 1: the cosine of two is their "
+    "dot product.",
     OutputKind.MAP: "It gives maps: a number for every place, behind whatever the graph ends in.",
 }
 
@@ -45,6 +48,7 @@ def card(manifest: Manifest, description: Description | None) -> str:
         "data": accuracy.data,
         "evidence": accuracy.report.evidence,
         "maps": tuple(dict.fromkeys(each.output for each in accuracy.report.evidence.maps)),
+        "embeddings": accuracy.report.evidence.embeddings,
         "verdict": _VERDICTS[accuracy.report.verdict].format(judged.what),
         "limit": judged.tolerated,
         "latency": manifest.latency,

@@ -15,7 +15,7 @@ from vit_edge.progress import Progress, step_of
 from vit_edge.runtime.evaluate.answers import Logits, Subject, evaluate
 from vit_edge.runtime.evaluate.comparison import Comparison
 from vit_edge.runtime.evaluate.compatible import accuracy_notes, check_expected
-from vit_edge.runtime.evaluate.dataset import ImageSet, list_images, read_images
+from vit_edge.runtime.evaluate.dataset import ImageSet, list_images, read_grouped, read_images
 from vit_edge.runtime.evaluate.labels import read_class_ids
 from vit_edge.runtime.evaluate.looks import earlier_looks, remember
 from vit_edge.runtime.evaluate.views import Distinct, Viewer, distinct
@@ -77,7 +77,10 @@ def choose_images(
         chosen = tuple(path for path in given.paths if path not in set(held))
         return BuildImages(chosen, ImageSet(given.name, held, None, limits), held_out=True, left_out=0)
     ids = None if class_ids is None else read_class_ids(class_ids)
-    check = read_images(data, labels, ids, limits, kind)
+    if kind.task is OutputKind.EMBEDDING:
+        check = read_grouped(data, ids, limits)  # only which images are of one class matters
+    else:
+        check = read_images(data, labels, ids, limits, kind)
     known = _contents(check.paths)
     chosen = tuple(path for path in given.paths if not _contents([path]) <= known)
     if not chosen:

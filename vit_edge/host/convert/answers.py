@@ -73,7 +73,7 @@ def answers_of(
     chain = _chain(made, chosen)
     last = None if chain is None else chain[-1]
     kind = _kind(name, said, last, _shape(values[chosen]).dims)
-    given = onnx.ModelProto() if last is not None and kind is not OutputKind.REGRESSION else None
+    given = onnx.ModelProto() if last is not None and not kind.ends_as_is else None
     if chain is not None and given is not None:
         given.CopyFrom(made)
         _bypass(made, chain)
@@ -116,7 +116,7 @@ def _kind(
         kind = with_activation(said, end, width)
     except ValueError as error:
         raise ModelError(f"{name} {error}") from None
-    softmax = last is not None and last.op_type != "Sigmoid" and kind is not OutputKind.REGRESSION
+    softmax = last is not None and last.op_type != "Sigmoid" and not kind.ends_as_is
     if softmax and width == 1 and last is not None:
         raise ModelError(
             f"{name} ends in a {last.op_type} over one number, which is always the same: export its logits"

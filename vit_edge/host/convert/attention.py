@@ -13,12 +13,12 @@ from vit_edge.host.convert.parity import REWRITE_TOLERANCE, check_parity, random
 from vit_edge.host.lower.model import LowerSettings, lower
 from vit_edge.host.lower.sizes import patches_of
 from vit_edge.host.ort import runner
-from vit_edge.host.rewrite.canonical import Canonical
+from vit_edge.host.rewrite.canonical import Canonical, output_names
 from vit_edge.host.rewrite.composites import EMBED, composites
 from vit_edge.host.sources import Source
 from vit_edge.manifest import Parity
 from vit_edge.runtime.explain.attention import ATTENTION, ATTENTION_KEY, AttentionLayout, Reads
-from vit_edge.spec import LOGITS, ModelForm
+from vit_edge.spec import ModelForm
 
 
 def layout_of(canonical: Canonical) -> AttentionLayout:
@@ -64,7 +64,7 @@ def with_attention(source: Source, form: ModelForm) -> tuple[onnx.ModelProto, Ca
     model = lower(canonical, settings)
     parity = check_parity(
         runner(original, canonical.name),
-        runner(model, f"{canonical.name} with attention", LOGITS),
+        runner(model, f"{canonical.name} with attention", output_names(canonical)[0]),
         random_images(*image_size(canonical)),
         REWRITE_TOLERANCE,
         f"{canonical.name} with attention outputs differs from the export",

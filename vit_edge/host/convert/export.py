@@ -40,6 +40,8 @@ def export(
 ) -> tuple[onnx.ModelProto, Parity | None]:
     """The ONNX form of a source: `pixel_values` float32 (N, 3, H, W) to `logits` float32 (N, C).
 
+    An embedding model gives `embedding` float32 (N, D) instead.
+
     A torch module is exported and compared with torch on random images; an ONNX source is read as
     it is, only its input and output get these names and this form. Where that changes more than names, it is
     compared with the file.
@@ -73,6 +75,8 @@ def export(
         return _read(source)
     size = source.preprocess.height, source.preprocess.width
     made = _exported(source.module, size, batch, source.name)
+    if source.output.output_name != LOGITS:
+        made = named(made, source.output.output_name)  # which torch may have given to a value inside
     model = proto_at(made, versions.over(WRITTEN), source.name)
     images = random_images(*size)
     parity = check_parity(
@@ -87,8 +91,8 @@ def _read(source: Source) -> tuple[onnx.ModelProto, Parity | None]:
     read = read_onnx(str(source.onnx_path))
     original = answers_of(read, source.name, source.output_name, source.output).model
     model, changed = normal_form(original, source.name, size), not is_normal(original, source.name)
-    maps = source.output is OutputKind.MAP
-    return _named(model, maps=maps), _parity_to_file(original, model, source) if changed else None
+    answers = None if source.output is OutputKind.MAP else source.output.output_name
+    return named(model, answers), _parity_to_file(original, model, source) if changed else None
 
 
 def _parity_to_file(original: onnx.ModelProto, model: onnx.ModelProto, source: Source) -> Parity | None:
@@ -170,11 +174,16 @@ def _quiet() -> Iterator[None]:
         logging.disable(before)
 
 
-def _named(model: onnx.ModelProto, *, maps: bool) -> onnx.ModelProto:
-    """Give the image input and the first output the names that our tools expect; maps keep theirs."""
+def named(model: onnx.ModelProto, answers: str | None) -> onnx.ModelProto:
+    """Give the image input and the first output the names that our tools expect, in place.
+
+    Args:
+        model: a graph with one image input.
+        answers: of the output; None: outputs keep their names, as those of maps do.
+    """
     weights = {tensor.name for tensor in model.graph.initializer}
     image = next(value.name for value in model.graph.input if value.name not in weights)
-    new_names = {image: INPUT} if maps else {image: INPUT, model.graph.output[0].name: LOGITS}
+    new_names = {image: INPUT} if answers is None else {image: INPUT, model.graph.output[0].name: answers}
     inside = list(messages(model.graph))
     taken = {
         name for node in inside if isinstance(node, onnx.NodeProto) for name in (*node.input, *node.output)

@@ -10,6 +10,7 @@ import onnx
 
 from vit_edge.errors import VitEdgeError
 from vit_edge.host.convert.answers import answers_of
+from vit_edge.host.convert.export import named
 from vit_edge.host.convert.normal import normal_form
 from vit_edge.host.convert.onnx_io import read_metadata, read_onnx
 from vit_edge.host.convert.runtimes import oldest_onnxruntime
@@ -82,6 +83,8 @@ def _canonical(
         embedder = PATCH_FEATURES in {value.name for value in model.graph.output}
         answers = model if embedder else answers_of(model, name, said=said, labels=labels).model
         normal = normal_form(answers, name, None if spec is None else (spec.height, spec.width))
+        if metadata.output.task is OutputKind.EMBEDDING:
+            normal = named(normal, metadata.output.output_name)
         canonical = canonicalise(normal, name, allow_uncanonical=True)
     except VitEdgeError as error:
         return None, str(error), ()

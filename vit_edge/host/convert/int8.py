@@ -61,7 +61,9 @@ def _full_integer(
 def metadata_of(source: Source, session_options: Sequence[tuple[str, str]] = ()) -> ModelMetadata:
     """What a file made from this source says about itself."""
     origin = source.name, source.sha256
-    return ModelMetadata(source.labels, source.preprocess, tuple(session_options), origin, source.output)
+    return ModelMetadata(
+        source.labels or None, source.preprocess, tuple(session_options), origin, source.output
+    )
 
 
 def mend_of(settings: QuantizeSettings) -> str:

@@ -10,7 +10,7 @@ from vit_edge.errors import TargetError, UsageError
 from vit_edge.host.convert.answers import answers_of, check_answers
 from vit_edge.host.convert.apart import canonical_of
 from vit_edge.host.convert.attention import described, layout_of, with_attention
-from vit_edge.host.convert.export import export
+from vit_edge.host.convert.export import export, named
 from vit_edge.host.convert.for_target import (
     PORTABLE_TARGET,
     at_versions,
@@ -147,6 +147,8 @@ def optimize_model(
     spec = metadata.preprocess
     size = options.image_size or (None if spec is None else (spec.height, spec.width))
     original = normal_form(original, Path(path).name, size)
+    if answers.kind.task is OutputKind.EMBEDDING:
+        original = named(original, answers.kind.output_name)  # by which rewriting knows it
     check_answers(answers, original, spec, said is not None, str(path))
     canonical = canonicalise(original, Path(path).name, allow_uncanonical=settings.allow_uncanonical)
     natural = None

@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 
 from vit_edge.arrays import Pixels
-from vit_edge.gate_report import Fidelity
+from vit_edge.embedding_report import Fidelity
 from vit_edge.host.convert.apart import canonical_of
 from vit_edge.host.convert.export import export
 from vit_edge.host.convert.for_target import (

@@ -228,7 +228,7 @@ def _rows_of(value: ir.Value) -> Iterator[ir.Value]:
 
 def _read_ranges(value: ir.Value, start: int, stop: int) -> set[tuple[int, int]]:
     """The ranges of tokens that the head reads; `value` holds those from start to stop."""
-    ranges: set[tuple[int, int]] = set()
+    ranges = {(start, stop)} if value.is_graph_output() else set[tuple[int, int]]()
     for node in users(value):
         if is_composite(node, SELECT):
             first = start + integer(node, "start")

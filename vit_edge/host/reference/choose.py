@@ -3,6 +3,7 @@
 from typing import Any
 
 from vit_edge.errors import SourceError
+from vit_edge.host.reference.embedding_pipeline import EmbeddingPipeline
 from vit_edge.host.reference.onnx_pipeline import OnnxPipeline
 from vit_edge.host.reference.timm_pipeline import TimmPipeline
 from vit_edge.host.reference.transformers_pipeline import TransformersPipeline
@@ -12,6 +13,7 @@ from vit_edge.host.sources.preprocessing import to_processor
 from vit_edge.host.sources.types import Library, OwnPipeline, Source, SourceKind
 from vit_edge.spec import CropRule, PreprocessSpec, ResizeMode
 
+_RESIZES_NUMBERS = "DINOv3ViTModel"
 _ALONE = {
     SourceKind.ONNX: "an ONNX file says nothing of how its images are made",
     SourceKind.CALLABLE: "your own code gives a model, but not how its images are made",
@@ -36,6 +38,14 @@ def own_reference(source: Source) -> Reference:
     processor = _processor(own, spec)
     if own.library is Library.ONNXRUNTIME:
         return OnnxPipeline(own.path, source, processor)
+    if own.tower is not None:
+        if processor is None and own.tower == _RESIZES_NUMBERS:
+            raise SourceError(
+                "transformers resizes images of DINOv3 as numbers, by torchvision, the runtime as bytes, by "
+                "Pillow, which may lie a grey level apart: name what answers for it with --reference, or "
+                "state the preprocessing, which Pillow then does for both"
+            )
+        return EmbeddingPipeline(own.path, own.tower, processor, (spec.height, spec.width))
     if own.prompts is not None:
         return ZeroShotPipeline(own.path, own.prompts, processor, (spec.height, spec.width))
     kind = source.output if own.states_kind else None

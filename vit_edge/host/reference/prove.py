@@ -1,6 +1,7 @@
 """The proof source -> float: image file in, label and probability out, by the source and by the runtime."""
 
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,14 +13,17 @@ from vit_edge.host.reference.stages import Parting, first_difference
 from vit_edge.host.reference.types import Answer, Pipeline, Reference
 from vit_edge.progress import Step
 from vit_edge.runtime.evaluate.dataset import ImageSet
+from vit_edge.runtime.image.limits import DecodeLimits
 from vit_edge.runtime.image.preprocess import Decoding
 from vit_edge.runtime.model.file import ModelFile, read_model
 from vit_edge.runtime.predict.classifier import Classifier, Prediction
+from vit_edge.runtime.predict.embedder import Embedder, Floats
 from vit_edge.source_parity import Difference, ProofState, SourceParity
 from vit_edge.spec import OutputKind
 
 TOLERANCE = 1e-4  # of a probability: float32 rounding by another library's kernels
 SHOWN = 20  # differing images that are recorded, and located, which takes some runs each
+_TINY = 1e-30  # of a length
 _EVERY = 1_000_000  # classes: more than any head has
 
 
@@ -58,22 +62,29 @@ def prove(
     """
     role = Role.FLOAT if float_model.is_dir() else None
     model = read_model(float_model, role)
-    compare = _compare_values if model.output.task is OutputKind.REGRESSION else _compare
-    classify = Classifier(
-        float_model, provider="cpu", decoding=Decoding.EXACT, model=role, limits=images.limits
-    )
+    compare = _comparer(float_model, role, model, images.limits)
     compared: list[_Compared] = []
     for done, path in enumerate(images.paths, 1):
-        answer, ours = _of_both_classes(reference.answer(path), model.output), classify(path, top_k=_EVERY)
-        compared.append(compare(path, answer, ours, tolerance))
+        compared.append(compare(path, _of_both_classes(reference.answer(path), model.output), tolerance))
         if progress is not None:
             progress(done, len(images))
     differing = [(index, each.difference) for index, each in enumerate(compared) if each.difference]
     shown = [found for _, found in differing[:SHOWN]]
     if isinstance(reference, Pipeline):
         shown = _located(reference, model, images, [index for index, _ in differing[:SHOWN]], shown)
-    values = compare is _compare_values
-    return _record(reference.name, compared, tolerance, len(differing), tuple(shown), values)
+    return _record(reference.name, compared, tolerance, len(differing), tuple(shown), model.output)
+
+
+def _comparer(
+    float_model: Path, role: Role | None, model: ModelFile, limits: DecodeLimits
+) -> Callable[[Path, Answer, float], _Compared]:
+    """What the device runtime gives for an image beside a reference's answer, by what the numbers mean."""
+    if model.output.task is OutputKind.EMBEDDING:
+        embed = Embedder(float_model, "cpu", decoding=Decoding.EXACT, model=role, limits=limits)
+        return lambda path, answer, tolerance: _compare_vectors(path, answer, embed(path).pooled, tolerance)
+    compare = _compare_values if model.output.task is OutputKind.REGRESSION else _compare
+    classify = Classifier(float_model, provider="cpu", decoding=Decoding.EXACT, model=role, limits=limits)
+    return lambda path, answer, tolerance: compare(path, answer, classify(path, top_k=_EVERY), tolerance)
 
 
 def _of_both_classes(answer: Answer, kind: OutputKind) -> Answer:
@@ -117,6 +128,24 @@ def _compare_values(path: Path, answer: Answer, ours: list[Prediction], toleranc
         return _Compared(True, distance, None)
     named, theirs = ours[worst].label, float(answer.probabilities[worst])
     return _Compared(False, distance, Difference(path.name, None, named, theirs, named, float(mine[worst])))
+
+
+def _compare_vectors(path: Path, answer: Answer, ours: Floats, tolerance: float) -> _Compared:
+    """Of embeddings: the length of their difference, as a share of that of the source's."""
+    theirs = answer.probabilities
+    if theirs is None or len(theirs) != len(ours):
+        raise SourceError(
+            f"the reference does not give the {len(ours)} numbers of {path.name}'s "
+            "embedding, which are what it is compared by"
+        )
+    apart = ours - theirs
+    distance = float(np.linalg.norm(apart) / max(float(np.linalg.norm(theirs)), _TINY))
+    if distance <= tolerance:
+        return _Compared(True, distance, None)
+    worst = int(np.abs(apart).argmax())
+    named = f"number {worst}"
+    found = Difference(path.name, None, named, float(theirs[worst]), named, float(ours[worst]))
+    return _Compared(False, distance, found)
 
 
 def _class_of(answer: Answer, ours: list[Prediction], path: Path) -> int:
@@ -169,7 +198,7 @@ def _record(
     tolerance: float,
     differ: int,
     shown: tuple[Difference, ...],
-    values: bool,
+    kind: OutputKind,
 ) -> SourceParity:
     count, same = len(compared), sum(each.same_label for each in compared)
     largest = max(each.distance for each in compared)
@@ -179,7 +208,9 @@ def _record(
     causes = f" ({'; '.join(record.causes)})" if record.causes else ""
     told = f"; the first stage that differs: {stages}{causes}" if stages else ""
     what = f"the same label for {same} of {count} image files and probabilities within {largest:.1e}"
-    if values:
+    if kind.task is OutputKind.EMBEDDING:
+        what = f"the same embedding for {same} of {count} image files, within {largest:.1e} of its length"
+    if kind.task is OutputKind.REGRESSION:
         what = (
             f"the same values for {same} of {count} image files, within {largest:.1e} of the largest or of 1"
         )

@@ -20,7 +20,7 @@ from vit_edge.host.sources.transformers_model import resampling
 from vit_edge.spec import OutputKind
 
 PROCESSOR = "preprocessor_config.json"
-_LOCAL = {"local_files_only": True, "trust_remote_code": False}
+LOCAL = {"local_files_only": True, "trust_remote_code": False}
 _FUNCTIONS = {
     OutputKind.SINGLE_LABEL: "softmax",
     OutputKind.MULTI_LABEL: "sigmoid",
@@ -118,17 +118,17 @@ def image_processor(folder: Path, config: Mapping[str, Any] | None = None) -> An
     import transformers
 
     if config is None:
-        return transformers.AutoImageProcessor.from_pretrained(folder, backend="pil", **_LOCAL)
+        return transformers.AutoImageProcessor.from_pretrained(folder, backend="pil", **LOCAL)
     with tempfile.TemporaryDirectory(prefix="vit-edge-") as scratch:
         (Path(scratch) / PROCESSOR).write_text(json.dumps(config))
-        return transformers.AutoImageProcessor.from_pretrained(scratch, backend="pil", **_LOCAL)
+        return transformers.AutoImageProcessor.from_pretrained(scratch, backend="pil", **LOCAL)
 
 
 def _model(transformers: Any, folder: Path, adapter: Path | None) -> Any:
     if adapter is not None:
         with contextlib.redirect_stderr(io.StringIO()):  # notes on the new head
             return adapted(folder, adapter).get_base_model()  # with the adapter in it, not merged
-    return transformers.AutoModelForImageClassification.from_pretrained(folder, dtype=torch.float32, **_LOCAL)
+    return transformers.AutoModelForImageClassification.from_pretrained(folder, dtype=torch.float32, **LOCAL)
 
 
 def _with_processor(folder: Path, adapter: Path | None) -> Path:

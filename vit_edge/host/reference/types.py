@@ -17,7 +17,9 @@ class Answer:
     label: str | None
     index: int | None
     probability: float | None  # of that class, 0 to 1; None where it is not stated
-    probabilities: npt.NDArray[np.float64] | None = None  # (C,) of all classes, or all values of a regression
+    probabilities: npt.NDArray[np.float64] | None = (
+        None  # (C,) of all classes, or all values of a regression, or an embedding
+    )
 
 
 def answer_of(values: npt.NDArray[np.float32], kind: OutputKind, *, activated: bool = False) -> Answer:
@@ -32,7 +34,7 @@ def answer_of(values: npt.NDArray[np.float32], kind: OutputKind, *, activated: b
     if kind is OutputKind.SINGLE_LABEL and not activated:
         scores = np.exp(scores - scores.max())
         scores /= scores.sum()
-    elif kind is not OutputKind.REGRESSION and not activated:
+    elif not kind.ends_as_is and not activated:
         scores = 0.5 * (1.0 + np.tanh(0.5 * scores))
     best = int(values.argmax())
     return Answer(None, best, float(scores[best]), scores)

@@ -49,6 +49,8 @@ def _row(name: str, gate: GateReport, labelled: bool) -> list[str]:
 
 def _of_kind(evidence: Evidence) -> list[tuple[str, str]]:
     """What only models of single labels, of several, or of values have."""
+    if evidence.embeddings is not None:
+        return []  # a section of their own
     if evidence.maps:
         return [(f"{each.measure.value} of {each.output}", words.map_measure(each)) for each in evidence.maps]
     rows = [] if evidence.mean_kl is None else [("mean KL divergence", f"{evidence.mean_kl:.2g} nats")]
@@ -68,7 +70,7 @@ def _of_kind(evidence: Evidence) -> list[tuple[str, str]]:
 def changed(facts: Facts) -> str:
     """How many answers are others; of values and maps, which have no answers, the share that was lost."""
     gate = facts.gate
-    if gate.evidence.maps:
+    if gate.evidence.maps or gate.evidence.embeddings is not None:
         return f"{percent(100.0 - gate.agreement)} of images"
     if gate.evidence.values is not None:
         return f"{percent(100.0 - gate.agreement)} of the range"
@@ -129,6 +131,7 @@ def _class(each: ClassDrop) -> list[str]:
 
 def flips(facts: Facts) -> Markup:
     """The images whose answer changed, with what either model thought."""
-    if facts.gate.evidence.maps or facts.gate.evidence.values is not None:
+    evidence = facts.gate.evidence
+    if evidence.maps or evidence.values is not None or evidence.embeddings is not None:
         return Markup()  # there are no answers that could be others
     return html("report/flips.html.j2", {"facts": facts})

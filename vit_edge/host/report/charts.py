@@ -42,8 +42,12 @@ def intervals(models: Sequence[ModelFacts], limit: float) -> Markup:
             low, high = model.gate.drop_ci95 or model.gate.evidence.disagreement_ci95
             rows.append((model.name, lost, low, high))
     labelled = any(model.gate is not None and model.gate.drop is not None for model in models)
-    maps = any(model.gate is not None and model.gate.evidence.maps for model in models)
-    blind = "images whose map changed, %" if maps else "images whose prediction changed, %"
+    evidence = [model.gate.evidence for model in models if model.gate is not None]
+    blind = "images whose prediction changed, %"
+    if any(each.maps for each in evidence):
+        blind = "images whose map changed, %"
+    if any(each.embeddings is not None for each in evidence):
+        blind = "images whose embedding moved, %"
     what = "drop in top-1 accuracy, points" if labelled else blind
 
     def draw(axes: "Axes") -> None:

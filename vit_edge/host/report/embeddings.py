@@ -1,4 +1,4 @@
-"""The verdict on a bundle's INT8 embedder."""
+"""The verdict on embeddings: of a bundle's INT8 embedder, or of a model that gives nothing else."""
 
 from markupsafe import Markup
 
@@ -8,14 +8,14 @@ from vit_edge.host.templates import html
 
 
 def embeddings(facts: Facts) -> Markup:
-    """Every criterion of every output; nothing of a bundle without an INT8 embedder."""
+    """Every criterion of every output; nothing of classifiers without an INT8 embedder beside them."""
     embedder = None if facts.recipe is None else facts.recipe.embedder
-    if embedder is None or embedder.report is None:
+    report = facts.gate.evidence.embeddings or (None if embedder is None else embedder.report)
+    if report is None:
         return Markup()
-    report = embedder.report
     values = {
         "report": report,
-        "left_out": embedder.left_out,
+        "left_out": "" if embedder is None else embedder.left_out,
         "rows": [_row(each) for each in report.criteria],
     }
     return html("report/embeddings.html.j2", values)

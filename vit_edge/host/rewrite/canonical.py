@@ -20,7 +20,7 @@ from vit_edge.host.rewrite.order import STAGES
 from vit_edge.host.rewrite.prepare import prepare
 from vit_edge.host.rewrite.rule import Outcome, Rule, apply_rule, register_constants
 from vit_edge.runtime.steps import explained
-from vit_edge.spec import LOGITS
+from vit_edge.spec import EMBEDDING, LOGITS
 
 # A rule can make room for an earlier one, so each stage repeats until nothing fires. Three rounds are usual;
 # SinkSelect needs one per operator of the last block.
@@ -40,6 +40,11 @@ class Canonical:
     outcomes: tuple[Outcome, ...]  # one per rule, in order
     description: Description | None  # None where the contract did not hold and that was allowed
     refusal: str | None  # why it did not hold
+
+    @property
+    def embeds(self) -> bool:
+        """Whether it gives one embedding and no logits, which the name of its output says."""
+        return [value.name for value in self.model.graph.outputs] == [EMBEDDING]
 
 
 def canonicalise(model: onnx.ModelProto, name: str, *, allow_uncanonical: bool = False) -> Canonical:
@@ -74,10 +79,10 @@ def is_dense(canonical: Canonical) -> bool:
 
 
 def output_names(canonical: Canonical) -> tuple[str, ...]:
-    """What the outputs of its files are called: `logits` of a classifier, of maps as the model calls them."""
-    if not is_dense(canonical):
-        return (LOGITS,)
-    return tuple(str(value.name) for value in canonical.model.graph.outputs)
+    """What the outputs of its files are called: `logits` of a classifier, else as the model calls them."""
+    if is_dense(canonical) or canonical.embeds:
+        return tuple(str(value.name) for value in canonical.model.graph.outputs)
+    return (LOGITS,)
 
 
 def float_outputs(canonical: Canonical) -> tuple[str, ...]:

@@ -30,11 +30,12 @@ FAMILIES: Mapping[str, Family] = {
     "swin": Family("Swin"),
     "swinv2": Family("Swin V2", "cosine attention in shifted windows"),
     "vit_msn": Family("MSN"),
-    "dinov3_vit": Family("DINOv3", backbone="transformers has no classifier of it"),
+    "dinov3_vit": Family("DINOv3", backbone="transformers has no classifier of it, only DINOv3ViTModel"),
     "siglip2": Family("SigLIP 2", backbone="its NaFlex form takes patches of any aspect ratio, not images"),
     "vit_mae": Family(
         "MAE", backbone="it reconstructs images; save its encoder as ViTForImageClassification"
     ),
+    "metaclip_2_vision_model": Family("MetaCLIP 2", backbone="it is an image tower without a classifier"),
     "clip_vision_model": Family("CLIP", backbone="it is an image tower without a classifier"),
     "siglip_vision_model": Family("SigLIP", backbone="it is an image tower without a classifier"),
     "siglip2_vision_model": Family("SigLIP 2", backbone="it is an image tower without a classifier"),

@@ -18,6 +18,7 @@ from vit_edge.host.sources.labels import choose_labels, from_id2label, label_map
 from vit_edge.host.sources.preprocessing import (
     with_options,
 )
+from vit_edge.host.sources.towers import tower_of
 from vit_edge.host.sources.transformers_folder import from_transformers
 from vit_edge.host.sources.types import Library, OwnPipeline, Source, SourceKind, SourceOptions
 from vit_edge.host.vit import Activation, Distillation, VitConfig
@@ -40,7 +41,7 @@ _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 def from_folder(
     folder: Path, name: str, options: SourceOptions, files: tuple[Path, ...] | None = None
 ) -> Source:
-    """Read a folder that `save_pretrained` wrote for an image classifier.
+    """Read a folder that `save_pretrained` wrote for a classifier or a model that gives embeddings.
 
     ViT and DeiT are read without transformers, the other families of `families.py` with it.
 
@@ -57,7 +58,7 @@ def from_folder(
     files = files or weight_files(folder)
     if not files:
         raise SourceError(f"{folder} has no model.safetensors: pass a folder that save_pretrained wrote")
-    if not _is_plain(raw):
+    if not _is_plain(raw) or (tower_of(raw) is not None and options.labels_text is None):
         return from_transformers(folder, raw, name, files, options)
     state = read_weights(files, options.allow_pickle, options.weights)
     trained = vit_config(raw, state, str(folder / "config.json"))

@@ -35,6 +35,7 @@ def with_meaning(source: Source, options: SourceOptions) -> Source:
     Raises:
         SourceError: an unknown problem_type, or a head that does not fit its kind.
     """
+    _check_embedding(source, options)
     kind, notes = _kind(source, options)
     if kind is OutputKind.MAP and source.kind is not SourceKind.ONNX:
         raise SourceError(
@@ -52,6 +53,20 @@ def with_meaning(source: Source, options: SourceOptions) -> Source:
         labels_note=labels_note,
         huggingface_config=_published(source.huggingface_config, labels, kind),
         decided=(*source.decided, *notes),
+    )
+
+
+def _check_embedding(source: Source, options: SourceOptions) -> None:
+    """Whether a source gives embeddings is known of every library's own models."""
+    stated, own = options.output_kind, source.output
+    gives = OutputKind.EMBEDDING in (own.task, None if stated is None else stated.task)
+    if gives and options.labels is not None:
+        raise SourceError(f"{source.name} gives embeddings, which have no classes: leave --labels out")
+    if not gives or stated in (None, own) or source.kind in (SourceKind.ONNX, SourceKind.CALLABLE):
+        return
+    raise SourceError(
+        f"{source.name} gives {own.value}, not {stated.value if stated else ''}: leave --output-kind out"
+        + ("" if own.task is OutputKind.EMBEDDING else ", and pass --embedder for embeddings beside it")
     )
 
 
@@ -73,6 +88,8 @@ def _kind(source: Source, options: SourceOptions) -> tuple[OutputKind, tuple[str
 def _labels(source: Source, kind: OutputKind) -> tuple[tuple[str, ...], str]:
     """Two labels for one logit; values without names are not called classes."""
     labels, note = source.labels, source.labels_note
+    if kind.task is OutputKind.EMBEDDING:
+        return (), ""
     if kind is OutputKind.MAP:
         named = tuple(f"channel {index}" for index in range(len(labels))) if note else labels
         return named, "the source names no channels, so they are called by their index" if note else ""
@@ -93,6 +110,8 @@ def _published(config: dict[str, Any], labels: tuple[str, ...], kind: OutputKind
     """config.json says the same: readers of Hugging Face's configs take a sigmoid for several labels."""
     if kind is OutputKind.SINGLE_LABEL:
         return config
+    if kind.task is OutputKind.EMBEDDING:
+        return {key: value for key, value in config.items() if key not in label_maps(())}
     if kind is OutputKind.MAP:
         return {**config, **label_maps(labels)}
     named = labels[1:] if kind is OutputKind.BINARY else labels

@@ -8,7 +8,7 @@ from typing import Any
 
 from vit_edge.errors import SourceError
 from vit_edge.fields import is_finite
-from vit_edge.host.sources.archs import HALF
+from vit_edge.host.sources.archs import HALF, IMAGENET_MEAN, IMAGENET_STD
 from vit_edge.host.sources.jsonfile import flag, number, read_object, sides
 from vit_edge.host.sources.types import Triple
 from vit_edge.spec import CropRule, Interpolation, ResizeMode
@@ -52,6 +52,7 @@ _FAMILIES = {
     "CLIP": _CLIP,
     "Bit": _CLIP,
     "Siglip": Family(_SIDE, _CUBIC, HALF, HALF, square=False),
+    "DINOv3ViT": Family(_SIDE, Interpolation.BILINEAR, IMAGENET_MEAN, IMAGENET_STD),
     "ConvNext": Family({"shortest_edge": 384}, _CUBIC, HALF, HALF, square=False, crop_pct=224 / 256),
 }
 _OF_MODEL = {  # the processor of a model type whose config names none; ViT for others
@@ -64,6 +65,10 @@ _OF_MODEL = {  # the processor of a model type whose config names none; ViT for 
     "dinov2_with_registers": "Bit",
     "hiera": "Bit",
     "siglip": "Siglip",
+    "clip_vision_model": "CLIP",
+    "metaclip_2_vision_model": "CLIP",
+    "siglip_vision_model": "Siglip",
+    "dinov3_vit": "DINOv3ViT",
 }
 
 _UNKNOWN_TO_TRANSFORMERS = {"dinov2_with_registers"}

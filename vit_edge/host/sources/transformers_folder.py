@@ -1,4 +1,4 @@
-"""A Hugging Face folder of a family whose module transformers brings: CLIP, SigLIP, DINOv2, BEiT, Swin ..."""
+"""A Hugging Face folder whose module transformers brings: CLIP, SigLIP, DINOv2, BEiT, Swin, image towers."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,6 +14,7 @@ from vit_edge.host.sources.preprocessing import (
     with_options,
 )
 from vit_edge.host.sources.quiet import first_line
+from vit_edge.host.sources.towers import TOWERS, Embedded, Tower, Vector, tower_of
 from vit_edge.host.sources.transformers_model import (
     Logits,
     class_name,
@@ -41,7 +42,7 @@ _LEAST_MAJOR = 5  # of transformers: earlier ones leave tables of indices to the
 def from_transformers(
     folder: Path, raw: Mapping[str, Any], name: str, files: tuple[Path, ...], options: SourceOptions
 ) -> Source:
-    """Read a classifier through transformers' own module; nothing outside the folder is read.
+    """Read a classifier or an image tower through transformers' own module, from the folder alone.
 
     Args:
         folder: where it lies.
@@ -55,18 +56,22 @@ def from_transformers(
             that the model does not take; the message names the file and the mend.
     """
     where = str(folder / "config.json")
-    model_type, family = family_of_config(raw, where)
-    transformers = _transformers(family, where)
     prompts = None if options.labels_text is None else prompts_of(options)
-    if prompts is None:
-        kind = class_name(transformers, raw, model_type, family, where)
-    else:
+    bare = tower_of(raw) if prompts is None else None
+    model_type, family = family_of_config(raw, where, tower=bare is not None)
+    transformers = _transformers(family, where)
+    if prompts is not None:
         kind = tower_name(raw, model_type, family, where)
+    else:
+        kind = bare or class_name(transformers, raw, model_type, family, where)
+    tower = None if bare is None else TOWERS[bare]
     refuse_unbounded(raw, where)
     processor = FolderProcessor.of(folder, model_type)
-    model: Any = load(
-        transformers, raw, read_weights(files, options.allow_pickle, options.weights), kind, where
-    )
+    state = read_weights(files, options.allow_pickle, options.weights)
+    pooled = tower is not None and tower.vector is Vector.POOLED
+    model: Any = load(transformers, raw, state, kind, where, pooled=pooled)
+    if tower is not None:
+        model = Embedded(model, tower)
     if prompts is not None:
         model = zero_shot(transformers, model, folder, prompts)
     wrapped, size = _at_size(model, kind, processor.spec, options, where)
@@ -93,16 +98,31 @@ def from_transformers(
             states_kind=options.output_kind is not None,
             names_classes=options.labels is None,
             prompts=prompts,
+            tower=bare,
         ),
         decided=(
             f"the model is {kind} of transformers {transformers.__version__}{_of_texts(prompts)}",
+            *_of_tower(tower),
             *processor.decided(preprocess, options),
             *_resized(model, size),
         ),
-        output=OutputKind.SINGLE_LABEL if prompts is None else meaning_of(model_type),
+        output=_output(model_type, prompts, tower),
         values=wrapped.numbers,
         apart=Apart(family.name, family.apart),
     )
+
+
+def _output(model_type: str, prompts: Prompts | None, tower: Tower | None) -> OutputKind:
+    if tower is not None:
+        return tower.output
+    return OutputKind.SINGLE_LABEL if prompts is None else meaning_of(model_type)
+
+
+def _of_tower(tower: Tower | None) -> tuple[str, ...]:
+    if tower is None:
+        return ()
+    texts = "; its text tower is left out (name classes with --labels-text to use it)" if tower.texts else ""
+    return (f"it has no classifier: {tower.words}{texts}",)
 
 
 def _stated_labels(raw: Mapping[str, Any], prompts: Prompts | None, where: str) -> tuple[str, ...] | None:

@@ -14,34 +14,43 @@ from torch import Tensor, nn
 from vit_edge.errors import SourceError
 from vit_edge.fields import shown
 from vit_edge.host.sources.configs import refuse_other_channels
-from vit_edge.host.sources.families import FAMILIES, TOWERS, Family, known_families
+from vit_edge.host.sources.families import FAMILIES, Family, known_families
 from vit_edge.host.sources.jsonfile import MOST_UNITS, sides
 from vit_edge.host.sources.quiet import first_line, quiet_transformers
 
 # What pretraining leaves and no classifier's logits read; a mask token stands for patches that are hidden.
-_UNREAD = re.compile(r"(?:.*\.)?(?:mask_token|pooler\..*|decoder\w*(?:\..*)?|relative_position_index)")
+_UNREAD = r"(?:.*\.)?(?:mask_token|decoder\w*(?:\..*)?|relative_position_index)"
+_POOLER = r"(?:.*\.)?pooler\..*"
 _MOST_LAYERS, _MOST_TOKENS, _MOST_WINDOW = 1024, 2**14, 64
 _SLACK = 2**20  # numbers that a model may have beyond those of its file
 _SHOWN = 4  # keys that a message lists
+_PLAIN: Mapping[str, Family] = {"vit": Family("ViT"), "deit": Family("DeiT")}  # classifiers are read without
 
 
-def family_of_config(raw: Mapping[str, Any], where: str) -> tuple[str, Family]:
+def family_of_config(raw: Mapping[str, Any], where: str, *, tower: bool = False) -> tuple[str, Family]:
     """The model type of a parsed config.json, and its family.
+
+    Args:
+        raw: the parsed file.
+        where: its name for messages.
+        tower: whether no classifier is wanted of it.
 
     Raises:
         SourceError: none that is known, or one without a classifier.
     """
     model_type = raw.get("model_type")
-    family = FAMILIES.get(model_type) if isinstance(model_type, str) else None
+    known = {**FAMILIES, **_PLAIN} if tower else FAMILIES
+    family = known.get(model_type) if isinstance(model_type, str) else None
     if family is None:
         raise SourceError(
             f"{where}: model_type {shown(model_type)} is none of the families that are read from a folder "
             f"({known_families()}): pass the model itself as module:callable, or an ONNX file of it"
         )
-    if family.backbone:
+    if family.backbone and not tower:
         raise SourceError(
-            f"{where} is of {family.name}, and {family.backbone}: pass the model with a classifier of your "
-            "own as module:callable"
+            f"{where} is of {family.name}, and {family.backbone}: state a class of image towers as "
+            "architectures for its embeddings, or pass the model with a classifier of your own as "
+            "module:callable"
         )
     return str(model_type), family
 
@@ -60,11 +69,6 @@ def class_name(transformers: Any, raw: Mapping[str, Any], model_type: str, famil
             "of: install a newer one"
         )
     named = raw.get("architectures") or [made]
-    if named == [TOWERS.get(model_type)]:
-        raise SourceError(
-            f"{where} is of a {named[0]}, which has an image and a text tower but no classes: name them with "
-            f"--labels-text, or train a {made} of it"
-        )
     if named != [made]:
         raise SourceError(
             f"{where}: architectures is {shown(named)}, which gives no classes: train a {made} of it, or "
@@ -110,7 +114,13 @@ def _refuse_large(part: Mapping[str, Any], where: str) -> None:
 
 
 def load(
-    transformers: Any, raw: Mapping[str, Any], state: Mapping[str, Tensor], name: str, where: str
+    transformers: Any,
+    raw: Mapping[str, Any],
+    state: Mapping[str, Tensor],
+    name: str,
+    where: str,
+    *,
+    pooled: bool = False,
 ) -> nn.Module:
     """Transformers' module with these weights, in eval mode, with attention written out.
 
@@ -120,6 +130,7 @@ def load(
         state: all weights, float32.
         name: of the class.
         where: the config's name for messages.
+        pooled: whether the model's own pooler is read.
 
     Raises:
         SourceError: transformers cannot make the model, or the weights are not those of it.
@@ -145,7 +156,8 @@ def load(
             )
         except Exception as error:
             raise SourceError(f"{where}: transformers cannot load a {name} ({first_line(error)})") from error
-    _refuse_others(model, found, name, where)
+    unread = re.compile(_UNREAD if pooled else f"{_UNREAD}|{_POOLER}")
+    _refuse_others(model, found, name, where, unread)
     made: nn.Module = model.eval()
     return made
 
@@ -159,13 +171,15 @@ def _refuse_larger(planned: int, state: Mapping[str, Tensor], name: str, where: 
         )
 
 
-def _refuse_others(model: nn.Module, found: Mapping[str, Any], name: str, where: str) -> None:
+def _refuse_others(
+    model: nn.Module, found: Mapping[str, Any], name: str, where: str, unread: re.Pattern[str]
+) -> None:
     """What transformers would fill with random numbers, or leave out, with a warning."""
     parameters = {key for key, _ in model.named_parameters()}
     lacking = [key for key in sorted(found["missing_keys"]) if key in parameters]
     others = [
-        ("lack", [key for key in lacking if not _UNREAD.fullmatch(key)]),
-        ("have the unexpected", [k for k in sorted(found["unexpected_keys"]) if not _UNREAD.fullmatch(k)]),
+        ("lack", [key for key in lacking if not unread.fullmatch(key)]),
+        ("have the unexpected", [k for k in sorted(found["unexpected_keys"]) if not unread.fullmatch(k)]),
         ("have other shapes in", sorted(str(each[0]) for each in found["mismatched_keys"])),
     ]
     said = [f"{what} {_listed(keys)}" for what, keys in others if keys]

@@ -122,6 +122,7 @@ class OwnPipeline:
     states_kind: bool = False  # what its numbers mean is stated
     names_classes: bool = True  # the labels are its own
     prompts: Prompts | None = None  # that it is asked for, where its classes are texts
+    tower: str | None = None  # the class of transformers, where it gives embeddings
 
 
 @dataclasses.dataclass(frozen=True)

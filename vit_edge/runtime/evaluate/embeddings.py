@@ -130,7 +130,9 @@ def read_embedder_pair(first: Path, second: Path) -> tuple[ModelFile, ModelFile]
 def _read(path: Path, role: Role, word: str) -> ModelFile:
     if not (path.is_dir() and is_bundle(path)):
         return read_model(path)
-    if not read_bundle(path).with_role(role):
+    bundle = read_bundle(path)
+    role = bundle.embedding_role(role)
+    if not bundle.with_role(role):
         raise BundleError(f"{path} holds no {word} embedder; build it with --embedder, or name a model file")
     return read_model(path, role)
 
@@ -144,7 +146,7 @@ def _check_settings(settings: CompareSettings) -> None:
 
 def _check_pair(float_model: ModelFile, quant_model: ModelFile) -> None:
     for model in (float_model, quant_model):
-        if model.features is None:
+        if not model.embeds:
             raise ModelError(f"{model.path} is a classifier, the other an embedder; compare two forms of one")
     if float_model.outputs != quant_model.outputs:
         shapes = [

@@ -19,12 +19,11 @@ from vit_edge.runtime.job.record import Job
 from vit_edge.runtime.job.results import ArrayFile, Results, RowFile
 from vit_edge.runtime.job.rows import RowForm
 from vit_edge.runtime.model.file import ModelFile
-from vit_edge.spec import CLS_EMBEDDING, PATCH_FEATURES, POOLED_EMBEDDING, OutputKind
+from vit_edge.runtime.predict.embedder import outputs_by_kind, without_kind
+from vit_edge.spec import OutputKind
 
 ARRAY_SUFFIX = ".npy"
 CLASSIFY, EMBED = "classify", "embed"
-
-_OUTPUT_OF = {"cls": CLS_EMBEDDING, "pooled": POOLED_EMBEDDING, "patches": PATCH_FEATURES}
 
 
 class Engine(enum.Enum):
@@ -152,8 +151,9 @@ def _sink(results: Path, file: ModelFile, opening: Opening, job: Job) -> Results
         return ParquetFile(results, job)
     if opening.kind is None:
         return RowFile(results, RowForm(results.suffix), job)
-    shape = file.outputs.get(_OUTPUT_OF[opening.kind])
-    if shape is None:
-        raise UsageError(f"{file.path} has no CLS embedding; its kinds are pooled and patches")
+    given = outputs_by_kind(file)
+    if opening.kind not in given:
+        raise UsageError(without_kind(file.path, opening.kind, tuple(given)))
+    shape = file.outputs[given[opening.kind]]
     sides = tuple(side for side in shape if side is not None)
     return ArrayFile(results, sides, job)

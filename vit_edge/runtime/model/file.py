@@ -5,7 +5,8 @@ onnxruntime lacks); one input, `pixel_values` float32 (N, 3, H, W) or `pixels` u
 classifier has an output `logits` float32 (N, C); those of other makers may have other names and layouts, see
 `interface`, and end in a Softmax or Sigmoid, see `outputs`. An embedder has `pooled_embedding` float32 (N, D)
 and `patch_features` float32 (N, rows, columns, D) instead and, where a class token stands for all of the
-image, `cls_embedding` float32 (N, D). A model of maps has one or more outputs under names of its own, usually
+image, `cls_embedding` float32 (N, D). An embedding model has the output `embedding` float32 (N, D) alone. A
+model of maps has one or more outputs under names of its own, usually
 (N, channels, rows, columns). Labels, preprocessing, session options and what the numbers mean travel in its
 metadata_props, see `metadata`.
 """
@@ -86,6 +87,11 @@ class ModelFile:
         return self.size or (None if spec is None else (spec.height, spec.width))
 
     @property
+    def embeds(self) -> bool:
+        """Whether it gives embeddings, beside or in place of a classifier's logits."""
+        return self.features is not None or self.output.task is OutputKind.EMBEDDING
+
+    @property
     def answers(self) -> int | None:
         """How many labels it knows; None where that is open, and of an embedder."""
         if self.labels is not None:
@@ -98,7 +104,7 @@ class ModelFile:
         if self.maps:
             return {each.name: each.shape for each in self.maps}
         if self.features is None:
-            return {LOGITS: (self.classes,)}
+            return {self.output.output_name: (self.classes,)}
         dim, grid = self.features.dim, self.features.grid
         vectors = [CLS_EMBEDDING, POOLED_EMBEDDING] if self.features.has_cls else [POOLED_EMBEDDING]
         return {**dict.fromkeys(vectors, (dim,)), PATCH_FEATURES: (*grid, dim)}
@@ -195,7 +201,7 @@ def check_classifier(model: ModelFile) -> None:
     Raises:
         ModelError: an embedder, or one number per image of which nothing says what it is.
     """
-    if model.features is not None:
+    if model.embeds:
         raise ModelError(f"{model.path} is an embedder, not a classifier; open it with vit_edge.Embedder")
     if model.maps:
         given, opener = (

@@ -10,7 +10,14 @@ from vit_edge.runtime.model.header import FLOAT, FLOAT16, OnnxHeader, TensorInfo
 from vit_edge.runtime.model.interface import MAX_SIDE, as_float32, check_range, check_tensor, is_embedder
 from vit_edge.runtime.model.maps import Map, OutputShape, chosen_map, dims_text, gives_maps
 from vit_edge.runtime.model.metadata import OUTPUT_KEY, output_of
-from vit_edge.spec import CLS_EMBEDDING, LOGITS, MAX_BATCH, PATCH_FEATURES, POOLED_EMBEDDING, OutputKind
+from vit_edge.spec import (
+    CLS_EMBEDDING,
+    LOGITS,
+    MAX_BATCH,
+    PATCH_FEATURES,
+    POOLED_EMBEDDING,
+    OutputKind,
+)
 
 # What exporters call the answers of a classifier, the surest first.
 ANSWER_NAMES = (LOGITS, "logit", "probabilities", "probs", "prob")
@@ -150,7 +157,7 @@ def with_activation(said: OutputKind | None, activation: str | None, values: int
     Raises:
         ValueError: what is stated cannot be of what the graph ends in.
     """
-    if said is OutputKind.REGRESSION or activation is None:
+    if activation is None or (said is not None and said.ends_as_is):
         return said or OutputKind.SINGLE_LABEL
     several = said is not None and said.logits is not OutputKind.SINGLE_LABEL
     if said is not None and several is not (activation == "Sigmoid"):
@@ -206,6 +213,8 @@ def check_meaning(kind: OutputKind, values: int | None) -> None:
             "gives one number per image and does not say what it means; state it with "
             f"--output-kind {OutputKind.BINARY.value} or {OutputKind.REGRESSION.value}"
         )
+    if values == 1 and kind.task is OutputKind.EMBEDDING:
+        raise ValueError("gives one number per image, which is no embedding")
     if values not in (1, None) and kind.logits is OutputKind.BINARY:
         raise ValueError(f"gives {values} numbers per image, which cannot be one {kind.value}")
 

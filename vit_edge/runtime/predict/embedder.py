@@ -10,32 +10,34 @@ import numpy as np
 import numpy.typing as npt
 
 from vit_edge.arrays import Pixels
-from vit_edge.bundle import Role, is_bundle, read_bundle
+from vit_edge.bundle import Bundle, Role, is_bundle, read_bundle
 from vit_edge.errors import BundleError, ImageError, ModelError
 from vit_edge.runtime.image.limits import DEFAULT_LIMITS, DecodeLimits
 from vit_edge.runtime.image.preprocess import Decoding
 from vit_edge.runtime.image.source import ImageSource
 from vit_edge.runtime.model.file import ModelFile, read_model
-from vit_edge.runtime.model.outputs import Features
 from vit_edge.runtime.predict.batching import in_batches
 from vit_edge.runtime.predict.image_model import ImageModel, key_file, opened_with, preprocess_of
-from vit_edge.spec import CLS_EMBEDDING, PATCH_FEATURES, POOLED_EMBEDDING
+from vit_edge.spec import CLS_EMBEDDING, EMBEDDING, PATCH_FEATURES, POOLED_EMBEDDING, OutputKind
 
 Floats = npt.NDArray[np.float32]
+
+_OUTPUTS = {"cls": CLS_EMBEDDING, "pooled": POOLED_EMBEDDING, "patches": PATCH_FEATURES}
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Embedding:
     """What the model makes of one image, before any classification; float32.
 
-    All three come from the last layer and behind the final LayerNormalization, where the model normalises its
-    tokens. A model that normalises the mean of its tokens (`fc_norm` of timm) gives patches as they leave the
-    last layer, and their normalised mean.
+    A model without a classifier, such as CLIP's image tower, gives one vector, which is `pooled` here, and
+    nothing else. Of others all three come from the last layer and behind the final LayerNormalization, where
+    the model normalises its tokens. A model that normalises the mean of its tokens (`fc_norm` of timm) gives
+    patches as they leave the last layer, and their normalised mean.
     """
 
     cls: Floats | None  # (D,), the class token; None where the model's head does not read one by itself
-    pooled: Floats  # (D,), the mean of the patch tokens
-    patches: Floats  # (rows, columns, D), one token per patch, from the top left
+    pooled: Floats  # (D,), the mean of the patch tokens; of an embedding model its own vector
+    patches: Floats  # (rows, columns, D), one token per patch, from the top left; (0, 0, D) of one vector
 
 
 class Embedder(ImageModel):
@@ -47,13 +49,14 @@ class Embedder(ImageModel):
         (14, 14, 192)
 
     Args:
-        path: a bundle folder that was built with embedders, or an ONNX file of one.
+        path: a bundle folder of an embedding model or one that was built with embedders, or an ONNX file of
+            either.
         provider: `auto` (or None), or the short name of an execution provider such as `openvino`.
         threads: threads within one operator; `auto` measures once what is fastest on this machine, None
             leaves it to onnxruntime.
         decoding: how images much larger than the model's input are brought down to it, as for `Classifier`.
         model: which embedder of a bundle: a role (`embedder`, `embedder_float`) or a path inside it; by
-            default the one of the precision that the bundle classifies with.
+            default the one of the precision that the bundle runs with.
         limits: the formats of images that are taken and how large they may be, as for `Classifier`.
         trust: a public key whose owner must have signed the bundle, as for `Classifier`.
 
@@ -79,23 +82,29 @@ class Embedder(ImageModel):
         key = key_file(trust)
         file = read_embedder(Path(path), model, key)
         preprocess_of(file)  # what is neither is refused for this first
-        self._features = _features(file)
+        self._file = _embedding_file(file)
         super().__init__(file, opened_with(path, provider, threads, decoding, model, limits), key)
 
     @property
     def dim(self) -> int:
         """D, the length of every embedding."""
-        return self._features.dim
+        features = self._file.features
+        return (self._file.classes or 0) if features is None else features.dim
 
     @property
     def grid(self) -> tuple[int, int]:
-        """Patches (rows, columns)."""
-        return self._features.grid
+        """Patches (rows, columns); (0, 0) of a model that gives one vector."""
+        return (0, 0) if self._file.features is None else self._file.features.grid
 
     @property
     def has_cls(self) -> bool:
         """Whether there is a CLS embedding."""
-        return self._features.has_cls
+        return self._file.features is not None and self._file.features.has_cls
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """The fields of an `Embedding` that the model gives."""
+        return tuple(outputs_by_kind(self._file))
 
     def __call__(self, source: ImageSource) -> Embedding:
         """Embed one image.
@@ -132,6 +141,9 @@ class Embedder(ImageModel):
         made = self._session.outputs(np.stack(pixels))
         # A view would keep the whole batch alive.
         rows = [{name: values[row].copy() for name, values in made.items()} for row in range(len(pixels))]
+        if self._file.features is None:
+            none = np.empty((*self.grid, self.dim), np.float32)
+            return [Embedding(None, row[EMBEDDING], none) for row in rows]
         return [Embedding(row.get(CLS_EMBEDDING), row[POOLED_EMBEDDING], row[PATCH_FEATURES]) for row in rows]
 
 
@@ -141,18 +153,41 @@ def read_embedder(path: Path, model: Role | str | None, trust: Path | None) -> M
     Raises:
         BundleError, ModelError: as `Embedder`.
     """
-    if model is None and path.is_dir() and is_bundle(path):
-        names = read_bundle(path).embedders()
-        if not names:
-            raise BundleError(f"{path} has no embedder; build it with --embedder")
-        model = names[0]
+    if path.is_dir() and is_bundle(path):
+        model = _in_bundle(read_bundle(path), model)
     return read_model(path, model, trust=trust)
 
 
-def _features(file: ModelFile) -> Features:
-    if file.features is None:
+def _in_bundle(bundle: Bundle, model: Role | str | None) -> Role | str | None:
+    """Which model of a bundle: the default one of an embedding model, else one of the embedders."""
+    if isinstance(model, Role):
+        return bundle.embedding_role(model)
+    if model is not None or bundle.manifest.output.task is OutputKind.EMBEDDING:
+        return model
+    names = bundle.embedders()
+    if not names:
+        raise BundleError(f"{bundle.path} has no embedder; build it with --embedder")
+    return names[0]
+
+
+def _embedding_file(file: ModelFile) -> ModelFile:
+    if not file.embeds:
         raise ModelError(
             f"{file.path} is a classifier, not an embedder; open it with vit_edge.Classifier, "
             "or make an embedder with: vit-edge export SOURCE --embedder"
         )
-    return file.features
+    return file
+
+
+def outputs_by_kind(file: ModelFile) -> dict[str, str]:
+    """By the fields of an `Embedding` that a model file gives, what it calls them."""
+    if file.features is None:
+        return {"pooled": EMBEDDING}
+    return {kind: name for kind, name in _OUTPUTS.items() if name in file.outputs}
+
+
+def without_kind(path: Path, kind: str, kinds: tuple[str, ...]) -> str:
+    """The refusal of a kind of embedding that a model does not give, of the kinds that it gives."""
+    named = {"cls": "CLS embedding", "pooled": "pooled embedding", "patches": "grid of patches"}
+    given = f"kinds are {' and '.join(kinds)}" if len(kinds) > 1 else f"kind is {kinds[0]}"
+    return f"{path} has no {named.get(kind, kind)}; its {given}"

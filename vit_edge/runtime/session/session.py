@@ -19,7 +19,7 @@ from vit_edge.runtime.session.placement import (
     open_session,
 )
 from vit_edge.runtime.session.providers import AUTO, cause
-from vit_edge.spec import LOGITS, InputForm, PreprocessSpec
+from vit_edge.spec import InputForm, PreprocessSpec
 
 __all__ = ["DEFAULT_SETTINGS", "MOST_THREADS", "Placement", "Session", "SessionSettings"]
 
@@ -51,8 +51,10 @@ class Session:
         self.model = model
         self.settings = settings  # with the number of threads that auto found
         self._shapes = model.outputs
-        own = bool(model.maps)  # which may call one of several maps "logits"
-        self._names = [model.scores if name == LOGITS and not own else name for name in model.outputs]
+        self._answers_as = model.output.output_name
+        own = bool(model.maps or model.features)  # names of their own; one of several maps may be "logits"
+        answers = {} if own else {self._answers_as: model.scores}
+        self._names = [answers.get(name, name) for name in model.outputs]
         self._process = os.getpid()
         opened = open_session(model, settings)
         self._session, self.placement = opened.session, opened.placement
@@ -63,7 +65,7 @@ class Session:
         return self.settings.threads if isinstance(self.settings.threads, int) else None
 
     def run(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        """Logits of a batch of any size; a model of fixed batch size is fed in chunks.
+        """Logits of a batch of any size, or embeddings; a model of fixed batch size is fed in chunks.
 
         Args:
             pixels: uint8 (N, H, W, 3), RGB, resized and cropped to the model's size.
@@ -79,7 +81,7 @@ class Session:
             raise ModelError(f"{self.model.path} gives maps and no logits; take its outputs")
         if self.model.features is not None:
             raise ModelError(f"{self.model.path} is an embedder and gives no logits; use vit_edge.Embedder")
-        return self.outputs(pixels)[LOGITS]
+        return self.outputs(pixels)[self._answers_as]
 
     def outputs(self, pixels: npt.NDArray[np.uint8]) -> dict[str, npt.NDArray[np.float32]]:
         """Every output of `ModelFile.outputs`, of a batch of any size.
@@ -133,7 +135,7 @@ class Session:
             ModelError: as in `outputs`.
         """
         (images,) = feed.values()
-        return self._answers(feed, len(images))[LOGITS]
+        return self._answers(feed, len(images))[self._answers_as]
 
     def inner(self, pixels: npt.NDArray[np.uint8], names: Sequence[str]) -> list[npt.NDArray[np.float32]]:
         """Further outputs of the file, by the names that it gives them.

@@ -1,0 +1,92 @@
+"""A folder of an image tower run by transformers: its own processor and model, and the vector of an image."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from vit_edge.errors import SourceError
+from vit_edge.host.reference.transformers_pipeline import LOCAL, image_processor
+from vit_edge.host.reference.types import Answer, Pipeline
+from vit_edge.host.sources.quiet import first_line, quiet_transformers
+from vit_edge.host.sources.towers import TOWERS, Vector
+from vit_edge.host.sources.transformers_model import resampling
+
+
+class EmbeddingPipeline(Pipeline):
+    """Transformers' model as it loads it itself, on the CPU in float32, with the processor on Pillow images.
+
+    Args:
+        folder: what `save_pretrained` wrote.
+        kind: a key of TOWERS.
+        processor: an image processor's config in place of the folder's.
+        size: pixels (height, width) that the model is to see.
+
+    Raises:
+        SourceError: transformers is not installed, or cannot load the folder.
+    """
+
+    def __init__(
+        self, folder: Path, kind: str, processor: Mapping[str, Any] | None, size: tuple[int, int]
+    ) -> None:
+        try:
+            import transformers
+        except ImportError:
+            raise SourceError("transformers is not installed: pip install transformers") from None
+        with quiet_transformers():
+            try:
+                loaded = getattr(transformers, kind).from_pretrained(folder, dtype=torch.float32, **LOCAL)
+                self._model: Any = loaded.eval()
+                self._processor = image_processor(folder, processor)
+            except Exception as error:  # it raises whatever a file leads it to
+                raise SourceError(f"transformers cannot load {folder.name} ({first_line(error)})") from error
+        self._tower = TOWERS[kind]
+        places = any(hasattr(each, "interpolate_pos_encoding") for each in self._model.modules())
+        self._more = resampling(self._model.config, size) if places else {}
+        self._load: Any = transformers.image_utils.load_image
+        self.name = (
+            f"transformers {transformers.__version__} ({type(self._processor).__name__}, {kind}, "
+            f"torch {torch.__version__}{', with the stated options' if processor is not None else ''})"
+        )
+
+    def answer(self, path: Path) -> Answer:
+        """The vector, as the numbers of an answer without any class."""
+        try:
+            vector = self.logits(self.pixel_values(path))
+        except Exception as error:
+            raise SourceError(f"{self.name} fails on {path.name} ({first_line(error)})") from error
+        return Answer(None, None, None, vector.astype(np.float64))
+
+    def decoded(self, path: Path) -> npt.NDArray[np.uint8]:
+        """As transformers loads it: upright, converted to RGB."""
+        return np.asarray(self._load(str(path)))
+
+    def pixel_values(self, path: Path) -> npt.NDArray[np.float32]:
+        """As the image processor makes them."""
+        made = self._processor(images=self._load(str(path)), return_tensors="np")
+        return np.asarray(made["pixel_values"][0], np.float32)
+
+    def logits(self, pixel_values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """The vector (D,)."""
+        with torch.inference_mode():
+            vector = self._vector(torch.from_numpy(pixel_values[None].copy()))
+            if self._tower.unit:
+                vector = vector / vector.norm(dim=-1, keepdim=True)  # as CLIPModel and SiglipModel do
+        return np.asarray(vector[0].numpy(), np.float32)
+
+    def _vector(self, images: Tensor) -> Tensor:
+        """(1, D), before it is brought to any length."""
+        asked = self._model.get_image_features if self._tower.texts else self._model
+        made = asked(pixel_values=images, **self._more)
+        vector: Tensor
+        if self._tower.vector is Vector.CLS:
+            vector = made.last_hidden_state[:, 0]
+        elif self._tower.vector is Vector.PROJECTED and not self._tower.texts:
+            vector = made.image_embeds
+        else:
+            vector = made.pooler_output
+        return vector
