@@ -149,6 +149,7 @@ class Measure(enum.Enum):
 
     CORRELATION = "correlation"  # of their numbers, after Pearson; 1 where they are the same
     DIFFERENCE = "difference"  # mean absolute, in percent of the range that the float model's maps span
+    BOXES = "boxes"  # share of the boxes that either model shows that are matched; 1 where the same
     OVERLAP = "overlap"  # mean intersection over union of where each channel is the largest; 1 where the same
 
 

@@ -12,7 +12,17 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from tools.digits import LABELS, SIDE, make_folders, render, split
-from tools.train_digits import CONFIG, Recipe, augment, correct, to_input, train, write_card, write_model
+from tools.train_digits import (
+    CONFIG,
+    Recipe,
+    augment,
+    correct,
+    reference,
+    to_input,
+    train,
+    write_card,
+    write_model,
+)
 from vit_edge.host.sources import Source, SourceKind, SourceOptions, resolve
 from vit_edge.host.vit import VisionTransformer
 from vit_edge.spec import ResizeMode
@@ -96,7 +106,7 @@ def test_augmentation_moves_images_within_their_range() -> None:
 def test_training_is_repeatable_and_writes_a_model_with_its_own_figures(tmp_path: Path) -> None:
     part = split()["calibration"]
     recipe = Recipe(epochs=1)
-    first, second = train(part, recipe), train(part, recipe)
+    first, second = train(part, recipe, reference), train(part, recipe, reference)
     assert all(torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters(), strict=True))
     write_model(first, tmp_path)
     top1 = write_card(tmp_path, split(), recipe, seconds=1.0)

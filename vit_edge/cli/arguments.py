@@ -187,6 +187,7 @@ def add_tolerance(parser: Parser) -> None:
         ("--min-correlation", MapLimits.min_correlation, "correlation with the float model's map"),
         ("--max-difference", MapLimits.max_difference, "mean absolute difference, percent of their range"),
         ("--min-overlap", MapLimits.min_overlap, "mean intersection over union of the largest channel"),
+        ("--min-boxes", MapLimits.min_boxes, "of a detector: share of shown boxes that are matched"),
     ):
         maps.add_argument(flag, type=finite, default=share, metavar="X", help=f"{what} (default: {share:g})")
     confidence = "two-sided confidence (default: %(default)s)"

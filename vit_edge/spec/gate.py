@@ -27,6 +27,8 @@ class MapLimits:
     """Mean absolute difference, in percent of the range that the float model's maps span."""
     min_overlap: float = 0.9
     """Of several channels: mean intersection over union of where each is the largest."""
+    min_boxes: Annotated[float, Mark.OMITTED] = 0.9
+    """Of a detector, in place of the others: share of the boxes that either model shows that are matched."""
 
     def __post_init__(self) -> None:
         """Refuse limits that no map is within, or every one."""
@@ -38,6 +40,8 @@ class MapLimits:
             )
         if not 0 < self.min_overlap < 1:
             raise ValueError(f"min_overlap must lie between 0 and 1, got {self.min_overlap}")
+        if not 0 < self.min_boxes <= 1:
+            raise ValueError(f"min_boxes must be above 0 and at most 1, got {self.min_boxes}")
 
 
 @dataclasses.dataclass(frozen=True)

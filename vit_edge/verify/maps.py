@@ -3,7 +3,8 @@
 Of an image's map three things are measured against the float model's: the correlation of its numbers, their
 mean absolute difference in percent of the range that the float model's numbers span over all images, and,
 of several channels, how far the places where each channel is the largest overlap (mean intersection over
-union of the classes that either model shows, Everingham et al. 2010). An image has changed where one of them
+union of the classes that either model shows, Everingham et al. 2010). Of a detector it is the boxes alone
+(`verify.boxes`). An image has changed where one of them
 lies beyond its limit. That is a yes or no per image as a changed prediction is, so the same intervals, tests
 and plans hold; each measure has its own share of images beyond its limit, with interval and verdict, too.
 """
@@ -22,6 +23,7 @@ from vit_edge.spec import MapLimits, Tolerance
 from vit_edge.verify.answers import as_choice
 from vit_edge.verify.arrays import Booleans, Floats
 from vit_edge.verify.bounded import mean_interval, per_scene
+from vit_edge.verify.boxes import SHOWN
 from vit_edge.verify.copies import Scenes
 from vit_edge.verify.gate import REPORTED_CONFIDENCE, judge
 from vit_edge.verify.verdict import Interval
@@ -49,10 +51,15 @@ class MapChanges:
     """(N,) the float model's smallest number."""
     high: Reals
     """(N,) and its largest."""
+    boxes: Reals | None = None
+    """(N,) of a detector: how far shown boxes agree, 0 to 1, which alone is then judged."""
+    shown: Reals | None = None
+    """(N,) of a detector: how many boxes the float model shows."""
 
     def at(self, rows: NDArray[np.intp]) -> Self:
         """Of some of the images."""
         overlap = None if self.overlap is None else self.overlap[rows]
+        boxes, shown = (None if each is None else each[rows] for each in (self.boxes, self.shown))
         return dataclasses.replace(
             self,
             correlation=self.correlation[rows],
@@ -62,21 +69,28 @@ class MapChanges:
             noise=self.noise[rows],
             low=self.low[rows],
             high=self.high[rows],
+            boxes=boxes,
+            shown=shown,
         )
 
     def joined(self, other: Self) -> Self:
         """Of the images of both, these first."""
-        overlaps = [each for each in (self.overlap, other.overlap) if each is not None]
         return dataclasses.replace(
             self,
             correlation=np.concatenate([self.correlation, other.correlation]),
             difference=np.concatenate([self.difference, other.difference]),
-            overlap=np.concatenate(overlaps) if len(overlaps) == 2 else None,
+            overlap=_both(self.overlap, other.overlap),
             signal=np.concatenate([self.signal, other.signal]),
             noise=np.concatenate([self.noise, other.noise]),
             low=np.concatenate([self.low, other.low]),
             high=np.concatenate([self.high, other.high]),
+            boxes=_both(self.boxes, other.boxes),
+            shown=_both(self.shown, other.shown),
         )
+
+
+def _both(one: Reals | None, other: Reals | None) -> Reals | None:
+    return None if one is None or other is None else np.concatenate([one, other])
 
 
 def map_changes(output: str, given: Floats, found: Floats) -> MapChanges:
@@ -171,6 +185,14 @@ class _Measured:
 
 
 def _measured(change: MapChanges, limits: MapLimits) -> list[_Measured]:
+    if change.boxes is not None and change.shown is not None:
+        if not change.shown.any():
+            raise DatasetError(
+                f"the float model shows no box of {SHOWN:g} and more on any image, so there is nothing to "
+                "keep; give images with objects on them, or check the model"
+            )
+        beyond = change.boxes < limits.min_boxes
+        return [_Measured(change.output, Measure.BOXES, change.boxes, limits.min_boxes, beyond, 1.0)]
     span = float(change.high.max() - change.low.min()) if change.high.size else 0.0
     if change.high.size and not (span > 0 and math.isfinite(span)):
         raise DatasetError(

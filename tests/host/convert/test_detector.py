@@ -115,6 +115,27 @@ def test_an_int8_detector_finds_nearly_the_same(model: Path, image: Path, tmp_pa
     assert near.score == pytest.approx(best.score, abs=0.05)
 
 
+def test_compare_judges_the_boxes(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Of a random model, whose surest boxes are made sure enough to be shown."""
+    sure = onnx.load(model)
+    last = next(node for node in reversed(sure.graph.node) if "logits" in node.output)
+    factor = onnx.numpy_helper.from_array(np.asarray(40.0, np.float32), "forty")
+    sure.graph.initializer.append(factor)
+    last.output[0] = "unsure"
+    sure.graph.node.append(onnx.helper.make_node("Mul", ["unsure", "forty"], ["logits"]))
+    onnx.save(sure, tmp_path / "sure.onnx")
+    (tmp_path / "check").mkdir()
+    for seed in range(6):
+        coarse = np.random.default_rng(seed).integers(0, 256, (4, 5, 3), np.uint8)
+        Image.fromarray(coarse).resize((40, 30)).save(tmp_path / "check" / f"{seed}.png")
+    words = ["compare", str(tmp_path / "sure.onnx"), str(tmp_path / "sure.onnx"), "--self"]
+    more = ["--data", str(tmp_path / "check"), "--independent", "--max-changed", "60", "--threads", "1"]
+    assert main([*words, *more, "--json", str(tmp_path / "report.json")]) == 0
+    assert "boxes of pred_boxes" in capsys.readouterr().out
+    (found,) = json.loads((tmp_path / "report.json").read_text())["evidence"]["maps"]
+    assert (found["measure"], found["mean"], found["verdict"]) == ("boxes", 1.0, "PASS")
+
+
 def test_a_source_says_that_it_gives_boxes(model: Path) -> None:
     with pytest.raises(
         ModelError, match=r"gives boxes \(logits\), no classes: open it with vit_edge.Detector"

@@ -13,8 +13,10 @@ from vit_edge.runtime.evaluate.answers import batch_pixels
 from vit_edge.runtime.evaluate.dataset import ImageSet
 from vit_edge.runtime.evaluate.views import Viewer
 from vit_edge.runtime.model.file import ModelFile
+from vit_edge.runtime.model.maps import DetectionOutputs, detection_outputs
 from vit_edge.runtime.session.session import Session
 from vit_edge.spec import PreprocessSpec
+from vit_edge.verify.boxes import Boxes, box_agreement, read_boxes
 from vit_edge.verify.maps import MapChanges, map_changes
 
 _SIDE = 8  # of what of a map tells scenes apart
@@ -31,6 +33,8 @@ class MapSubject:
     preprocess: PreprocessSpec
     names: tuple[str, ...]
     """Its outputs, in the order in which they are compared with the reference's."""
+    boxes: DetectionOutputs | None = None
+    """Those of a detection head, where it is one."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -59,7 +63,7 @@ def map_subject(model: ModelFile, reference: ModelFile, session: Session, spec: 
             f"{reference.path} gives {_listed(reference)} and {model.path} {_listed(model)}; "
             "compare two forms of one model"
         )
-    return MapSubject(session, spec, tuple(matched))
+    return MapSubject(session, spec, tuple(matched), detection_outputs(model.maps))
 
 
 def evaluate_maps(
@@ -93,7 +97,7 @@ def evaluate_maps(
         for parts, subject in zip(found, others, strict=True):
             same = subject is reference
             made = given if same else subject.session.outputs(pixels[subject.preprocess])
-            parts.append(_changes(reference.names, given, subject.names, made))
+            parts.append(_changes(reference, given, subject.names, made))
         viewer.add(pixels)
         if progress is not None:
             progress(start + len(batch), len(images))
@@ -110,8 +114,26 @@ def outlines_of(maps: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.ascontiguousarray(flat[:, np.linspace(0, flat.shape[1] - 1, _SIDE * _SIDE).astype(int)])
 
 
-def _changes(names: Sequence[str], given: Maps, others: Sequence[str], made: Maps) -> list[MapChanges]:
-    return [map_changes(name, given[name], made[other]) for name, other in zip(names, others, strict=True)]
+def _changes(reference: MapSubject, given: Maps, others: Sequence[str], made: Maps) -> list[MapChanges]:
+    pairs = dict(zip(reference.names, others, strict=True))
+    changes = {name: map_changes(name, given[name], made[other]) for name, other in pairs.items()}
+    heads = reference.boxes
+    if heads is None:
+        return list(changes.values())
+    exact = _read(given[heads.logits], given[heads.boxes])
+    found = _read(made[pairs[heads.logits]], made[pairs[heads.boxes]])
+    return [
+        dataclasses.replace(
+            changes[heads.logits],
+            output=heads.boxes,
+            boxes=np.asarray([box_agreement(*pair) for pair in zip(exact, found, strict=True)]),
+            shown=np.asarray([len(each.shown().scores) for each in exact], np.float64),
+        )
+    ]
+
+
+def _read(logits: NDArray[np.float32], boxes: NDArray[np.float32]) -> list[Boxes]:
+    return [read_boxes(*image) for image in zip(logits, boxes, strict=True)]
 
 
 def _of_all(parts: Sequence[Sequence[MapChanges]]) -> tuple[MapChanges, ...]:

@@ -8,6 +8,7 @@ import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
 from vit_edge.errors import UsageError
+from vit_edge.verify.boxes import read_boxes
 
 Floats = npt.NDArray[np.float32]
 Corners = tuple[float, float, float, float]
@@ -41,10 +42,7 @@ class Place:
 def detections(
     logits: Floats, boxes: Floats, place: Place, labels: Sequence[str] | None, threshold: float
 ) -> tuple[Detection, ...]:
-    """The objects of one image, the surest first.
-
-    As DETR's authors read them (Carion et al. 2020): the class of a box is the likeliest but for the last,
-    which stands for nothing, its probability that of a softmax over all; no box is suppressed for another.
+    """The objects of one image, the surest first, see `verify.boxes`; no box is suppressed for another.
 
     Args:
         logits: (Q, classes + 1).
@@ -53,10 +51,8 @@ def detections(
         labels: names of the classes.
         threshold: the least probability.
     """
-    exponents = np.exp(logits - logits.max(axis=1, keepdims=True))
-    shares = (exponents / exponents.sum(axis=1, keepdims=True))[:, :-1]
-    classes, scores = shares.argmax(axis=1), shares.max(axis=1)
-    corners = _corners(boxes, place)
+    read = read_boxes(logits, boxes)
+    classes, scores, corners = read.classes, read.scores, _in_pixels(read.corners, place)
     whole = (corners[:, 2] > corners[:, 0]) & (corners[:, 3] > corners[:, 1])
     kept = np.flatnonzero((scores >= threshold) & whole)
     ordered = kept[np.argsort(-scores[kept], kind="stable")]
@@ -71,11 +67,9 @@ def detections(
     )
 
 
-def _corners(boxes: Floats, place: Place) -> npt.NDArray[np.float64]:
+def _in_pixels(shares: npt.NDArray[np.float64], place: Place) -> npt.NDArray[np.float64]:
     """(Q, 4) left, top, right, bottom in pixels, cut to the image."""
     left, top, right, bottom = place.seen
-    centre, half = boxes[:, :2].astype(np.float64), boxes[:, 2:].astype(np.float64) / 2
-    shares = np.concatenate([centre - half, centre + half], axis=1)
     scale, start = np.asarray([right - left, bottom - top] * 2), np.asarray([left, top] * 2)
     height, width = place.size
     limits: npt.NDArray[np.float64] = np.clip(shares * scale + start, 0, np.asarray([width, height] * 2))
