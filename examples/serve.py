@@ -17,7 +17,7 @@ Image = Annotated[bytes, Body(media_type="application/octet-stream")]
 
 def make(bundle: str) -> FastAPI:
     """The app; each process that serves makes its own, behind any fork."""
-    app, classify = FastAPI(), Classifier(bundle, threads=1)
+    app, classify = FastAPI(), Classifier.for_server(bundle)
 
     @app.post("/classify")
     def answer(

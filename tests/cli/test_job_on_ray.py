@@ -90,7 +90,7 @@ def test_two_workers_write_what_one_run_writes(
     expected = plain("in", tmp_path / "plain.jsonl")
     done = on(command("classify", TINY, "in", tmp_path / "ray.jsonl"), tmp_path)
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.splitlines()[-1].endswith("ray.jsonl: 200 images, 1 with an error")
+    assert done.stderr == f"{tmp_path / 'ray.jsonl'}: 200 images, 1 with an error\n"
     assert (tmp_path / "ray.jsonl").read_bytes() == expected
     record = json.loads((tmp_path / "ray.jsonl.job").read_text())
     assert record == json.loads((tmp_path / "plain.jsonl.job").read_text())

@@ -70,17 +70,18 @@ def test_a_slow_reader_gets_the_newest_frame_and_then_the_end() -> None:
     assert place.dropped == 2
 
 
-@pytest.fixture(scope="module")
-def address(digits: Digits) -> Iterator[str]:
-    """Of the server, once it answers."""
+@pytest.fixture(scope="module", params=["serve.py", "serve_gunicorn.py"])
+def address(digits: Digits, request: pytest.FixtureRequest) -> Iterator[str]:
+    """Of a server, once it answers."""
     python = CACHE / SERVER / "bin" / "python"
-    if not python.exists():
-        packages = "fastapi==0.165.0 uvicorn numpy pillow onnxruntime"
-        pytest.skip(f"needs fastapi: an environment {CACHE / SERVER} with {packages}")
+    package = {"serve.py": "fastapi", "serve_gunicorn.py": "gunicorn"}[request.param]
+    if not list((CACHE / SERVER).glob(f"lib/*/site-packages/{package}")):
+        packages = "fastapi==0.165.0 uvicorn gunicorn==27.0.1 numpy pillow onnxruntime"
+        pytest.skip(f"needs {package}: an environment {CACHE / SERVER} with {packages}")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [str(python), str(EXAMPLES / "serve.py"), str(digits.bundle), str(port)]
+    command = [str(python), str(EXAMPLES / request.param), str(digits.bundle), str(port)]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as server:
         for _ in range(600):

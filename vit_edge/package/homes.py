@@ -8,14 +8,20 @@ import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import onnxruntime
+
 from vit_edge.errors import UsageError
 from vit_edge.files import draft_beside
 from vit_edge.package.c import model_header
 from vit_edge.package.contents import Contents, contents_of
+from vit_edge.package.kserve import service, service_name
+from vit_edge.package.mobile import OPERATORS, for_phones, required_operators
 from vit_edge.package.triton import repository
 from vit_edge.package.web import runtime_files, web_release
 
 Files = dict[str, bytes]
+
+_CHECKED_IN_C = ("pixels.c", "pixels.h", "classify.c", "Makefile")
 
 
 class Home(enum.Enum):
@@ -25,6 +31,9 @@ class Home(enum.Enum):
     WEB = "web"
     C = "c"
     TRITON = "triton"
+    KSERVE = "kserve"
+    ANDROID = "android"
+    IOS = "ios"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,6 +67,9 @@ def package(bundle: Path, home: Home, target: Path, modules: Path | None = None)
         Home.WEB: _web,
         Home.C: _c,
         Home.TRITON: _triton,
+        Home.KSERVE: _kserve,
+        Home.ANDROID: _android,
+        Home.IOS: _ios,
     }
     files, next_step = make[home](contents, modules)
     _write(target, files)
@@ -101,6 +113,31 @@ def _c(contents: Contents, _: Path | None) -> tuple[Files, str]:
 def _triton(contents: Contents, _: Path | None) -> tuple[Files, str]:
     next_step = "tritonserver --model-repository={target}/models serves it, {target}/check.py checks it"
     return repository(contents) | _templates("triton"), next_step
+
+
+def _android(contents: Contents, _: Path | None) -> tuple[Files, str]:
+    return _phone(contents, "android"), "{target}/README.md says where in an app its files go"
+
+
+def _ios(contents: Contents, _: Path | None) -> tuple[Files, str]:
+    return _phone(contents, "ios"), "{target}/README.md says where in an app its files go"
+
+
+def _phone(contents: Contents, folder: str) -> Files:
+    """What is of the phone, and the program in C that checks a machine."""
+    packed = for_phones(contents)
+    native = {name: data for name, data in _templates("c").items() if name in _CHECKED_IN_C}
+    operators = required_operators({each.path: each.model.data for each in packed.models})
+    header = model_header(packed).encode("ascii")
+    made = _common(packed) | {"model.h": header, OPERATORS: operators.encode()}
+    return made | native | _templates(folder, ORT=onnxruntime.__version__)
+
+
+def _kserve(contents: Contents, _: Path | None) -> tuple[Files, str]:
+    name = service_name(contents.source)
+    files = _triton(contents, None)[0] | _templates("kserve", SERVICE=name)  # with a page of its own
+    files["inference-service.yaml"] = service(contents.source).encode()
+    return files, "set storageUri in {target}/inference-service.yaml, then kubectl apply -f it"
 
 
 def _web(contents: Contents, modules: Path | None) -> tuple[Files, str]:

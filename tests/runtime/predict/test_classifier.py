@@ -68,6 +68,16 @@ def test_predictions_are_the_softmax_of_the_logits_in_order(classify: Classifier
     assert sum(p.score for p in predictions) == pytest.approx(1)
 
 
+def test_one_for_a_server_takes_one_thread_and_answers_alike(classify: Classifier, data: Path) -> None:
+    one = Classifier.for_server(data / "dynamic.onnx")
+    assert one.placement.provider == "CPUExecutionProvider"
+    assert one._session.threads == 1
+    assert one(picture(3)) == classify(picture(3))
+    assert pickle.loads(pickle.dumps(one))(picture(3)) == classify(picture(3))  # noqa: S301
+    with pytest.raises(UsageError, match="limits must be DecodeLimits"):
+        Classifier.for_server(data / "dynamic.onnx", limits=5)  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize(("top_k", "count"), [(1, 1), (2, 2), (3, 3), (99, 3)])
 def test_top_k_gives_no_more_than_there_are(classify: Classifier, top_k: int, count: int) -> None:
     assert len(classify(picture(1), top_k=top_k)) == count

@@ -26,11 +26,12 @@ _RETRIES = 3  # for images during which a worker ended
 _LONGEST_S = 600.0  # without an answer from any worker
 _REACHED_S = 10.0  # for the machine of a cluster that is named
 _STORE_BYTES = 100 * 2**20  # of memory that a cluster of this machine alone shares; rows are small
-# Nothing is sent anywhere, graphics processors are left as they are, and Ray's own lines are for its log.
+# Nothing is sent anywhere, graphics processors are left as they are, and workers of a cluster that is started
+# here have the priority of other processes.
 _QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-    "RAY_BACKEND_LOG_LEVEL": "error",
+    "RAY_worker_niceness": "0",
 }
 
 

@@ -3,7 +3,7 @@
 import dataclasses
 import os
 from collections.abc import Iterable, Iterator
-from typing import Literal
+from typing import Literal, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -87,6 +87,30 @@ class Classifier(ImageModel):
         self._labels = file.labels
         self._ranking = ranking(file.output)
         self._told = file.told
+
+    @classmethod
+    def for_server(
+        cls,
+        path: str | os.PathLike[str],
+        model: Role | str | None = None,
+        limits: DecodeLimits | None = DEFAULT_LIMITS,
+        trust: str | os.PathLike[str] | None = None,
+    ) -> Self:
+        """One of several processes, or threads, that answer requests on one machine.
+
+        It takes one thread for each request, on the CPU: threads that all want every core wait for one
+        another, and on busy cores those that onnxruntime starts by default may take twice as long.
+
+        Args:
+            path: as for the class.
+            model: as for the class.
+            limits: as for the class.
+            trust: as for the class.
+
+        Raises:
+            VitEdgeError: as the class.
+        """
+        return cls(path, "cpu", 1, Decoding.FAST, model, limits, trust=trust)
 
     @property
     def kind(self) -> OutputKind:
