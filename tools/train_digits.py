@@ -12,7 +12,9 @@ import dataclasses
 import json
 import math
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -28,6 +30,8 @@ from vit_edge.host.vit import VisionTransformer, VitConfig
 CONFIG = VitConfig(
     image_size=(SIDE, SIDE), patch_size=(8, 8), dim=96, depth=4, heads=3, mlp_dim=384, num_classes=len(LABELS)
 )
+M = TypeVar("M", bound=nn.Module)
+
 MEAN = STD = 0.5  # per channel, of values in [0, 1]
 
 
@@ -72,10 +76,15 @@ def augment(images: Tensor, recipe: Recipe) -> Tensor:
     return F.grid_sample(images, grid, padding_mode="border", align_corners=False)
 
 
-def train(part: Part, recipe: Recipe) -> VisionTransformer:
-    """The moving average of the weights over a full run on one part."""
+def reference() -> VisionTransformer:
+    """The model of this file, untrained."""
+    return VisionTransformer(CONFIG)
+
+
+def train(part: Part, recipe: Recipe, make: Callable[[], M]) -> M:
+    """The moving average of the weights over a full run on one part; statistics of the last batches."""
     torch.manual_seed(recipe.seed)
-    model = VisionTransformer(CONFIG)
+    model = make()
     averaged = copy.deepcopy(model).eval()
     optimizer = torch.optim.AdamW(model.parameters(), recipe.learning_rate, weight_decay=recipe.weight_decay)
     images, labels = to_input(part.pixels), torch.from_numpy(part.labels)
@@ -109,9 +118,11 @@ def follow(averaged: nn.Module, model: nn.Module, share: float) -> None:
     """Move the averaged weights towards the model's by this share of the distance."""
     for kept, new in zip(averaged.parameters(), model.parameters(), strict=True):
         kept.lerp_(new, share)
+    for held, now in zip(averaged.buffers(), model.buffers(), strict=True):
+        held.copy_(now)
 
 
-def correct(model: VisionTransformer, part: Part) -> int:
+def correct(model: nn.Module, part: Part) -> int:
     """Images of the part whose largest logit is the label's."""
     with torch.inference_mode():
         predicted = model(to_input(part.pixels)).argmax(dim=1)
@@ -235,7 +246,7 @@ def main() -> None:
     recipe, parts = Recipe(epochs=arguments.epochs), split()
     torch.set_num_threads(1)  # sums in one order, whatever the number of cores
     started = time.monotonic()
-    model = train(parts["train"], recipe)
+    model = train(parts["train"], recipe, reference)
     seconds = time.monotonic() - started
     write_model(model, arguments.out)
     top1 = write_card(arguments.out, parts, recipe, seconds)
