@@ -233,9 +233,11 @@ def test_a_killed_worker_is_one_line_and_the_job_goes_on(slow: Path, tmp_path: P
     assert names(results) == [str(slow / f"{index:03}.png") for index in range(120)]
 
 
-@pytest.mark.parametrize("form", ["r.jsonl", "r.csv", "r.npy"])
+@pytest.mark.parametrize("form", ["r.jsonl", "r.csv", "r.npy", "r.parquet"])
 def test_a_full_disk_is_one_line_and_what_is_there_is_whole(folder: Path, tmp_path: Path, form: str) -> None:
     """A limit on the size of files stands for the disk: the system writes up to it, then refuses."""
+    if form == "r.parquet":
+        pytest.importorskip("pyarrow")
     name, model = ("embed", EMBEDDER) if form == "r.npy" else ("classify", TINY)
     command = [
         sys.executable,
@@ -259,7 +261,8 @@ def test_a_full_disk_is_one_line_and_what_is_there_is_whole(folder: Path, tmp_pa
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1
     assert "cannot be written (File too large); the rows that are there are whole" in done.stderr
-    text = tmp_path / ("r.npy.jsonl" if form == "r.npy" else form)
+    text = tmp_path / (f"{form}.jsonl" if form in ("r.npy", "r.parquet") else form)
+    assert form != "r.parquet" or not (tmp_path / form).exists()  # made when every image has its row
     assert 0 < text.stat().st_size <= most
     assert text.read_bytes().endswith(b"\n")
     assert main(command[3:]) == 2
