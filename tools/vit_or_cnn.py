@@ -65,17 +65,17 @@ class ConvNet(nn.Sequential):
 
     def __init__(self) -> None:
         super().__init__(
-            nn.Conv2d(3, 24, 3, 1, 1, bias=False),
-            nn.BatchNorm2d(24),
+            nn.Conv2d(3, 26, 3, 2, 1, bias=False),
+            nn.BatchNorm2d(26),
             nn.ReLU(),
-            Residual(24, 24, 1),
-            Residual(24, 48, 2),
-            Residual(48, 48, 1),
-            Residual(48, 96, 2),
-            Residual(96, 96, 1),
+            Residual(26, 26, 1),
+            Residual(26, 52, 2),
+            Residual(52, 52, 1),
+            Residual(52, 104, 2),
+            Residual(104, 104, 1),
             nn.AdaptiveAvgPool2d(1),
             nn.Flatten(),
-            nn.Linear(96, len(LABELS)),
+            nn.Linear(104, len(LABELS)),
         )
 
 
