@@ -19,14 +19,25 @@ def add(commands: Commands) -> None:
     """Declare the command."""
     parser = commands.add_parser("package", help="what an app needs to run a bundle without Python")
     parser.add_argument("bundle", metavar="BUNDLE", type=Path)
-    parser.add_argument(
+    kind = parser.add_mutually_exclusive_group(required=True)
+    kind.add_argument(
         "--for",
         dest="home",
         type=Home,
         choices=list(Home),
-        required=True,
         metavar="{" + ",".join(home.value for home in Home) + "}",
         help="where it will run",
+    )
+    kind.add_argument(
+        "--layout",
+        choices=("immich",),
+        help="of an image tower of CLIP or SigLIP: the folder that a home photo server reads",
+    )
+    parser.add_argument(
+        "--textual",
+        type=Path,
+        metavar="DIR",
+        help="with --layout: the server's own export of the same model, whose text tower is copied",
     )
     parser.add_argument(
         "-o",
@@ -62,7 +73,14 @@ def _add_modules(parser: Parser, home: str = "") -> None:
 
 def run(args: argparse.Namespace) -> int:
     """`vit-edge package`."""
-    written = package(args.bundle, args.home, args.folder, args.modules)
+    if args.textual is not None and args.layout is None:
+        raise UsageError("--textual goes with --layout immich: leave it out")
+    if args.layout is None:
+        written = package(args.bundle, args.home, args.folder, args.modules)
+    else:
+        from vit_edge.host.convert.immich import write_immich
+
+        written = write_immich(args.bundle, args.folder, args.textual)
     print(
         f"{written.folder}: {written.files} files, {written.size / 1e6:.1f} MB; {written.next_step}",
         file=sys.stderr,

@@ -72,7 +72,7 @@ def package(bundle: Path, home: Home, target: Path, modules: Path | None = None)
         Home.IOS: _ios,
     }
     files, next_step = make[home](contents, modules)
-    _write(target, files)
+    write_files(target, files)
     return Written(target, len(files), sum(map(len, files.values())), next_step.format(target=target))
 
 
@@ -165,7 +165,16 @@ def _templates(folder: str, **words: str) -> Files:
     return found
 
 
-def _write(target: Path, files: Mapping[str, bytes]) -> None:
+def write_files(target: Path, files: Mapping[str, bytes]) -> None:
+    """Write files by their paths in a folder, all of them or none.
+
+    Args:
+        target: the folder to make, see `check_free`.
+        files: their bytes.
+
+    Raises:
+        UsageError: it cannot be written.
+    """
     try:
         with draft_beside(target, folder=True) as draft:
             for name, data in files.items():

@@ -79,6 +79,7 @@ def test_manifest_card_and_report_say_what_it_gives_and_how_it_was_judged(folder
     assert "Classifier" not in card
     page = (bundle.path / "report.html").read_text()
     assert "INT8 embeddings against float" in page
+    assert "drop (95 % interval)" not in page  # embeddings are neither right nor wrong
     assert "id2label" not in json.loads((bundle.path / "config.json").read_text())
 
 

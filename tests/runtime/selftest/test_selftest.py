@@ -34,6 +34,7 @@ from vit_edge.spec import (
     POOLED_EMBEDDING,
     Arithmetic,
     Interpolation,
+    OutputKind,
     PreprocessSpec,
     ResizeMode,
 )
@@ -298,6 +299,7 @@ def test_values_of_an_output_that_the_model_lacks_fail(
 
 def test_what_can_be_recorded_are_outputs_of_a_model_file(data: Path) -> None:
     models = [read_model(data / name) for name in ("dynamic.onnx", "embedder.onnx")]
+    models.append(dataclasses.replace(models[0], output=OutputKind.EMBEDDING))
     assert set(OUTPUTS) - {MAP} == {name for model in models for name in model.outputs} - {"patch_features"}
 
 

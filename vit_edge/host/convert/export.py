@@ -184,6 +184,18 @@ def named(model: onnx.ModelProto, answers: str | None) -> onnx.ModelProto:
     weights = {tensor.name for tensor in model.graph.initializer}
     image = next(value.name for value in model.graph.input if value.name not in weights)
     new_names = {image: INPUT} if answers is None else {image: INPUT, model.graph.output[0].name: answers}
+    return renamed(model, new_names)
+
+
+def renamed(model: onnx.ModelProto, new_names: dict[str, str]) -> onnx.ModelProto:
+    """Rename values of a graph, in place; one inside that bears a new name already gives it up.
+
+    Args:
+        model: any.
+        new_names: by the names that they have.
+    """
+    new_names = dict(new_names)
+    weights = {tensor.name for tensor in model.graph.initializer}
     inside = list(messages(model.graph))
     taken = {
         name for node in inside if isinstance(node, onnx.NodeProto) for name in (*node.input, *node.output)

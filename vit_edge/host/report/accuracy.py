@@ -16,13 +16,14 @@ def accuracy(facts: Facts) -> Markup:
     """Figures of every model, their intervals and what stands behind them."""
     judged = [(model.name, model.gate) for model in facts.models if model.gate is not None]
     heads = ["model", "verdict", "agreement", "logit SQNR"]
-    if facts.labelled:
+    right = facts.labelled and facts.gate.drop is not None  # what is right or wrong; embeddings are neither
+    if right:
         heads[2:2] = ["top-1", "top-5", "drop (95 % interval)"]
     first = facts.gate
     reference = [facts.reference, "reference", NONE, NONE]
-    if facts.labelled:
+    if right:
         reference[2:2] = [percent(first.top1_float), percent(first.top5_float), NONE]
-    rows: list[Sequence[str]] = [reference, *(_row(name, gate, facts.labelled) for name, gate in judged)]
+    rows: list[Sequence[str]] = [reference, *(_row(name, gate, right) for name, gate in judged)]
     kind = "labelled" if facts.labelled else "unlabelled"
     origin = ", held out of the calibration images" if facts.held_out else ""
     worst = facts.gate.worst_classes
