@@ -12,6 +12,7 @@ import transformers
 from PIL import Image
 
 from tests.host.dense_models import STATED, dense_onnx
+from tests.host.pictures import smooth_folders
 from tests.host.yolos import BOXES, CLASSES, SIDE, yolos, yolos_onnx
 from vit_edge import Detector, ImageError, ModelError, Segmenter, UsageError
 from vit_edge.cli import main
@@ -115,25 +116,44 @@ def test_an_int8_detector_finds_nearly_the_same(model: Path, image: Path, tmp_pa
     assert near.score == pytest.approx(best.score, abs=0.05)
 
 
-def test_compare_judges_the_boxes(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Of a random model, whose surest boxes are made sure enough to be shown."""
+@pytest.fixture(scope="module")
+def shown(model: Path) -> Path:
+    """A random model whose surest boxes are made sure enough to be shown, and images beside it."""
     sure = onnx.load(model)
     last = next(node for node in reversed(sure.graph.node) if "logits" in node.output)
     factor = onnx.numpy_helper.from_array(np.asarray(40.0, np.float32), "forty")
     sure.graph.initializer.append(factor)
     last.output[0] = "unsure"
     sure.graph.node.append(onnx.helper.make_node("Mul", ["unsure", "forty"], ["logits"]))
-    onnx.save(sure, tmp_path / "sure.onnx")
-    (tmp_path / "check").mkdir()
-    for seed in range(6):
-        coarse = np.random.default_rng(seed).integers(0, 256, (4, 5, 3), np.uint8)
-        Image.fromarray(coarse).resize((40, 30)).save(tmp_path / "check" / f"{seed}.png")
-    words = ["compare", str(tmp_path / "sure.onnx"), str(tmp_path / "sure.onnx"), "--self"]
-    more = ["--data", str(tmp_path / "check"), "--independent", "--max-changed", "60", "--threads", "1"]
+    onnx.save(sure, model.parent / "sure.onnx")
+    smooth_folders(model.parent, {"calib": 16, "check": 12})
+    return model.parent / "sure.onnx"
+
+
+def test_compare_judges_the_boxes(shown: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["compare", str(shown), str(shown), "--self", "--data", str(shown.parent / "check")]
+    more = ["--independent", "--max-changed", "40", "--threads", "1"]
     assert main([*words, *more, "--json", str(tmp_path / "report.json")]) == 0
     assert "boxes of pred_boxes" in capsys.readouterr().out
     (found,) = json.loads((tmp_path / "report.json").read_text())["evidence"]["maps"]
     assert (found["measure"], found["mean"], found["verdict"]) == ("boxes", 1.0, "PASS")
+
+
+def test_a_bundle_of_a_detector_says_so_and_detects(
+    shown: Path, image: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "bundle"
+    words = ["--calib", str(shown.parent / "calib"), "--data", str(shown.parent / "check")]
+    more = ["--preset", "static", "--repair", "never", "--threads", "1", "--max-changed", "60"]
+    again = ["--allow-uncanonical", "--target", "cpu", "-o", str(out)]
+    assert main(["build", str(shown), *words, *more, *again]) in (0, 3)
+    card = (out / "README.md").read_text()
+    for said in ("object-detection", "It gives boxes", "boxes of `pred_boxes`", "vit_edge import Detector"):
+        assert said in card
+    assert main(["selftest", str(out)]) == 0
+    capsys.readouterr()
+    assert main(["detect", str(out), str(image), "--threads", "1"]) == 0
+    assert f"{len(Detector(out, threads=1)(image))} object" in capsys.readouterr().out
 
 
 def test_a_source_says_that_it_gives_boxes(model: Path) -> None:

@@ -5,6 +5,7 @@ import math
 from collections import Counter
 
 from vit_edge import plain
+from vit_edge.gate_report import Measure
 from vit_edge.host.rewrite.description import Description
 from vit_edge.host.templates import render
 from vit_edge.manifest import Manifest
@@ -27,6 +28,10 @@ _MEANINGS = {
     OutputKind.MAP: "It gives maps: a number for every place, behind whatever the graph ends in.",
 }
 
+_BOXES = (
+    "It gives boxes: centre, width and height in shares of what it sees, and logits, the last of nothing."
+)
+
 
 def card(manifest: Manifest, description: Description | None) -> str:
     """Markdown with a Hugging Face model card's front matter.
@@ -38,10 +43,12 @@ def card(manifest: Manifest, description: Description | None) -> str:
     accuracy, recipe = manifest.accuracy, manifest.quantization
     assert accuracy is not None and recipe is not None  # noqa: S101, PT018  a build records them
     judged = Judged.of(accuracy.report)
+    boxes = any(each.measure is Measure.BOXES for each in accuracy.report.evidence.maps)
     values = {
         "source": manifest.source,
         "sizes": description,
-        "meaning": _MEANINGS.get(manifest.output),
+        "meaning": _BOXES if boxes else _MEANINGS.get(manifest.output),
+        "boxes": boxes,
         "source_line": source_line(manifest.source_parity),
         "accuracy": accuracy,
         "findings": manifest.findings,
