@@ -159,6 +159,28 @@ def plain(attention: type[nn.Module], activation: Callable[[], nn.Module] = nn.G
     return PlainVit(*(Block(attention(), activation()) for _ in range(DEPTH)))
 
 
+class WrittenOutNorm(nn.Module):
+    """Layer normalization by the reciprocal of a square root, as torch decomposes its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight, self.bias = nn.Parameter(torch.ones(DIM)), nn.Parameter(torch.zeros(DIM))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x - x.mean(dim=-1, keepdim=True)
+        inverse = torch.rsqrt((x * x).mean(dim=-1, keepdim=True) + 1e-5)
+        return x * inverse * self.weight + self.bias
+
+
+def _written_out_norms() -> nn.Module:
+    model = plain(PackedAttention)
+    for module in list(model.modules()):
+        for name, child in module.named_children():
+            if isinstance(child, nn.LayerNorm):
+                setattr(module, name, WrittenOutNorm())
+    return model
+
+
 def _torchvision() -> nn.Module:
     return TorchvisionEmbedding(*(Block(TorchAttention(), nn.GELU()) for _ in range(DEPTH)))
 
@@ -266,6 +288,7 @@ FORMS: dict[str, Form] = {
         ),
     ),
     "timm-packed": Form(lambda: plain(PackedAttention), described()),
+    "norm-by-rsqrt": Form(_written_out_norms, described()),
     "timm-split": Form(lambda: plain(SplitAttention), described()),
     "timm-tanh": Form(
         lambda: plain(PackedAttention, functools.partial(nn.GELU, approximate="tanh")),

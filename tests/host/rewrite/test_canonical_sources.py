@@ -56,6 +56,7 @@ CASES = [
         "dinov2": (_dynamo(20), _script(17), _script(17, 1)),
         "dinov2-registers": (_dynamo(18, 4),),
         "timm-packed": (_dynamo(20), _script(16, 4)),
+        "norm-by-rsqrt": (_dynamo(20), _script(17, 4)),
         "timm-split": (_dynamo(18, 1), _script(13)),
         "timm-tanh": (_script(17),),
         "einsum": (_script(17), _dynamo(20, 4)),

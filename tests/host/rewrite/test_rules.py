@@ -30,6 +30,7 @@ from vit_edge.host.rewrite.rules.fold_prefix import FoldPrefix
 from vit_edge.host.rewrite.rules.fuse_gelu import FuseGelu
 from vit_edge.host.rewrite.rules.fuse_gelu_tanh import FuseGeluTanh
 from vit_edge.host.rewrite.rules.fuse_layer_normalization import FuseLayerNormalization
+from vit_edge.host.rewrite.rules.fuse_reciprocal import FuseReciprocal
 from vit_edge.host.rewrite.rules.fuse_swish import FuseSwish
 from vit_edge.host.rewrite.rules.merge_bias import MergeBias
 from vit_edge.host.rewrite.rules.merge_gate import MergeGate
@@ -211,6 +212,18 @@ SPELLINGS: dict[str, tuple[type[Rule], str]] = {
             shifted = Add(eps, variance)
             deviation = Sqrt(shifted)
             y = Div(d, deviation)
+        }""",
+    ),
+    "one divided by a square root times a difference": (
+        FuseReciprocal,
+        HEADER
+        + """(float[2,3] x, float[2,1] v) => (float[2,3] y)
+        <float one = {1.0}, float[2,3] d, float[2,1] e, float[2,1] s, float[2,1] r> {
+            d = Sub(x, v)
+            e = Exp(v)
+            s = Sqrt(e)
+            r = Div(one, s)
+            y = Mul(r, d)
         }""",
     ),
     "a shift in front of a LayerNormalization's result": (
@@ -396,6 +409,29 @@ LINEAR_BOTH_READ = """(float[3,2] x) => (float[3,2] y, float[3,2] a)
     <float[2,2] w = {1.0, 2.0, 3.0, 4.0}, float[2] c = {0.5, -0.5}> """
 
 NEAR_MISSES: dict[str, tuple[type[Rule], str, str]] = {
+    "a reciprocal of a sum": (
+        FuseReciprocal,
+        FuseReciprocal.FIRES.replace("Sqrt(e)", "Add(e, e)"),
+        "no difference times one divided by a square root",
+    ),
+    "a square root under a product that is no difference": (
+        FuseReciprocal,
+        FuseReciprocal.FIRES.replace("Sub(x, v)", "Add(x, v)"),
+        "no difference times one divided by a square root",
+    ),
+    "ones that give the square root another shape": (
+        FuseReciprocal,
+        HEADER
+        + """(float[1,3] x, float[3] v) => (float[1,3] y)
+        <float[1,1] one = {1.0}, float[1,3] d, float[3] e, float[3] s, float[1,3] r> {
+            d = Sub(x, v)
+            e = Exp(v)
+            s = Sqrt(e)
+            r = Div(one, s)
+            y = Mul(d, r)
+        }""",
+        "no difference times one divided by a square root",
+    ),
     "an Einsum without its labels": (
         ExpandEinsum,
         ExpandEinsum.FIRES.replace("bihd, bjhd -> bhij", "...ihd,...jhd->...hij"),

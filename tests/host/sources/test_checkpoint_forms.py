@@ -378,6 +378,22 @@ def test_a_head_outside_the_model_is_refused_and_not_guessed(theirs: Any, tmp_pa
         resolve(saved(state, tmp_path / "w.pth"), NAMED)
 
 
+@pytest.mark.parametrize("prefix", ["", "module."])
+@pytest.mark.parametrize(
+    ("key", "library"),
+    [
+        ("encoder.layers.encoder_layer_0.self_attention.in_proj_weight", "torchvision"),
+        ("backbone.patch_embed.projection.weight", "mmpretrain"),
+    ],
+)
+def test_the_layout_of_another_library_is_refused_by_its_name(
+    prefix: str, key: str, library: str, tmp_path: Path
+) -> None:
+    file = saved({"state_dict": {prefix + key: torch.ones(3, 3)}, "epoch": 3}, tmp_path / "w.pth")
+    with pytest.raises(SourceError, match=rf"w\.pth has the keys that .*{library}.* as module:callable"):
+        resolve(file, STATED)
+
+
 def test_what_was_read_off_the_shapes_is_noted(theirs: Any, tmp_path: Path) -> None:
     source = resolve(saved(timm_state(theirs), tmp_path / "w.pth"), STATED)
     assert any("12 layers of width 192; 3 heads" in note for note in source.notes)

@@ -18,6 +18,7 @@ from vit_edge.host.rewrite.rules.fold_value_bias import FoldValueBias
 from vit_edge.host.rewrite.rules.fuse_gelu import FuseGelu
 from vit_edge.host.rewrite.rules.fuse_gelu_tanh import FuseGeluTanh
 from vit_edge.host.rewrite.rules.fuse_layer_normalization import FuseLayerNormalization
+from vit_edge.host.rewrite.rules.fuse_reciprocal import FuseReciprocal
 from vit_edge.host.rewrite.rules.fuse_swish import FuseSwish
 from vit_edge.host.rewrite.rules.merge_bias import MergeBias
 from vit_edge.host.rewrite.rules.merge_gate import MergeGate
@@ -46,6 +47,7 @@ RAISE: tuple[type[Rule], ...] = (
     RemoveSoftmaxGuard,  # the guard is a Where, at which RaiseAttention would stop
     RemoveNeutralArithmetic,  # a mask of zeros or a product with one hides the neighbours from all below
     RemoveNeutralLayout,  # as RemoveNeutralArithmetic, of padding by nothing
+    FuseReciprocal,  # a written-out normalization may multiply by 1 / deviation
     FuseLayerNormalization,  # before any rule takes the Mul and Add behind it for those of something else
     FoldNormAffine,  # completes the nodes that FuseLayerNormalization has just made
     FuseGelu,  # its Mul by a half must be gone before FoldLinearScale looks for one

@@ -147,7 +147,10 @@ def _read_from_bundle(
     trust: str | os.PathLike[str] | None,
 ) -> ModelFile:
     if not is_bundle(folder):
-        raise ModelError(f"{folder} is a folder without vit_edge.json; give an ONNX file or a bundle")
+        raise ModelError(
+            f"{folder} is a folder without vit_edge.json; give an ONNX file or a bundle, which "
+            "vit-edge build makes of a checkpoint"
+        )
 
     def read(bundle: Bundle) -> ModelFile:
         return _chosen(bundle if trust is None else check_signature(bundle, trust).bundle, role, wanted)

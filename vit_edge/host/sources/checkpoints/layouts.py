@@ -45,6 +45,10 @@ _QKV_PARTS = (
 
 
 _CLIP_KEY = "visual.conv1.weight"
+_NOT_READ = {  # how a key ends by which the layout of a library is known: whose it is
+    "encoder.layers.encoder_layer_0.self_attention.in_proj_weight": "torchvision",
+    "patch_embed.projection.weight": "OpenMMLab (mmpretrain)",
+}
 
 
 def detect_layout(keys: Mapping[str, Tensor], where: str) -> Layout:
@@ -66,6 +70,12 @@ def detect_layout(keys: Mapping[str, Tensor], where: str) -> Layout:
             f"{where} has the keys that OpenAI and open_clip keep a CLIP under, which are not read: pass "
             "transformers' folder of the model, with --labels-text, or the model itself as module:callable"
         )
+    for ending, library in _NOT_READ.items():
+        if any(key.endswith(ending) for key in keys):
+            raise SourceError(
+                f"{where} has the keys that {library} keeps a ViT under, which are not read: pass the model "
+                "itself as module:callable"
+            )
     shown = ", ".join(sorted(keys)[:4]) or "none"
     raise SourceError(
         f"{where} has neither Hugging Face's nor timm's keys of a ViT or DeiT (found {shown}, ...): "
