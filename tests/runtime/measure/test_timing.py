@@ -69,17 +69,41 @@ class Worker:
         self.threads[-1].start()
 
     def look(self) -> None:
-        self.found_working.append(any(thread.is_alive() for thread in self.threads))
+        self.found_working.append(self.works())
+
+    def works(self) -> bool:
+        return any(thread.is_alive() for thread in self.threads)
 
 
-def test_what_a_run_leaves_working_comes_to_rest_before_the_next_model() -> None:
+def test_what_a_run_leaves_working_comes_to_rest_before_the_next_model(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Whether a thread works is asked of the thread: on a busy machine it may get no time in a glance."""
     worker = Worker()
+    monkeypatch.setattr(timing, "_others_work", worker.works)
+    monkeypatch.setattr(timing, "_LONGEST_REST", 60.0)
     time_interleaved([worker.look, worker.leave], Rounds(4, 0))
     warm, timed = worker.found_working[: 2 * WARM_UP_RUNS], worker.found_working[2 * WARM_UP_RUNS :]
     assert any(warm), "the thread works for long enough to be found"
     # look twice, leave twice: only the second leave may find what the first left.
     firsts = [found for turn in range(4) for found in (timed[4 * turn], timed[4 * turn + 2])]
     assert firsts == [False] * 8
+
+
+def test_a_thread_that_works_is_noticed_and_one_that_waits_is_not() -> None:
+    worker, wanted = Worker(), threading.Event()
+    waiting = threading.Thread(target=wanted.wait)
+    waiting.start()
+    assert not timing._others_work()
+    wanted.set()
+    for _ in range(20):  # whoever looks often enough sees it, however busy the machine is
+        worker.leave()
+        if timing._others_work():
+            break
+    else:
+        pytest.fail("twenty threads at work were not noticed")
+    for thread in [waiting, *worker.threads]:
+        thread.join()
 
 
 def test_threads_that_never_rest_are_not_waited_for_twice(monkeypatch: pytest.MonkeyPatch) -> None:
