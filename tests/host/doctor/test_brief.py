@@ -90,5 +90,5 @@ def test_a_malformed_finding_is_refused(key: str, value: object, said: str) -> N
 def test_the_report_has_a_section_on_findings_only_where_there_are_any() -> None:
     page = render(dataclasses.replace(facts(), findings=(FOUND,)))
     assert "About the model itself" in page
-    assert "another order than the model&#x27;s answers, &lt;reversed&gt;" in page
+    assert "another order than the model&#39;s answers, &lt;reversed&gt;" in page
     assert "About the model itself" not in render(facts())
