@@ -121,7 +121,7 @@ def test_every_command_of_the_pages_runs(
     if words[0] == "web" and "--serve" in words:  # until Ctrl-C, which comes at once; on a port that is free
         words += ["--port", "0"]
         monkeypatch.setattr("vit_edge.cli.package.until_stopped", _interrupted)
-    if words[0] == "embed":  # the bundle here is without; an embedder's file stands for it
+    if words[0] == "embed" and len(words) > 1:  # the bundle here is without; an embedder's file stands for it
         words[1] = "embedder.onnx"
     words = [
         str(path) for word in words for path in (sorted(workplace.glob(word)) if "*" in word else [word])
