@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from vit_edge.errors import UsageError
+from vit_edge.errors import ImageError, UsageError
 from vit_edge.files import scratch_folder, write_file
 from vit_edge.progress import Progress
 
@@ -185,3 +185,10 @@ def _lines() -> Progress:
             print(f"{what} ({total})" if total > 1 else what, file=sys.stderr, flush=True)
 
     return tell
+
+
+def refuse_image(image: str, error: ImageError, as_json: bool) -> None:
+    """Say why an image has no answer, on standard error, and as a line of JSON where that is asked."""
+    print(f"vit-edge: error: {one_line(str(error))}", file=sys.stderr)
+    if as_json:
+        print(json.dumps({"image": image, "error": str(error)}))

@@ -3,12 +3,11 @@
 import argparse
 import io
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
 from vit_edge.cli import arguments
-from vit_edge.cli.console import check_file, one_line, pairs, write_bytes
+from vit_edge.cli.console import check_file, one_line, pairs, refuse_image, write_bytes
 from vit_edge.cli.parser import Commands
 from vit_edge.cli.values import finite
 from vit_edge.errors import ImageError, UsageError
@@ -54,9 +53,7 @@ def run(args: argparse.Namespace) -> int:
     for image, answer in zip(args.images, answers, strict=True):
         if isinstance(answer, ImageError):
             refused += 1
-            print(f"vit-edge: error: {one_line(str(answer))}", file=sys.stderr)
-            if args.json:
-                print(json.dumps({"image": image, "error": str(answer)}))
+            refuse_image(image, answer, args.json)
             continue
         print(json.dumps(_found(image, answer)) if args.json else _words(image, answer))
         if args.draw is not None:

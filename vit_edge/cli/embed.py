@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from vit_edge.cli import arguments, jobs
-from vit_edge.cli.console import check_file, one_line, write_bytes
+from vit_edge.cli.console import check_file, one_line, refuse_image, write_bytes
 from vit_edge.cli.parser import Commands
 from vit_edge.errors import ImageError, UsageError
 from vit_edge.runtime.job.run import ARRAY_SUFFIX
@@ -70,9 +70,7 @@ def run(args: argparse.Namespace) -> int:
     for image, answer in zip(images, embed.batch(images), strict=True):
         if isinstance(answer, ImageError):
             refused += 1
-            print(f"vit-edge: error: {one_line(str(answer))}", file=sys.stderr)
-            if args.json:
-                print(json.dumps({"image": image, "error": str(answer)}))
+            refuse_image(image, answer, args.json)
             continue
         found = {kind: getattr(answer, kind) for kind in kinds}
         if args.json:

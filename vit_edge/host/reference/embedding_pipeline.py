@@ -10,14 +10,15 @@ import torch
 from torch import Tensor
 
 from vit_edge.errors import SourceError
+from vit_edge.host.reference.processor_pipeline import ProcessorPipeline
 from vit_edge.host.reference.transformers_pipeline import LOCAL, image_processor
-from vit_edge.host.reference.types import Answer, Pipeline
+from vit_edge.host.reference.types import Answer
 from vit_edge.host.sources.quiet import first_line, quiet_transformers
 from vit_edge.host.sources.towers import TOWERS, Vector
 from vit_edge.host.sources.transformers_model import resampling
 
 
-class EmbeddingPipeline(Pipeline):
+class EmbeddingPipeline(ProcessorPipeline):
     """Transformers' model as it loads it itself, on the CPU in float32, with the processor on Pillow images.
 
     Args:
@@ -47,7 +48,7 @@ class EmbeddingPipeline(Pipeline):
         self._tower = TOWERS[kind]
         places = any(hasattr(each, "interpolate_pos_encoding") for each in self._model.modules())
         self._more = resampling(self._model.config, size) if places else {}
-        self._load: Any = transformers.image_utils.load_image
+        self._load = transformers.image_utils.load_image
         self.name = (
             f"transformers {transformers.__version__} ({type(self._processor).__name__}, {kind}, "
             f"torch {torch.__version__}{', with the stated options' if processor is not None else ''})"
@@ -60,15 +61,6 @@ class EmbeddingPipeline(Pipeline):
         except Exception as error:
             raise SourceError(f"{self.name} fails on {path.name} ({first_line(error)})") from error
         return Answer(None, None, None, vector.astype(np.float64))
-
-    def decoded(self, path: Path) -> npt.NDArray[np.uint8]:
-        """As transformers loads it: upright, converted to RGB."""
-        return np.asarray(self._load(str(path)))
-
-    def pixel_values(self, path: Path) -> npt.NDArray[np.float32]:
-        """As the image processor makes them."""
-        made = self._processor(images=self._load(str(path)), return_tensors="np")
-        return np.asarray(made["pixel_values"][0], np.float32)
 
     def logits(self, pixel_values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """The vector (D,)."""

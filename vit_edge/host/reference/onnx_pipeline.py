@@ -11,13 +11,14 @@ from vit_edge.host.convert.answers import answers_of
 from vit_edge.host.convert.normal import image_input
 from vit_edge.host.convert.onnx_io import read_onnx
 from vit_edge.host.ort import runner
+from vit_edge.host.reference.processor_pipeline import ProcessorPipeline
 from vit_edge.host.reference.transformers_pipeline import image_processor
-from vit_edge.host.reference.types import Answer, Pipeline, answer_of
+from vit_edge.host.reference.types import Answer, answer_of
 from vit_edge.host.sources.quiet import first_line
 from vit_edge.host.sources.types import Source
 
 
-class OnnxPipeline(Pipeline):
+class OnnxPipeline(ProcessorPipeline):
     """The file as its maker left it, in onnxruntime, behind transformers' Pillow-backed processor.
 
     Args:
@@ -54,7 +55,7 @@ class OnnxPipeline(Pipeline):
             raise SourceError(f"transformers cannot load {folder.name} ({first_line(error)})") from error
         self._kind, self._end = source.output, answers.stripped
         self._dtype = np.float16 if image.kind == 10 else np.float32
-        self._load: Any = transformers.image_utils.load_image
+        self._load = transformers.image_utils.load_image
         self.name = (
             f"onnxruntime on {file.name} with {type(self._processor).__name__} of transformers "
             f"{transformers.__version__}{'' if processor is None else ', with the stated options'}"
@@ -67,15 +68,6 @@ class OnnxPipeline(Pipeline):
         except Exception as error:
             raise SourceError(f"{self.name} fails on {path.name} ({first_line(error)})") from error
         return answer_of(values, self._kind, activated=self._end in ("Softmax", "Sigmoid"))
-
-    def decoded(self, path: Path) -> npt.NDArray[np.uint8]:
-        """As transformers loads it: upright, converted to RGB."""
-        return np.asarray(self._load(str(path)))
-
-    def pixel_values(self, path: Path) -> npt.NDArray[np.float32]:
-        """As the image processor makes them."""
-        made = self._processor(images=self._load(str(path)), return_tensors="np")
-        return np.asarray(made["pixel_values"][0], np.float32)
 
     def logits(self, pixel_values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """Before a final Softmax (up to a constant) or Sigmoid."""

@@ -31,24 +31,7 @@ class Loaded(NamedTuple):
 class MapModel(ImageModel):
     """A model of maps; what its outputs say is for the classes below this one.
 
-    Args:
-        path: a bundle folder, or an ONNX file with its preprocessing in its metadata.
-        provider: `auto` (or None), or the short name of an execution provider such as `openvino`.
-        threads: threads within one operator; `auto` measures once what is fastest on this machine, None
-            leaves it to onnxruntime.
-        model: which model of a bundle: a role (`float`, `quantized`) or a path inside it; by default the one
-            that the bundle names.
-        limits: the formats of images that are taken and how large they may be, as for `Classifier`.
-        output: of a file with several maps, the name of the one that comes first.
-        trust: a public key whose owner must have signed the bundle, as for `Classifier`.
-
-    Raises:
-        ModelError: the model cannot be read or loaded, gives no maps, or does not say how images are
-            preprocessed.
-        BundleError: the bundle is malformed (IntegrityError: a file is not the recorded one; SignatureError:
-            it is not what was signed).
-        MissingExtraError: a signature is to be checked, and the library for that is not installed.
-        ProviderError: the requested provider is not the one that would run.
+    Arguments and errors are those of `Segmenter`.
     """
 
     def __init__(
