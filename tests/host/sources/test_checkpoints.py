@@ -15,7 +15,7 @@ from torch import Tensor
 
 from vit_edge.errors import SourceError
 from vit_edge.host.sources.checkpoints import (
-    Layout,
+    Resampling,
     build,
     detect_layout,
     file_sha256,
@@ -23,6 +23,8 @@ from vit_edge.host.sources.checkpoints import (
     resize_position_embedding,
     to_huggingface,
 )
+from vit_edge.host.sources.checkpoints.layouts.huggingface import HUGGINGFACE, HUGGINGFACE_5
+from vit_edge.host.sources.checkpoints.layouts.timm import TIMM
 from vit_edge.host.vit import Distillation, Pooling, VisionTransformer, VitConfig
 
 SMALL = VitConfig(
@@ -85,7 +87,7 @@ def test_a_saved_huggingface_model_gives_the_same_logits(
     theirs = huggingface_model(name, **changes)
     theirs.save_pretrained(tmp_path)
     state = read_state_dict(tmp_path / "model.safetensors")
-    assert detect_layout(state, "file") is Layout.HUGGINGFACE
+    assert detect_layout(state, "file") is HUGGINGFACE
     ours = build(state, dataclasses.replace(SMALL, distillation=distillation, **changes), "file")
     # Float32 logits of order 1 from the same weights by two implementations.
     torch.testing.assert_close(ours(images()), theirs(images()).logits, atol=1e-5, rtol=0)
@@ -96,7 +98,7 @@ def test_a_state_dict_as_transformers_5_names_it_in_memory_gives_the_same_logits
     name: str, distillation: Distillation, changes: dict[str, Any]
 ) -> None:
     theirs = huggingface_model(name, **changes)
-    assert detect_layout(theirs.state_dict(), "memory") is Layout.HUGGINGFACE_5
+    assert detect_layout(theirs.state_dict(), "memory") is HUGGINGFACE_5
     config = dataclasses.replace(SMALL, distillation=distillation, **changes)
     ours = build(theirs.state_dict(), config, "memory")
     torch.testing.assert_close(ours(images()), theirs(images()).logits, atol=1e-5, rtol=0)
@@ -143,7 +145,7 @@ def test_a_variant_that_huggingface_does_not_have_is_not_published(changes: dict
 )
 def test_our_own_state_dict_loads_as_timms(changes: dict[str, Any]) -> None:
     model = own_model(**changes)
-    assert detect_layout(model.state_dict(), "own") is Layout.TIMM
+    assert detect_layout(model.state_dict(), "own") is TIMM
     loaded = build(model.state_dict(), model.config, "own")
     assert not loaded.training
     assert torch.equal(loaded(images()), model(images()))
@@ -161,7 +163,7 @@ def test_resized_positions_keep_the_prefix_and_a_linear_ramp() -> None:
     rows = torch.arange(8.0)
     plane = rows[:, None, None].expand(8, 8, 4)
     positions = torch.cat([torch.full((1, 2, 4), -5.0), plane.reshape(1, 64, 4)], dim=1)
-    resized = resize_position_embedding(positions, 2, (8, 8), (16, 12), antialias=True)
+    resized = resize_position_embedding(positions, 2, (8, 8), (16, 12), TIMM.resampling)
     assert torch.equal(resized[:, :2], positions[:, :2])
     inner = resized[0, 2:].reshape(16, 12, 4)[4:12]
     expected = ((torch.arange(4.0, 12.0) + 0.5) / 2 - 0.5)[:, None, None].expand_as(inner)
@@ -172,17 +174,20 @@ def test_resized_positions_keep_the_prefix_and_a_linear_ramp() -> None:
 def test_resized_positions_follow_pillows_antialiased_bicubic_filter() -> None:
 
     plane = torch.randn(14, 14, generator=torch.Generator().manual_seed(3))
-    resized = resize_position_embedding(plane.reshape(1, -1, 1), 0, (14, 14), (7, 9), antialias=True)
+    resized = resize_position_embedding(plane.reshape(1, -1, 1), 0, (14, 14), (7, 9), TIMM.resampling)
     resized = resized.reshape(7, 9)
     expected = np.asarray(Image.fromarray(plane.numpy()).resize((9, 7), Image.Resampling.BICUBIC))
     # Pillow and torch use the same kernel (a = -0.5) and support; float32 on values of order 1.
     torch.testing.assert_close(resized, torch.from_numpy(expected.copy()), atol=1e-5, rtol=0)
 
 
-@pytest.mark.parametrize("antialias", [True, False])
-def test_positions_at_their_own_size_are_unchanged(antialias: bool) -> None:
+@pytest.mark.parametrize(
+    "resampling",
+    [Resampling("any", antialias, corners) for antialias in (True, False) for corners in (True, False)],
+)
+def test_positions_at_their_own_size_are_unchanged(resampling: Resampling) -> None:
     positions = torch.randn(1, 17, 8)
-    same = resize_position_embedding(positions, 1, (4, 4), (4, 4), antialias)
+    same = resize_position_embedding(positions, 1, (4, 4), (4, 4), resampling)
     torch.testing.assert_close(same, positions)
 
 

@@ -21,8 +21,10 @@ from safetensors.torch import save_file
 from tests.host.vit_folder import SIZES
 from vit_edge.errors import SourceError, UsageError
 from vit_edge.host.sources import ARCHS, SourceKind, SourceOptions, resolve
-from vit_edge.host.sources.archs import IMAGENET_MEAN, IMAGENET_STD, config_of
+from vit_edge.host.sources.archs import IMAGENET_MEAN, IMAGENET_STD
 from vit_edge.host.sources.checkpoints import file_sha256
+from vit_edge.host.sources.checkpoints.layouts.timm import TIMM
+from vit_edge.host.sources.infer import described
 from vit_edge.host.sources.preprocessing import from_processor, processor_notes, to_processor
 from vit_edge.host.sources.timm_data import prepared
 from vit_edge.host.vit import Distillation, Pooling, VisionTransformer
@@ -74,7 +76,7 @@ def tiny_state(classes: int = 3, averaged: bool = False) -> dict[str, torch.Tens
     """Untrained weights of vit_tiny_patch16_224 under timm's keys."""
     shown = ["cls_token", "blocks.0.attn.qkv.bias", *(["fc_norm.weight"] if averaged else [])]
     keys = {"head.weight": torch.zeros(classes, 192), **dict.fromkeys(shown, torch.zeros(1))}
-    return VisionTransformer(config_of(ARCHS["vit_tiny_patch16_224"], keys, "made")).state_dict()
+    return VisionTransformer(described(ARCHS["vit_tiny_patch16_224"], keys, TIMM, "made")).state_dict()
 
 
 def save_onnx(path: Path, shape: list[Any], classes: Any = 3, metadata: dict[str, str] | None = None) -> Path:
@@ -709,7 +711,7 @@ def test_average_pooled_weights_are_recognised_by_their_norm(tmp_path: Path) -> 
 def test_every_architecture_has_sizes_that_fit() -> None:
     for name, arch in ARCHS.items():
         state = {"head.weight": torch.zeros(10, arch.dim), "cls_token": torch.zeros(1, 1, arch.dim)}
-        config = config_of(arch, state, name)
+        config = described(arch, state, TIMM, name)
         assert name.endswith(f"_patch{arch.patch}_{arch.size}")
         assert config.distillation is (Distillation.HEAD if "distilled" in name else Distillation.NONE)
         spec = prepared(name, Path(f"{name}.safetensors"), config.image_size, 10, SourceOptions()).spec
@@ -736,7 +738,7 @@ def test_an_architecture_has_the_published_number_of_parameters(name: str, milli
         "blocks.0.attn.qkv.bias": torch.zeros(1),
     }
     with torch.device("meta"):
-        model = VisionTransformer(config_of(arch, state, name))
+        model = VisionTransformer(described(arch, state, TIMM, name))
     assert sum(parameter.numel() for parameter in model.parameters()) / 1e6 == pytest.approx(
         millions, abs=0.06
     )

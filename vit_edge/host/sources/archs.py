@@ -9,11 +9,8 @@ import difflib
 import math
 from collections.abc import Mapping
 
-from torch import Tensor
-
-from vit_edge.errors import SourceError, UsageError
+from vit_edge.errors import UsageError
 from vit_edge.host.sources.types import Triple
-from vit_edge.host.vit import Distillation, Pooling, VitConfig
 from vit_edge.spec import CropRule, Interpolation, PreprocessSpec, ResizeMode
 
 HALF = (0.5, 0.5, 0.5)
@@ -124,32 +121,4 @@ def find_arch(name: str) -> Arch:
     raise UsageError(
         f"unknown architecture {name!r}: nearest are {', '.join(near)}; "
         "for another one pass the model itself as module:callable"
-    )
-
-
-def config_of(arch: Arch, state: Mapping[str, Tensor], where: str) -> VitConfig:
-    """The hyper-parameters of timm weights: the named architecture, completed from the weights.
-
-    Raises:
-        SourceError: weights without a classification head.
-    """
-    head = state.get("head.weight")
-    if head is None:
-        raise SourceError(f"{where} lacks head.weight, so it is a backbone: pass a classifier's checkpoint")
-    registers = state.get("reg_token")
-    averaged = "fc_norm.weight" in state or "cls_token" not in state
-    return VitConfig(
-        image_size=(arch.size, arch.size),
-        patch_size=(arch.patch, arch.patch),
-        dim=arch.dim,
-        depth=arch.depth,
-        heads=arch.heads,
-        mlp_dim=4 * arch.dim,
-        num_classes=head.shape[0],
-        cls_token="cls_token" in state,
-        distillation=Distillation.HEAD if arch.distilled else Distillation.NONE,
-        register_tokens=0 if registers is None else registers.shape[1],
-        pooling=Pooling.MEAN if averaged else Pooling.CLS,
-        norm_after_pool="fc_norm.weight" in state,
-        qkv_bias="blocks.0.attn.qkv.bias" in state,
     )

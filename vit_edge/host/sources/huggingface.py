@@ -10,6 +10,7 @@ from torch import Tensor
 from vit_edge.errors import SourceError
 from vit_edge.fields import shown
 from vit_edge.host.sources.checkpoints import build, files_sha256, read_weights, resize_notes
+from vit_edge.host.sources.checkpoints.layouts.huggingface import HUGGINGFACE
 from vit_edge.host.sources.checkpoints.shards import weight_files
 from vit_edge.host.sources.configs import one_if_square, refuse_other_channels, with_labels
 from vit_edge.host.sources.folder_processor import FolderProcessor
@@ -68,7 +69,7 @@ def from_folder(
     labels, note = choose_labels(options.labels, stated, trained.num_classes, str(folder))
     processor = FolderProcessor.of(folder, str(raw.get("model_type", "vit")))
     preprocess = with_options(processor.spec, options, model.config.image_size, str(folder))
-    resized = resize_notes(trained, model.config, "transformers (bicubic, not antialiased)")
+    resized = resize_notes(trained, model.config, HUGGINGFACE.resampling)
     return Source(
         name=name,
         kind=SourceKind.HUGGINGFACE,

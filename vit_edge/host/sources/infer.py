@@ -1,17 +1,17 @@
 """What a bare state dict says about its own architecture, by its keys and shapes."""
 
 import dataclasses
+import itertools
 import math
 from collections.abc import Mapping
 
 from torch import Tensor
 
 from vit_edge.errors import SourceError
-from vit_edge.host.sources.archs import WIDTHS, Arch, config_of
-from vit_edge.host.sources.checkpoints import Layout
+from vit_edge.host.sources.archs import WIDTHS, Arch
+from vit_edge.host.sources.checkpoints import Layout, refuse_names
+from vit_edge.host.sources.checkpoints.layout import FEED_FORWARD, HEAD, PATCHES, QKV, SECOND_HEAD
 from vit_edge.host.vit import Distillation, Pooling, VitConfig
-
-_EPS = 1e-12  # transformers' default, and what the published ViT and DeiT have
 
 
 def infer_arch(state: Mapping[str, Tensor], layout: Layout, where: str) -> Arch:
@@ -23,13 +23,13 @@ def infer_arch(state: Mapping[str, Tensor], layout: Layout, where: str) -> Arch:
     Raises:
         SourceError: other shapes.
     """
-    stem, blocks, feed = _places(state, layout)
-    projection = state.get(f"{stem}weight")
-    first = state.get(feed)
+    distillation = Distillation.NONE if layout.distillation is None else layout.distillation(state)
+    projection = state.get(layout.key(PATCHES, distillation))
+    first = state.get(layout.key(FEED_FORWARD, distillation))
     if projection is None or projection.ndim != 4 or first is None:
         raise SourceError(f"{where} does not show its architecture: name it with --arch")
     dim, patch = projection.shape[0], (projection.shape[2], projection.shape[3])
-    depth = len({key.split(".")[blocks.count(".")] for key in state if key.startswith(blocks)})
+    depth = next(n for n in itertools.count() if layout.key(FEED_FORWARD, distillation, n) not in state)
     heads = {(width, layers): count for width, layers, count in WIDTHS.values()}.get((dim, depth))
     if heads is None or first.shape[0] != 4 * dim or patch[0] != patch[1]:
         raise SourceError(
@@ -37,7 +37,7 @@ def infer_arch(state: Mapping[str, Tensor], layout: Layout, where: str) -> Arch:
             f"{patch[0]}x{patch[1]}, which is no published ViT, so its number of heads is unknown: "
             "name it with --arch, or pass its folder with config.json or the model itself as module:callable"
         )
-    distilled = "head_dist.weight" in state or "distillation_classifier.weight" in state
+    distilled = layout.key(SECOND_HEAD, distillation) in state
     return Arch(dim, depth, heads, patch[0], 224, distilled)
 
 
@@ -47,17 +47,16 @@ def described(arch: Arch, state: Mapping[str, Tensor], layout: Layout, where: st
     Raises:
         SourceError: weights without a classification head.
     """
-    if layout is Layout.TIMM:
-        return config_of(arch, state, where)
-    head = state.get("cls_classifier.weight", state.get("classifier.weight"))
-    if head is None:
-        raise SourceError(
-            f"{where} lacks classifier.weight, so it is a backbone: pass a classifier's checkpoint"
-        )
-    distillation = Distillation.NONE
-    if any(key.startswith("deit.") for key in state):
-        two = "distillation_classifier.weight" in state
-        distillation = Distillation.HEAD if two else Distillation.TOKEN
+    if layout.distillation is None:
+        distillation = Distillation.HEAD if arch.distilled else Distillation.NONE
+    else:
+        distillation = layout.distillation(state)
+    key = layout.key(HEAD, distillation)
+    if key not in state:
+        raise SourceError(f"{where} lacks {key}, so it is a backbone: pass a classifier's checkpoint")
+    has_class_token = not layout.averages or layout.key("cls_token", distillation) in state
+    norm_after_pool = layout.averages and layout.key("fc_norm.{kind}", distillation) in state
+    registers = state.get(layout.key("reg_token", distillation))
     return VitConfig(
         image_size=(arch.size, arch.size),
         patch_size=(arch.patch, arch.patch),
@@ -65,32 +64,36 @@ def described(arch: Arch, state: Mapping[str, Tensor], layout: Layout, where: st
         depth=arch.depth,
         heads=arch.heads,
         mlp_dim=4 * arch.dim,
-        num_classes=head.shape[0],
+        num_classes=state[key].shape[0],
+        cls_token=has_class_token,
         distillation=distillation,
-        pooling=Pooling.CLS,
-        qkv_bias=any(key.endswith(("query.bias", "q_proj.bias")) for key in state),
-        layer_norm_eps=_EPS,
+        register_tokens=0 if registers is None else registers.shape[1],
+        pooling=Pooling.CLS if has_class_token and not norm_after_pool else Pooling.MEAN,
+        norm_after_pool=norm_after_pool,
+        qkv_bias=layout.key(QKV, distillation, kind="bias") in state,
+        layer_norm_eps=layout.layer_norm_eps,
     )
 
 
 def at_trained_size(
-    config: VitConfig, state: Mapping[str, Tensor], asked: tuple[int, int] | None, where: str
+    config: VitConfig, state: Mapping[str, Tensor], layout: Layout, asked: tuple[int, int] | None, where: str
 ) -> VitConfig:
     """The same, with the image size that the positions of the weights were trained for.
 
     Args:
         config: with the size that the architecture's name says.
         state: the weights.
+        layout: that of their keys.
         asked: pixels (height, width) to run at, which tells where the positions fit no square.
         where: the source's name for messages.
 
     Raises:
-        SourceError: as many positions as no square image has.
+        SourceError: other keys than the configuration's, or as many positions as no square image has.
     """
-    positions = next((v for k, v in state.items() if k.endswith(("pos_embed", "position_embeddings"))), None)
-    distilled = any(key.endswith(("dist_token", "distillation_token")) for key in state)
-    if positions is None or positions.ndim != 3 or distilled is (config.distillation is Distillation.NONE):
-        return config  # refused by its key or shape later
+    refuse_names(state, layout, config, where)
+    positions = state[layout.table(config, where)["pos_embed"][0]]
+    if positions.ndim != 3:
+        return config  # refused by its shape later
     counts = (positions.shape[1] - config.prefix_tokens, positions.shape[1])  # timm's no_embed_class
     for size in (config.image_size, asked):
         if size is not None and _patches(size, config) in counts:
@@ -111,15 +114,3 @@ def _patches(size: tuple[int, int], config: VitConfig) -> int:
     if size[0] % config.patch_size[0] or size[1] % config.patch_size[1]:
         return 0
     return (size[0] // config.patch_size[0]) * (size[1] // config.patch_size[1])
-
-
-def _places(state: Mapping[str, Tensor], layout: Layout) -> tuple[str, str, str]:
-    """Where the patch projection, the layers and the first feed-forward layer stand."""
-    if layout is Layout.TIMM:
-        return "patch_embed.proj.", "blocks.", "blocks.0.mlp.fc1.weight"
-    stem = "deit" if any(key.startswith("deit.") for key in state) else "vit"
-    embeddings = f"{stem}.embeddings.patch_embeddings.projection."
-    if layout is Layout.HUGGINGFACE_5:
-        return embeddings, f"{stem}.layers.", f"{stem}.layers.0.mlp.fc1.weight"
-    layers = f"{stem}.encoder.layer."
-    return embeddings, layers, f"{layers}0.intermediate.dense.weight"

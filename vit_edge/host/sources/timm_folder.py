@@ -9,18 +9,18 @@ from pathlib import Path
 from typing import Any
 
 from vit_edge.errors import SourceError
-from vit_edge.host.sources.archs import config_of, find_arch
+from vit_edge.host.sources.archs import find_arch
 from vit_edge.host.sources.checkpoints import (
-    Layout,
     build,
     detect_layout,
     files_sha256,
     read_weights,
     resize_notes,
 )
+from vit_edge.host.sources.checkpoints.layouts.timm import TIMM
 from vit_edge.host.sources.checkpoints.shards import weight_files
 from vit_edge.host.sources.huggingface import published_config
-from vit_edge.host.sources.infer import at_trained_size
+from vit_edge.host.sources.infer import at_trained_size, described
 from vit_edge.host.sources.jsonfile import read_any, sides
 from vit_edge.host.sources.labels import choose_labels
 from vit_edge.host.sources.preprocessing import to_processor, with_options
@@ -64,15 +64,15 @@ def from_timm_folder(folder: Path, raw: Mapping[str, Any], name: str, options: S
     if not files:
         raise SourceError(f"{folder} has no model.safetensors: fetch the whole folder")
     state = read_weights(files, options.allow_pickle, options.weights)
-    if detect_layout(state, str(files[0])) is not Layout.TIMM:
+    if detect_layout(state, str(files[0])) is not TIMM:
         raise SourceError(f"{files[0]} does not have timm's keys, which {where} speaks of: fetch it again")
-    config = _pooled(config_of(arch, state, str(files[0])), raw, where)
+    config = _pooled(described(arch, state, TIMM, str(files[0])), raw, where)
     own = raw.get("pretrained_cfg", raw)
     if not isinstance(own, Mapping):
         raise SourceError(f"{where}: pretrained_cfg must be an object: fetch it again")
     size = options.image_size or _input_size(own, where)
     found = from_pretrained_cfg(own, where, size, options)
-    trained = at_trained_size(config, state, size, str(files[0]))
+    trained = at_trained_size(config, state, TIMM, size, str(files[0]))
     model = build(state, trained, str(files[0]), size)
     labels, note = choose_labels(options.labels, _labels(folder, raw), config.num_classes, where)
     preprocess = with_options(found.spec, options, size, where)
@@ -98,7 +98,7 @@ def from_timm_folder(folder: Path, raw: Mapping[str, Any], name: str, options: S
         )
         if len(files) == 1 and options.weights is None
         else None,
-        decided=(*found.notes, *resize_notes(trained, model.config, "timm (bicubic, antialiased)")),
+        decided=(*found.notes, *resize_notes(trained, model.config, TIMM.resampling)),
     )
 
 

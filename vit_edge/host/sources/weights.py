@@ -16,7 +16,7 @@ from vit_edge.host.sources.labels import choose_labels
 from vit_edge.host.sources.own_code import from_module
 from vit_edge.host.sources.preprocessing import rule_notes, to_processor, with_options
 from vit_edge.host.sources.timm_data import Prepared, prepared
-from vit_edge.host.sources.types import Library, OwnPipeline, Source, SourceKind, SourceOptions
+from vit_edge.host.sources.types import OwnPipeline, Source, SourceKind, SourceOptions
 from vit_edge.host.vit import VitConfig
 
 
@@ -24,7 +24,7 @@ def from_weights(file: Path, arch_name: str | None, options: SourceOptions) -> S
     """Read a file of weights, or with `allow_pickle` of a whole pickled module.
 
     Args:
-        file: under timm's keys (also our own) or Hugging Face's.
+        file: under the keys of any layout.
         arch_name: the architecture, which also says how images are preprocessed; None: the one that the
             shapes show, and the options say how images are preprocessed.
         options: what the user states.
@@ -46,11 +46,11 @@ def from_weights(file: Path, arch_name: str | None, options: SourceOptions) -> S
         return from_folder(file.parent, file.stem, options, (file,))
     state = as_float32(chosen_state(loaded, str(file), options.weights), (file,))
     layout = detect_layout(state, str(file))
-    if layout is not Layout.TIMM and arch is None and (file.parent / "config.json").is_file():
+    if layout.has_folders and arch is None and (file.parent / "config.json").is_file():
         return from_folder(file.parent, file.stem, options, (file,))
     found = arch or infer_arch(state, layout, str(file))
     config = described(found, state, layout, str(file))
-    trained = at_trained_size(config, state, options.image_size, str(file))
+    trained = at_trained_size(config, state, layout, options.image_size, str(file))
     model = build(state, trained, str(file), options.image_size)
     config = model.config
     labels, note = choose_labels(options.labels, None, config.num_classes, str(file))
@@ -91,11 +91,11 @@ def _known(arch_name: str | None, file: Path, config: VitConfig, options: Source
 def _own_pipeline(
     arch_name: str | None, file: Path, layout: Layout, options: SourceOptions
 ) -> OwnPipeline | None:
-    """Timm's, where it would read the file as it was read here."""
-    if arch_name is None or layout is not Layout.TIMM or options.weights is not None:
+    """That of the library of the keys, where it would read the file as it was read here."""
+    if arch_name is None or layout.pipeline is None or options.weights is not None:
         return None
     return OwnPipeline(
-        Library.TIMM,
+        layout.pipeline,
         file,
         arch_name,
         stated=options.stated,

@@ -8,12 +8,8 @@ from typing import Any
 from torch import Tensor
 
 from vit_edge.errors import SourceError
+from vit_edge.host.sources.checkpoints.known import anchor
 
-# The key by which a set of weights is recognised, whatever wrappers put before it.
-_ANCHOR = re.compile(
-    r"(?P<prefix>(?:.+\.)?)"
-    r"(?:patch_embed\.proj|(?:vit|deit)\.embeddings\.patch_embeddings\.projection)\.weight"
-)
 # Put between any two parts of a key by torch.compile, FSDP and activation checkpointing.
 _WRAPPERS = re.compile(r"(?:^|(?<=\.))(?:_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
 # Parts of a training module that do not take part in the model's answer, by the first word of their keys.
@@ -38,7 +34,7 @@ def chosen_state(loaded: Mapping[Any, Any], where: str, wanted: str | None = Non
         SourceError: several sets and none of them named, an unknown name, or tensors beside the model that
             may take part in its answer.
     """
-    sets = list(_sets(loaded, (), _DEEPEST))
+    sets = list(_sets(loaded, anchor(), (), _DEEPEST))
     if not sets:
         return _plain(loaded, where)
     names = ", ".join(found.shown for found in sets)
@@ -73,17 +69,19 @@ class _Set:
         return self.name or "those without a prefix"
 
 
-def _sets(holder: Mapping[Any, Any], path: tuple[str, ...], depth: int) -> Iterator[_Set]:
+def _sets(
+    holder: Mapping[Any, Any], recognised: re.Pattern[str], path: tuple[str, ...], depth: int
+) -> Iterator[_Set]:
     state = {_WRAPPERS.sub("", key): value for key, value in holder.items() if isinstance(key, str)}
     for key, value in state.items():
-        found = _ANCHOR.fullmatch(key) if isinstance(value, Tensor) else None
+        found = recognised.fullmatch(key) if isinstance(value, Tensor) else None
         if found is not None:
             prefix = found["prefix"]
             name = prefix.removesuffix(".").removesuffix("module").removesuffix(".")
             yield _Set("/".join([*path, *([name] if name else [])]), prefix, state)
     for key, value in holder.items() if depth else ():
         if isinstance(key, str) and isinstance(value, Mapping):
-            yield from _sets(value, (*path, key), depth - 1)
+            yield from _sets(value, recognised, (*path, key), depth - 1)
 
 
 def _plain(loaded: Mapping[Any, Any], where: str) -> dict[str, Any]:

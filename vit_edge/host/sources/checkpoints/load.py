@@ -9,14 +9,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from vit_edge.errors import SourceError
-from vit_edge.host.sources.checkpoints.layouts import KeyTable, Layout, detect_layout, key_table
+from vit_edge.host.sources.checkpoints.known import detect_layout
+from vit_edge.host.sources.checkpoints.layout import KeyTable, Layout, Resampling
 from vit_edge.host.vit import VisionTransformer, VitConfig
 
-# Left over from pretraining and read by no classifier's logits: a Hugging Face pooler, the token that stands
-# for masked patches, and a decoder.
-_TOLERATED = re.compile(
-    r"(?:vit|deit)\.pooler\.dense\.(?:weight|bias)|(?:(?:vit|deit)\.embeddings\.)?mask_token|decoder\w*(?:\..*)?"
-)
 _SHOWN = 6  # keys that an error lists before it counts the rest
 
 
@@ -26,7 +22,7 @@ def build(
     """The model with the checkpoint's weights, in eval mode.
 
     Args:
-        state: tensors under timm's, Hugging Face's or our own keys.
+        state: tensors under the keys of any layout.
         config: the architecture as the checkpoint was trained, its image size included.
         where: the source's name for messages.
         image_size: (height, width) to run at; another than the trained one resizes the positional embedding.
@@ -35,8 +31,8 @@ def build(
         SourceError: missing or unexpected keys or wrong shapes, by name, or an impossible image size.
     """
     layout = detect_layout(state, where)
-    table = key_table(layout, config)
-    _refuse_names(state, table, config, where)
+    table = layout.table(config, where)
+    refuse_names(state, layout, config, where)
     model = _empty(config)
     own = _convert(state, table, config, where)
     _refuse_shapes(own, table, model, where)
@@ -44,7 +40,7 @@ def build(
     model.eval()
     if image_size is None or image_size == config.image_size:
         return model
-    return _at_size(model, image_size, antialias=layout is Layout.TIMM, where=where)
+    return _at_size(model, image_size, layout.resampling, where)
 
 
 def resize_position_embedding(
@@ -52,40 +48,44 @@ def resize_position_embedding(
     prefix_tokens: int,
     old_grid: tuple[int, int],
     new_grid: tuple[int, int],
-    antialias: bool,
+    resampling: Resampling,
 ) -> Tensor:
     """Resample a positional embedding to another grid of patches, bicubic in float32.
 
-    With antialiasing it is timm's `resample_abs_pos_embed`, without it transformers'
-    `interpolate_pos_encoding`. The positions of the prefix tokens are kept as they are.
+    The positions of the prefix tokens are kept as they are.
 
     Args:
         positions: (1, prefix_tokens + old rows * old columns, dim).
         prefix_tokens: tokens before the patches.
         old_grid: patches (rows, columns).
         new_grid: patches (rows, columns).
-        antialias: whether a smaller grid averages over what it leaves out; timm's bicubic kernel also has
-            another slope (a = -0.5 instead of -0.75) with it, so that a larger grid differs, too.
+        resampling: as the library of the keys does it.
 
     Returns:
         float32 (1, prefix_tokens + new rows * new columns, dim).
     """
     prefix, patches = positions[:, :prefix_tokens].float(), positions[:, prefix_tokens:].float()
     plane = patches.reshape(1, *old_grid, -1).permute(0, 3, 1, 2)
-    resized = F.interpolate(plane, size=new_grid, mode="bicubic", align_corners=False, antialias=antialias)
+    resized = F.interpolate(
+        plane,
+        size=new_grid,
+        mode="bicubic",
+        align_corners=resampling.align_corners,
+        antialias=resampling.antialias,
+    )
     return torch.cat([prefix, resized.flatten(2).transpose(1, 2)], dim=1)
 
 
-def resize_notes(trained: VitConfig, used: VitConfig, library: str) -> tuple[str, ...]:
+def resize_notes(trained: VitConfig, used: VitConfig, resampling: Resampling) -> tuple[str, ...]:
     """A note where the positional embedding was resampled, for it is not the trained one any more."""
     if trained.grid == used.grid:
         return ()
     before, after = (f"{rows} x {columns}" for rows, columns in (trained.grid, used.grid))
-    return (f"the position embedding is resampled from {before} to {after} patches as in {library}",)
+    return (f"the position embedding is resampled from {before} to {after} patches as in {resampling.words}",)
 
 
 def _at_size(
-    model: VisionTransformer, image_size: tuple[int, int], antialias: bool, where: str
+    model: VisionTransformer, image_size: tuple[int, int], resampling: Resampling, where: str
 ) -> VisionTransformer:
     try:
         config = dataclasses.replace(model.config, image_size=image_size)
@@ -93,7 +93,7 @@ def _at_size(
         raise SourceError(f"{where} cannot run at another size: {error}") from None
     state = model.state_dict()
     state["pos_embed"] = resize_position_embedding(
-        state["pos_embed"], config.prefix_tokens, model.config.grid, config.grid, antialias
+        state["pos_embed"], config.prefix_tokens, model.config.grid, config.grid, resampling
     )
     resized = _empty(config)
     resized.load_state_dict(state, assign=True)
@@ -123,10 +123,15 @@ def _convert(
     return own
 
 
-def _refuse_names(state: Mapping[str, Tensor], table: KeyTable, config: VitConfig, where: str) -> None:
-    expected = {key for keys in table.values() for key in keys}
+def refuse_names(state: Mapping[str, Tensor], layout: Layout, config: VitConfig, where: str) -> None:
+    """Refuse weights that are not those of a configuration, by their keys.
+
+    Raises:
+        SourceError: missing or unexpected keys.
+    """
+    expected = {key for keys in layout.table(config, where).values() for key in keys}
     missing = expected - set(state)
-    unexpected = {key for key in set(state) - expected if not _TOLERATED.fullmatch(key)}
+    unexpected = {key for key in set(state) - expected if not re.fullmatch(layout.left_over, key)}
     if missing or unexpected:
         found = [f"lacks {_listed(missing)}"] * bool(missing)
         found += [f"has the unexpected {_listed(unexpected)}"] * bool(unexpected)

@@ -1,0 +1,54 @@
+"""Every layout that is read, and what is refused by its keys: the one list that a new layout joins."""
+
+import re
+from collections.abc import Iterable, Mapping
+
+from vit_edge.errors import SourceError
+from vit_edge.host.sources.checkpoints.layout import Layout
+from vit_edge.host.sources.checkpoints.layouts.huggingface import HUGGINGFACE, HUGGINGFACE_5
+from vit_edge.host.sources.checkpoints.layouts.timm import TIMM
+
+# The first that fits is taken.
+LAYOUTS: tuple[Layout, ...] = (TIMM, HUGGINGFACE_5, HUGGINGFACE)
+
+_LIBRARY = (
+    "has the keys that {} keeps a ViT under, which are not read: pass the model itself as module:callable"
+)
+# What a key fits in full by which something is known that is not read, and what is said of it.
+NOT_READ: Mapping[str, str] = {
+    r"embeddings\.patch_embeddings\.projection\.weight": (
+        "is a backbone without classifier: pass a classifier's checkpoint"
+    ),
+    r".*visual\.conv1\.weight": (
+        "has the keys that OpenAI and open_clip keep a CLIP under, which are not read: pass "
+        "transformers' folder of the model, with --labels-text, or the model itself as module:callable"
+    ),
+    r".*encoder\.layers\.encoder_layer_0\.self_attention\.in_proj_weight": _LIBRARY.format("torchvision"),
+    r".*patch_embed\.projection\.weight": _LIBRARY.format("OpenMMLab (mmpretrain)"),
+}
+
+
+def anchor() -> re.Pattern[str]:
+    """Fits the key by which weights of any layout are recognised; `prefix` is what stands before it."""
+    return re.compile(rf"(?P<prefix>(?:.+\.)?)(?:{'|'.join(layout.marks[0] for layout in LAYOUTS)})")
+
+
+def detect_layout(keys: Iterable[str], where: str) -> Layout:
+    """Recognise the layout by its marks.
+
+    Raises:
+        SourceError: no known layout; the message shows some of the keys found.
+    """
+    present = tuple(keys)
+    for layout in LAYOUTS:
+        if layout.fits(present):
+            return layout
+    for pattern, refusal in NOT_READ.items():
+        if any(re.fullmatch(pattern, key) for key in present):
+            raise SourceError(f"{where} {refusal}")
+    libraries = " nor ".join(dict.fromkeys(f"{layout.library}'s" for layout in LAYOUTS))
+    shown = ", ".join(sorted(present)[:4]) or "none"
+    raise SourceError(
+        f"{where} has neither {libraries} keys of a ViT or DeiT (found {shown}, ...): "
+        "pass a classifier's checkpoint, or the model itself as module:callable"
+    )
