@@ -15,6 +15,7 @@ from vit_edge.gate_report import LabelFigures, MapMeasure, ValueFigures
 from vit_edge.manifest import EmbedderRecord, IntegerGraph, Manifest, OperatorTime
 from vit_edge.source_parity import Difference
 from vit_edge.spec import EmbeddingTolerance, MapLimits
+from vit_edge.truth_report import ClassScore, TruthScore
 
 EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
 
@@ -43,7 +44,7 @@ def test_every_key_of_the_manifest_is_explained() -> None:
     explained = set(re.findall(r"[a-z0-9_]+", " ".join(re.findall(r"`([^`]+)`", text))))
     rare = {LabelFigures, ValueFigures, IntegerGraph, OperatorTime, Difference}
     rare |= {Fidelity, EmbedderRecord, EmbeddingReport, CriterionFigures, EmbeddingTolerance}
-    rare |= {MapLimits, MapMeasure}
+    rare |= {MapLimits, MapMeasure, TruthScore, ClassScore}
     keys = {
         field.name
         for record in records(Manifest)

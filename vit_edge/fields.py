@@ -24,18 +24,19 @@ _short.maxlevel, _short.maxlist, _short.maxdict = 3, 4, 4
 _short.maxstring = _short.maxlong = _short.maxother = 80
 
 
-def parse_json(data: bytes | str, where: str) -> Any:
+def parse_json(data: bytes | str, where: str, most: int = MAX_VALUES) -> Any:
     """Parse JSON; refuses duplicate keys, numbers that are not finite, text that is not UTF-8, deep nesting.
 
-    An empty list takes two bytes of text and thirty times as much memory, so their number is bounded, too.
+    An empty list takes two bytes of text and thirty times as much memory, so their number is bounded, too, by
+    `most`.
 
     Raises:
         ValueError: the text is not such JSON; the message starts with `where`.
     """
     try:
         text = data.decode("utf-8") if isinstance(data, bytes) else data
-        if sum(map(text.count, ",:[{")) > MAX_VALUES:
-            raise ValueError(f"more than {MAX_VALUES} values")
+        if sum(map(text.count, ",:[{")) > most:
+            raise ValueError(f"more than {most} values")
         value = json.loads(
             text, object_pairs_hook=_unique_keys, parse_float=_finite, parse_constant=_refuse_constant
         )

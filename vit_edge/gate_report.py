@@ -8,6 +8,7 @@ from vit_edge import plain
 from vit_edge.embedding_report import EmbeddingReport
 from vit_edge.plain import Mark
 from vit_edge.spec import Tolerance, Verdict
+from vit_edge.truth_report import TruthScore
 
 SIGNIFICANCE = 0.05  # of all classes together
 
@@ -210,6 +211,8 @@ class Evidence:
     """Of a regression."""
     maps: Annotated[tuple[MapMeasure, ...], Mark.OMITTED] = ()
     """Of a model of maps: each measure of each output."""
+    truth: Annotated[tuple[TruthScore, ...], Mark.OMITTED] = ()
+    """Of a model of maps or boxes with truth: by each measure, of which the first decides."""
     embeddings: Annotated[EmbeddingReport | None, Mark.OMITTED] = None
     """Of an embedding model: its own verdict, by every criterion."""
 
@@ -261,7 +264,7 @@ class GateReport:
     def to_json(self) -> dict[str, Any]:
         """The stable keys of `vit-edge compare --json`, and after them `evidence`, the fields of `Evidence`.
 
-        Of these, `labels`, `values`, `maps` and `embeddings` are left out where there are none.
+        Of these, `labels`, `values`, `maps`, `truth` and `embeddings` are left out where there are none.
         `logit_sqnr_db` is null where the logits are identical, as JSON has no infinity. `images_needed` is 0
         after PASS and FAIL, and null where not even a million images would decide; `evidence.plan` says which
         images it means.

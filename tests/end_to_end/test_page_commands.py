@@ -1,6 +1,7 @@
 """Every command of the pages, run on the embedded model; every example, run on its bundle."""
 
 import importlib.util
+import json
 import re
 import shutil
 import subprocess
@@ -64,6 +65,9 @@ def workplace(built: Built, tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "yolos.onnx").write_bytes(yolos_onnx().SerializeToString())
     boxes = ["optimize", str(folder / "yolos.onnx"), "-o", str(folder / "boxes.onnx"), *STATED]
     assert main([*boxes, "--allow-uncanonical"]) == DONE
+    (folder / "cells.txt").write_text("red\nwhite\nplatelet\n")
+    again = [*boxes[:3], str(folder / "boxes_int8.onnx"), *STATED, "--labels", str(folder / "cells.txt")]
+    assert main([*again, "--allow-uncanonical"]) == DONE
     maps = ["optimize", str(folder / "dense.onnx"), "-o", str(folder / "maps.onnx")]
     assert main([*maps, *STATED]) == DONE
     (folder / "reports").mkdir()
@@ -73,6 +77,7 @@ def workplace(built: Built, tmp_path_factory: pytest.TempPathFactory) -> Path:
         (folder / "node_modules" / "onnxruntime-web" / "dist" / name).write_bytes(b"not run here")
     (folder / "labels.txt").write_text("cat\ndog\nfox\n")
     shutil.copytree(built.images / "calibration", folder / "images")
+    (folder / "boxes.json").write_text(json.dumps(_some_boxes(folder / "images")))
     for kind in (built.images / "test").iterdir():  # a tenth is enough to run a command
         (folder / "validation" / kind.name).mkdir(parents=True)
         for image in sorted(kind.iterdir())[:6]:
@@ -82,6 +87,18 @@ def workplace(built: Built, tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name, path in (("float", "model"), ("int8", "model_quantized"), ("model", "model")):
         shutil.copy(built.bundle / "onnx" / f"{path}.onnx", folder / f"{name}.onnx")
     return folder
+
+
+def _some_boxes(images: Path) -> dict[str, list[dict[str, object]]]:
+    """A box in each of a few images, in COCO's form."""
+    names = [path.relative_to(images).as_posix() for path in sorted(images.rglob("*.png"))[:8]]
+    return {
+        "images": [{"id": number, "file_name": name} for number, name in enumerate(names)],
+        "categories": [{"id": 0, "name": "red"}],
+        "annotations": [
+            {"image_id": number, "category_id": 0, "bbox": [8, 8, 16, 16]} for number in range(len(names))
+        ],
+    }
 
 
 def _interrupted() -> None:

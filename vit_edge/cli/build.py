@@ -14,6 +14,7 @@ from vit_edge.cli.embedding_options import add_embedding_tolerance, embedding_to
 from vit_edge.cli.measure import status_of
 from vit_edge.cli.parser import Commands, settings_from, tolerance_from
 from vit_edge.cli.targets import best_here, target_named
+from vit_edge.cli.truth_option import add_truth, check_truth
 from vit_edge.embedding_report import EmbeddingReport
 from vit_edge.manifest import (
     AccuracyRecord,
@@ -30,7 +31,7 @@ from vit_edge.runtime.measure.timing import ratio_text
 from vit_edge.source_parity import ProofState
 from vit_edge.spec import OutputKind, Verdict, VersionsWanted
 from vit_edge.verify import judged
-from vit_edge.verify.words import interval, percent
+from vit_edge.verify.words import interval, percent, truth_score
 
 ELSEWHERE = " *"  # marks a latency
 _WORST_FIRST = (Verdict.FAIL, Verdict.UNDECIDED, Verdict.PASS)
@@ -55,6 +56,7 @@ def add(commands: Commands) -> None:
         help="images that check the result, labelled or not (default: every fourth calibration image)",
     )
     arguments.add_class_ids(parser)
+    add_truth(parser)
     parser.add_argument(
         "--target",
         action="append",
@@ -119,6 +121,7 @@ def run(args: argparse.Namespace) -> int:
         reference=_reference(args),
     )
     source = resolve(args.source, settings_from(args, SourceOptions))
+    check_truth(args, source.output is OutputKind.MAP)
     if not args.embedder and source.output.task is not OutputKind.EMBEDDING:
         refuse_idle(args)
     with progress(args.quiet) as tell:
@@ -153,6 +156,8 @@ def _details(manifest: Manifest, taken: str | None) -> Iterator[str]:
     yield from embedder_lines(manifest.quantization.embedder)
     own = manifest.accuracy.report.evidence.embeddings
     yield from () if own is None else criterion_lines("embedding", own)
+    for each in manifest.accuracy.report.evidence.truth:
+        yield f"{each.measure.words}: {truth_score(each)}"
     yield f"source -> float {manifest.source_parity}"
 
 
@@ -271,7 +276,7 @@ def _verdict(accuracy: AccuracyRecord) -> str:
     if data.scenes < data.images:
         text += f", of which {data.scenes} are independent ({data.copies_left_out} repeat another one)"
     expected = report.evidence.expected
-    if not data.labelled:
+    if not data.labelled or report.evidence.truth:
         text += f" for {judged.Judged.of(report).claim}"
         if expected is not None and expected.ci95 is not None:
             text += (

@@ -13,6 +13,7 @@ from vit_edge.cli.embedding_options import add_embedding_tolerance, embedding_to
 from vit_edge.cli.figures import figures
 from vit_edge.cli.junit import junit_xml
 from vit_edge.cli.parser import Commands, session_settings, settings_from, tolerance_from
+from vit_edge.cli.truth_option import add_truth, check_truth
 from vit_edge.errors import UsageError
 from vit_edge.progress import step_of
 from vit_edge.runtime.evaluate.compare import compare
@@ -23,6 +24,7 @@ from vit_edge.runtime.evaluate.labels import read_class_ids
 from vit_edge.runtime.evaluate.looks import earlier_looks, remember
 from vit_edge.runtime.evaluate.settings import CompareSettings
 from vit_edge.runtime.evaluate.stated import at_size, with_stated
+from vit_edge.runtime.evaluate.truth.read import with_truth
 from vit_edge.runtime.measure.benchmark import BenchReport, BenchSettings, bench
 from vit_edge.runtime.measure.timing import Rounds
 from vit_edge.runtime.model.file import ModelFile, read_model
@@ -40,6 +42,7 @@ def add(commands: Commands) -> None:
     gate.add_argument("quant", metavar="QUANT", type=Path, help="ONNX file, or a bundle for its INT8 model")
     gate.add_argument("--data", type=Path, required=True, metavar="DIR", help="images, labelled or not")
     arguments.add_class_ids(gate)
+    add_truth(gate)
     arguments.add_output(gate, probabilities=True)
     arguments.add_formats(gate)
     gate.add_argument("--limit", type=int, metavar="N", help="use N images, spread evenly over the classes")
@@ -120,6 +123,7 @@ def run_compare(args: argparse.Namespace) -> int:
     stated, wanted = settings_from(args, StatedPreprocess), OutputWanted(args.output, args.output_kind)
     models = _models(args, stated, wanted)
     reference, quantized = models
+    check_truth(args, bool(reference.maps))
     if reference.embeds or quantized.embeds:
         return status_of(run_embedders(args, models).value)
     embedding_tolerance(args, wanted=False)
@@ -135,6 +139,7 @@ def run_compare(args: argparse.Namespace) -> int:
     images = read_images(
         args.data, reference.labels or quantized.labels, class_ids, args.limits, reference.output
     )
+    images = with_truth(images, args.truth, reference.maps, reference.labels or quantized.labels)
     if args.limit is not None:
         images = images.limited(args.limit)
     with progress(args.quiet) as tell:

@@ -29,6 +29,9 @@ class Judged:
         if evidence.embeddings is not None:
             return cls(*_of_embeddings(evidence.embeddings.deciding))
         changed, reach = 100.0 - report.agreement, evidence.disagreement_ci95
+        if evidence.truth and report.drop is not None and report.drop_ci95 is not None:
+            what = f"drop in {evidence.truth[0].measure.words}"
+            return cls(what, " points", report.drop, report.drop_ci95, report.limit)
         if evidence.maps:
             return cls("share of images with a changed map", " %", changed, reach, report.limit)
         if report.drop is None or report.drop_ci95 is None:

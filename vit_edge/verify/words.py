@@ -3,6 +3,7 @@
 import math
 
 from vit_edge.gate_report import MapMeasure, Measure
+from vit_edge.truth_report import TruthScore
 
 DASH = "-"  # stands where there is no figure
 LARGE_ECE = 25.0  # percent; of trained classifiers on images of their kind the error is below
@@ -52,4 +53,15 @@ def map_measure(found: MapMeasure) -> str:
         f"{found.mean:{digits}}{unit} on average (95 % interval {low} to {high}), {worst} at worst; "
         f"{side} {found.limit:g} on {found.beyond:.2f} % of images ({found.beyond_ci95[0]:.2f} to "
         f"{found.beyond_ci95[1]:.2f}): {found.verdict.value}"
+    )
+
+
+def truth_score(found: TruthScore) -> str:
+    """Both models against truth by one measure."""
+    return (
+        f"{percent(found.score_float)} float ({interval(found.score_float_ci95)}), "
+        f"{percent(found.score_quant)} INT8 "
+        f"({interval(found.score_quant_ci95)}); drop {found.drop:.2f} points, 95 % bootstrap interval "
+        f"{interval(found.drop_bootstrap95)}, with what was not seen {interval(found.drop_ci95)}: "
+        f"{found.verdict.value}"
     )

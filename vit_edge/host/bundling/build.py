@@ -40,8 +40,10 @@ from vit_edge.host.sources import Source
 from vit_edge.manifest import Repair, lowered_name
 from vit_edge.progress import Progress
 from vit_edge.runtime.evaluate.dataset import ImageSet
+from vit_edge.runtime.evaluate.truth.read import with_truth
 from vit_edge.runtime.measure.benchmark import BenchSettings
-from vit_edge.runtime.model.file import ModelFile
+from vit_edge.runtime.model.file import ModelFile, read_model
+from vit_edge.runtime.model.outputs import OutputWanted
 from vit_edge.runtime.session.session import Session, SessionSettings
 from vit_edge.runtime.steps import Doing, explained
 from vit_edge.spec import OutputKind, TargetSpec, VersionsWanted
@@ -85,6 +87,7 @@ def build_bundle(
         settings.quantize.limits,
         source.output,
     )
+    images = dataclasses.replace(images, check=_with_truth(source, settings.truth, images.check))
     guarded = explained(source.name, tell, mend_of(settings.quantize))
     with scratch_folder() as folder, guarded:
         built = _build(source, settings, images, folder, tell)
@@ -131,6 +134,16 @@ def _build(
         golden=golden_files([built.models, features], pixels),
         providers=dict(Session(built.models[built.runs], session).placement.shares),
     )
+
+
+def _with_truth(source: Source, truth: Path | None, images: ImageSet) -> ImageSet:
+    """The check images, with what is true of them where that is stated."""
+    if truth is None:
+        return images
+    if source.onnx_path is None:
+        raise UsageError(f"--truth is of models of boxes or maps, and {source.name} is none; leave it out")
+    model = read_model(source.onnx_path, wanted=OutputWanted(source.output_name, source.output))
+    return with_truth(images, truth, model.maps, source.labels)
 
 
 def _gate(reference: ModelFile, settings: BuildSettings, images: ImageSet, progress: Progress) -> Gate:

@@ -23,6 +23,8 @@ class BuildSettings:
     calibration: Path
     data: Path | None = None
     """None: every fourth calibration image is held out and checks without labels."""
+    truth: Path | None = None
+    """True boxes or masks of `data`, of a model of maps."""
     class_ids: Path | None = None
     """One id per class, where the folders of `data` are named so."""
     targets: tuple[TargetSpec, ...] = ()

@@ -48,7 +48,8 @@ def intervals(models: Sequence[ModelFacts], limit: float) -> Markup:
         blind = "images whose map changed, %"
     if any(each.embeddings is not None for each in evidence):
         blind = "images whose embedding moved, %"
-    what = "drop in top-1 accuracy, points" if labelled else blind
+    truth = next((each.truth[0].measure.words for each in evidence if each.truth), "top-1 accuracy")
+    what = f"drop in {truth}, points" if labelled else blind
 
     def draw(axes: "Axes") -> None:
         places = range(len(rows))

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 import jinja2
 from markupsafe import Markup
 
-from vit_edge.verify.words import decibel, map_measure, percent
+from vit_edge.verify.words import decibel, map_measure, percent, truth_score
 
 LONGEST_FIGURE = 24  # characters of a cell; what is longer is a sentence
 
@@ -58,7 +58,13 @@ def _environment() -> jinja2.Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    made.filters |= {"percent": percent, "decibel": decibel, "counts": _counts, "map_measure": map_measure}
+    made.filters |= {
+        "percent": percent,
+        "decibel": decibel,
+        "counts": _counts,
+        "map_measure": map_measure,
+        "truth_score": truth_score,
+    }
     made.filters["base64"] = _base64
     made.tests["sentence"] = _is_sentence
     return made

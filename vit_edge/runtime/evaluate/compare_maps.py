@@ -15,6 +15,7 @@ from vit_edge.runtime.session.session import Session
 from vit_edge.spec import OutputKind, Tolerance
 from vit_edge.verify.looks import place_look
 from vit_edge.verify.maps import changed_maps, judge_maps
+from vit_edge.verify.truth import judge_truth
 
 
 def compare_maps(
@@ -48,9 +49,14 @@ def compare_maps(
     kept = distinct(images, viewer.views(), found.outlines, apart=settings.independent)
     looked = frozenset(viewer.views().digests)
     place = place_look(settings.earlier, looked)
-    allowed = dataclasses.replace(tolerance, confidence=place.confidence(tolerance.confidence))
+    # a bootstrap is for a fixed number of images
+    share = place.confidence if images.truth is None else place.spent
+    allowed = dataclasses.replace(tolerance, confidence=share(tolerance.confidence))
     changes = [change.at(kept.rows) for change in found.changes[0]]
     report = judge_maps(changes, allowed, sequential=place.again, scenes=kept.scenes)
+    if images.truth is not None:
+        given, made = (each.at(kept.rows) for each in found.scores)
+        report = judge_truth(report, (given, made), names, kept.scenes)
     same, changed = changed_maps(changes, allowed.maps)
     return Comparison(
         report,
@@ -63,6 +69,6 @@ def compare_maps(
         place,
         tuple(dict.fromkeys([*settings.earlier, looked])),
         models=(float_model, quant_model),
-        notes=borrowed(float_model, quant_model),
+        notes=(*borrowed(float_model, quant_model), *(images.truth.notes if images.truth else ())),
         kind=OutputKind.MAP,
     )

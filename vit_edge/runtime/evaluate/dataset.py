@@ -16,6 +16,7 @@ from vit_edge.errors import DatasetError
 from vit_edge.files import read_text
 from vit_edge.runtime.evaluate.cells import Truth, as_targets, cell_reader
 from vit_edge.runtime.evaluate.labels import LabelTable
+from vit_edge.runtime.evaluate.truth.base import Truth as PlaceTruth
 from vit_edge.runtime.image.limits import DEFAULT_LIMITS, DecodeLimits
 from vit_edge.spec import OutputKind
 
@@ -32,6 +33,7 @@ class ImageSet:
     paths: tuple[Path, ...]
     targets: NDArray[Any] | None  # (N,) class indices, (N, C) bool or (N, T) values, not writable
     limits: DecodeLimits = DEFAULT_LIMITS  # what they are decoded within
+    truth: PlaceTruth | None = None  # boxes or masks, by path
 
     def __post_init__(self) -> None:
         """Hold the one thing that every reader relies on: a target per path."""

@@ -18,6 +18,7 @@ from vit_edge.runtime.session.session import Session
 from vit_edge.spec import PreprocessSpec
 from vit_edge.verify.boxes import Boxes, box_agreement, read_boxes
 from vit_edge.verify.maps import MapChanges, map_changes
+from vit_edge.verify.scores import Scores
 
 _SIDE = 8  # of what of a map tells scenes apart
 _CHANNELS = 3  # of the first map that take part
@@ -45,6 +46,8 @@ class MapAnswers:
     """(N, K), a few numbers of the reference's first map: what tells scenes apart."""
     changes: tuple[tuple[MapChanges, ...], ...]
     """Of each model against the reference, one per output."""
+    scores: tuple[Scores, ...] = ()
+    """Of the reference and then of each model against truth; empty where the images carry none."""
 
 
 def map_subject(model: ModelFile, reference: ModelFile, session: Session, spec: PreprocessSpec) -> MapSubject:
@@ -89,19 +92,28 @@ def evaluate_maps(
     specs = list(dict.fromkeys(subject.preprocess for subject in (reference, *others)))
     outlines: list[NDArray[np.float32]] = []
     found: list[list[list[MapChanges]]] = [[] for _ in others]
+    scores: list[list[Scores]] = [[] for _ in (reference, *others)]
     for start in range(0, len(images), batch_size):
         batch = images.paths[start : start + batch_size]
         pixels = batch_pixels(batch, specs, images.limits)
         given = reference.session.outputs(pixels[reference.preprocess])
         outlines.append(outlines_of(given[reference.names[0]]))
-        for parts, subject in zip(found, others, strict=True):
+        if images.truth is not None:
+            scores[0].append(images.truth.scores(batch, given, reference.preprocess))
+        for parts, own, subject in zip(found, scores[1:], others, strict=True):
             same = subject is reference
             made = given if same else subject.session.outputs(pixels[subject.preprocess])
             parts.append(_changes(reference, given, subject.names, made))
+            if images.truth is not None:
+                alike = {
+                    mine: made[other] for mine, other in zip(reference.names, subject.names, strict=True)
+                }
+                own.append(scores[0][-1] if same else images.truth.scores(batch, alike, subject.preprocess))
         viewer.add(pixels)
         if progress is not None:
             progress(start + len(batch), len(images))
-    return MapAnswers(np.concatenate(outlines), tuple(_of_all(parts) for parts in found))
+    pooled = () if images.truth is None else tuple(type(parts[0]).joined(parts) for parts in scores)
+    return MapAnswers(np.concatenate(outlines), tuple(_of_all(parts) for parts in found), pooled)
 
 
 def outlines_of(maps: NDArray[np.float32]) -> NDArray[np.float32]:

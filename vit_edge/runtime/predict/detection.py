@@ -52,7 +52,7 @@ def detections(
         threshold: the least probability.
     """
     read = read_boxes(logits, boxes)
-    classes, scores, corners = read.classes, read.scores, _in_pixels(read.corners, place)
+    classes, scores, corners = read.classes, read.scores, in_pixels(read.corners, place)
     whole = (corners[:, 2] > corners[:, 0]) & (corners[:, 3] > corners[:, 1])
     kept = np.flatnonzero((scores >= threshold) & whole)
     ordered = kept[np.argsort(-scores[kept], kind="stable")]
@@ -67,7 +67,7 @@ def detections(
     )
 
 
-def _in_pixels(shares: npt.NDArray[np.float64], place: Place) -> npt.NDArray[np.float64]:
+def in_pixels(shares: npt.NDArray[np.float64], place: Place) -> npt.NDArray[np.float64]:
     """(Q, 4) left, top, right, bottom in pixels, cut to the image."""
     left, top, right, bottom = place.seen
     scale, start = np.asarray([right - left, bottom - top] * 2), np.asarray([left, top] * 2)
