@@ -3,14 +3,14 @@
 from collections.abc import Sequence
 from pathlib import PurePath
 
-from vit_edge.gate_report import Evidence, ExpectedDrop, GateReport, LabelFigures, ValueFigures
+from vit_edge.gate_report import ExpectedDrop, GateReport, LabelFigures, ValueFigures
 from vit_edge.runtime.evaluate.comparison import Comparison
 from vit_edge.runtime.evaluate.views import Copies
 from vit_edge.runtime.model.file import ModelFile
 from vit_edge.spec import Verdict
 from vit_edge.verify import words
 from vit_edge.verify.judged import Judged, would_decide
-from vit_edge.verify.words import error_of_confidence, map_measure, percent, truth_score
+from vit_edge.verify.words import error_of_confidence, percent
 
 Rows = list[tuple[str, str]]
 
@@ -95,7 +95,7 @@ def _accuracy(report: GateReport) -> Rows:
     if evidence.values is not None:
         return value_rows(report, evidence.values)
     if evidence.maps:
-        return map_rows(evidence)
+        return words.map_rows(evidence)
     if interval is None:
         return []
     if evidence.labels is not None:
@@ -116,14 +116,6 @@ def _accuracy(report: GateReport) -> Rows:
     if report.top5_float is not None:
         rows.insert(1, ("top-5", _both(report.top5_float, report.top5_quant)))
     return rows
-
-
-def map_rows(evidence: Evidence) -> Rows:
-    """Of a model of maps or boxes: against truth, where there is any, and against the float model."""
-    return [
-        *((each.measure.words, truth_score(each)) for each in evidence.truth),
-        *((f"{each.measure.value} of {each.output}", map_measure(each)) for each in evidence.maps),
-    ]
 
 
 def label_rows(report: GateReport, found: LabelFigures) -> Rows:

@@ -14,8 +14,7 @@ def add_truth(parser: Parser) -> None:
         type=Path,
         metavar="FILE|DIR",
         help="of the images in --data: true boxes as COCO JSON for a detector, or a folder of masks for "
-        "maps; the "
-        "verdict is then on the drop in mAP or mIoU, of which --max-drop points are tolerated",
+        "maps; the verdict is then on the drop in mAP or mIoU, of which --max-drop points are tolerated",
     )
 
 

@@ -10,6 +10,7 @@ from vit_edge.errors import DatasetError, ModelError
 Floats = NDArray[np.floating]
 Integers = NDArray[np.integer]
 Booleans = NDArray[np.bool_]
+Reals = NDArray[np.float64]
 
 ROWS_AT_ONCE = 4096  # bounds the float64 copies: 33 MB for 1000 classes
 

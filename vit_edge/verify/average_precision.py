@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vit_edge.truth_report import TruthMeasure
-from vit_edge.verify.arrays import Booleans
+from vit_edge.verify.arrays import Booleans, Reals
 from vit_edge.verify.matching import THRESHOLDS, Matches
-from vit_edge.verify.scores import Drawn, Reals, Scores
+from vit_edge.verify.scores import Drawn, Scores
 
 _RECALLS = np.linspace(0.0, 1.0, 101)
 _AT_ONCE = 2**15  # numbers

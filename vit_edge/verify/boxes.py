@@ -14,9 +14,7 @@ import dataclasses
 import numpy as np
 from numpy.typing import NDArray
 
-from vit_edge.verify.arrays import Floats
-
-Reals = NDArray[np.float64]
+from vit_edge.verify.arrays import Booleans, Floats, Reals
 
 SHOWN = 0.5
 MATCHED = 0.5
@@ -60,20 +58,29 @@ def box_agreement(given: Boxes, found: Boxes) -> float:
     total = len(one.scores) + len(other.scores)
     if not total:
         return 1.0
-    overlaps = _overlaps(one.corners, other.corners)
-    overlaps[one.classes[:, None] != other.classes[None]] = 0.0
+    shares = overlaps(one.corners, other.corners)
+    shares[one.classes[:, None] != other.classes[None]] = 0.0
     pairs = 0
-    while overlaps.size and overlaps.max() >= MATCHED:
-        row, column = np.unravel_index(int(overlaps.argmax()), overlaps.shape)
-        overlaps[row], overlaps[:, column] = 0.0, 0.0
+    while shares.size and shares.max() >= MATCHED:
+        row, column = np.unravel_index(int(shares.argmax()), shares.shape)
+        shares[row], shares[:, column] = 0.0, 0.0
         pairs += 1
     return 2.0 * pairs / total
 
 
-def _overlaps(one: Reals, other: Reals) -> Reals:
-    """(Q, R) intersection over union of boxes that have an area."""
+def overlaps(one: Reals, other: Reals, crowd: Booleans | None = None) -> Reals:
+    """(Q, R) intersection over union; over the first box's own area where the second is a crowd.
+
+    Args:
+        one: (Q, 4) left, top, right, bottom.
+        other: (R, 4).
+        crowd: (R,); None: none of them is.
+    """
     first, last = np.maximum(one[:, None, :2], other[:, :2]), np.minimum(one[:, None, 2:], other[:, 2:])
     both = (last - first).clip(min=0.0).prod(axis=2)
-    areas = [(each[:, 2:] - each[:, :2]).prod(axis=1) for each in (one, other)]
-    made: Reals = both / (areas[0][:, None] + areas[1][None] - both)
+    own, others = ((each[:, 2:] - each[:, :2]).prod(axis=1) for each in (one, other))
+    whole = own[:, None] + others - both
+    if crowd is not None:
+        whole = np.where(crowd, own[:, None], whole)
+    made: Reals = np.divide(both, whole, out=np.zeros_like(both), where=whole > 0)
     return made

@@ -13,9 +13,9 @@ import dataclasses
 import numpy as np
 from numpy.typing import NDArray
 
-from vit_edge.verify.arrays import Booleans
+from vit_edge.verify.arrays import Booleans, Reals
+from vit_edge.verify.boxes import overlaps
 
-Reals = NDArray[np.float64]
 Indices = NDArray[np.intp]
 
 THRESHOLDS = np.linspace(0.5, 0.95, 10)
@@ -76,16 +76,6 @@ def match_boxes(classes: Indices, scores: Reals, corners: Reals, truth: TrueBoxe
     return Matches(
         classes[order], scores[order], np.concatenate(right, axis=1), np.concatenate(wrong, axis=1)
     )
-
-
-def overlaps(boxes: Reals, true: Reals, crowd: Booleans) -> Reals:
-    """(D, K) intersection over union; over the first box's own area where the second is a crowd."""
-    first, last = np.maximum(boxes[:, None, :2], true[:, :2]), np.minimum(boxes[:, None, 2:], true[:, 2:])
-    both = (last - first).clip(min=0.0).prod(axis=2)
-    own, other = ((each[:, 2:] - each[:, :2]).prod(axis=1) for each in (boxes, true))
-    whole = np.where(crowd, own[:, None], own[:, None] + other - both)
-    made: Reals = np.divide(both, whole, out=np.zeros_like(both), where=whole > 0)
-    return made
 
 
 def _matched(shares: Reals, crowd: Booleans) -> tuple[Booleans, Booleans]:

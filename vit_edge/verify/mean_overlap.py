@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vit_edge.truth_report import TruthMeasure
-from vit_edge.verify.scores import Drawn, Reals, Scores
+from vit_edge.verify.arrays import Reals
+from vit_edge.verify.scores import Drawn, Scores
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -12,8 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vit_edge.truth_report import TruthMeasure
-
-Reals = NDArray[np.float64]
+from vit_edge.verify.arrays import Reals
 
 
 class Drawn(NamedTuple):

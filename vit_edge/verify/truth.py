@@ -23,10 +23,11 @@ from vit_edge.errors import DatasetError
 from vit_edge.gate_report import GateReport
 from vit_edge.spec import Verdict
 from vit_edge.truth_report import ClassScore, TruthScore
+from vit_edge.verify.arrays import Reals
 from vit_edge.verify.copies import Scenes
 from vit_edge.verify.gate import REPORTED_CONFIDENCE
 from vit_edge.verify.proportion import smallest_sample
-from vit_edge.verify.scores import Reals, Scores
+from vit_edge.verify.scores import Scores
 from vit_edge.verify.verdict import Interval, verdict_of
 
 _DRAWS = 1000

@@ -2,7 +2,7 @@
 
 import math
 
-from vit_edge.gate_report import MapMeasure, Measure
+from vit_edge.gate_report import Evidence, MapMeasure, Measure
 from vit_edge.truth_report import TruthScore
 
 DASH = "-"  # stands where there is no figure
@@ -65,3 +65,11 @@ def truth_score(found: TruthScore) -> str:
         f"{interval(found.drop_bootstrap95)}, with what was not seen {interval(found.drop_ci95)}: "
         f"{found.verdict.value}"
     )
+
+
+def map_rows(evidence: Evidence) -> list[tuple[str, str]]:
+    """Of a model of maps or boxes: against truth, where there is any, and against the float model."""
+    return [
+        *((each.measure.words, truth_score(each)) for each in evidence.truth),
+        *((f"{each.measure.value} of {each.output}", map_measure(each)) for each in evidence.maps),
+    ]

@@ -7,6 +7,7 @@ from vit_edge.host.bundling.proof import Gate
 from vit_edge.progress import step_of
 from vit_edge.runtime.evaluate.comparison import Comparison
 from vit_edge.runtime.evaluate.maps import MapSubject, evaluate_maps, map_subject
+from vit_edge.runtime.evaluate.truth.read import truth_notes
 from vit_edge.runtime.evaluate.views import Viewer, distinct
 from vit_edge.runtime.model.file import ModelFile
 from vit_edge.runtime.session.session import Session
@@ -70,7 +71,6 @@ class MapGate(Gate):
         same, changed = changed_maps(changes, tolerance.maps)
         available = len(self.images) + self.kept.copies.left_out
         names, copies = self.reference.labels, self.kept.copies
-        notes = self.images.truth.notes if self.images.truth else ()
         return Comparison(
             report,
             self.images,
@@ -79,7 +79,7 @@ class MapGate(Gate):
             same,
             changed,
             copies,
-            notes=notes,
+            notes=truth_notes(self.images),
             kind=OutputKind.MAP,
         )
 

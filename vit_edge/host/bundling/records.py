@@ -57,7 +57,7 @@ def _data(comparison: Comparison, images: BuildImages) -> CheckData:
     return CheckData(
         name=images.check.name,
         images=len(images.check),
-        labelled=images.check.targets is not None or images.check.truth is not None,
+        labelled=images.check.labelled,
         held_out_of_calibration=images.held_out,
         calibration_images_left_out=images.left_out,
         copies_left_out=0 if copies is None else copies.left_out,

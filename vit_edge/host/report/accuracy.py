@@ -53,10 +53,7 @@ def _of_kind(evidence: Evidence) -> list[tuple[str, str]]:
     if evidence.embeddings is not None:
         return []  # a section of their own
     if evidence.maps:
-        true = [(each.measure.words, words.truth_score(each)) for each in evidence.truth]
-        return true + [
-            (f"{each.measure.value} of {each.output}", words.map_measure(each)) for each in evidence.maps
-        ]
+        return words.map_rows(evidence)
     rows = [] if evidence.mean_kl is None else [("mean KL divergence", f"{evidence.mean_kl:.2g} nats")]
     if evidence.values is not None:
         found = evidence.values

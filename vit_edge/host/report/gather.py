@@ -73,7 +73,7 @@ def gather(
     return Facts(
         title=title,
         data=images.name,
-        labelled=images.targets is not None or images.truth is not None,
+        labelled=images.labelled,
         held_out=held_out,
         reference=names[0],
         judged=judged,

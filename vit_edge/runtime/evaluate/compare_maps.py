@@ -9,6 +9,7 @@ from vit_edge.runtime.evaluate.compatible import borrowed, common_labels, common
 from vit_edge.runtime.evaluate.dataset import ImageSet
 from vit_edge.runtime.evaluate.maps import evaluate_maps, map_subject
 from vit_edge.runtime.evaluate.settings import CompareSettings
+from vit_edge.runtime.evaluate.truth.read import truth_notes
 from vit_edge.runtime.evaluate.views import Viewer, distinct
 from vit_edge.runtime.model.file import ModelFile
 from vit_edge.runtime.session.session import Session
@@ -69,6 +70,6 @@ def compare_maps(
         place,
         tuple(dict.fromkeys([*settings.earlier, looked])),
         models=(float_model, quant_model),
-        notes=(*borrowed(float_model, quant_model), *(images.truth.notes if images.truth else ())),
+        notes=(*borrowed(float_model, quant_model), *truth_notes(images)),
         kind=OutputKind.MAP,
     )

@@ -49,6 +49,11 @@ class ImageSet:
     def __len__(self) -> int:
         return len(self.paths)
 
+    @property
+    def labelled(self) -> bool:
+        """Whether anything is known to be true of them."""
+        return self.targets is not None or self.truth is not None
+
     def chosen(self, indices: NDArray[np.intp]) -> Self:
         """Some of the images, in the order of the indices."""
         return dataclasses.replace(

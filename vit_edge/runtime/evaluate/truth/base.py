@@ -92,8 +92,7 @@ def absent(names: Sequence[str], total: int, where: str, folder: str) -> str:
         return f"{where} and the images of {folder} have no name in common ({listed}); give those it is of"
     return (
         f"{where} speaks of {len(names)} images that are not in {folder} ({listed}); add them, or take "
-        "them out "
-        "of it"
+        "them out of it"
     )
 
 

@@ -81,8 +81,7 @@ def read_boxes_of(source: Path, asked: Asked) -> BoxTruth:
 
     Raises:
         DatasetError: no such file, no JSON of that form, categories that the model does not know, or images
-            that
-            are not there; the message names the file and what in it.
+            that are not there; the message names the file and what in it.
         ImageError: an image cannot be read.
     """
     where = str(source)
@@ -177,10 +176,8 @@ def _images(raw: dict[str, Any], where: str, asked: Asked) -> tuple[dict[int, Pa
         if (width, height) not in ((None, None), sizes[path][::-1]):
             raise DatasetError(
                 f"{where} says {fields.shown(width)} x {fields.shown(height)} pixels of {path.name}, which "
-                "is "
-                f"{sizes[path][1]} x {sizes[path][0]} upright: its boxes would lie elsewhere; give the "
-                "images that "
-                "it is of"
+                f"is {sizes[path][1]} x {sizes[path][0]} upright: its boxes would lie elsewhere; give the "
+                "images that it is of"
             )
     return found, sizes
 

@@ -89,8 +89,7 @@ def read_masks(source: Path, asked: Asked) -> MaskTruth:
         shown = f"class {min(seen)} alone" if seen else "nothing"
         raise DatasetError(
             f"the masks of {where} show {shown} ({LEFT_OUT} is left out): there is nothing to tell apart; "
-            "write "
-            "the index of the class into each pixel"
+            "write the index of the class into each pixel"
         )
     count = 1 + max(seen) if classes is None else classes
     return MaskTruth(masks, count, asked.output, asked.limits, left_out(len(asked.paths) - len(masks), where))
@@ -117,8 +116,7 @@ def _checked(image: Path, mask: Path, classes: int | None, limits: DecodeLimits)
     if values.shape != size:
         raise DatasetError(
             f"{mask} is {values.shape[1]} x {values.shape[0]}, and {image.name} {size[1]} x {size[0]} "
-            "upright; give "
-            "the mask at the size of its image"
+            "upright; give the mask at the size of its image"
         )
     found = set(np.unique(values).tolist())
     unknown = sorted(each for each in found - {LEFT_OUT} if classes is not None and each >= classes)
@@ -126,8 +124,7 @@ def _checked(image: Path, mask: Path, classes: int | None, limits: DecodeLimits)
         shown = ", ".join(map(str, unknown[:SHOWN])) + (", ..." if len(unknown) > SHOWN else "")
         raise DatasetError(
             f"{mask} has the class {shown}, and the model {classes} (0 to {(classes or 0) - 1}, {LEFT_OUT} "
-            "is left "
-            "out); number classes as the model does"
+            "is left out); number classes as the model does"
         )
     return found
 
@@ -139,8 +136,7 @@ def _read(path: Path, limits: DecodeLimits) -> NDArray[np.integer]:
         kind = "a JPEG file" if opened.image.format == "JPEG" else f"a picture of mode {opened.image.mode}"
         raise DatasetError(
             f"{path} is {kind}, no mask; write the index of the class into each pixel, without loss, in "
-            "grey or "
-            "with a palette"
+            "grey or with a palette"
         )
     try:
         return np.asarray(opened.image).astype(np.int64)

@@ -34,6 +34,11 @@ def with_truth(
     return dataclasses.replace(kept, truth=found)
 
 
+def truth_notes(images: ImageSet) -> tuple[str, ...]:
+    """What was left out or assumed where truth was read; nothing of images that carry none."""
+    return () if images.truth is None else images.truth.notes
+
+
 def _read(
     images: ImageSet, source: Path, maps: Sequence[Map], labels: Sequence[str] | None
 ) -> tuple[Truth, frozenset[Path]]:
