@@ -6,7 +6,7 @@ from pathlib import Path
 
 from vit_edge.cli.console import check_file
 from vit_edge.errors import DatasetError, SourceError, UsageError
-from vit_edge.runtime.evaluate.dataset import list_images
+from vit_edge.runtime.evaluate.folder import found_below
 from vit_edge.runtime.image.limits import DEFAULT_LIMITS, DecodeLimits
 
 # Below so many images a range misses what the next image holds; ViT-Tiny's settle from some 30 on.
@@ -61,7 +61,7 @@ def check_out(path: Path) -> None:
 
 def few_images(folder: Path, most: int, limits: DecodeLimits) -> list[str]:
     """A note where a calibration sees too few images for its ranges to hold; none where it does not."""
-    count = min(most, len(list_images(folder, limits)))
+    count = min(most, len(found_below(folder, limits)))
     if count >= FEW_IMAGES:
         return []
     images = "1 image" if count == 1 else f"{count} images"
@@ -73,7 +73,7 @@ def few_images(folder: Path, most: int, limits: DecodeLimits) -> list[str]:
 
 def _check_images(option: str, folder: Path, limits: DecodeLimits) -> None:
     try:
-        list_images(folder, limits)
+        found_below(folder, limits)
     except DatasetError as error:
         raise DatasetError(f"{option}: {error}") from None
 

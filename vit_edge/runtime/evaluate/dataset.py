@@ -15,6 +15,14 @@ from numpy.typing import NDArray
 from vit_edge.errors import DatasetError
 from vit_edge.files import read_text
 from vit_edge.runtime.evaluate.cells import Truth, as_targets, cell_reader
+from vit_edge.runtime.evaluate.folder import (
+    check_any,
+    existing_folder,
+    found_below,
+    images_below,
+    images_in,
+    sub_folders,
+)
 from vit_edge.runtime.evaluate.labels import LabelTable
 from vit_edge.runtime.evaluate.truth.base import Truth as PlaceTruth
 from vit_edge.runtime.image.limits import DEFAULT_LIMITS, DecodeLimits
@@ -117,7 +125,7 @@ def read_images(
     Raises:
         DatasetError: no such folder, no image in it, or labels that cannot be matched.
     """
-    folder = _existing_folder(path)
+    folder = existing_folder(path)
     if kind is OutputKind.MAP:
         return list_images(folder, limits)  # names of folders are no labels of maps
     table = LabelTable(
@@ -125,8 +133,8 @@ def read_images(
     )
     if (folder / LABEL_FILE).is_file():
         return _read_label_file(folder, table, limits, kind)
-    here = _images_in(folder, limits)
-    classes = {sub.name: found for sub in _sub_folders(folder) if (found := _images_below(sub, limits))}
+    here = images_in(folder, limits)
+    classes = {sub.name: found for sub in sub_folders(folder) if (found := images_below(sub, limits))}
     if here and classes:
         raise DatasetError(
             f"{folder} holds both images ({here[0].name}) and folders of images ({next(iter(classes))}); "
@@ -162,14 +170,14 @@ def read_grouped(
     Raises:
         DatasetError: as `read_images`.
     """
-    folder = _existing_folder(path)
+    folder = existing_folder(path)
     if class_ids is not None:
         return read_images(folder, None, class_ids, limits)
     if (folder / LABEL_FILE).is_file():
         names = _label_cells(folder)
         # numbers are indices, as everywhere
         return read_images(folder, None if all(map(str.isdigit, names)) else names, None, limits)
-    return read_images(folder, [sub.name for sub in _sub_folders(folder)], None, limits)
+    return read_images(folder, [sub.name for sub in sub_folders(folder)], None, limits)
 
 
 def list_images(path: str | os.PathLike[str], limits: DecodeLimits = DEFAULT_LIMITS) -> ImageSet:
@@ -178,63 +186,15 @@ def list_images(path: str | os.PathLike[str], limits: DecodeLimits = DEFAULT_LIM
     Raises:
         DatasetError: no such folder, or no image in it.
     """
-    folder = _existing_folder(path)
-    return _set_of(folder, limits, _images_below(folder, limits))
-
-
-def _existing_folder(path: str | os.PathLike[str]) -> Path:
-    folder = Path(path)
-    if not folder.is_dir():
-        cause = "is not a folder" if folder.exists() else "does not exist"
-        raise DatasetError(f"{folder} {cause}; give a folder of images")
-    return folder
+    return _set_of(Path(path), limits, found_below(path, limits))
 
 
 def _set_of(
     folder: Path, limits: DecodeLimits, paths: Sequence[Path], targets: Sequence[int] | None = None
 ) -> ImageSet:
-    if not paths:
-        known = " ".join(sorted(limits.suffixes))
-        raise DatasetError(
-            f"{folder} holds no image ({known}); give a folder of images, or allow their format "
-            "with --allow-format or DecodeLimits.formats"
-        )
+    check_any(paths, folder, limits)
     array = None if targets is None else np.asarray(targets, dtype=np.int64)
     return ImageSet(folder.resolve().name, tuple(paths), array, limits)
-
-
-def _is_image(name: str, limits: DecodeLimits) -> bool:
-    return not name.startswith(".") and posixpath.splitext(name)[1].lower() in limits.suffixes
-
-
-def _images_in(folder: Path, limits: DecodeLimits) -> list[Path]:
-    return sorted(entry for entry in folder.iterdir() if _is_image(entry.name, limits) and entry.is_file())
-
-
-def _sub_folders(folder: Path) -> list[Path]:
-    return sorted(entry for entry in folder.iterdir() if not entry.name.startswith(".") and entry.is_dir())
-
-
-def image_names(folder: str | os.PathLike[str], limits: DecodeLimits = DEFAULT_LIMITS) -> list[str]:
-    """Every image in a folder and its sub-folders as its path below the folder, sorted; hidden ones left out.
-
-    Raises:
-        DatasetError: the folder, or one below it, cannot be read.
-    """
-
-    def refuse(error: OSError) -> None:
-        raise DatasetError(f"{error.filename} cannot be read ({error.strerror}); its images would be missing")
-
-    found = []
-    for parent, folders, files in os.walk(folder, onerror=refuse):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        here = os.path.relpath(parent, folder)
-        found += [os.path.normpath(os.path.join(here, name)) for name in files if _is_image(name, limits)]  # noqa: PTH118
-    return sorted(found)
-
-
-def _images_below(folder: Path, limits: DecodeLimits) -> list[Path]:
-    return sorted(folder / name for name in image_names(folder, limits))
 
 
 def _read_label_file(folder: Path, table: LabelTable, limits: DecodeLimits, kind: OutputKind) -> ImageSet:

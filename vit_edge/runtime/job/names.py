@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from typing import Self
 
 from vit_edge.errors import DatasetError, UsageError
-from vit_edge.runtime.evaluate.dataset import image_names
+from vit_edge.runtime.evaluate.folder import image_names
 from vit_edge.runtime.image.limits import DecodeLimits
 
 MOST_LIST_BYTES = 2**31  # of a list of names: some twenty million of them

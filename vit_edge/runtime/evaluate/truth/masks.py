@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vit_edge.errors import DatasetError, ImageError
-from vit_edge.runtime.evaluate.dataset import image_names
+from vit_edge.runtime.evaluate.folder import image_names
 from vit_edge.runtime.evaluate.truth.base import SHOWN, Maps, Named, Truth, absent, left_out, upright_size
 from vit_edge.runtime.image.decode import open_image
 from vit_edge.runtime.image.limits import DecodeLimits
