@@ -19,7 +19,7 @@ from vit_edge.host.quantize.plans import LayerPlans
 from vit_edge.host.quantize.types import Form, Preset, QuantizeSettings
 from vit_edge.host.rewrite.canonical import Canonical
 from vit_edge.host.rewrite.composites import is_op
-from vit_edge.host.rewrite.values import linear_parts
+from vit_edge.host.rewrite.values import constant_of, linear_parts
 from vit_edge.manifest import OutlierChannels
 from vit_edge.spec import Arithmetic
 
@@ -30,9 +30,9 @@ def named(canonical: Canonical, name: str) -> ir.Node:
     return next(node for node in canonical.model.graph if node.name == name)
 
 
-def massive(channels: Sequence[int], block: int = 1) -> Canonical:
+def massive(channels: Sequence[int], block: int = 1, dim: int = DIM) -> Canonical:
     """A small model; these hidden channels of a block are the first of them, a hundred times as large."""
-    canonical = small()
+    canonical = small(dim=dim)
     graph = canonical.model.graph
     first, second = (named(canonical, f"blocks.{block}.{name}") for name in ("fc1", "fc2"))
     _, weight, bias = linear_parts(first)
@@ -43,6 +43,11 @@ def massive(channels: Sequence[int], block: int = 1) -> Canonical:
     set_inputs(graph, first, [weight] if bias is None else [weight, bias])
     set_inputs(graph, second, [back] if added is None else [back, added])
     return canonical
+
+
+def wide() -> Canonical:
+    """Of more than two hundred hidden channels two are outliers."""
+    return massive([5, 130], dim=108)
 
 
 def in_static(plans: LayerPlans, prefix: str) -> dict[str, Form]:
@@ -67,7 +72,7 @@ def test_what_is_predicted_of_each_part_is_what_a_second_pass_observes() -> None
     split_outliers(canonical.model.graph, seen)
     again = observed(canonical)
     assert set(again) == set(seen)
-    for name in ("blocks.1.fc1", "blocks.1.fc1.outliers", "blocks.1.fc2", "blocks.1.fc2.outliers"):
+    for name in ("blocks.1.fc1", "blocks.1.fc1.outlier5", "blocks.1.fc2"):
         size = max(np.abs(again[name].low).max(), np.abs(again[name].high).max())
         for field in ("low", "high", "mean"):
             difference = np.abs(getattr(seen[name], field) - getattr(again[name], field)).max()
@@ -99,17 +104,31 @@ def test_a_split_model_is_quantized_with_less_noise(tmp_path: Path, monkeypatch:
     assert decibels(exact, run(split, given)) >= decibels(exact, run(together, given)) + 6.0
 
 
-def test_the_branch_is_one_column_of_the_same_nonlinearity() -> None:
+def test_the_branch_is_one_column_the_same_nonlinearity_and_one_row() -> None:
     canonical = massive([5])
     split_outliers(canonical.model.graph, observed(canonical))
-    thin, back = (named(canonical, f"blocks.1.{name}.outliers") for name in ("fc1", "fc2"))
+    thin = named(canonical, "blocks.1.fc1.outlier5")
+    product = named(canonical, "blocks.1.fc2.outlier5")
     assert linear_parts(thin)[1].shape == (DIM, 1)
-    assert linear_parts(back)[1].shape == (1, DIM)
-    assert is_op(back.inputs[0], "Gelu")
+    assert is_op(product, "Mul")
+    assert is_op(product.inputs[0], "Gelu")
+    row = constant_of(product.inputs[1])
+    assert row is not None
+    assert row.shape == (1, DIM)
     for name, axis in (("fc1", 1), ("fc2", 0)):  # sizes stay, for kernels are fast at them
         weight = linear_parts(named(canonical, f"blocks.1.{name}"))[1]
         assert weight.shape == ((DIM, HIDDEN) if axis else (HIDDEN, DIM))
         assert not weight.take([5], axis).any()
+
+
+def test_each_of_several_channels_has_its_own_branch() -> None:
+    canonical = wide()
+    before = run(lower(canonical, lowering(None)), images(8, 1))
+    seen = observed(canonical)
+    (found,) = split_outliers(canonical.model.graph, seen)
+    assert found.channels == (5, 130)
+    assert {f"blocks.1.fc1.outlier{channel}" for channel in found.channels} <= set(seen)
+    assert_same_function(before, canonical)
 
 
 def without_outliers() -> Canonical:
@@ -166,6 +185,14 @@ def test_channels_are_outliers_only_where_they_alone_double_the_range(
     for channel, reach in reaches.items():
         (low if reach < 0 else high)[channel] = reach
     assert outlying(low, high).tolist() == found
+
+
+def test_more_than_a_few_channels_are_left_where_they_are() -> None:
+    high = np.ones(4096)
+    high[:5] = 50.0
+    assert outlying(-np.ones(4096), high).size == 0
+    high[4] = 1.0
+    assert outlying(-np.ones(4096), high).tolist() == [0, 1, 2, 3]
 
 
 def test_a_layer_too_narrow_for_one_in_a_hundred_has_none() -> None:

@@ -24,8 +24,8 @@ from vit_edge.host.rewrite.values import linear_parts, only_user, static_shape, 
 from vit_edge.manifest import OutlierChannels
 
 SHRINKS = 0.5  # the range of the others at most, of what it is with them
-MOST = 0.01  # of the channels; more of them are no outliers
-SUFFIX = "outliers"  # behind the names of the layers that they came from
+SHARE = 0.01  # of the channels at most; more of them are no outliers
+MOST = 4  # of them in a layer: each costs a few thin operators
 
 
 class Hidden(NamedTuple):
@@ -62,7 +62,7 @@ def outlying(low: Float64, high: Float64) -> npt.NDArray[np.intp]:
         high: the largest, (channels,).
     """
     order = np.argsort(-np.maximum(np.abs(low), np.abs(high)), kind="stable")
-    most, taken = int(len(low) * MOST), 0
+    most, taken = min(MOST, int(len(low) * SHARE)), 0
     for count in range(1, most + 1):
         if _length(low, high, order[count:]) <= SHRINKS * _length(low, high, order[taken:]):
             taken = count
@@ -93,52 +93,64 @@ def _split(
     graph: ir.Graph, hidden: Hidden, channels: npt.NDArray[np.intp], seen: dict[str, Activation]
 ) -> tuple[float, float]:
     """Do it; returns how long the range of the second layer's input was before and is now."""
-    first, activation, second = hidden
-    x, into, bias = linear_parts(first)
+    first, _, second = hidden
+    _, into, bias = linear_parts(first)
     _, out_of, added = linear_parts(second)
     read, name = seen[str(second.name)], str(second.name)
-    before = _length(read.low, read.high, np.arange(len(read.low)))
+    readers = list(second.outputs[0].uses())
+    total = second.outputs[0]
+    for channel in channels.tolist():
+        thin, product = _branch(graph, hidden, channel)
+        total = _sum(graph, total, product, f"{name}.with{channel}")
+        seen[str(thin.name)] = seen[str(first.name)]
+    for use in readers:
+        use.node.replace_input_with(use.idx, total)
+    set_inputs(graph, first, [_without(into, channels, 1), *_bias_without(bias, channels)])
+    set_inputs(graph, second, [_without(out_of, channels, 0), *([] if added is None else [added])])
+    seen[name] = rest = _silenced(read, channels)
+    every = np.arange(len(read.low))
+    return _length(read.low, read.high, every), _length(rest.low, rest.high, every)
 
-    thin = _linear(graph, first, x, [into[:, channels], *([] if bias is None else [bias[channels]])])
+
+def _branch(graph: ir.Graph, hidden: Hidden, channel: int) -> tuple[ir.Node, ir.Value]:
+    """One channel by itself: what makes it, and what it adds to the second layer's result.
+
+    A product with one inner number is one of each row with each column. Written so it has no sum, hence no
+    accumulator, and devices that compute in 16 bits keep the row's zero a zero.
+    """
+    first, activation, second = hidden
+    x, into, bias = linear_parts(first)
+    rows = (static_shape(first.outputs[0]) or (0,))[0]
+    thin = ir.Node(
+        first.domain, first.op_type, [x, None], name=f"{first.name}.outlier{channel}", version=first.version
+    )
+    part = slice(channel, channel + 1)
+    set_inputs(graph, thin, [into[:, part], *([] if bias is None else [bias[part]])])
     changed = ir.Node(
         activation.domain,
         activation.op_type,
         [thin.outputs[0]],
         list(activation.attributes.values()),
-        name=f"{activation.name}.{SUFFIX}",
+        name=f"{activation.name}.outlier{channel}",
         version=activation.version,
     )
-    typed(changed.outputs[0], static_shape(thin.outputs[0]) or ())
-    back = _linear(graph, second, changed.outputs[0], [out_of[channels]])
-    total = ir.Node("", "Add", [second.outputs[0], back.outputs[0]], name=f"{name}.with_{SUFFIX}")
-    typed(total.outputs[0], static_shape(second.outputs[0]) or ())
-    graph.insert_before(second, [thin, changed, back])
-    graph.insert_after(second, total)
-    for node, place in list(second.outputs[0].uses()):
-        if node is not total:
-            node.replace_input_with(place, total.outputs[0])
-
-    set_inputs(graph, first, [_without(into, channels, 1), *_bias_without(bias, channels)])
-    set_inputs(graph, second, [_without(out_of, channels, 0), *([] if added is None else [added])])
-    seen[str(thin.name)] = seen[str(first.name)]
-    seen[str(back.name)] = _only(read, channels)
-    seen[name] = rest = _silenced(read, channels)
-    return before, _length(rest.low, rest.high, np.arange(len(rest.low)))
+    product = ir.Node("", "Mul", [changed.outputs[0], None], name=f"{second.name}.outlier{channel}")
+    set_inputs(graph, product, [linear_parts(second)[1][part]])
+    for node, columns in ((thin, 1), (changed, 1), (product, linear_parts(second)[1].shape[1])):
+        typed(node.outputs[0], (rows, columns))
+    graph.insert_before(second, [thin, changed, product])
+    return thin, product.outputs[0]
 
 
-def _linear(graph: ir.Graph, like: ir.Node, x: ir.Value, arrays: list[Array]) -> ir.Node:
-    """A Linear of the same input rows as another, and of other weights."""
-    node = ir.Node(
-        like.domain,
-        like.op_type,
-        [x, *([None] * len(arrays))],
-        name=f"{like.name}.{SUFFIX}",
-        version=like.version,
-    )
-    set_inputs(graph, node, arrays)
-    rows = (static_shape(like.outputs[0]) or (0,))[0]
-    typed(node.outputs[0], (rows, arrays[0].shape[1]))
-    return node
+def _sum(graph: ir.Graph, left: ir.Value, right: ir.Value, name: str) -> ir.Value:
+    """The sum of what two nodes make, the first of which stands later."""
+    node = ir.Node("", "Add", [left, right], name=name)
+    made = typed(node.outputs[0], static_shape(left) or ())
+    after = left.producer()
+    if after is None:
+        raise ValueError(f"{name}: a graph input is no layer's result")
+    graph.insert_after(after, node)
+    return made
 
 
 def _bias_without(bias: Array | None, channels: npt.NDArray[np.intp]) -> list[Array]:
@@ -150,14 +162,6 @@ def _without(array: Array, channels: npt.NDArray[np.intp], axis: int) -> Array:
     kept = array.copy()
     kept[(slice(None),) * axis + (channels,)] = 0
     return kept
-
-
-def _only(read: Activation, channels: npt.NDArray[np.intp]) -> Activation:
-    """What these channels were like."""
-    moment = None if read.moment is None else read.moment[np.ix_(channels, channels)]
-    sample = np.ascontiguousarray(read.sample[:, channels])
-    low, high, mean = (values[channels] for values in (read.low, read.high, read.mean))
-    return Activation(low, high, mean, moment, read.rows, sample, Histogram.of(sample))
 
 
 def _silenced(read: Activation, channels: npt.NDArray[np.intp]) -> Activation:
