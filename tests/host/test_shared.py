@@ -15,7 +15,7 @@ from vit_edge.host.vit import VisionTransformer, VitConfig
 
 SMALL = VitConfig((8, 8), (4, 4), dim=8, depth=1, heads=2, mlp_dim=16, num_classes=3)
 EXAMPLE = (torch.zeros(1, 3, 8, 8),)
-DYNAMO = {"dynamo": True, "opset_version": 20, "verbose": False}
+DYNAMO: dict[str, Any] = {"dynamo": True, "opset_version": 20, "verbose": False}
 
 
 @pytest.fixture
@@ -35,8 +35,8 @@ def _changed_weight(model: VisionTransformer) -> None:
 
 
 def _tied(model: VisionTransformer) -> None:
-    block = model.blocks[0]
-    block.norm2.weight = block.norm1.weight
+    first = model.blocks[0].get_submodule("norm1")
+    model.blocks[0].get_submodule("norm2").weight = first.weight
 
 
 def _in_training(model: VisionTransformer) -> None:
