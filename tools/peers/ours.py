@@ -53,7 +53,7 @@ def presets(
 def _build(source: Source, images: Sequence[Path], preset: Preset) -> Made:
     exported, _ = export(source)
     canonical = canonicalise(exported, source.name)
-    settings = settings_for(QuantizeSettings(preset, len(images)), list(forms().values()))
+    settings = settings_for(QuantizeSettings(preset, len(images)), forms().values())
     search = search_of(canonical, images, source.preprocess, settings, _tell)
     quantization = search.first()
     files = {
