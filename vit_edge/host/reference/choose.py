@@ -6,6 +6,7 @@ from vit_edge.errors import SourceError
 from vit_edge.host.reference.embedding_pipeline import EmbeddingPipeline
 from vit_edge.host.reference.onnx_pipeline import OnnxPipeline
 from vit_edge.host.reference.timm_pipeline import TimmPipeline
+from vit_edge.host.reference.torchvision_pipeline import TorchvisionPipeline
 from vit_edge.host.reference.transformers_pipeline import TransformersPipeline
 from vit_edge.host.reference.types import Reference
 from vit_edge.host.reference.zero_shot_pipeline import ZeroShotPipeline
@@ -35,6 +36,8 @@ def own_reference(source: Source) -> Reference:
     spec = source.preprocess
     if own.library is Library.TIMM:
         return TimmPipeline(own, spec, source.numbers, source.output)
+    if own.library is Library.TORCHVISION:
+        return TorchvisionPipeline(own, spec, source.numbers, source.output)
     processor = _processor(own, spec)
     if own.library is Library.ONNXRUNTIME:
         return OnnxPipeline(own.path, source, processor)

@@ -16,6 +16,7 @@ from vit_edge.host.sources.labels import choose_labels
 from vit_edge.host.sources.own_code import from_module
 from vit_edge.host.sources.preprocessing import rule_notes, to_processor, with_options
 from vit_edge.host.sources.timm_data import Prepared, prepared
+from vit_edge.host.sources.torchvision_data import is_torchvision, prepared_by_torchvision
 from vit_edge.host.sources.types import OwnPipeline, Source, SourceKind, SourceOptions
 from vit_edge.host.vit import VitConfig
 
@@ -82,9 +83,11 @@ def _of_a_family(folder: Path) -> bool:
 
 
 def _known(arch_name: str | None, file: Path, config: VitConfig, options: SourceOptions) -> Prepared | None:
-    """How timm preprocesses for a named architecture."""
+    """How the library of the name preprocesses for a named architecture."""
     if arch_name is None:
         return None
+    if is_torchvision(arch_name):
+        return prepared_by_torchvision(arch_name, config.image_size, config.num_classes)
     return prepared(arch_name, file, config.image_size, config.num_classes, options)
 
 
@@ -92,7 +95,11 @@ def _own_pipeline(
     arch_name: str | None, file: Path, layout: Layout, options: SourceOptions
 ) -> OwnPipeline | None:
     """That of the library of the keys, where it would read the file as it was read here."""
-    if arch_name is None or layout.pipeline is None or options.weights is not None:
+    if (
+        arch_name is None
+        or options.weights is not None
+        or layout.pipeline is not find_arch(arch_name).library
+    ):
         return None
     return OwnPipeline(
         layout.pipeline,

@@ -7,9 +7,10 @@ from vit_edge.errors import SourceError
 from vit_edge.host.sources.checkpoints.layout import Layout
 from vit_edge.host.sources.checkpoints.layouts.huggingface import HUGGINGFACE, HUGGINGFACE_5
 from vit_edge.host.sources.checkpoints.layouts.timm import TIMM
+from vit_edge.host.sources.checkpoints.layouts.torchvision import TORCHVISION, TORCHVISION_0_12
 
 # The first that fits is taken.
-LAYOUTS: tuple[Layout, ...] = (TIMM, HUGGINGFACE_5, HUGGINGFACE)
+LAYOUTS: tuple[Layout, ...] = (TIMM, HUGGINGFACE_5, HUGGINGFACE, TORCHVISION, TORCHVISION_0_12)
 
 _LIBRARY = (
     "has the keys that {} keeps a ViT under, which are not read: pass the model itself as module:callable"
@@ -23,7 +24,6 @@ NOT_READ: Mapping[str, str] = {
         "has the keys that OpenAI and open_clip keep a CLIP under, which are not read: pass "
         "transformers' folder of the model, with --labels-text, or the model itself as module:callable"
     ),
-    r".*encoder\.layers\.encoder_layer_0\.self_attention\.in_proj_weight": _LIBRARY.format("torchvision"),
     r".*patch_embed\.projection\.weight": _LIBRARY.format("OpenMMLab (mmpretrain)"),
 }
 
