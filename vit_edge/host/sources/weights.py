@@ -8,11 +8,15 @@ from vit_edge.host.sources.archs import Arch, find_arch
 from vit_edge.host.sources.checkpoints import Layout, build, detect_layout, file_sha256, resize_notes
 from vit_edge.host.sources.checkpoints.containers import chosen_state
 from vit_edge.host.sources.checkpoints.files import as_float32, pickled_module, read_checkpoint
+from vit_edge.host.sources.checkpoints.known import detect_form
+from vit_edge.host.sources.checkpoints.layouts.open_clip import OPEN_CLIP
 from vit_edge.host.sources.families import FAMILIES
 from vit_edge.host.sources.huggingface import from_folder, published_config
 from vit_edge.host.sources.infer import at_trained_size, described, infer_arch
 from vit_edge.host.sources.jsonfile import read_object
 from vit_edge.host.sources.labels import choose_labels
+from vit_edge.host.sources.open_clip_config import is_open_clip
+from vit_edge.host.sources.open_clip_source import from_clip_file
 from vit_edge.host.sources.own_code import from_module
 from vit_edge.host.sources.preprocessing import rule_notes, to_processor, with_options
 from vit_edge.host.sources.timm_data import Prepared, prepared
@@ -34,7 +38,7 @@ def from_weights(file: Path, arch_name: str | None, options: SourceOptions) -> S
         SourceError: a file that cannot be read or does not hold this architecture.
         UsageError: an unknown architecture or tag.
     """
-    arch = None if arch_name is None else find_arch(arch_name)
+    arch = None if arch_name is None or is_open_clip(arch_name) else find_arch(arch_name)
     loaded = read_checkpoint(file, options.allow_pickle)
     module = pickled_module(loaded, options.weights, str(file))
     if module is not None:
@@ -46,6 +50,10 @@ def from_weights(file: Path, arch_name: str | None, options: SourceOptions) -> S
     if arch is None and _of_a_family(file.parent):
         return from_folder(file.parent, file.stem, options, (file,))
     state = as_float32(chosen_state(loaded, str(file), options.weights), (file,))
+    if detect_form(state) is OPEN_CLIP:
+        return from_clip_file(file, state, arch_name, options)
+    if arch_name is not None and arch is None:
+        raise SourceError(f"{file} has not the keys of a CLIP, which {arch_name} is: check the architecture")
     layout = detect_layout(state, str(file))
     if layout.has_folders and arch is None and (file.parent / "config.json").is_file():
         return from_folder(file.parent, file.stem, options, (file,))
