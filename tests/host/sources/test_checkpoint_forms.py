@@ -26,6 +26,8 @@ from vit_edge.errors import SourceError
 from vit_edge.host.convert.export import export
 from vit_edge.host.sources import SourceOptions, resolve
 from vit_edge.host.sources.checkpoints import build, read_state_dict
+from vit_edge.host.sources.checkpoints.layout import Layout
+from vit_edge.host.sources.checkpoints.layouts.torchvision import TORCHVISION, TORCHVISION_0_12
 from vit_edge.host.vit import VitConfig
 from vit_edge.spec import Interpolation, ResizeMode
 
@@ -79,6 +81,13 @@ def timm_state(model: Any) -> dict[str, Tensor]:
     """The same weights under timm's keys, which are those of our own model."""
     config = VitConfig((SIDE, SIDE), (16, 16), 192, 12, 3, 768, 3, layer_norm_eps=1e-12)
     return dict(build(model.state_dict(), config, "model").state_dict())
+
+
+def torchvision_state(model: Any, layout: Layout) -> dict[str, Tensor]:
+    """The same weights under torchvision's keys; tests/host/libraries has them from torchvision itself."""
+    config = VitConfig((SIDE, SIDE), (16, 16), 192, 12, 3, 768, 3)
+    state = timm_state(model)
+    return {key: state[name] for name, (key,) in layout.table(config, "it").items()}
 
 
 def prefixed(prefix: str, state: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -241,6 +250,14 @@ BARE: dict[str, tuple[Writer, SourceOptions]] = {
     ),
     "no `--arch`, timm's keys": (lambda m, d: saved(timm_state(m), d / "w.pth"), STATED),
     "no `--arch`, Hugging Face's keys": (lambda m, d: saved(dict(m.state_dict()), d / "w.pth"), STATED),
+    "no `--arch`, torchvision's keys": (
+        lambda m, d: saved(torchvision_state(m, TORCHVISION), d / "w.pth"),
+        STATED,
+    ),
+    "torchvision's keys before version 0.13": (
+        lambda m, d: saved(torchvision_state(m, TORCHVISION_0_12), d / "w.pth"),
+        STATED,
+    ),
     "Hugging Face's keys with `--arch`": (lambda m, d: saved(dict(m.state_dict()), d / "w.pth"), NAMED),
     "Hugging Face's keys beside a `config.json`": (
         lambda m, d: saved(dict(m.state_dict()), folder_of(m, d / "f") / "best.pth"),
@@ -382,7 +399,6 @@ def test_a_head_outside_the_model_is_refused_and_not_guessed(theirs: Any, tmp_pa
 @pytest.mark.parametrize(
     ("key", "library"),
     [
-        ("encoder.layers.encoder_layer_0.self_attention.in_proj_weight", "torchvision"),
         ("backbone.patch_embed.projection.weight", "mmpretrain"),
     ],
 )

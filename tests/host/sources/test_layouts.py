@@ -171,7 +171,8 @@ def test_a_missing_class_token_is_refused_where_the_library_never_averages(
 def test_without_its_line_in_the_list_it_is_unknown(tmp_path: Path) -> None:
     file = saved(written(model_of(TINY), OTHERS), tmp_path / "w.pth")
     with pytest.raises(
-        SourceError, match=r"neither timm's nor Hugging Face's keys of a ViT or DeiT \(found "
+        SourceError,
+        match=r"neither timm's nor Hugging Face's nor torchvision's keys of a ViT or DeiT \(",
     ):
         resolve(file, STATED)
 

@@ -757,13 +757,6 @@ TIMM_FAMILIES = {
 }
 
 
-@pytest.mark.parametrize("key", ["visual.conv1.weight", "module.visual.conv1.weight"])
-def test_a_clip_under_its_authors_keys_is_named(key: str, tmp_path: Path) -> None:
-    save_file({key: torch.zeros(3), "logit_scale": torch.zeros(1)}, tmp_path / "w.safetensors")
-    with pytest.raises(SourceError, match="OpenAI and open_clip keep a CLIP under, which are not read: pass"):
-        resolve(str(tmp_path / "w.safetensors"), SourceOptions())
-
-
 def test_a_torchscript_program_is_not_run(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "ViT-B-32.pt", "w") as archive:
         archive.writestr("archive/code/__torch__/model.py", "raise SystemExit")

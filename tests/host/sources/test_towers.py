@@ -19,7 +19,7 @@ from vit_edge.host.convert.one_file import OptimizeSettings, export_model, optim
 from vit_edge.host.reference.choose import own_reference
 from vit_edge.host.reference.prove import prove
 from vit_edge.host.sources import SourceOptions, resolve
-from vit_edge.host.sources.towers import unit
+from vit_edge.host.unit import unit
 from vit_edge.runtime.model.file import read_model
 from vit_edge.source_parity import ProofState
 from vit_edge.spec import CropRule, OutputKind

@@ -5,7 +5,9 @@ from typing import Any
 from vit_edge.errors import SourceError
 from vit_edge.host.reference.embedding_pipeline import EmbeddingPipeline
 from vit_edge.host.reference.onnx_pipeline import OnnxPipeline
+from vit_edge.host.reference.open_clip_pipeline import OpenClipPipeline
 from vit_edge.host.reference.timm_pipeline import TimmPipeline
+from vit_edge.host.reference.torchvision_pipeline import TorchvisionPipeline
 from vit_edge.host.reference.transformers_pipeline import TransformersPipeline
 from vit_edge.host.reference.types import Reference
 from vit_edge.host.reference.zero_shot_pipeline import ZeroShotPipeline
@@ -35,6 +37,10 @@ def own_reference(source: Source) -> Reference:
     spec = source.preprocess
     if own.library is Library.TIMM:
         return TimmPipeline(own, spec, source.numbers, source.output)
+    if own.library is Library.TORCHVISION:
+        return TorchvisionPipeline(own, spec, source.numbers, source.output)
+    if own.library is Library.OPEN_CLIP:
+        return OpenClipPipeline(own, spec)
     processor = _processor(own, spec)
     if own.library is Library.ONNXRUNTIME:
         return OnnxPipeline(own.path, source, processor)

@@ -1,6 +1,7 @@
-"""The ViT and DeiT architectures that timm publishes plain weights for, and timm's evaluation transform.
+"""The ViT and DeiT architectures that timm and torchvision publish plain weights for, and timm's transform.
 
-Source: the model definitions and `default_cfgs` of timm's vision_transformer.py and deit.py. What the weights
+Source: the model definitions and `default_cfgs` of timm's vision_transformer.py and deit.py, and those of
+torchvision's models/vision_transformer.py. What the weights
 themselves show (classes, class token, registers, bias, average pooling) is read from the weights.
 """
 
@@ -10,7 +11,7 @@ import math
 from collections.abc import Mapping
 
 from vit_edge.errors import UsageError
-from vit_edge.host.sources.types import Triple
+from vit_edge.host.sources.types import Library, Triple
 from vit_edge.spec import CropRule, Interpolation, PreprocessSpec, ResizeMode
 
 HALF = (0.5, 0.5, 0.5)
@@ -28,7 +29,8 @@ class Arch:
     patch: int
     size: int  # pixels, square
     distilled: bool = False
-    crop_pct: float = 0.9  # of its evaluation transform
+    crop_pct: float = 0.9  # of timm's evaluation transform
+    library: Library = Library.TIMM  # whose name for it this is
 
 
 def evaluation(
@@ -89,6 +91,16 @@ def _archs() -> dict[str, Arch]:
 
 
 ARCHS: Mapping[str, Arch] = _archs()
+TORCHVISION_ARCHS: Mapping[str, Arch] = {
+    name: Arch(*shape, size=224, library=Library.TORCHVISION)
+    for name, shape in {
+        "vit_b_16": (*WIDTHS["base"], 16),
+        "vit_b_32": (*WIDTHS["base"], 32),
+        "vit_l_16": (*WIDTHS["large"], 16),
+        "vit_l_32": (*WIDTHS["large"], 32),
+        "vit_h_14": (1280, 32, 16, 14),
+    }.items()
+}
 _OTHERS = {  # what timm's names of other families contain; the first that fits
     "eva02": "EVA-02",
     "eva_": "EVA",
@@ -103,21 +115,22 @@ _OTHERS = {  # what timm's names of other families contain; the first that fits
 
 
 def find_arch(name: str) -> Arch:
-    """The architecture of this name; a timm tag behind a dot (`.augreg_in21k_ft_in1k`) is allowed.
+    """The architecture of this name; a tag behind a dot (`.augreg_in21k_ft_in1k`) is allowed.
 
     Raises:
         UsageError: unknown; the message holds the nearest names.
     """
     base = name.partition(".")[0]
-    if base in ARCHS:
-        return ARCHS[base]
+    known = {**ARCHS, **TORCHVISION_ARCHS}
+    if base in known:
+        return known[base]
     family = next((family for mark, family in _OTHERS.items() if mark in base), None)
     if family is not None:
         raise UsageError(
             f"{name!r} is a {family} of timm, whose weights are not read by name: pass a function that "
             "returns timm.create_model(...) with them as module:callable, or a folder of transformers"
         )
-    near = difflib.get_close_matches(base, ARCHS, n=3) or sorted(ARCHS)[:3]
+    near = difflib.get_close_matches(base, known, n=3) or sorted(ARCHS)[:3]
     raise UsageError(
         f"unknown architecture {name!r}: nearest are {', '.join(near)}; "
         "for another one pass the model itself as module:callable"

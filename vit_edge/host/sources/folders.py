@@ -11,6 +11,8 @@ from vit_edge.host.sources.huggingface import from_folder
 from vit_edge.host.sources.jsonfile import read_object, sides
 from vit_edge.host.sources.labels import from_id2label
 from vit_edge.host.sources.onnx_file import Beside, from_onnx
+from vit_edge.host.sources.open_clip_source import CONFIG as OPEN_CLIP_CONFIG
+from vit_edge.host.sources.open_clip_source import from_open_clip_folder
 from vit_edge.host.sources.peft_folder import from_adapter
 from vit_edge.host.sources.timm_folder import from_timm_folder
 from vit_edge.host.sources.types import Source, SourceOptions
@@ -42,6 +44,8 @@ def open_folder(folder: Path, name: str, options: SourceOptions) -> Source:
             return from_timm_folder(folder, raw, name, options)
         if files:
             return from_folder(folder, name, options)
+    if (folder / OPEN_CLIP_CONFIG).is_file():
+        return from_open_clip_folder(folder, name, options)
     onnx_file = next((folder / each for each in _ONNX if (folder / each).is_file()), None)
     if onnx_file is not None:
         return from_onnx(onnx_file, options, _beside(folder, name))

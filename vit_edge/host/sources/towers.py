@@ -8,17 +8,13 @@ Vectors that are compared with those of texts have length 1, as `CLIPModel` and 
 
 import dataclasses
 import enum
-import math
 from collections.abc import Mapping
 from typing import Any
 
-import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
+from vit_edge.host.unit import unit
 from vit_edge.spec import OutputKind
-
-_EPSILON = 1e-12  # of a mean square
 
 
 class Vector(enum.Enum):
@@ -106,15 +102,3 @@ class Embedded(nn.Module):
         if vector is None:
             raise ValueError("it has no pooling of its own, and so no vector of the whole image")
         return unit(vector) if self.tower.unit else vector
-
-
-def unit(vector: Tensor) -> Tensor:
-    """Vectors (N, D) brought to length 1.
-
-    Written as the first half of a LayerNormalization of (x, -x), whose mean is zero and whose variance is
-    |x|^2 / D: an operator that the canonical graph knows and that is quantized around as any other.
-    """
-    dim = vector.shape[1]
-    both = torch.cat([vector, vector * -1.0], 1)  # the contract knows Mul, not Neg
-    first, _ = torch.split(F.layer_norm(both, both.shape[1:], eps=_EPSILON), dim, dim=1)
-    return first * (1.0 / math.sqrt(dim))

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from vit_edge.errors import SourceError
 from vit_edge.fields import shown
+from vit_edge.host.sources.checkpoints.keys import listed
 from vit_edge.host.sources.configs import refuse_other_channels
 from vit_edge.host.sources.families import FAMILIES, Family, known_families
 from vit_edge.host.sources.jsonfile import MOST_UNITS, sides
@@ -182,14 +183,9 @@ def _refuse_others(
         ("have the unexpected", [k for k in sorted(found["unexpected_keys"]) if not unread.fullmatch(k)]),
         ("have other shapes in", sorted(str(each[0]) for each in found["mismatched_keys"])),
     ]
-    said = [f"{what} {_listed(keys)}" for what, keys in others if keys]
+    said = [f"{what} {listed(keys, _SHOWN)}" for what, keys in others if keys]
     if said:
         raise SourceError(f"{where}: the weights are not those of the {name}: they {' and '.join(said)}")
-
-
-def _listed(keys: list[str]) -> str:
-    rest = f" and {len(keys) - _SHOWN} more" if len(keys) > _SHOWN else ""
-    return ", ".join(keys[:_SHOWN]) + rest
 
 
 def own_size(config: Any) -> tuple[int, int] | None:

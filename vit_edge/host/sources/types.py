@@ -90,6 +90,8 @@ class Library(enum.Enum):
 
     TRANSFORMERS = "transformers"
     TIMM = "timm"
+    TORCHVISION = "torchvision"
+    OPEN_CLIP = "open_clip"
     ONNXRUNTIME = "onnxruntime"  # an ONNX file beside the image processor of transformers
 
 
@@ -115,7 +117,7 @@ class OwnPipeline:
 
     library: Library
     path: Path  # the folder, or the file of weights
-    arch: str = ""  # timm's name, with its tag where that is stated
+    arch: str = ""  # the library's name, with its tag where that is stated
     base: Path | None = None  # of an adapter in `path`, the folder of its base model
     stated: StatedPreprocess = UNSTATED  # in place of what it says of its preprocessing
     no_recipe: bool = False  # it says nothing of it, so all of it is stated

@@ -8,14 +8,19 @@ from vit_edge.host.sources.archs import Arch, find_arch
 from vit_edge.host.sources.checkpoints import Layout, build, detect_layout, file_sha256, resize_notes
 from vit_edge.host.sources.checkpoints.containers import chosen_state
 from vit_edge.host.sources.checkpoints.files import as_float32, pickled_module, read_checkpoint
+from vit_edge.host.sources.checkpoints.known import detect_form
+from vit_edge.host.sources.checkpoints.layouts.open_clip import OPEN_CLIP
 from vit_edge.host.sources.families import FAMILIES
 from vit_edge.host.sources.huggingface import from_folder, published_config
 from vit_edge.host.sources.infer import at_trained_size, described, infer_arch
 from vit_edge.host.sources.jsonfile import read_object
 from vit_edge.host.sources.labels import choose_labels
+from vit_edge.host.sources.open_clip_config import is_open_clip
+from vit_edge.host.sources.open_clip_source import from_clip_file
 from vit_edge.host.sources.own_code import from_module
 from vit_edge.host.sources.preprocessing import rule_notes, to_processor, with_options
 from vit_edge.host.sources.timm_data import Prepared, prepared
+from vit_edge.host.sources.torchvision_data import is_torchvision, prepared_by_torchvision
 from vit_edge.host.sources.types import OwnPipeline, Source, SourceKind, SourceOptions
 from vit_edge.host.vit import VitConfig
 
@@ -33,7 +38,7 @@ def from_weights(file: Path, arch_name: str | None, options: SourceOptions) -> S
         SourceError: a file that cannot be read or does not hold this architecture.
         UsageError: an unknown architecture or tag.
     """
-    arch = None if arch_name is None else find_arch(arch_name)
+    arch = None if arch_name is None or is_open_clip(arch_name) else find_arch(arch_name)
     loaded = read_checkpoint(file, options.allow_pickle)
     module = pickled_module(loaded, options.weights, str(file))
     if module is not None:
@@ -45,6 +50,10 @@ def from_weights(file: Path, arch_name: str | None, options: SourceOptions) -> S
     if arch is None and _of_a_family(file.parent):
         return from_folder(file.parent, file.stem, options, (file,))
     state = as_float32(chosen_state(loaded, str(file), options.weights), (file,))
+    if detect_form(state) is OPEN_CLIP:
+        return from_clip_file(file, state, arch_name, options)
+    if arch_name is not None and arch is None:
+        raise SourceError(f"{file} has not the keys of a CLIP, which {arch_name} is: check the architecture")
     layout = detect_layout(state, str(file))
     if layout.has_folders and arch is None and (file.parent / "config.json").is_file():
         return from_folder(file.parent, file.stem, options, (file,))
@@ -82,9 +91,11 @@ def _of_a_family(folder: Path) -> bool:
 
 
 def _known(arch_name: str | None, file: Path, config: VitConfig, options: SourceOptions) -> Prepared | None:
-    """How timm preprocesses for a named architecture."""
+    """How the library of the name preprocesses for a named architecture."""
     if arch_name is None:
         return None
+    if is_torchvision(arch_name):
+        return prepared_by_torchvision(arch_name, config.image_size, config.num_classes)
     return prepared(arch_name, file, config.image_size, config.num_classes, options)
 
 
@@ -92,7 +103,11 @@ def _own_pipeline(
     arch_name: str | None, file: Path, layout: Layout, options: SourceOptions
 ) -> OwnPipeline | None:
     """That of the library of the keys, where it would read the file as it was read here."""
-    if arch_name is None or layout.pipeline is None or options.weights is not None:
+    if (
+        arch_name is None
+        or options.weights is not None
+        or layout.pipeline is not find_arch(arch_name).library
+    ):
         return None
     return OwnPipeline(
         layout.pipeline,

@@ -13,8 +13,8 @@ from vit_edge.host.sources.checkpoints.load import (
     build,
     refuse_names,
     resize_notes,
-    resize_position_embedding,
 )
+from vit_edge.host.sources.checkpoints.resample import resize_position_embedding
 
 __all__ = [
     "Layout",

@@ -4,12 +4,17 @@ import re
 from collections.abc import Iterable, Mapping
 
 from vit_edge.errors import SourceError
+from vit_edge.host.sources.checkpoints.form import Form
 from vit_edge.host.sources.checkpoints.layout import Layout
 from vit_edge.host.sources.checkpoints.layouts.huggingface import HUGGINGFACE, HUGGINGFACE_5
+from vit_edge.host.sources.checkpoints.layouts.open_clip import OPEN_CLIP
 from vit_edge.host.sources.checkpoints.layouts.timm import TIMM
+from vit_edge.host.sources.checkpoints.layouts.torchvision import TORCHVISION, TORCHVISION_0_12
 
 # The first that fits is taken.
-LAYOUTS: tuple[Layout, ...] = (TIMM, HUGGINGFACE_5, HUGGINGFACE)
+LAYOUTS: tuple[Layout, ...] = (TIMM, HUGGINGFACE_5, HUGGINGFACE, TORCHVISION, TORCHVISION_0_12)
+# Of models that are no plain ViT; looked at before those above.
+FORMS: tuple[Form, ...] = (OPEN_CLIP,)
 
 _LIBRARY = (
     "has the keys that {} keeps a ViT under, which are not read: pass the model itself as module:callable"
@@ -19,18 +24,21 @@ NOT_READ: Mapping[str, str] = {
     r"embeddings\.patch_embeddings\.projection\.weight": (
         "is a backbone without classifier: pass a classifier's checkpoint"
     ),
-    r".*visual\.conv1\.weight": (
-        "has the keys that OpenAI and open_clip keep a CLIP under, which are not read: pass "
-        "transformers' folder of the model, with --labels-text, or the model itself as module:callable"
-    ),
-    r".*encoder\.layers\.encoder_layer_0\.self_attention\.in_proj_weight": _LIBRARY.format("torchvision"),
     r".*patch_embed\.projection\.weight": _LIBRARY.format("OpenMMLab (mmpretrain)"),
 }
 
 
 def anchor() -> re.Pattern[str]:
     """Fits the key by which weights of any layout are recognised; `prefix` is what stands before it."""
-    return re.compile(rf"(?P<prefix>(?:.+\.)?)(?:{'|'.join(layout.marks[0] for layout in LAYOUTS)})")
+    first = (*(form.marks[0] for form in FORMS), *(layout.marks[0] for layout in LAYOUTS))
+    marks = "|".join(first)
+    return re.compile(rf"(?P<prefix>(?:.+\.)?)(?:{marks})")
+
+
+def detect_form(keys: Iterable[str]) -> Form | None:
+    """The form that weights have; None where they are of a plain ViT, or unknown."""
+    present = tuple(keys)
+    return next((form for form in FORMS if form.fits(present)), None)
 
 
 def detect_layout(keys: Iterable[str], where: str) -> Layout:

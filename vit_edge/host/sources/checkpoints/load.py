@@ -2,18 +2,18 @@
 
 import dataclasses
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from vit_edge.errors import SourceError
+from vit_edge.host.sources.checkpoints.keys import listed
 from vit_edge.host.sources.checkpoints.known import detect_layout
 from vit_edge.host.sources.checkpoints.layout import KeyTable, Layout, Resampling
+from vit_edge.host.sources.checkpoints.resample import resampled_note, resize_position_embedding
 from vit_edge.host.vit import VisionTransformer, VitConfig
-
-_SHOWN = 6  # keys that an error lists before it counts the rest
 
 
 def build(
@@ -43,45 +43,9 @@ def build(
     return _at_size(model, image_size, layout.resampling, where)
 
 
-def resize_position_embedding(
-    positions: Tensor,
-    prefix_tokens: int,
-    old_grid: tuple[int, int],
-    new_grid: tuple[int, int],
-    resampling: Resampling,
-) -> Tensor:
-    """Resample a positional embedding to another grid of patches, bicubic in float32.
-
-    The positions of the prefix tokens are kept as they are.
-
-    Args:
-        positions: (1, prefix_tokens + old rows * old columns, dim).
-        prefix_tokens: tokens before the patches.
-        old_grid: patches (rows, columns).
-        new_grid: patches (rows, columns).
-        resampling: as the library of the keys does it.
-
-    Returns:
-        float32 (1, prefix_tokens + new rows * new columns, dim).
-    """
-    prefix, patches = positions[:, :prefix_tokens].float(), positions[:, prefix_tokens:].float()
-    plane = patches.reshape(1, *old_grid, -1).permute(0, 3, 1, 2)
-    resized = F.interpolate(
-        plane,
-        size=new_grid,
-        mode="bicubic",
-        align_corners=resampling.align_corners,
-        antialias=resampling.antialias,
-    )
-    return torch.cat([prefix, resized.flatten(2).transpose(1, 2)], dim=1)
-
-
 def resize_notes(trained: VitConfig, used: VitConfig, resampling: Resampling) -> tuple[str, ...]:
     """A note where the positional embedding was resampled, for it is not the trained one any more."""
-    if trained.grid == used.grid:
-        return ()
-    before, after = (f"{rows} x {columns}" for rows, columns in (trained.grid, used.grid))
-    return (f"the position embedding is resampled from {before} to {after} patches as in {resampling.words}",)
+    return resampled_note(trained.grid, used.grid, resampling)
 
 
 def _at_size(
@@ -133,8 +97,8 @@ def refuse_names(state: Mapping[str, Tensor], layout: Layout, config: VitConfig,
     missing = expected - set(state)
     unexpected = {key for key in set(state) - expected if not re.fullmatch(layout.left_over, key)}
     if missing or unexpected:
-        found = [f"lacks {_listed(missing)}"] * bool(missing)
-        found += [f"has the unexpected {_listed(unexpected)}"] * bool(unexpected)
+        found = [f"lacks {listed(missing)}"] * bool(missing)
+        found += [f"has the unexpected {listed(unexpected)}"] * bool(unexpected)
         raise SourceError(
             f"{where} is not the described ViT ({config.depth} layers, width {config.dim}): "
             f"it {' and '.join(found)}"
@@ -149,9 +113,3 @@ def _refuse_shapes(own: Mapping[str, Tensor], table: KeyTable, model: VisionTran
                 f"{where}: {keys} has shape {tuple(own[name].shape)} where {tuple(expected.shape)} is "
                 "expected: check the architecture and image size"
             )
-
-
-def _listed(keys: Iterable[str]) -> str:
-    ordered = sorted(keys)
-    rest = f" and {len(ordered) - _SHOWN} more" if len(ordered) > _SHOWN else ""
-    return ", ".join(ordered[:_SHOWN]) + rest
