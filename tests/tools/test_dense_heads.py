@@ -42,6 +42,20 @@ def test_a_box_is_given_for_each_patch_and_lies_near_it() -> None:
     assert 0 <= boxes[..., 2:].min() <= boxes[..., 2:].max() <= 1
 
 
+def test_further_convolutions_let_a_patch_see_farther() -> None:
+    """A change at one corner reaches as many patches as there are convolutions of three times three."""
+    reached = []
+    for further in (0, 2):
+        torch.manual_seed(0)
+        made = BoxHead(DIM, (9, 9), CLASSES, 16, further)
+        here = torch.randn(1, DIM, 9, 9, generator=torch.Generator().manual_seed(2))
+        there = here.clone()
+        there[..., 0, 0] += 5.0
+        moved = (made(here)[0] - made(there)[0]).abs().amax(-1).reshape(9, 9) > 1e-7
+        reached.append(int(moved.any(dim=0).sum()))
+    assert reached == [2, 4]
+
+
 def test_a_mask_has_four_places_to_each_side_of_a_patch() -> None:
     assert MaskHead(DIM, 5, 6)(a_grid()).shape == (2, 5, 4 * GRID[0], 4 * GRID[1])
 
