@@ -52,7 +52,7 @@ class Told:
     layer_norm_eps: float = 1e-6
     unit: bool = False
     norm_after_pool: bool = False  # whether the final norm is on the pooled vector, where its key is `norm`
-    image_size: tuple[int, int] | None = None  # that positions are of; None: a square one
+    image_size: tuple[int, int] | None = None  # that positions are of; else a square one
 
 
 def build_form(
@@ -109,7 +109,7 @@ def _config(own: Mapping[str, Tensor], told: Told, where: str) -> VariedConfig:
     pool = told.pool or _pool(own)
     try:
         config = VariedConfig(
-            image_size=told.image_size or (patches.shape[2], patches.shape[3]),
+            image_size=(patches.shape[2], patches.shape[3]),
             patch_size=(patches.shape[2], patches.shape[3]),
             dim=patches.shape[0],
             depth=depth,
@@ -134,9 +134,7 @@ def _config(own: Mapping[str, Tensor], told: Told, where: str) -> VariedConfig:
             layer_scale="blocks.0.ls1.gamma" in own,
             unit=told.unit,
         )
-        return (
-            config if told.image_size else dataclasses.replace(config, image_size=_size(own, config, where))
-        )
+        return dataclasses.replace(config, image_size=_size(own, config, told, where))
     except SourceError:
         raise
     except ValueError as error:
@@ -149,10 +147,18 @@ def _pool(own: Mapping[str, Tensor]) -> Pool:
     return Pool.CLS if "cls_token" in own and "fc_norm.weight" not in own else Pool.MEAN
 
 
-def _size(own: Mapping[str, Tensor], config: VariedConfig, where: str) -> tuple[int, int]:
-    """The square image whose patches have these positions."""
+def _size(own: Mapping[str, Tensor], config: VariedConfig, told: Told, where: str) -> tuple[int, int]:
+    """The image whose patches have these positions: the one that is told, or a square one."""
     positions = own.get("pos_embed")
-    counts = () if positions is None else (positions.shape[1], positions.shape[1] - config.prefix_tokens)
+    if positions is None or positions.ndim != 3:
+        if told.image_size is None:
+            raise SourceError(f"{where} has no positions to read its image size off: name it with --arch")
+        return told.image_size
+    counts = (positions.shape[1], positions.shape[1] - config.prefix_tokens)
+    if told.image_size is not None:
+        known = dataclasses.replace(config, image_size=told.image_size).grid
+        if known[0] * known[1] in counts:
+            return told.image_size
     for count in counts:
         side = math.isqrt(max(count, 0))
         if side and side * side == count:
