@@ -19,7 +19,7 @@ import torch
 from torch import nn
 
 from vit_edge.errors import SourceError
-from vit_edge.host.sources.checkpoints.form import build_form
+from vit_edge.host.sources.checkpoints.form import build_form, parts_of
 from vit_edge.host.sources.checkpoints.layouts.swin import TIMM_SWIN
 from vit_edge.host.sources.checkpoints.layouts.timm_forms import TIMM_VARIED
 from vit_edge.host.sources.checkpoints.swin import build_swin
@@ -69,6 +69,7 @@ def _entry(timm: Any, name: str, *, swin: bool) -> dict[str, Any]:
         build_swin(TIMM_SWIN, state, windows_of(known), name)
     else:
         build_form(TIMM_VARIED, model.state_dict(), told_of(known), name)
+        entry["parts"] = parts_of(TIMM_VARIED, model.state_dict(), name)
     return entry
 
 

@@ -136,8 +136,8 @@ def test_from_the_image_file_to_the_answer_timm_and_the_runtime_agree(name: str,
     source = resolve(folder, SourceOptions())
     (tmp_path / "images").mkdir()
     images = pictures_in(tmp_path / "images", 3)
-    exported, _ = export(source)
-    assert canonical_of(source, exported).description is not None
+    if not name.startswith("swin"):  # which takes minutes; test_swin_keys.py has a small one
+        assert canonical_of(source, export(source)[0]).description is not None
     export_model(source, tmp_path / "m.onnx")
     config = json.loads((tmp_path / "model" / "config.json").read_text())
     (tmp_path / "model" / "config.json").write_text(json.dumps({**config, "model_args": depth_of(name)}))

@@ -33,6 +33,7 @@ class TimmName:
     activation: Nonlinearity = Nonlinearity.GELU
     rotation: Rotation | None = None
     window: int | None = None  # of a Swin; 0 where its weights show it
+    parts: str = ""  # of a ViT, as `parts_of` tells them
     trained: tuple[int, ...] = ()  # windows that a Swin V2's coordinates are counted in
 
     @classmethod
@@ -50,6 +51,7 @@ class TimmName:
             Nonlinearity(entry.get("activation", "gelu")),
             None if turned is None else Rotation(Turning(turned[0]), turned[1], (turned[2], turned[3])),
             entry.get("window"),
+            entry.get("parts", ""),
             tuple(entry.get("trained", ())),
         )
 

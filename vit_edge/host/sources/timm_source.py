@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from vit_edge.errors import SourceError
 from vit_edge.host.sources.checkpoints import file_sha256
-from vit_edge.host.sources.checkpoints.form import build_form, form_notes
+from vit_edge.host.sources.checkpoints.form import build_form, form_notes, parts_of
 from vit_edge.host.sources.checkpoints.layouts.swin import TIMM_SWIN
 from vit_edge.host.sources.checkpoints.layouts.timm_forms import TIMM_VARIED
 from vit_edge.host.sources.checkpoints.swin import build_swin
@@ -70,6 +70,10 @@ def from_timm_weights(weights: Weights, known: TimmName, options: SourceOptions)
         module: nn.Module = build_swin(TIMM_SWIN, weights.state, windows_of(known), where)
         size, notes = known.size, tuple[str, ...]()
     else:
+        if parts_of(TIMM_VARIED, weights.state, where) != known.parts:
+            raise SourceError(
+                f"{where} does not have the parts and the width of {known.name}: check the architecture"
+            )
         told = told_of(known)
         if weights.pool is not None:
             told = dataclasses.replace(told, pool=_pool(weights, where))

@@ -4,6 +4,7 @@ What shapes show is read off them; what they do not (heads, activation, pooling,
 """
 
 import dataclasses
+import hashlib
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping
@@ -18,6 +19,8 @@ from vit_edge.host.sources.checkpoints.resample import resampled_note, resize_po
 from vit_edge.host.varied.config import Nonlinearity, Pool, Rotation, VariedConfig
 from vit_edge.host.varied.model import VariedVit
 
+# All but what a pooling or a classifier of one's own replaces, and the layers behind the first.
+_PARTS = r"(?!norm\.|fc_norm\.|attn_pool\.|head\.|blocks\.[1-9]).*"
 _GATE = "blocks.{}.mlp.fc1_g.weight"
 
 
@@ -90,6 +93,14 @@ def build_form(
     _refuse(own, model, form, where)
     model.load_state_dict({key: own[key] for key in model.state_dict()}, assign=True)
     return model.eval(), trained
+
+
+def parts_of(form: Form, state: Mapping[str, Tensor], where: str) -> str:
+    """Which parts weights have, and how wide they are, as a short text; heads, pooling and depth left out."""
+    own = form.renamed(state, where)
+    kept = sorted(key for key in own if re.fullmatch(_PARTS, key) and not re.fullmatch(form.left_over, key))
+    shape = tuple(own["patch_embed.proj.weight"].shape) if "patch_embed.proj.weight" in own else ()
+    return hashlib.sha256("\n".join((*kept, str(shape))).encode()).hexdigest()[:12]
 
 
 def form_notes(trained: VariedConfig, used: VariedConfig, form: Form) -> tuple[str, ...]:
