@@ -1,5 +1,6 @@
 """What every test may use; needs no more than the base install, pytest and hypothesis."""
 
+import gc
 import os
 import secrets
 from collections.abc import Iterator
@@ -39,6 +40,46 @@ def cache_of_the_session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[N
 def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     """No test reads or leaves anything in the user's cache."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.getbasetemp() / "cache" / secrets.token_hex(4)))
+
+
+@pytest.fixture(autouse=True, scope="module")
+def settled() -> None:
+    """What is there when a file of tests begins is not searched for garbage again.
+
+    What comes with torch and transformers is a million objects, and every measurement begins with a search.
+    """
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.fixture(scope="session")
+def folder_of_the_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One folder for all processes that share the tests of this run, and for no other run."""
+    own = tmp_path_factory.getbasetemp()
+    folder = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "shared"
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+@pytest.fixture(autouse=True, scope="session")
+def brief_timing() -> Iterator[None]:
+    """No test waits for seconds of measuring that it does not ask for."""
+    from tests.brief import rounds_alone
+
+    with rounds_alone():
+        yield
+
+
+@pytest.fixture(scope="session")
+def exporter(folder_of_the_run: Path) -> Iterator[None]:
+    """torch's exporter is asked once for what several tests ask of it."""
+    import torch
+
+    from tests.exporter import keeping
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.onnx, "export", keeping(folder_of_the_run))
+        yield
 
 
 @pytest.fixture(scope="session")

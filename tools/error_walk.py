@@ -91,7 +91,8 @@ class Noise:
         self.signal += float(signal.sum())
         self.noise += float(noise.sum())
         if wide.ndim:
-            self.rows.append((noise.sum(-1) / np.maximum(signal.sum(-1), 1e-300)).ravel())
+            total = signal.sum(-1)
+            self.rows.append((noise.sum(-1)[total > 0.0] / total[total > 0.0]).ravel())
         self.reach = max(self.reach, float(np.abs(wide).max(initial=0.0)))
 
     @property
@@ -101,8 +102,9 @@ class Noise:
 
     @property
     def row_decibels(self) -> float:
-        """The same of the median row: one token of huge values has no more weight than another."""
-        return _decibels_of(float(np.median(np.concatenate(self.rows)))) if self.rows else self.decibels
+        """The same of the median row that is not zero: a token of huge values weighs like any other."""
+        rows = np.concatenate(self.rows) if self.rows else np.empty(0)
+        return _decibels_of(float(np.median(rows))) if rows.size else self.decibels
 
 
 def _decibels_of(ratio: float) -> float:

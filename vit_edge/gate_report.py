@@ -216,6 +216,11 @@ class Evidence:
     embeddings: Annotated[EmbeddingReport | None, Mark.OMITTED] = None
     """Of an embedding model: its own verdict, by every criterion."""
 
+    @property
+    def boxes(self) -> bool:
+        """Whether the maps are those of a detector, judged by its boxes."""
+        return any(each.measure is Measure.BOXES for each in self.maps)
+
 
 @dataclasses.dataclass(frozen=True)
 class GateReport:

@@ -56,11 +56,7 @@ def test_the_build_passes_and_writes_every_file(built: Built) -> None:
     assert built.status == 0
     found = {path.relative_to(built.bundle).as_posix() for path in built.bundle.rglob("*") if path.is_file()}
     assert found == FILES
-    assert sorted(path.name for path in built.bundle.parent.iterdir()) == [
-        "bundle",
-        "digits",
-        "manifest.json",
-    ]
+    assert sorted(path.name for path in built.bundle.parent.iterdir()) == ["bundle", "manifest.json"]
 
 
 def test_the_manifest_tells_the_whole_story(built: Built) -> None:

@@ -22,3 +22,8 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("digits")
     make_folders(folder)
     return folder
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _exports(exporter: None) -> None:
+    """For every test of this folder."""

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.package.digits import Digits, make_digits
+from tests.package.digits import Digits, digits_below
 from tools.check_package.modules import onnxruntime_modules, sharp_module
 from tools.engines.catalogue import default_cache
 from vit_edge.errors import UsageError
@@ -15,8 +15,8 @@ CACHE = default_cache()  # now: while tests run, the user's cache is a folder of
 
 
 @pytest.fixture(scope="session")
-def digits(tmp_path_factory: pytest.TempPathFactory) -> Digits:
-    return make_digits(tmp_path_factory.mktemp("digits"))
+def digits(folder_of_the_run: Path) -> Digits:
+    return digits_below(folder_of_the_run)
 
 
 @pytest.fixture(scope="session")
@@ -42,3 +42,8 @@ def run(*words: str | Path, cwd: Path | None = None) -> "subprocess.CompletedPro
     return subprocess.run(
         list(map(str, words)), cwd=cwd, capture_output=True, text=True, check=False, timeout=300
     )
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _exports(exporter: None) -> None:
+    """For every test of this folder."""

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from tests.shared import made_once
 from tools.digits import make_folders
 from vit_edge.bundle import FileEntry, Role, write_bundle
 from vit_edge.host.bundling.golden import golden_files
@@ -33,8 +34,16 @@ class Digits(NamedTuple):
     images: Path
 
 
-def make_digits(place: Path) -> Digits:
-    """Make both below a folder."""
+def digits_below(folder: Path) -> Digits:
+    """Both, made once in the folder of the run; left unchanged.
+
+    The models are the embedded classifier's: float, and INT8 by the preset `static`, with a dynamic batch.
+    """
+    place = made_once(folder / "digits_package", _make)
+    return Digits(place / "bundle", place / "images")
+
+
+def _make(place: Path) -> None:
     images, made = place / "images", place / "made"
     make_folders(images)
     (made / "onnx").mkdir(parents=True)
@@ -58,4 +67,3 @@ def make_digits(place: Path) -> Digits:
         tools={},
     )
     write_bundle(place / "bundle", files, manifest)
-    return Digits(place / "bundle", images)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.package.digits import Digits, make_digits
+from tests.package.digits import Digits
 from tools.check_package.__main__ import HOMES, closeness, main
 from tools.check_package.browser import CHROMIUM
 from tools.check_package.modules import onnxruntime_modules, sharp_module
@@ -13,11 +13,6 @@ from tools.engines.catalogue import default_cache
 from vit_edge.errors import UsageError
 
 CACHE = default_cache()  # now: while tests run, the user's cache is a folder of theirs
-
-
-@pytest.fixture(scope="module")
-def digits(tmp_path_factory: pytest.TempPathFactory) -> Digits:
-    return make_digits(tmp_path_factory.mktemp("digits"))
 
 
 def words(digits: Digits, output: Path, *more: str) -> list[str]:

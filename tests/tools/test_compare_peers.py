@@ -17,6 +17,7 @@ from tools.peers.report import HEADING, Measured, markdown, rounded, rows
 from tools.peers.workshop import Made, Workshop, package_digest
 from vit_edge.host.quantize.types import Preset
 from vit_edge.host.sources import SourceOptions, resolve
+from vit_edge.runtime.capabilities import Capabilities
 from vit_edge.runtime.evaluate.dataset import ImageSet
 from vit_edge.runtime.measure.timing import Rounds
 from vit_edge.spec import InputForm, Interpolation, PreprocessSpec, ResizeMode
@@ -208,9 +209,12 @@ def test_what_cannot_be_compared_is_refused_with_one_sentence(
     assert not (tmp_path / "r.json").exists()
 
 
+@pytest.mark.parametrize("flags", [("avx2",), ("avx2", "avx512_vnni")], ids=["AVX2", "VNNI"])
 def test_our_presets_are_written_in_every_form_and_say_how_they_were_made(
-    photos: tuple[Path, ...], tmp_path: Path
+    photos: tuple[Path, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flags: tuple[str, ...]
 ) -> None:
+    machine = Capabilities("Linux", "x86_64", frozenset(flags))
+    monkeypatch.setattr("tools.peers.ours.this_machine", lambda: machine)
     source = resolve(str(DIGITS), SourceOptions())
     made = presets(source, photos, [Preset.STATIC], Workshop(tmp_path, {"weights": source.sha256}))
     assert [name for name, _, _ in made] == [f"vit-edge static ({form})" for form in forms()]

@@ -6,26 +6,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.package.digits import make_digits
-from tools.digits import make_folders
+from tests.package.digits import FLOAT as FLOAT_FILE
+from tests.package.digits import INT8 as INT8_FILE
+from tests.package.digits import Digits
 from tools.engines.__main__ import joined, main
 from tools.engines.catalogue import ENGINES, Engine, default_cache
 from tools.engines.job import Answer, Answers, Floats, lay_out, run
 from tools.engines.table import FLOAT, INT8, closeness, figures, markdown, read_record
 from vit_edge.errors import ModelError, UsageError
-from vit_edge.host.convert.export import export
-from vit_edge.host.convert.int8 import metadata_of
-from vit_edge.host.convert.one_file import QuantizeFileSettings, quantize_model
-from vit_edge.host.convert.onnx_io import finish, save_onnx
-from vit_edge.host.convert.optimize import CheckImages, image_size, optimized
-from vit_edge.host.quantize.types import Preset, QuantizeSettings
-from vit_edge.host.rewrite.canonical import canonicalise
-from vit_edge.host.sources import SourceOptions, resolve
 from vit_edge.runtime.evaluate.dataset import list_images
 from vit_edge.runtime.image.preprocess import load_pixels
 from vit_edge.runtime.model.file import ModelFile, read_model
 from vit_edge.runtime.session.session import Session, SessionSettings
-from vit_edge.spec import PORTABLE
 
 ROOT = Path(__file__).resolve().parents[2]
 DATA = ROOT / "tests" / "data"
@@ -36,20 +28,13 @@ REFUSES_INT8 = {"MNN": "mnnconvert aborts: what():  vector::_M_range_check"}  # 
 
 
 @pytest.fixture(scope="module")
-def digits(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[ModelFile], np.ndarray]:
+def models(digits: Digits) -> tuple[list[ModelFile], np.ndarray]:
     """The float and the portable INT8 file with a dynamic batch, and test images (40, 32, 32, 3)."""
-    folder = tmp_path_factory.mktemp("digits")
-    make_folders(folder)
-    source = resolve(str(ROOT / "models" / "digits_vit"), SourceOptions())
-    settings = QuantizeFileSettings(folder / "calibration", quantize=QuantizeSettings(Preset.STATIC))
-    quantize_model(source, folder / "int8.onnx", settings)
-    exported, _ = export(source)
-    canonical = canonicalise(exported, source.name)
-    plain, _ = optimized(exported, canonical, PORTABLE, CheckImages(image_size(canonical)))
-    save_onnx(finish(plain, metadata_of(source)), folder / "float.onnx")
-    paths = list_images(folder / "test").paths[::10][:COUNT]
-    pixels = np.stack([load_pixels(path, source.preprocess) for path in paths])
-    return [read_model(folder / name) for name in ("float.onnx", "int8.onnx")], pixels
+    found = [read_model(digits.bundle / name) for name in (FLOAT_FILE, INT8_FILE)]
+    preprocess = found[0].preprocess
+    assert preprocess is not None
+    paths = list_images(digits.images / "test").paths[::10][:COUNT]
+    return found, np.stack([load_pixels(path, preprocess) for path in paths])
 
 
 COARSER_FLOAT = {"MNN": 1e-3}  # 2.4e-4 was seen
@@ -57,13 +42,13 @@ COARSER_FLOAT = {"MNN": 1e-3}  # 2.4e-4 was seen
 
 @pytest.mark.parametrize("engine", ENGINES, ids=lambda engine: engine.name)
 def test_an_engine_loads_the_dynamic_batch_and_answers_as_onnxruntime_here(
-    engine: Engine, digits: tuple[list[ModelFile], np.ndarray], tmp_path: Path
+    engine: Engine, models: tuple[list[ModelFile], np.ndarray], tmp_path: Path
 ) -> None:
     reason = engine.missing(CACHE)
     if reason is not None:
         pytest.skip(reason)
-    models, pixels = digits
-    lay_out(tmp_path, models, pixels, rounds=2)
+    files, pixels = models
+    lay_out(tmp_path, files, pixels, rounds=2)
     found = run(engine.command(CACHE), tmp_path)
     if found.models[FLOAT].error == NO_DEVICE:
         pytest.skip(NO_DEVICE)
@@ -76,7 +61,7 @@ def test_an_engine_loads_the_dynamic_batch_and_answers_as_onnxruntime_here(
         assert answer.error is None
         assert answer.logits is not None
         assert len(answer.ms) == 2
-        expected = Session(models[place], SessionSettings("cpu")).run(pixels)
+        expected = Session(files[place], SessionSettings("cpu")).run(pixels)
         close = closeness(answer.logits, expected)
         assert close["same_class"] >= 97.5  # at most one of 40 next to a tie
         assert close["largest_probability_difference"] <= most
@@ -138,14 +123,13 @@ def test_figures_of_other_files_or_images_are_not_joined(key: str, value: object
 
 
 def test_an_output_of_other_files_is_refused_before_an_engine_runs(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    digits: Digits, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    made = make_digits(tmp_path)
     output = tmp_path / "engines.json"
     machine = {"cpu": "a CPU", "flags": []}
     output.write_text(json.dumps({"files": {}, "images": 2, "machine": machine, "engines": {}}))
     monkeypatch.setattr("tools.engines.__main__.run", lambda *_: pytest.fail("an engine ran"))
-    assert main([str(made.bundle), "--images", str(made.images / "test"), "-o", str(output)]) == 2
+    assert main([str(digits.bundle), "--images", str(digits.images / "test"), "-o", str(output)]) == 2
     assert "the output holds figures of another" in capsys.readouterr().err
 
 

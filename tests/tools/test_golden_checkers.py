@@ -12,7 +12,7 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from tests.package.digits import FLOAT, INT8, make_digits
+from tests.package.digits import FLOAT, INT8, Digits
 from tools.engines.catalogue import ENGINES, WORKERS, default_cache
 from vit_edge.golden import TENSORS
 from vit_edge.runtime.device.machine import may_saturate
@@ -27,9 +27,12 @@ Checker = Callable[[Path, str], "subprocess.CompletedProcess[str]"]
 
 
 @pytest.fixture(scope="module")
-def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What the programs read of a bundle: a float and an INT8 model of digits, and the golden cases."""
-    return make_digits(tmp_path_factory.mktemp("digits")).bundle
+def bundle(digits: Digits, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the programs read of a bundle: a float and an INT8 model of digits, and the golden cases.
+
+    A copy, as programs are built beside them.
+    """
+    return shutil.copytree(digits.bundle, tmp_path_factory.mktemp("golden") / "bundle")
 
 
 def started(*words: str, cwd: Path | None = None, **environment: str) -> "subprocess.CompletedProcess[str]":

@@ -43,6 +43,14 @@ def maps() -> GateReport:
     return judge_maps([map_changes("mask", sure, other)], TOLERANCE)
 
 
+def boxes() -> GateReport:
+    """A tenth of the images lose their only box."""
+    numbers = np.random.default_rng(0).random((COUNT, 3, 4)).astype(np.float32)
+    kept = (np.arange(COUNT) >= WRONG).astype(np.float64)
+    same = map_changes("pred_boxes", numbers, numbers)
+    return judge_maps([dataclasses.replace(same, boxes=kept, shown=np.ones(COUNT))], TOLERANCE)
+
+
 @pytest.mark.parametrize(
     ("make", "claim", "observed"),
     [
@@ -52,6 +60,7 @@ def maps() -> GateReport:
         (lambda: values(True), "a growth of the mean absolute error of at most 1 % of the range", 50.0),
         (lambda: values(False), "a mean absolute change of at most 4 % of the range", 50.0),
         (maps, "a share of images with a changed map of at most 4 %", 10.0),
+        (boxes, "a share of images with changed boxes of at most 4 %", 10.0),
     ],
 )
 def test_every_kind_has_its_quantity(make: Callable[[], GateReport], claim: str, observed: float) -> None:

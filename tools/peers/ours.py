@@ -12,6 +12,7 @@ import onnx
 from tools.peers.workshop import Made, Workshop, package_digest
 from vit_edge import plain
 from vit_edge.host.convert.export import export
+from vit_edge.host.convert.for_target import settings_for
 from vit_edge.host.convert.int8 import quantized
 from vit_edge.host.quantize.search import search_of
 from vit_edge.host.quantize.types import Preset, QuantizeSettings
@@ -52,7 +53,7 @@ def presets(
 def _build(source: Source, images: Sequence[Path], preset: Preset) -> Made:
     exported, _ = export(source)
     canonical = canonicalise(exported, source.name)
-    settings = QuantizeSettings(preset, len(images))
+    settings = settings_for(QuantizeSettings(preset, len(images)), forms().values())
     search = search_of(canonical, images, source.preprocess, settings, _tell)
     quantization = search.first()
     files = {

@@ -3,12 +3,11 @@
 import argparse
 import dataclasses
 import json
-import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from vit_edge.cli import arguments, jobs
-from vit_edge.cli.console import one_line
+from vit_edge.cli.console import complain, one_line, tell_each
 from vit_edge.cli.parser import Commands
 from vit_edge.errors import ImageError, UsageError
 from vit_edge.runtime.job.merge import form_of
@@ -54,30 +53,25 @@ def run(args: argparse.Namespace) -> int:
         return jobs.work(args, jobs.opening_of(args, None))
     images = jobs.images_of(args)
     classify = jobs.opening_of(args, None).classifier()
-    answers = zip(images, classify.batch(images, top_k=args.top), strict=True)
-    return _as_json(answers) if args.json else _as_text(answers, classify.kind)
+    answers = classify.batch(images, top_k=args.top)
+    if args.json:
+        return _as_json(zip(images, answers, strict=True))
+    shown = _value if classify.kind is OutputKind.REGRESSION else _percent
 
+    def tell(image: str, answer: Sequence[Prediction]) -> None:
+        print(one_line(image))
+        print("\n".join(f"  {shown(each.score)}  {one_line(each.label)}" for each in answer))
 
-def _as_text(answers: Iterable[tuple[str, Answer]], kind: OutputKind) -> int:
-    shown, status = _value if kind is OutputKind.REGRESSION else _percent, 0
-    for image, answer in answers:
-        if isinstance(answer, ImageError):
-            status = _complain(answer)
-        else:
-            print(one_line(image))
-            print("\n".join(f"  {shown(each.score)}  {one_line(each.label)}" for each in answer))
-    return status
+    return tell_each(images, answers, False, tell)
 
 
 def _as_json(answers: Iterable[tuple[str, Answer]]) -> int:
     found = list(answers)
     print(json.dumps([_to_json(image, answer) for image, answer in found], indent=1))
-    return max([0, *(_complain(answer) for _, answer in found if isinstance(answer, ImageError))])
-
-
-def _complain(error: ImageError) -> int:
-    print(f"vit-edge: error: {one_line(str(error))}", file=sys.stderr)
-    return 2
+    refused = [answer for _, answer in found if isinstance(answer, ImageError)]
+    for error in refused:
+        complain(error)
+    return 2 if refused else 0
 
 
 def _percent(score: float) -> str:

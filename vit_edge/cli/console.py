@@ -5,13 +5,15 @@ import errno
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from vit_edge.errors import ImageError, UsageError
 from vit_edge.files import scratch_folder, write_file
 from vit_edge.progress import Progress
+
+Answer = TypeVar("Answer")
 
 STANDARD_OUTPUT = Path("-")  # as a file that an option names
 
@@ -187,8 +189,35 @@ def _lines() -> Progress:
     return tell
 
 
-def refuse_image(image: str, error: ImageError, as_json: bool) -> None:
-    """Say why an image has no answer, on standard error, and as a line of JSON where that is asked."""
+def complain(error: ImageError) -> None:
+    """Say why an image has no answer, on standard error."""
     print(f"vit-edge: error: {one_line(str(error))}", file=sys.stderr)
-    if as_json:
-        print(json.dumps({"image": image, "error": str(error)}))
+
+
+def tell_each(
+    images: Sequence[str],
+    answers: Iterable[Answer | ImageError],
+    as_json: bool,
+    tell: Callable[[str, Answer], None],
+) -> int:
+    """Tell each image's answer; one that has none is reported, and the rest goes on.
+
+    Args:
+        images: by their names.
+        answers: one of each.
+        as_json: report in a line of JSON, too.
+        tell: an image's answer.
+
+    Returns:
+        The exit status, 2 where one was refused.
+    """
+    refused = 0
+    for image, answer in zip(images, answers, strict=True):
+        if isinstance(answer, ImageError):
+            refused += 1
+            complain(answer)
+            if as_json:
+                print(json.dumps({"image": image, "error": str(answer)}))
+        else:
+            tell(image, answer)
+    return 2 if refused else 0

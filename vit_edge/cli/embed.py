@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 
 from vit_edge.cli import arguments, jobs
-from vit_edge.cli.console import check_file, one_line, refuse_image, write_bytes
+from vit_edge.cli.console import check_file, one_line, tell_each, write_bytes
 from vit_edge.cli.parser import Commands
-from vit_edge.errors import ImageError, UsageError
+from vit_edge.errors import UsageError
 from vit_edge.runtime.job.run import ARRAY_SUFFIX
 from vit_edge.runtime.predict.embedder import Embedder, Embedding, Floats, without_kind
 
@@ -66,12 +66,9 @@ def run(args: argparse.Namespace) -> int:
     embed = jobs.opening_of(args, KINDS[0]).embedder()
     kinds = _kinds(embed, args)
     kept: dict[str, list[Floats]] = {kind: [] for kind in kinds}
-    names, refused = [], 0
-    for image, answer in zip(images, embed.batch(images), strict=True):
-        if isinstance(answer, ImageError):
-            refused += 1
-            refuse_image(image, answer, args.json)
-            continue
+    names: list[str] = []
+
+    def tell(image: str, answer: Embedding) -> None:
         found = {kind: getattr(answer, kind) for kind in kinds}
         if args.json:
             print(json.dumps({"image": image} | {kind: values.tolist() for kind, values in found.items()}))
@@ -81,9 +78,11 @@ def run(args: argparse.Namespace) -> int:
             names.append(image)
             for kind, values in found.items():
                 kept[kind].append(values)
+
+    status = tell_each(images, embed.batch(images), args.json, tell)
     if names:
         _write(args.out, names, kept)
-    return 2 if refused else 0
+    return status
 
 
 def _one_kind(args: argparse.Namespace) -> str:

@@ -8,12 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from vit_edge.cli import arguments
-from vit_edge.cli.console import check_file, one_line, pairs, refuse_image, write_bytes
+from vit_edge.cli import places
+from vit_edge.cli.console import one_line, pairs, tell_each, write_bytes
 from vit_edge.cli.parser import Commands
-from vit_edge.cli.values import finite
-from vit_edge.errors import ImageError, UsageError
-from vit_edge.runtime.image.decode import decode
 from vit_edge.runtime.predict.segmentation import UNSEEN, Segmentation
 from vit_edge.runtime.predict.segmenter import Segmenter
 
@@ -23,35 +20,18 @@ _SHOWN = 8  # classes
 def add(commands: Commands) -> None:
     """Declare the command."""
     parser = commands.add_parser("segment", help="the maps of images: classes of pixels, saliency, depth")
-    parser.add_argument("model", metavar="BUNDLE", help="bundle of a model of maps, or ONNX file")
-    parser.add_argument("images", metavar="IMAGE", nargs="+", help="image files")
-    parser.add_argument(
-        "--draw", type=Path, metavar="FILE.png", help="write the image with its map laid over it (one IMAGE)"
-    )
+    above = "of a single channel, above which a pixel counts"
+    places.add_places(parser, "a model of maps", "its map laid over it", (0.5, above))
     parser.add_argument(
         "-o", "--out", type=Path, metavar="FILE.npz", help="write the maps and the mask as arrays (one IMAGE)"
     )
-    parser.add_argument(
-        "--threshold",
-        type=finite,
-        default=0.5,
-        metavar="X",
-        help="of a single channel, above which a pixel counts (default: %(default)s)",
-    )
-    parser.add_argument("--json", action="store_true", help="print one JSON object per image and line")
     parser.add_argument("--output", metavar="NAME", help="of a file with several maps, the one to show")
-    arguments.add_formats(parser)
-    arguments.add_session(parser)
-    arguments.add_trust(parser)
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
     """`vit-edge segment`; a bad image is reported, the rest goes on, and the status is 2."""
-    for flag, path in (("--draw", args.draw), ("--out", args.out)):
-        check_file(flag, path)
-        if path is not None and len(args.images) > 1:
-            raise UsageError(f"{flag} takes one image, got {len(args.images)}; segment them one by one")
+    places.check_one_image(args.images, {"--draw": args.draw, "--out": args.out})
     segment = Segmenter(
         args.model,
         provider=args.provider,
@@ -60,16 +40,14 @@ def run(args: argparse.Namespace) -> int:
         output=args.output,
         trust=args.trust,
     )
-    refused = 0
-    for image, answer in zip(args.images, segment.batch(args.images), strict=True):
-        if isinstance(answer, ImageError):
-            refused += 1
-            refuse_image(image, answer, args.json)
-            continue
+
+    def tell(image: str, answer: Segmentation) -> None:
         found = _found(image, answer, args.threshold)
         print(json.dumps(found) if args.json else _words(found))
-        _write(args, image, answer)
-    return 2 if refused else 0
+        places.draw(args, image, answer.drawn)
+        _write(args, answer)
+
+    return tell_each(args.images, segment.batch(args.images), args.json, tell)
 
 
 def _found(image: str, answer: Segmentation, threshold: float) -> dict[str, Any]:
@@ -121,11 +99,7 @@ def _label(answer: Segmentation, index: int) -> str:
     return str(index) if answer.labels is None else answer.labels[index]
 
 
-def _write(args: argparse.Namespace, image: str, answer: Segmentation) -> None:
-    if args.draw is not None:
-        stream = io.BytesIO()
-        answer.drawn(decode(image, args.limits)).save(stream, "PNG")
-        write_bytes("--draw", args.draw, stream.getvalue())
+def _write(args: argparse.Namespace, answer: Segmentation) -> None:
     if args.out is not None:
         stream = io.BytesIO()
         arrays = {f"map_{name}": values for name, values in answer.maps.items()}

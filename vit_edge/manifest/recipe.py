@@ -28,6 +28,20 @@ class Fold:
 
 
 @dataclasses.dataclass(frozen=True)
+class OutlierChannels:
+    """Hidden channels of an MLP that are computed in a branch of their own, exactly."""
+
+    where: str
+    """The layer that read them, and now reads the others."""
+    channels: tuple[int, ...]
+    """Which, from zero."""
+    reach_with: float
+    """How long the range of that layer's input was with them."""
+    reach_without: float
+    """And is without."""
+
+
+@dataclasses.dataclass(frozen=True)
 class Narrowed:
     """One operand of reduced range, as with eight bits it could have saturated."""
 
@@ -165,6 +179,8 @@ class Method:
     static_ranges: Mapping[str, int]
     """Method -> how many layers took the range that it found."""
     folds: tuple[Fold, ...]
+    outliers: Annotated[tuple[OutlierChannels, ...], Mark.OMITTED] = ()
+    """Channels taken out of layers whose range they alone decided."""
     target_db: Annotated[float | None, Mark.OMITTED] = None
     """Signal to noise on the logits that was aimed at."""
     integer_macs: Annotated[float | None, Mark.OMITTED] = None

@@ -33,7 +33,8 @@ class Judged:
             what = f"drop in {evidence.truth[0].measure.words}"
             return cls(what, " points", report.drop, report.drop_ci95, report.limit)
         if evidence.maps:
-            return cls("share of images with a changed map", " %", changed, reach, report.limit)
+            changes = "changed boxes" if evidence.boxes else "a changed map"
+            return cls(f"share of images with {changes}", " %", changed, reach, report.limit)
         if report.drop is None or report.drop_ci95 is None:
             if evidence.values is not None:
                 return cls("mean absolute change", " % of the range", changed, reach, report.limit)

@@ -63,6 +63,30 @@ def test_a_head_in_half_precision_gives_nearly_the_same(kind: str) -> None:
         np.testing.assert_allclose(made, expected, atol=0.03, rtol=0)  # of values up to 5, in 11 bits
 
 
+def test_encoder_and_head_that_were_joined_by_onnx_are_one_model() -> None:
+    """`merge_models` states the opset of both, after which onnx infers no shapes."""
+    below, image = dense_onnx("per-patch"), [None, CHANNELS, IMAGE, IMAGE]
+    head = helper.make_graph(
+        [helper.make_node("Sigmoid", ["given"], ["shares"])],
+        "head",
+        [helper.make_tensor_value_info("given", onnx.TensorProto.FLOAT, image)],
+        [helper.make_tensor_value_info("shares", onnx.TensorProto.FLOAT, image)],
+    )
+    version = below.opset_import[0].version
+    above = helper.make_model(
+        head, opset_imports=[helper.make_opsetid("", version)], ir_version=below.ir_version
+    )
+    joined = onnx.compose.merge_models(below, above, io_map=[("scores", "given")])
+    assert [opset.version for opset in joined.opset_import] == [version, version]
+    canonical = canonicalise(normal_form(joined, "joined"), "joined")
+    assert canonical.description is not None
+    given = images_of(2)
+    (expected,) = outputs_of(below, given, ("scores",))
+    (made,) = outputs_of(lower(canonical, LowerSettings(ModelForm())), given, ("shares",))
+    np.testing.assert_allclose(made, 1 / (1 + np.exp(-expected)), atol=TOLERANCE, rtol=0)
+    assert len(joined.opset_import) == 2  # what was given stays as it was
+
+
 def test_batch_normalisation_goes_into_the_decoder() -> None:
     canonical = canonicalise(normal_form(dense_onnx("decoder"), "decoder"), "decoder")
     assert "BatchNormalization" not in {node.op_type for node in canonical.model.graph}

@@ -17,6 +17,7 @@ from tests.host.yolos import BOXES, CLASSES, SIDE, yolos, yolos_onnx
 from vit_edge import Detector, ImageError, ModelError, Segmenter, UsageError
 from vit_edge.cli import main
 from vit_edge.runtime.model.file import check_classifier, read_model
+from vit_edge.runtime.session.session import Session
 
 SIZE = (45, 70)  # height, width
 LABELS = ("red", "white", "platelet")
@@ -163,6 +164,8 @@ def test_a_source_says_that_it_gives_boxes(model: Path) -> None:
         check_classifier(read_model(model))
     with pytest.raises(ModelError, match=r"gives boxes: open it with vit_edge.Detector"):
         Segmenter(model)
+    with pytest.raises(ModelError, match="gives boxes and no logits of the image"):
+        Session(read_model(model)).run(np.zeros((1, SIDE, SIDE, 3), np.uint8))
 
 
 def test_a_model_of_maps_is_no_detector(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Export to one ONNX file: its form, its parity with torch, and what is refused."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
 
+from tests.exporter import ASKED
 from vit_edge.errors import ModelError, ParityError, SourceError, UsageError
 from vit_edge.host.convert.export import export, torch_runner
 from vit_edge.host.convert.one_file import export_model
@@ -28,6 +30,14 @@ OWN = SourceOptions(
     crop_pct=1.0,
     trust_code=True,
 )
+
+
+@pytest.fixture(autouse=True, scope="module")
+def asked_anew() -> Iterator[None]:
+    """What torch says while it exports is a matter of this file: nothing is taken from an earlier export."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.onnx, "export", ASKED)
+        yield
 
 
 @pytest.fixture(scope="module", params=[None, 3], ids=["dynamic", "batch of 3"])

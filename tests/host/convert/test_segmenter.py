@@ -13,7 +13,7 @@ from PIL import Image
 from tests.host.dense_models import CHANNELS, STATED, dense_onnx
 from tests.host.output_kinds import foreign
 from tests.host.vit_forms import IMAGE
-from vit_edge import ImageError, ModelError, Segmenter
+from vit_edge import Detector, ImageError, ModelError, Segmenter
 from vit_edge.cli import main
 from vit_edge.runtime.image.source import ImageSource
 
@@ -131,3 +131,5 @@ def test_a_classifier_is_no_segmenter(tmp_path: Path) -> None:
         ModelError, match=r"gives no maps, it is a classifier: open it with vit_edge.Classifier"
     ):
         Segmenter(path)
+    with pytest.raises(ModelError, match="gives no boxes, it is a classifier"):
+        Detector(path)

@@ -60,7 +60,7 @@ def test_a_gradient_passes_whatever_stands_behind_the_layers(
     search = search_of(make(), size, paths)
     probe = search.probe
     found = estimated(
-        search.canonical, search.lowering, search.plans, probe.images, probe.reference, silent("")
+        search.canonical, search.lowering, search.plans, probe.images, probe.weights, silent("")
     )
     assert {name for name, _ in found} == {*search.plans.linears, *search.plans.attentions}
     off = []

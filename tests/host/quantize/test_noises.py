@@ -40,7 +40,7 @@ def measured(search: Search, which: LayerForm) -> float:
 
 def guessed(search: Search) -> dict[LayerForm, Estimate]:
     probe = search.probe
-    return estimated(search.canonical, search.lowering, search.plans, probe.images, probe.reference, QUIET)
+    return estimated(search.canonical, search.lowering, search.plans, probe.images, probe.weights, QUIET)
 
 
 def test_an_estimate_is_what_the_layer_alone_does(search: Search, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -156,7 +156,7 @@ def test_a_row_that_clipping_cuts_to_half_is_called_spoilt(search: Search) -> No
     narrow = dataclasses.replace(plan, activation=dataclasses.replace(plan.activation, scale=1e-4))
     plans = dataclasses.replace(search.plans, linears={name: {Form.STATIC: narrow}}, attentions={})
     probe = search.probe
-    found = estimated(search.canonical, search.lowering, plans, probe.images, probe.reference, QUIET)
+    found = estimated(search.canonical, search.lowering, plans, probe.images, probe.weights, QUIET)
     assert found[name, Form.STATIC].spoilt > 0.25
     usual = guessed(search)[name, Form.STATIC].spoilt
     assert usual < 0.01

@@ -5,7 +5,6 @@ import math
 from collections import Counter
 
 from vit_edge import plain
-from vit_edge.gate_report import Measure
 from vit_edge.host.rewrite.description import Description
 from vit_edge.host.templates import render
 from vit_edge.manifest import Manifest
@@ -43,7 +42,7 @@ def card(manifest: Manifest, description: Description | None) -> str:
     accuracy, recipe = manifest.accuracy, manifest.quantization
     assert accuracy is not None and recipe is not None  # noqa: S101, PT018  a build records them
     judged = Judged.of(accuracy.report)
-    boxes = any(each.measure is Measure.BOXES for each in accuracy.report.evidence.maps)
+    boxes = accuracy.report.evidence.boxes
     values = {
         "source": manifest.source,
         "sizes": description,

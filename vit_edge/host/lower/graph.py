@@ -141,6 +141,6 @@ class GraphWriter:
 def initializer(array: Array, name: str) -> ir.Value:
     """A constant that is not in any graph yet."""
     contiguous = np.asarray(array, order="C")  # unlike ascontiguousarray, keeps a scalar a scalar
-    value = ir.Value(name=name, const_value=ir.tensor(contiguous, name=name))
+    value = ir.Value(name=name, const_value=ir.Tensor(contiguous, name=name))
     value.shape, value.dtype = ir.Shape(contiguous.shape), ir.DataType.from_numpy(contiguous.dtype)
     return value

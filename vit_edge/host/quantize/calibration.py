@@ -10,10 +10,11 @@ from vit_edge.host.lower.model import LowerSettings
 from vit_edge.host.quantize.balance import balance
 from vit_edge.host.quantize.cache import Reader, observed
 from vit_edge.host.quantize.observe import Activation, observer_of
+from vit_edge.host.quantize.outliers import split_outliers
 from vit_edge.host.quantize.probe import Probe
 from vit_edge.host.quantize.types import QuantizeSettings
 from vit_edge.host.rewrite.canonical import Canonical
-from vit_edge.manifest import Fold
+from vit_edge.manifest import Fold, OutlierChannels
 from vit_edge.progress import Progress, step_of
 from vit_edge.spec import PreprocessSpec
 
@@ -41,11 +42,12 @@ class Calibration:
 
 @dataclasses.dataclass(frozen=True)
 class Folded:
-    """A model whose channels were evened out, exactly, and what is known of its activations now."""
+    """A model whose channels were evened out and parted, exactly, and its activations as they are now."""
 
     canonical: Canonical
     calibration: Calibration
     folds: tuple[Fold, ...]
+    outliers: tuple[OutlierChannels, ...]
 
 
 def calibrate(
@@ -83,11 +85,12 @@ def calibrate(
 
 
 def fold(canonical: Canonical, calibration: Calibration) -> Folded:
-    """A copy of the model with its channels evened out, and the calibration of that copy."""
+    """A copy of the model with its channels evened out, outliers apart, and the calibration of that copy."""
     copy = dataclasses.replace(canonical, model=canonical.model.clone())
     seen = dict(calibration.seen)
     folds = balance(copy.model.graph, seen)
-    return Folded(copy, dataclasses.replace(calibration, seen=seen), tuple(folds))
+    outliers = split_outliers(copy.model.graph, seen)
+    return Folded(copy, dataclasses.replace(calibration, seen=seen), tuple(folds), tuple(outliers))
 
 
 def _spread(images: Sequence[Path], count: int) -> list[Path]:

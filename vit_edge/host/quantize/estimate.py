@@ -12,10 +12,8 @@ layers truly, and all of them where the estimate does not hold.
 """
 
 import dataclasses
-import math
 from collections.abc import Mapping, Sequence
 
-import numpy as np
 import onnx_ir as ir
 import torch
 from torch import Tensor
@@ -34,8 +32,6 @@ from vit_edge.host.rewrite.canonical import Canonical
 from vit_edge.progress import Step
 
 SIGNS = 8  # random directions of the outputs, for each image: a tenth of the noise with 24 images, half a dB
-
-SILENCE = 1e-30  # the least power that an output is taken to have
 
 LayerForm = tuple[str, Form]  # (name of the layer, form)
 Noises = dict[LayerForm, float]  # noise power over signal power of the outputs
@@ -65,7 +61,7 @@ def estimated(
     settings: LowerSettings,
     plans: LayerPlans,
     images: Sequence[Pixels],
-    reference: Sequence[Float32],
+    weights: Sequence[Float32],
     progress: Step,
 ) -> dict[LayerForm, Estimate]:
     """The noise of each planned form of each layer alone, the mean over the outputs.
@@ -75,7 +71,7 @@ def estimated(
         settings: batch 1, `pixels`, and the names of the outputs.
         plans: of the layers concerned.
         images: uint8 (H, W, 3) each.
-        reference: each output for all images, float32 (N, ...); noise is relative to their power.
+        weights: what the errors of each output are multiplied by, (N, ...) or (1, ...), see `yardsticks`.
         progress: called after each image with (done, count).
 
     Raises:
@@ -85,14 +81,14 @@ def estimated(
     branches = _branches(canonical, plans, lowered)
     exact = list(dict.fromkeys(branch.exact for branch in branches.values()))
     nodes = needed_for([*lowered.outputs, *exact], lowered.nodes)
-    weights = [1.0 / math.sqrt(max(_power(output), SILENCE) * len(reference)) for output in reference]
     generator = torch.Generator().manual_seed(0)
     found, constants = {which: Estimate() for which in branches}, Constants()
     for done, pixels in enumerate(images, 1):
         values = {lowered.given: torch.tensor(pixels[None])}
         _forward(nodes, values, constants, frozenset(exact))
         errors = _errors(branches, values, constants)
-        outputs = [(values[output], weight) for output, weight in zip(lowered.outputs, weights, strict=True)]
+        own = [torch.from_numpy(each[(done - 1) % len(each)][None]) for each in weights]
+        outputs = [(values[output], weight) for output, weight in zip(lowered.outputs, own, strict=True)]
         reached = [(output, weight) for output, weight in outputs if output.requires_grad]
         for _ in range(SIGNS if reached else 0):
             slopes = _slopes(reached, [values[value] for value in exact], generator)
@@ -103,9 +99,9 @@ def estimated(
 
 
 def _slopes(
-    outputs: Sequence[tuple[Tensor, float]], places: Sequence[Tensor], generator: torch.Generator
+    outputs: Sequence[tuple[Tensor, Tensor]], places: Sequence[Tensor], generator: torch.Generator
 ) -> tuple[Tensor | None, ...]:
-    """How the outputs, each times its weight and random signs, change with the values at some places."""
+    """How the outputs, each times its weights and random signs, change with the values at some places."""
     signs = [
         (torch.randint(0, 2, output.shape, generator=generator) * 2.0 - 1.0) * weight
         for output, weight in outputs
@@ -115,10 +111,6 @@ def _slopes(
         made, places, signs, retain_graph=True, allow_unused=True
     )
     return slopes
-
-
-def _power(output: Float32) -> float:
-    return float(np.square(output, dtype=np.float64).sum())
 
 
 def _branches(canonical: Canonical, plans: LayerPlans, lowered: Lowered) -> dict[LayerForm, _Branch]:

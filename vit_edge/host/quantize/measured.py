@@ -1,5 +1,6 @@
 """What each form of each layer does alone, its noise and its cost; and what has no form in integers."""
 
+import math
 from collections.abc import Callable, Mapping
 
 from vit_edge.host.lower.conv import is_plain_conv
@@ -12,7 +13,10 @@ from vit_edge.host.quantize.probe import Probe
 from vit_edge.host.quantize.types import Form, LayerDecision
 from vit_edge.host.rewrite.canonical import Canonical
 from vit_edge.host.rewrite.composites import is_op
+from vit_edge.host.rewrite.values import static_shape
 from vit_edge.progress import Step
+
+FEW = 1e-3  # of all weights: a layer with fewer may be float, for what it takes then is nothing
 
 
 def choices(
@@ -32,11 +36,14 @@ def choices(
         step: progress of a named step.
     """
     nodes = {str(node.name): node for node in canonical.model.graph}
+    sizes = {name: nodes[name].inputs[1] for name in plans.linears}
+    weights = {name: math.prod(static_shape(value) or (0,)) for name, value in sizes.items()}
+    few = FEW * sum(weights.values())
     found = noises(plans, probe, step("measure layers"))
     made = []
     for name, forms in plans.linears.items():
         alone = {form: found[name, form] for form in forms}
-        made.append(_options(name, alone, costs.of_linear(nodes[name]), weights=True))
+        made.append(_options(name, alone, costs.of_linear(nodes[name]), weights=weights[name] > few))
     tell, count = step("measure convolutions"), len(plans.convs)
     for done, (name, convs) in enumerate(plans.convs.items(), 1):
         alone = {form: probe.noise(QuantPlan(convs={name: conv})) for form, conv in convs.items()}

@@ -50,7 +50,7 @@ def noises(plans: LayerPlans, probe: Probe, progress: Step) -> Noises:
             probe.settings,
             plans,
             probe.images,
-            probe.reference,
+            probe.weights,
             lambda done, _: progress(done, count),
         )
     except NoGradientError:

@@ -10,6 +10,7 @@ from vit_edge.arrays import Float32, Pixels
 from vit_edge.host.lower.model import LowerSettings, lower
 from vit_edge.host.plan import FLOAT, QuantPlan
 from vit_edge.host.quantize.observe import load
+from vit_edge.host.quantize.yardstick import yardsticks
 from vit_edge.host.rewrite.canonical import Canonical
 
 
@@ -38,10 +39,15 @@ class Probe:
         """What plans are compared with."""
         return self.outputs(FLOAT) if self._reference is None else self._reference
 
+    @functools.cached_property
+    def weights(self) -> Sequence[Float32]:
+        """What the errors of each output are multiplied by, see `yardsticks`."""
+        return yardsticks(self.settings.outputs, self.reference)
+
     def noise(self, plan: QuantPlan) -> float:
-        """Noise power over signal power, the mean over the outputs."""
-        pairs = zip(self.outputs(plan), self.reference, strict=True)
-        return float(np.mean([_power(found - exact) / _power(exact) for found, exact in pairs]))
+        """Noise power over signal power, the mean over the outputs; of boxes see `yardsticks`."""
+        each = zip(self.outputs(plan), self.reference, self.weights, strict=True)
+        return sum(_power((found - exact) * weights) for found, exact, weights in each)
 
     def outputs(self, plan: QuantPlan) -> list[Float32]:
         """Each output for all images, float32 (N, ...)."""

@@ -64,7 +64,7 @@ class Search:
     def __init__(
         self, folded: Folded, plans: PlanSet, settings: QuantizeSettings, progress: Progress | None = None
     ) -> None:
-        self.canonical, self.calibration, self.folds = folded.canonical, folded.calibration, folded.folds
+        self.folded, self.canonical, self.calibration = folded, folded.canonical, folded.calibration
         self.plan_set, self.settings, self.progress = plans, settings, progress
         self.costs = Costs()
         self.measured: dict[frozenset[tuple[str, Form]], float] = {}  # the noise of forms that were tried
@@ -168,12 +168,11 @@ class Search:
         exact = [node for node in self.canonical.model.graph if is_op(node, "Gelu") and not _is_tanh(node)]
         if not exact:
             return []
-        rows, columns = max((static_shape(node.outputs[0]) or (0, 0) for node in exact), key=math.prod)
-        cost = self.costs.of_gelu(rows, columns)
+        shapes = [static_shape(node.outputs[0]) or (0, 0) for node in exact]
+        rows, columns = max(shapes, key=math.prod)
+        cost, count = self.costs.of_gelu(rows, columns), sum(map(math.prod, shapes)) / (rows * columns)
         noise = {Form.TANH: self.probe.noise(QuantPlan(tanh_gelu=True)), Form.FLOAT: 0.0}
-        return [
-            LayerOptions(GELU, tuple(Option(form, noise[form], cost[form] * len(exact)) for form in noise))
-        ]
+        return [LayerOptions(GELU, tuple(Option(form, noise[form], cost[form] * count) for form in noise))]
 
     def decided(
         self, layers: Sequence[LayerOptions], taken: Mapping[str, Option], goal: Goal
@@ -203,7 +202,8 @@ class Search:
             weights="int8, symmetric, per output column, error-compensated rounding",
             activations="uint8, one static range or one range per row",
             static_ranges=dict(Counter(self.plans.methods.values())),
-            folds=tuple(self.folds),
+            folds=self.folded.folds,
+            outliers=self.folded.outliers,
             target_db=None if goal is None else goal.target_db,
             integer_macs=integer_macs(self.canonical, kept),
             bias_correction=kept is not plain[given.arithmetic],

@@ -26,7 +26,9 @@ def column_scales(weight: Array, moment: Float64 | None = None) -> Float32:
         weight: float (in, out).
         moment: (in, in) second moment of the inputs; the error is that of the output. None: of the weights.
     """
-    largest = np.maximum(np.abs(weight).max(axis=0), 1e-12)
+    largest = np.abs(weight).max(axis=0)
+    # a column of zeros has any scale; one like the others: devices lose precision where scales differ
+    largest = np.where(largest > 0.0, np.maximum(largest, 1e-12), max(float(largest.max(initial=0.0)), 1e-12))
     best = largest / STEPS
     lowest = np.full(weight.shape[1], np.inf)
     for shrink in SHRINKS:

@@ -45,7 +45,8 @@ def intervals(models: Sequence[ModelFacts], limit: float) -> Markup:
     evidence = [model.gate.evidence for model in models if model.gate is not None]
     blind = "images whose prediction changed, %"
     if any(each.maps for each in evidence):
-        blind = "images whose map changed, %"
+        boxes = any(each.boxes for each in evidence)
+        blind = f"images whose {'boxes' if boxes else 'map'} changed, %"
     if any(each.embeddings is not None for each in evidence):
         blind = "images whose embedding moved, %"
     truth = next((each.truth[0].measure.words for each in evidence if each.truth), "top-1 accuracy")

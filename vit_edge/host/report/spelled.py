@@ -35,6 +35,7 @@ KEYS = {
     "ms": "ms per run",
     "narrowed": "operands of reduced range",
     "of": "columns in all",
+    "outliers": "outlier channels in a branch of their own",
     "probe_db": "logit SQNR reached on probe images (dB)",
     "probe_images": "probe images",
     "sensitivity_db": "logit SQNR alone in static INT8 (dB)",

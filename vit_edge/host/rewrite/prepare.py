@@ -33,7 +33,7 @@ def prepare(model: onnx.ModelProto, name: str) -> ir.Model:
         ModelError: not one image input of a fixed size, a custom domain, or an opset that is not convertible.
     """
     refuse_quantized(model, name)
-    prepared = ir.from_proto(_at_opset(model, name))
+    prepared = ir.from_proto(_at_opset(_with_opsets_once(model), name))
     InlinePass()(prepared)
     _check_inputs(prepared, name)
     ClearMetadataAndDocStringPass()(prepared)
@@ -59,6 +59,18 @@ def refuse_quantized(model: onnx.ModelProto, name: str) -> None:
             f"{name} is quantized already ({kinds.count(kinds[0])} {kinds[0]} among its operators): "
             "pass the float model that it was made from"
         )
+
+
+def _with_opsets_once(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The model, or a copy that states each domain once: where one is repeated, onnx infers no shapes."""
+    once = {(opset.domain, opset.version): opset for opset in model.opset_import}
+    if len(once) == len(model.opset_import):
+        return model
+    made = onnx.ModelProto()
+    made.CopyFrom(model)
+    del made.opset_import[:]
+    made.opset_import.extend(once.values())
+    return made
 
 
 def _at_opset(model: onnx.ModelProto, name: str) -> onnx.ModelProto:

@@ -28,7 +28,7 @@ from vit_edge.files import read_file, recover
 from vit_edge.runtime.model.accepted import check_self_contained
 from vit_edge.runtime.model.header import read_header
 from vit_edge.runtime.model.interface import ImageInput, image_input
-from vit_edge.runtime.model.maps import Map, detection_outputs
+from vit_edge.runtime.model.maps import Map, what_is_given
 from vit_edge.runtime.model.metadata import labels_of, preprocess_of, session_options_of
 from vit_edge.runtime.model.outputs import (
     Features,
@@ -207,9 +207,7 @@ def check_classifier(model: ModelFile) -> None:
     if model.embeds:
         raise ModelError(f"{model.path} is an embedder, not a classifier; open it with vit_edge.Embedder")
     if model.maps:
-        given, opener = (
-            ("maps", "Segmenter") if detection_outputs(model.maps) is None else ("boxes", "Detector")
-        )
+        given, opener = what_is_given(model.maps)
         raise ModelError(
             f"{model.path} gives {given} ({model.scores}), no classes: open it with vit_edge.{opener}"
         )

@@ -55,6 +55,11 @@ def detection_outputs(maps: Sequence[Map]) -> DetectionOutputs | None:
     return DetectionOutputs(logits.name, boxes.name, None if wide is None else wide - 1)
 
 
+def what_is_given(maps: Sequence[Map]) -> tuple[str, str]:
+    """What a model of maps gives, in a word, and the class of `vit_edge` that opens it."""
+    return ("maps", "Segmenter") if detection_outputs(maps) is None else ("boxes", "Detector")
+
+
 def boxes_among(outputs: Sequence[OutputShape]) -> DetectionOutputs | None:
     """The same of a graph's outputs, whose first axis is that of images."""
     floats = [each for each in outputs if each.is_float and each.dims is not None]

@@ -30,6 +30,8 @@ class Detector(MapModel):
     Arguments and errors are those of `Segmenter`; ModelError also where the outputs are not these two.
     """
 
+    _gives = "boxes"
+
     def __call__(self, source: ImageSource, threshold: float = THRESHOLD) -> tuple[Detection, ...]:
         """The objects of one image, the surest first.
 

@@ -34,6 +34,8 @@ class MapModel(ImageModel):
     Arguments and errors are those of `Segmenter`.
     """
 
+    _gives = "maps"
+
     def __init__(
         self,
         path: str | os.PathLike[str],
@@ -49,7 +51,7 @@ class MapModel(ImageModel):
         if not file.maps:
             other = "Embedder" if file.features else "Classifier"
             what = f"{'an' if file.features else 'a'} {other.lower()}: open it with vit_edge.{other}"
-            raise ModelError(f"{file.path} gives no maps, it is {what}")
+            raise ModelError(f"{file.path} gives no {self._gives}, it is {what}")
         self._check(file)
         super().__init__(
             file, opened_with(path, provider, threads, Decoding.EXACT, model, limits), output, key

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from vit_edge.errors import ModelError, UsageError
 from vit_edge.runtime.image.preprocess import normalize, require_pixels
 from vit_edge.runtime.model.file import ModelFile
+from vit_edge.runtime.model.maps import what_is_given
 from vit_edge.runtime.session.placement import (
     DEFAULT_SETTINGS,
     MOST_THREADS,
@@ -78,7 +79,8 @@ class Session:
             ModelError: the model is an embedder or one of maps; else as in `outputs`.
         """
         if self.model.maps:
-            raise ModelError(f"{self.model.path} gives maps and no logits; take its outputs")
+            given, _ = what_is_given(self.model.maps)
+            raise ModelError(f"{self.model.path} gives {given} and no logits of the image; take its outputs")
         if self.model.features is not None:
             raise ModelError(f"{self.model.path} is an embedder and gives no logits; use vit_edge.Embedder")
         return self.outputs(pixels)[self._answers_as]
