@@ -190,6 +190,60 @@ def test_without_timm_the_proof_says_what_to_install(tmp_path: Path, monkeypatch
         own_reference(source)
 
 
+CLIP = {
+    "image_size": 256,
+    "timm_model_name": SIGLIP,
+    "timm_pool": "map",
+    "timm_proj": "none",
+}
+
+
+def open_clip_folder(folder: Path, state: dict[str, Tensor], **changes: Any) -> str:
+    whole = {f"visual.trunk.{key}": value for key, value in state.items()}
+    beside = {"logit_scale": torch.zeros(1), "text.positional_embedding": torch.ones(3, 4)}
+    save_file({**whole, **beside}, folder / "open_clip_model.safetensors")
+    config = {"model_cfg": {"embed_dim": 768, "vision_cfg": {**CLIP, **changes}, "text_cfg": {}}}
+    recipe = {"preprocess_cfg": {"mean": [0.5] * 3, "std": [0.5] * 3, "resize_mode": "squash"}}
+    (folder / "open_clip_config.json").write_text(json.dumps(config | recipe))
+    return str(folder)
+
+
+def test_a_siglip_of_open_clip_gives_the_vector_of_transformers_at_length_1(tmp_path: Path) -> None:
+    model = siglip()
+    source = resolve(open_clip_folder(tmp_path, timm_siglip(model)), SourceOptions())
+    with torch.inference_mode():
+        expected = torch.nn.functional.normalize(model(pixel_values=images()).pooler_output, dim=1)
+    torch.testing.assert_close(given(source, images()), expected, atol=TOLERANCE, rtol=0)
+    assert source.output is OutputKind.UNIT_EMBEDDING
+    assert (source.preprocess.resize_mode, source.preprocess.mean) == (ResizeMode.EXACT, (0.5, 0.5, 0.5))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"timm_model_name": "convnext_base"}, "is 'convnext_base' of timm, which is not read from here"),
+        ({"timm_proj": "mlp"}, "with timm_proj 'mlp' is not supported"),
+        ({"timm_pool": "abs_attn"}, "timm_pool 'abs_attn' with timm_proj 'none' is not supported"),
+        ({"image_size": 224}, "image_size is not that of vit_base_patch32_siglip_256, 256x256"),
+        ({"timm_model_name": "vit_base_patch16_siglip_256"}, "does not have the parts of vit_base_patch16"),
+        ({"timm_model_name": None}, "does not have the keys that .* speaks of"),
+    ],
+)
+def test_a_tower_of_timm_that_is_another_is_refused(
+    changes: dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    folder = open_clip_folder(tmp_path, timm_siglip(siglip()), **changes)
+    with pytest.raises(SourceError, match=message):
+        resolve(folder, SourceOptions())
+
+
+def test_a_name_for_a_clip_whose_tower_is_timms_is_refused(tmp_path: Path) -> None:
+    open_clip_folder(tmp_path, timm_siglip(siglip()))
+    (tmp_path / "open_clip_config.json").unlink()
+    with pytest.raises(UsageError, match="whose image tower is timm's: leave --arch out"):
+        resolve(str(tmp_path / "open_clip_model.safetensors"), SourceOptions(arch="ViT-B-32"))
+
+
 # --- what is refused
 
 

@@ -17,7 +17,7 @@ from vit_edge.host.sources.checkpoints.swin import Windows
 from vit_edge.host.varied.config import Nonlinearity, Pool, Rotation, Turning
 
 PATH = Path(__file__).with_name("timm_names.json")
-_LIBRARY = "timm"
+TIMM_POOLS = {"token": Pool.CLS, "avg": Pool.MEAN, "map": Pool.MAP}  # by its `global_pool`
 
 
 @dataclasses.dataclass(frozen=True)

@@ -22,12 +22,11 @@ from vit_edge.host.sources.configs import one_if_square
 from vit_edge.host.sources.labels import choose_labels, label_maps
 from vit_edge.host.sources.preprocessing import size_notes, to_processor, with_options
 from vit_edge.host.sources.timm_data import Prepared, from_pretrained_cfg, own_config
-from vit_edge.host.sources.timm_names import TimmName, cfg_of, told_of, windows_of
+from vit_edge.host.sources.timm_names import TIMM_POOLS, TimmName, cfg_of, told_of, windows_of
 from vit_edge.host.sources.types import Apart, Library, OwnPipeline, Source, SourceKind, SourceOptions
 from vit_edge.host.varied.config import Pool
 from vit_edge.spec import OutputKind
 
-_POOLS = {"token": Pool.CLS, "avg": Pool.MEAN, "map": Pool.MAP}
 _SHARED = (512, 640, 768, 1024, 1280)  # numbers of CLIP's space of images and texts
 
 
@@ -84,12 +83,12 @@ def from_timm_weights(weights: Weights, known: TimmName, options: SourceOptions)
 
 
 def _pool(weights: Weights, where: str) -> Pool:
-    if weights.pool not in _POOLS:
+    if weights.pool not in TIMM_POOLS:
         raise SourceError(
-            f"{where}: global_pool {weights.pool!r:.20} is not one of {', '.join(_POOLS)}: pass the model "
-            "itself as module:callable"
+            f"{where}: global_pool {weights.pool!r:.20} is not one of {', '.join(TIMM_POOLS)}: pass the "
+            "model itself as module:callable"
         )
-    return _POOLS[weights.pool]
+    return TIMM_POOLS[weights.pool]
 
 
 def source_of(

@@ -11,7 +11,7 @@ from vit_edge.host.sources.checkpoints import Layout, build, detect_layout, file
 from vit_edge.host.sources.checkpoints.containers import chosen_state
 from vit_edge.host.sources.checkpoints.files import as_float32, pickled_module, read_checkpoint
 from vit_edge.host.sources.checkpoints.known import detect_form
-from vit_edge.host.sources.checkpoints.layouts.open_clip import OPEN_CLIP
+from vit_edge.host.sources.checkpoints.layouts.open_clip import OPEN_CLIP, OPEN_CLIP_TIMM
 from vit_edge.host.sources.checkpoints.layouts.swin import TORCHVISION_SWIN
 from vit_edge.host.sources.families import FAMILIES
 from vit_edge.host.sources.huggingface import from_folder, published_config
@@ -105,7 +105,7 @@ def _of_a_form(
 ) -> Source | None:
     """A source that is no plain ViT, by its keys or its name; None of a plain one."""
     form = detect_form(state)
-    if form is OPEN_CLIP:
+    if form in (OPEN_CLIP, OPEN_CLIP_TIMM):
         return from_clip_file(file, state, arch_name, options)
     if form is TORCHVISION_SWIN:
         return from_torchvision_swin(file, state, arch_name, options)
