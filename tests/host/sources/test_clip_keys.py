@@ -282,7 +282,7 @@ def test_weights_are_never_made_up_nor_left_out_unsaid(
         ({"vision_cfg": {**VISION, "norm_kwargs": {"eps": 2.0}}}, {}, "norm_kwargs .* is not supported"),
         ({"vision_cfg": {**VISION, "width": "wide"}}, {}, "width must be an integer"),
         ({"vision_cfg": {**VISION, "head_width": 3}}, {}, "is no multiple of heads"),
-        ({"vision_cfg": {**VISION, "image_size": 80}}, {}, "cannot run at another size"),
+        ({"vision_cfg": {**VISION, "image_size": 80}}, {}, "is no multiple of patch_size"),
         ({"vision_cfg": 3}, {}, "vision_cfg must be an object"),
         ({}, {"resize_mode": "longest"}, "resize_mode 'longest' to 64x64 has no recipe here"),
         ({}, {"interpolation": "lanczos"}, "interpolation 'lanczos' is not one of"),

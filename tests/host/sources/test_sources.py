@@ -3,7 +3,6 @@
 import dataclasses
 import json
 import math
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -749,14 +748,6 @@ TIMM_FAMILIES = {
     "beitv2_base_patch16_224": "BEiT",
     "swinv2_cr_tiny_224": "Swin V2",
 }
-
-
-def test_a_torchscript_program_is_not_run(tmp_path: Path) -> None:
-    with zipfile.ZipFile(tmp_path / "ViT-B-32.pt", "w") as archive:
-        archive.writestr("archive/code/__torch__/model.py", "raise SystemExit")
-        archive.writestr("archive/data.pkl", b"")
-    with pytest.raises(SourceError, match="is a TorchScript program, as OpenAI keeps CLIP, and no weights"):
-        resolve(str(tmp_path / "ViT-B-32.pt"), SourceOptions())
 
 
 @pytest.mark.parametrize(
