@@ -120,10 +120,13 @@ class FullIntegerPlan:
     """Linear layers and attentions whose products read 8 bits, in a file whose activations have 16."""
 
     def with_wide(self, share: float) -> Self:
-        """The same with 16 bits for what needs them most, up to a share of the multiply-adds."""
-        left, narrow = share, set()
+        """The same with 16 bits for what needs them most, up to a share of the multiply-adds.
+
+        What is not among the needs, as the patch embedding, reads 16 bits in any case and counts.
+        """
+        left, narrow = share - (1.0 - sum(need.macs for need in self.needs)), set()
         for need in self.needs:
-            if need.macs <= left:
+            if need.macs <= left + 1e-9:  # shares of all add up to one in floating point
                 left -= need.macs
             else:
                 narrow.add(need.layer)
