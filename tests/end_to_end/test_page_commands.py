@@ -18,6 +18,8 @@ from tests.host.dense_models import STATED, dense_onnx
 from tests.host.family_folders import tower_folder
 from tests.host.yolos import yolos_onnx
 from tests.pages import ROOT, Command, commands
+from tools import canvases
+from tools.digits_dense import load, write_onnx
 from vit_edge.cli import main
 from vit_edge.package.web import web_release
 
@@ -62,6 +64,8 @@ def workplace(built: Built, tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copy(folder / "attention.onnx", folder / "attention_int8.onnx")
     tower_folder(folder / "clip_folder", "clip")
     (folder / "dense.onnx").write_bytes(dense_onnx("decoder").SerializeToString())
+    canvases.write(folder / "digits", 16, 24)
+    write_onnx(load(), folder / "digits")
     (folder / "yolos.onnx").write_bytes(yolos_onnx().SerializeToString())
     boxes = ["optimize", str(folder / "yolos.onnx"), "-o", str(folder / "boxes.onnx"), *STATED]
     assert main([*boxes, "--allow-uncanonical"]) == DONE

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from vit_edge.bundle import check_replaceable
-from vit_edge.cli import arguments, values
+from vit_edge.cli import arguments, layout_option, values
 from vit_edge.cli.checks import few_images
 from vit_edge.cli.compare_embedders import criterion_sentence, embedding_claim
 from vit_edge.cli.console import check_json, one_line, progress, table, tell_notes, write_json
@@ -86,6 +86,10 @@ def add(commands: Commands) -> None:
     arguments.add_source(parser)
     arguments.add_reference(parser)
     arguments.add_uncanonical(parser)
+    layout_option.add_layout(
+        parser, "of an image tower of CLIP or SigLIP: beside BUNDLE, the folder that a photo server reads"
+    )
+    layout_option.add_textual(parser)
     arguments.add_json(parser, "the manifest")
     parser.set_defaults(run=run)
 
@@ -93,6 +97,7 @@ def add(commands: Commands) -> None:
 def run(args: argparse.Namespace) -> int:
     """`vit-edge build`."""
     check_json(args.json)
+    layout_option.check_textual(args)
     check_replaceable(args.out)
     tolerance = tolerance_from(args)
     embeddings = embedding_tolerance(args, wanted=True)
@@ -122,6 +127,7 @@ def run(args: argparse.Namespace) -> int:
     )
     source = resolve(args.source, settings_from(args, SourceOptions))
     check_truth(args, source.output is OutputKind.MAP)
+    layout_option.check_layout(args, source)
     if not args.embedder and source.output.task is not OutputKind.EMBEDDING:
         refuse_idle(args)
     with progress(args.quiet) as tell:
@@ -136,6 +142,8 @@ def run(args: argparse.Namespace) -> int:
     for finding in bundle.manifest.findings:
         print(one_line(str(finding)))
     print(f"{bundle.path}: {_verdict(accuracy)}")
+    if args.layout is not None:
+        layout_option.write_layout(bundle.path, layout_option.beside(args), args.textual)
     if bundle.manifest.source_parity.state is ProofState.DIFFERS or _fails(recipe.embedder):
         return status_of(Verdict.FAIL.value)
     return status_of(_worst(recipe.repair, accuracy, targets if args.targets else ()).value)

@@ -1,11 +1,17 @@
 """`package` and `web`: a bundle as an app wants it, and a site of it at once."""
 
 import argparse
-import sys
 import threading
 from pathlib import Path
 
 from vit_edge.cli import values
+from vit_edge.cli.layout_option import (
+    add_layout,
+    add_textual,
+    check_textual,
+    tell_written,
+    write_layout,
+)
 from vit_edge.cli.parser import Commands, Parser
 from vit_edge.errors import UsageError
 from vit_edge.package.homes import Home, package, site_files
@@ -28,17 +34,8 @@ def add(commands: Commands) -> None:
         metavar="{" + ",".join(home.value for home in Home) + "}",
         help="where it will run",
     )
-    kind.add_argument(
-        "--layout",
-        choices=("immich",),
-        help="of an image tower of CLIP or SigLIP: the folder that a home photo server reads",
-    )
-    parser.add_argument(
-        "--textual",
-        type=Path,
-        metavar="DIR",
-        help="with --layout: the server's own export of the same model, whose text tower is copied",
-    )
+    add_layout(kind, "of an image tower of CLIP or SigLIP: the folder that a home photo server reads")
+    add_textual(parser)
     parser.add_argument(
         "-o",
         "--out",
@@ -73,18 +70,11 @@ def _add_modules(parser: Parser, home: str = "") -> None:
 
 def run(args: argparse.Namespace) -> int:
     """`vit-edge package`."""
-    if args.textual is not None and args.layout is None:
-        raise UsageError("--textual goes with --layout immich: leave it out")
+    check_textual(args)
     if args.layout is None:
-        written = package(args.bundle, args.home, args.folder, args.modules)
+        tell_written(package(args.bundle, args.home, args.folder, args.modules))
     else:
-        from vit_edge.host.convert.immich import write_immich
-
-        written = write_immich(args.bundle, args.folder, args.textual)
-    print(
-        f"{written.folder}: {written.files} files, {written.size / 1e6:.1f} MB; {written.next_step}",
-        file=sys.stderr,
-    )
+        write_layout(args.bundle, args.folder, args.textual)
     return 0
 
 

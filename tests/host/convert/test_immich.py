@@ -12,7 +12,7 @@ import pytest
 from onnx import TensorProto, helper
 from PIL import Image
 
-from tests.host.family_folders import SIDE, image_tower_folder
+from tests.host.family_folders import SIDE, family_folder, image_tower_folder
 from tests.host.pictures import picture
 from vit_edge import Embedder
 from vit_edge.bundle import FileEntry, Manifest, Role, SourceRecord, write_bundle
@@ -195,3 +195,71 @@ def test_a_text_tower_of_another_model_is_refused(
     assert "textual/model.onnx takes words, not `text`" in capsys.readouterr().err
     assert main(["package", bundle, "--for", "node", *out[2:], str(tmp_path / "wide")]) == 2
     assert "--textual goes with --layout immich" in capsys.readouterr().err
+
+
+# --- written by `build`, beside its bundle
+
+
+@pytest.fixture(scope="module")
+def siglip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("to-build") / "source"
+    image_tower_folder(folder, "SiglipVisionModel")
+    return folder
+
+
+def calibration(folder: Path) -> Path:
+    folder.mkdir()
+    for seed in range(8):
+        picture(seed).save(folder / f"{seed}.png")
+    return folder
+
+
+def test_build_writes_the_layout_beside_its_bundle(siglip: Path, tmp_path: Path, capsys: Output) -> None:
+    words = ["build", str(siglip), "--calib", str(calibration(tmp_path / "images")), "--preset", "static"]
+    texts = text_tower(tmp_path / "texts")
+    layout = ["--layout", "immich", "--textual", str(texts)]
+    main([*words, *layout, "-o", str(tmp_path / "bundle"), "--repair", "never", "--quiet"])
+    told = capsys.readouterr().err
+    made = tmp_path / "bundle-immich"
+    assert f"{made}: 6 files" in told
+    assert (
+        main(["package", str(tmp_path / "bundle"), "--layout", "immich", "-o", str(tmp_path / "again")]) == 0
+    )
+    for name in ("visual/model.onnx", "visual/preprocess_cfg.json"):
+        assert (made / name).read_bytes() == (tmp_path / "again" / name).read_bytes()
+    assert (made / "textual" / "model.onnx").is_file()
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["--layout", "immich", "--crop-pct", "0.9"], "immich resizes to the side of a square"),
+        (["--layout", "immich", "--textual", "nowhere"], "--textual nowhere must hold config.json"),
+        (["--textual", "nowhere"], "--textual goes with --layout immich"),
+    ],
+)
+def test_what_build_cannot_lay_out_is_refused_before_it_works(
+    more: list[str], message: str, siglip: Path, tmp_path: Path, capsys: Output
+) -> None:
+    words = ["build", str(siglip), "--calib", str(calibration(tmp_path / "images"))]
+    assert main([*words, *more, "-o", str(tmp_path / "bundle")]) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "bundle").exists()
+
+
+def test_a_place_that_is_taken_is_refused_before_it_works(
+    siglip: Path, tmp_path: Path, capsys: Output
+) -> None:
+    (tmp_path / "bundle-immich").mkdir()
+    (tmp_path / "bundle-immich" / "mine.txt").write_text("mine")
+    words = ["build", str(siglip), "--calib", str(calibration(tmp_path / "images")), "--layout", "immich"]
+    assert main([*words, "-o", str(tmp_path / "bundle")]) == 2
+    assert "bundle-immich" in capsys.readouterr().err
+    assert not (tmp_path / "bundle").exists()
+
+
+def test_a_classifier_is_refused_before_it_works(tmp_path: Path, capsys: Output) -> None:
+    family_folder(tmp_path / "source", "dinov2")
+    words = ["build", str(tmp_path / "source"), "--calib", str(calibration(tmp_path / "images"))]
+    assert main([*words, "--layout", "immich", "-o", str(tmp_path / "bundle")]) == 2
+    assert "which is compared with no texts" in capsys.readouterr().err

@@ -74,6 +74,26 @@ def test_a_folder_gives_the_vector_of_open_clip(form: str, tmp_path: Path) -> No
     assert_same(model, source)
 
 
+TRUNKS: dict[str, dict[str, Any]] = {
+    "siglip": {"timm_model_name": "vit_base_patch32_siglip_256", "timm_pool": "map", "timm_proj": "none"},
+    "eva02-clip": {"timm_model_name": "eva02_base_patch16_clip_224", "timm_pool": "token", "timm_proj": None},
+    "gap": {"timm_model_name": "vit_medium_patch16_gap_256", "timm_pool": "avg", "timm_proj": "linear"},
+}
+
+
+@pytest.mark.parametrize("trunk", TRUNKS)
+def test_a_tower_of_timm_in_a_folder_of_open_clip_gives_its_vector(trunk: str, tmp_path: Path) -> None:
+    side = 224 if trunk == "eva02-clip" else 256
+    vision = {"image_size": side, "timm_model_pretrained": False, **TRUNKS[trunk]}
+    for key in VISION:
+        vision.setdefault(key, VISION[key])
+    width = {"siglip": 768, "eva02-clip": 512, "gap": 40}[trunk]
+    model = folder_of(tmp_path, {"embed_dim": width, "custom_text": True}, vision)
+    source = resolve(str(tmp_path), SourceOptions())
+    assert (source.output, source.numbers) == (OutputKind.UNIT_EMBEDDING, width)
+    assert_same(model, source)
+
+
 @pytest.mark.parametrize("form", ["openai's", "clipa's", "with layer scale"])
 def test_its_graph_becomes_canonical(form: str, tmp_path: Path) -> None:
     folder_of(tmp_path, *FORMS[form])
@@ -131,6 +151,16 @@ def test_another_image_size_has_the_positions_that_open_clip_makes(tmp_path: Pat
     source = resolve(str(tmp_path), SourceOptions(image_size=(96, 96)))
     assert any("from 4 x 4 to 6 x 6 patches as in open_clip (bicubic, anti" in each for each in source.notes)
     assert_same(open_clip.create_model(f"local-dir:{tmp_path}", force_image_size=96).eval(), source)
+
+
+def test_another_size_in_the_config_than_in_the_weights_is_that_of_open_clip(tmp_path: Path) -> None:
+    folder_of(tmp_path, {}, {})
+    path = tmp_path / "open_clip_config.json"
+    config = json.loads(path.read_text())
+    config["model_cfg"]["vision_cfg"]["image_size"] = 96
+    path.write_text(json.dumps(config))
+    model = open_clip.create_model(f"local-dir:{tmp_path}").eval()
+    assert_same(model, resolve(str(tmp_path), SourceOptions()))
 
 
 def test_images_of_a_palette_part_at_the_resize(tmp_path: Path) -> None:

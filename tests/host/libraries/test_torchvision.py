@@ -51,6 +51,24 @@ def test_a_saved_model_gives_torchvisions_logits(name: str, tmp_path: Path) -> N
     assert_same(model, resolve(str(tmp_path / "w.pth"), SourceOptions(arch=name)))
 
 
+@pytest.mark.parametrize("name", ["swin_t", "swin_v2_t.IMAGENET1K_V1"])
+def test_a_saved_swin_gives_torchvisions_logits(name: str, tmp_path: Path) -> None:
+    model = model_of(name.partition(".")[0], num_classes=7)
+    torch.save(model.state_dict(), tmp_path / "w.pth")
+    assert_same(model, resolve(str(tmp_path / "w.pth"), SourceOptions(arch=name)))
+
+
+def test_from_the_image_file_a_swin_of_torchvision_and_the_runtime_agree(tmp_path: Path) -> None:
+    model = model_of("swin_t", num_classes=7)
+    save_file(model.state_dict(), tmp_path / "w.safetensors")
+    (tmp_path / "images").mkdir()
+    images = pictures_in(tmp_path / "images", 2)
+    source = resolve(str(tmp_path / "w.safetensors"), SourceOptions(arch="swin_t"))
+    export_model(source, tmp_path / "m.onnx")
+    found = prove(own_reference(source), tmp_path / "m.onnx", images)
+    assert found.state is ProofState.PROVEN, found.reason
+
+
 def test_from_the_image_file_to_the_label_torchvision_and_the_runtime_agree(tmp_path: Path) -> None:
     model = model_of("vit_b_32", num_classes=7, image_size=224)
     save_file(model.state_dict(), tmp_path / "w.safetensors")

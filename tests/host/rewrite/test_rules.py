@@ -45,6 +45,7 @@ from vit_edge.host.rewrite.rules.raise_mean import RaiseMean
 from vit_edge.host.rewrite.rules.raise_permute import RaisePermute
 from vit_edge.host.rewrite.rules.raise_rotary import RaiseRotary
 from vit_edge.host.rewrite.rules.raise_select import RaiseSelect
+from vit_edge.host.rewrite.rules.raise_unit import RaiseUnit
 from vit_edge.host.rewrite.rules.remove_neutral_arithmetic import RemoveNeutralArithmetic
 from vit_edge.host.rewrite.rules.remove_neutral_layout import RemoveNeutralLayout
 from vit_edge.host.rewrite.rules.remove_softmax_guard import RemoveSoftmaxGuard
@@ -194,6 +195,15 @@ def _gelu_tanh(cube: str, factors: int) -> str:
     }}"""
 
 
+_ROOT_OF_SUM = "n = ReduceSum<keepdims=1>(s, axes)  l = Sqrt(n)  y = Div(x, l)"
+
+
+def _of_unit_length(body: str, declared: str = "", x: str = "1,3") -> str:
+    return f"""{HEADER}(float[{x}] x) => (float[{x}] y)
+        <int64[1] axes = {{-1}}, float least = {{1e-12}}, float two = {{2.0}}{declared},
+         float[{x}] s, float[1,1] n, float[1,1] l> {{ {body} }}"""
+
+
 SPELLINGS: dict[str, tuple[type[Rule], str]] = {
     **{f"GELU, {s}, order {i}": (FuseGelu, _gelu(s, i)) for s in ("Div", "Mul") for i in range(3)},
     **{
@@ -214,6 +224,16 @@ SPELLINGS: dict[str, tuple[type[Rule], str]] = {
             y = Div(d, deviation)
         }""",
     ),
+    **{
+        f"a row by its length, {spelled}": (RaiseUnit, _of_unit_length(text))
+        for spelled, text in {
+            "bare": "l = ReduceL2<keepdims=1>(x, axes)  y = Div(x, l)",
+            "a guard by Max": "n = ReduceL2<keepdims=1>(x, axes)  l = Max(n, least)  y = Div(x, l)",
+            "a guard that is added": "n = ReduceL2<keepdims=1>(x, axes)  l = Add(least, n)  y = Div(x, l)",
+            "by a sum of products": f"s = Mul(x, x)  {_ROOT_OF_SUM}",
+            "by a sum of powers": f"s = Pow(x, two)  {_ROOT_OF_SUM}",
+        }.items()
+    },
     "one divided by a square root times a difference": (
         FuseReciprocal,
         HEADER
@@ -409,6 +429,29 @@ LINEAR_BOTH_READ = """(float[3,2] x) => (float[3,2] y, float[3,2] a)
     <float[2,2] w = {1.0, 2.0, 3.0, 4.0}, float[2] c = {0.5, -0.5}> """
 
 NEAR_MISSES: dict[str, tuple[type[Rule], str, str]] = {
+    "a row by the length of another": (RaiseUnit, RaiseUnit.HOLDS, "not the length of the row itself"),
+    "a row by its length and more": (
+        RaiseUnit,
+        _of_unit_length("n = ReduceL2<keepdims=1>(x, axes)  l = Add(n, two)  y = Div(x, l)"),
+        "no length with a small guard",
+    ),
+    "a row by the sum of its cubes": (
+        RaiseUnit,
+        _of_unit_length(
+            f"s = Pow(x, three)  {_ROOT_OF_SUM}",
+            ", float three = {3.0}",
+        ),
+        "not the length of the row itself",
+    ),
+    "rows of tokens by their lengths": (
+        RaiseUnit,
+        HEADER
+        + """(float[2,3] x) => (float[2,3] y) <int64[1] axes = {-1}, float[2,1] l> {
+            l = ReduceL2<keepdims=1>(x, axes)
+            y = Div(x, l)
+        }""",
+        "not one row",
+    ),
     "a reciprocal of a sum": (
         FuseReciprocal,
         FuseReciprocal.FIRES.replace("Sqrt(e)", "Add(e, e)"),

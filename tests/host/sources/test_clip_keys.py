@@ -170,6 +170,13 @@ def test_its_config_says_how_images_are_prepared(
     assert (spec.resize_mode, spec.interpolation, spec.mean) == (mode, interpolation, mean)
 
 
+def test_another_size_in_its_config_is_the_one_that_it_runs_at(tmp_path: Path) -> None:
+    config = {"vision_cfg": {**VISION, "image_size": 96}}
+    source = resolve(folder_of(tmp_path, theirs(), config), SourceOptions())
+    assert (source.preprocess.height, source.preprocess.resize) == (96, (96, 96))
+    assert any("from 2 x 2 to 3 x 3 patches as in open_clip" in note for note in source.notes)
+
+
 def test_transformers_folder_wins_where_both_are(tmp_path: Path) -> None:
     """As the hub's folders of laion have it."""
     model = theirs()
@@ -235,7 +242,7 @@ def test_a_name_of_other_shapes_is_refused(tmp_path: Path) -> None:
 
 def test_a_name_of_clip_for_other_keys_is_refused(tmp_path: Path) -> None:
     save_file({"patch_embed.proj.weight": torch.zeros(3, 3, 4, 4)}, tmp_path / "w.safetensors")
-    with pytest.raises(SourceError, match="has not the keys of a CLIP, which ViT-B/32 is"):
+    with pytest.raises(SourceError, match="does not have the keys of ViT-B/32: check the architecture"):
         resolve(str(tmp_path / "w.safetensors"), SourceOptions(arch="ViT-B/32"))
 
 
@@ -275,7 +282,7 @@ def test_weights_are_never_made_up_nor_left_out_unsaid(
         ({"vision_cfg": {**VISION, "norm_kwargs": {"eps": 2.0}}}, {}, "norm_kwargs .* is not supported"),
         ({"vision_cfg": {**VISION, "width": "wide"}}, {}, "width must be an integer"),
         ({"vision_cfg": {**VISION, "head_width": 3}}, {}, "is no multiple of heads"),
-        ({"vision_cfg": {**VISION, "image_size": 96}}, {}, "has positions of shape .*say with"),
+        ({"vision_cfg": {**VISION, "image_size": 80}}, {}, "is no multiple of patch_size"),
         ({"vision_cfg": 3}, {}, "vision_cfg must be an object"),
         ({}, {"resize_mode": "longest"}, "resize_mode 'longest' to 64x64 has no recipe here"),
         ({}, {"interpolation": "lanczos"}, "interpolation 'lanczos' is not one of"),

@@ -16,9 +16,10 @@ from vit_edge.bundle import Bundle, Role, read_bundle
 from vit_edge.errors import BundleError, UsageError
 from vit_edge.files import read_file
 from vit_edge.host.convert.export import renamed
+from vit_edge.host.sources import Source
 from vit_edge.package.homes import Written, check_free, write_files
-from vit_edge.runtime.model.file import ModelFile, read_model
-from vit_edge.spec import OutputKind, ResizeMode
+from vit_edge.runtime.model.file import read_model
+from vit_edge.spec import OutputKind, PreprocessSpec, ResizeMode
 
 IMAGE = "image"  # what the server calls the input
 _TEXTUAL = ("model.onnx", "tokenizer.json", "tokenizer_config.json")
@@ -42,7 +43,7 @@ def write_immich(path: Path, target: Path, textual: Path | None) -> Written:
     """
     check_free(target)
     file = read_model(path, _role(read_bundle(path)))
-    preprocess = _preprocess(file)
+    preprocess = _preprocess(file.output, file.preprocess, str(file.path))
     model = onnx.load_from_string(file.data)
     renamed(model, {model.graph.input[0].name: IMAGE})
     files = {
@@ -57,18 +58,30 @@ def write_immich(path: Path, target: Path, textual: Path | None) -> Written:
     return Written(target, len(files), sum(map(len, files.values())), missing.format(target=target))
 
 
+def check_immich(source: Source, target: Path, textual: Path | None) -> None:
+    """Refuse a source whose bundle `write_immich` would refuse, as far as that is known before it is built.
+
+    Raises:
+        BundleError: another kind of model, or a preprocessing that the server cannot do.
+        UsageError: a target that holds something, or a text tower that does not fit.
+    """
+    check_free(target)
+    _preprocess(source.output, source.preprocess, source.name)
+    if textual is not None:
+        _text_tower(textual, source.numbers)
+
+
 def _role(bundle: Bundle) -> Role:
     """The portable INT8 file where the bundle runs integers and has it."""
     runs_float = bundle.manifest.files[bundle.manifest.default_model].role is Role.FLOAT
     return Role.FLOAT if runs_float or not bundle.with_role(Role.QUANTIZED) else Role.QUANTIZED
 
 
-def _preprocess(file: ModelFile) -> dict[str, Any]:
+def _preprocess(output: OutputKind, spec: PreprocessSpec | None, where: str) -> dict[str, Any]:
     """open_clip's `preprocess_cfg`, where it says what the bundle does."""
-    spec = file.preprocess
-    if file.output is not OutputKind.UNIT_EMBEDDING or spec is None:
+    if output is not OutputKind.UNIT_EMBEDDING or spec is None:
         raise BundleError(
-            f"{file.path} gives {file.output.value}, which is compared with no texts: build it of an image "
+            f"{where} gives {output.value}, which is compared with no texts: build it of an image "
             "tower of CLIP or SigLIP"
         )
     modes = {ResizeMode.SHORT_SIDE: "shortest", ResizeMode.EXACT: "squash"}
@@ -76,7 +89,7 @@ def _preprocess(file: ModelFile) -> dict[str, Any]:
     fits = (spec.height, spec.width) == whole and spec.resize_mode in modes and spec.resize == whole
     if not fits:
         raise BundleError(
-            f"{file.path} resizes to {spec.resize[0]}x{spec.resize[1]} ({spec.resize_mode.value}) and "
+            f"{where} resizes to {spec.resize[0]}x{spec.resize[1]} ({spec.resize_mode.value}) and "
             f"crops {spec.height}x{spec.width}; immich resizes to the side of a square and crops that: build "
             f"it with --crop-pct 1 or --resize-mode {ResizeMode.EXACT.value}"
         )

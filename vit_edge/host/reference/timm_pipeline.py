@@ -12,6 +12,7 @@ from vit_edge.errors import SourceError
 from vit_edge.host.reference.types import Answer, Pipeline, answer_of
 from vit_edge.host.sources.jsonfile import read_object
 from vit_edge.host.sources.timm_data import own_config, tags_of
+from vit_edge.host.sources.timm_names import timm_name
 from vit_edge.host.sources.types import OwnPipeline
 from vit_edge.spec import CropRule, OutputKind, PreprocessSpec, ResizeMode
 from vit_edge.stated import StatedPreprocess
@@ -56,14 +57,16 @@ class TimmPipeline(Pipeline):
                     **more,
                     **(beside.get("model_args") or {}),
                     "pretrained": False,
-                    "num_classes": numbers,
+                    "num_classes": 0 if own.headless else numbers,
                     "img_size": (spec.height, spec.width),
                 },
             ).eval()
             # At another size than the trained one, what timm resamples positions with.
-            resample = None if own.stated.image_size is None else checkpoint_filter_fn
+            eva = type(self._model).__name__ == "Eva"
+            filters = timm.models.eva.checkpoint_filter_fn if eva else checkpoint_filter_fn
+            resample = None if own.stated.image_size is None else filters
             load_checkpoint(self._model, str(own.path), filter_fn=resample)
-            data = config or get_pretrained_cfg(f"{base}.{tag or tags_of(base)[0]}").to_dict()
+            data = config or get_pretrained_cfg(f"{base}.{tag or _default_tag(base)}").to_dict()
             self._transform: Any = create_transform(**resolve_data_config(arguments, pretrained_cfg=data))
         except Exception as error:
             raise SourceError(
@@ -99,6 +102,11 @@ class TimmPipeline(Pipeline):
         """As the model gives them."""
         with torch.inference_mode():
             return np.asarray(self._model(torch.from_numpy(pixel_values[None].copy()))[0], np.float32)
+
+
+def _default_tag(base: str) -> str:
+    known = timm_name(base)
+    return tags_of(base)[0] if known is None else next(iter(known.tags))
 
 
 def transform_arguments(stated: StatedPreprocess, spec: PreprocessSpec) -> dict[str, Any]:

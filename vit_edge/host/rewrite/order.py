@@ -33,6 +33,7 @@ from vit_edge.host.rewrite.rules.raise_mean import RaiseMean
 from vit_edge.host.rewrite.rules.raise_permute import RaisePermute
 from vit_edge.host.rewrite.rules.raise_rotary import RaiseRotary
 from vit_edge.host.rewrite.rules.raise_select import RaiseSelect
+from vit_edge.host.rewrite.rules.raise_unit import RaiseUnit
 from vit_edge.host.rewrite.rules.remove_neutral_arithmetic import RemoveNeutralArithmetic
 from vit_edge.host.rewrite.rules.remove_neutral_layout import RemoveNeutralLayout
 from vit_edge.host.rewrite.rules.remove_softmax_guard import RemoveSoftmaxGuard
@@ -72,6 +73,7 @@ RAISE: tuple[type[Rule], ...] = (
     RaiseRotary,  # behind RaiseHeadNorm, which stands between the Linear and the rotation
     RaiseAttention,  # needs Linears with their final weights, whose columns it reorders
     RaiseSelect,  # behind RaiseAttention: the Gather and Slice that part q, k and v are not selections
+    RaiseUnit,  # behind FuseLayerNormalization, which owns the other quotients
     RaiseMean,  # behind FuseLayerNormalization, which owns the other ReduceMean
     RaisePermute,  # behind RaiseAttention and RaiseSelect, whose layouts are no order of tokens
     FlattenStream,  # last: its Reshapes would stand inside the patterns above

@@ -127,8 +127,8 @@ def find_arch(name: str) -> Arch:
     family = next((family for mark, family in _OTHERS.items() if mark in base), None)
     if family is not None:
         raise UsageError(
-            f"{name!r} is a {family} of timm, whose weights are not read by name: pass a function that "
-            "returns timm.create_model(...) with them as module:callable, or a folder of transformers"
+            f"{name!r} is a {family} of timm that is read through timm alone: pip install timm (with a "
+            "torchvision that fits this torch), or pass the model itself as module:callable"
         )
     near = difflib.get_close_matches(base, known, n=3) or sorted(ARCHS)[:3]
     raise UsageError(

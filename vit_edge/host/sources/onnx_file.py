@@ -18,6 +18,7 @@ from vit_edge.host.convert.normal import (
     takes_raw_pixels,
 )
 from vit_edge.host.convert.onnx_io import properties, read_hashed
+from vit_edge.host.convert.unit_length import ends_in_unit_length
 from vit_edge.host.ort import runner
 from vit_edge.host.sources.labels import choose_labels, label_maps
 from vit_edge.host.sources.meaning import PROBLEMS
@@ -27,6 +28,9 @@ from vit_edge.runtime.model.metadata import PREPROCESS_KEY, labels_of, output_of
 from vit_edge.spec import PATCH_FEATURES, OutputKind, PreprocessSpec
 
 T = TypeVar("T")
+_UNIT = (
+    "it ends in a division by its own length, so it gives embeddings of length 1: pass --output-kind if not"
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,6 +68,8 @@ def from_onnx(file: Path, options: SourceOptions, beside: Beside | None = None) 
         known = None if stated_labels is None else len(stated_labels)
         own = _own(file, output_of, metadata)
         said = options.output_kind or own or PROBLEMS.get(str(beside.problem_type))
+        unit = said is None and stated_labels is None and ends_in_unit_length(model, options.output)
+        said = OutputKind.UNIT_EMBEDDING if unit else said
         answers = answers_of(model, str(file), options.output, said, known)
         outputs = [value.name for value in model.graph.output]
         model = answers.model
@@ -103,6 +109,7 @@ def from_onnx(file: Path, options: SourceOptions, beside: Beside | None = None) 
             *beside.decided,
             *decided,
             *_answer_notes(answers, outputs, said, options),
+            *((_UNIT,) if unit else ()),
             *(rule_notes(preprocess, options) if stated is None else size_notes(stated, preprocess, options)),
         ),
         output=answers.kind,

@@ -12,6 +12,7 @@ from vit_edge.errors import SourceError, UsageError
 from vit_edge.fields import shown
 from vit_edge.host.sources.checkpoints.form import Told
 from vit_edge.host.sources.jsonfile import flag, integer, sides, text
+from vit_edge.host.sources.timm_names import TIMM_POOLS, TimmName, timm_name, told_of
 from vit_edge.host.sources.types import Triple
 from vit_edge.host.varied.config import Nonlinearity, Pool
 from vit_edge.spec import CropRule, Interpolation, PreprocessSpec, ResizeMode
@@ -99,11 +100,6 @@ def told_by_config(raw: Mapping[str, Any], where: str) -> Told:
     vision = raw.get("vision_cfg")
     if not isinstance(vision, Mapping):
         raise SourceError(f"{where}: model_cfg.vision_cfg must be an object: fetch it again")
-    if vision.get("timm_model_name") is not None:
-        raise SourceError(
-            f"{where}: the image tower is {shown(vision['timm_model_name'])} of timm, which is not read from "
-            "here: pass the model itself as module:callable"
-        )
     if isinstance(vision.get("layers"), list):
         raise SourceError(f"{where} is of a CLIP whose image tower is a ResNet: pass one with a ViT")
     others = [name for name in _OTHERS if vision.get(name)]
@@ -125,6 +121,40 @@ def told_by_config(raw: Mapping[str, Any], where: str) -> Told:
         norm_after_pool=flag(vision, "final_ln_after_pool", where, False),
         image_size=sides(vision.get("image_size", 224), "image_size", where),
     )
+
+
+def timm_trunk(raw: Mapping[str, Any], where: str) -> TimmName | None:
+    """Timm's name of the image tower in a `model_cfg`; None where it is none of timm's.
+
+    Raises:
+        SourceError: one that is not read by its keys, or whose vector is made in another way.
+    """
+    vision = raw.get("vision_cfg")
+    name = vision.get("timm_model_name") if isinstance(vision, Mapping) else None
+    if name is None or not isinstance(vision, Mapping):
+        return None
+    known = timm_name(str(name))
+    if known is None or known.window is not None:
+        raise SourceError(
+            f"{where}: the image tower is {shown(name)} of timm, which is not read from here: pass the model "
+            "itself as module:callable"
+        )
+    if vision.get("timm_proj") == "mlp" or vision.get("timm_pool", "avg") not in TIMM_POOLS:
+        raise SourceError(
+            f"{where}: timm_pool {shown(vision.get('timm_pool'))} with timm_proj "
+            f"{shown(vision.get('timm_proj'))} is not supported: pass the model itself as module:callable"
+        )
+    if sides(vision.get("image_size", 224), "image_size", where) != known.size:
+        raise SourceError(
+            f"{where}: image_size is not that of {known.name}, {known.size[0]}x{known.size[1]}: check it"
+        )
+    return known
+
+
+def told_of_trunk(raw: Mapping[str, Any], known: TimmName) -> Told:
+    """Of an image tower of timm's, as `timm_trunk` found it."""
+    pool = TIMM_POOLS[raw["vision_cfg"].get("timm_pool", "avg")]
+    return dataclasses.replace(told_of(known), unit=True, pool=pool)
 
 
 def prepared_by_config(raw: Mapping[str, Any], size: tuple[int, int], where: str) -> PreprocessSpec:

@@ -9,17 +9,20 @@ from torch import Tensor
 
 from vit_edge.errors import SourceError, UsageError
 from vit_edge.host.sources.checkpoints import files_sha256, read_weights
-from vit_edge.host.sources.checkpoints.form import Told, build_form, form_notes
-from vit_edge.host.sources.checkpoints.layouts.open_clip import OPEN_CLIP
+from vit_edge.host.sources.checkpoints.form import build_form, form_notes, parts_of
+from vit_edge.host.sources.checkpoints.layouts.open_clip import OPEN_CLIP, OPEN_CLIP_TIMM
 from vit_edge.host.sources.configs import one_if_square
 from vit_edge.host.sources.jsonfile import read_object
 from vit_edge.host.sources.open_clip_config import (
     prepared_by_config,
+    timm_trunk,
     told_by_config,
     told_by_name,
+    told_of_trunk,
     tower_named,
 )
 from vit_edge.host.sources.preprocessing import size_notes, to_processor, with_options
+from vit_edge.host.sources.timm_names import TimmName
 from vit_edge.host.sources.types import Apart, Library, OwnPipeline, Source, SourceKind, SourceOptions
 from vit_edge.host.varied.config import Nonlinearity, VariedConfig
 from vit_edge.spec import OutputKind, PreprocessSpec
@@ -70,9 +73,14 @@ def from_clip_file(
         SourceError: weights that are not of this name.
         UsageError: no name and no config.
     """
-    if arch_name is None:
+    if arch_name is None or OPEN_CLIP_TIMM.fits(state):
         if (file.parent / CONFIG).is_file():
             return _from_config(file.parent, file.stem, file, state, options)
+        if arch_name is not None:
+            raise UsageError(
+                f"{file} is a CLIP whose image tower is timm's: leave --arch out, and put its "
+                "open_clip_config.json beside it"
+            )
         raise UsageError(
             f"{file} is a CLIP, whose weights show neither its heads nor its activation: name it with "
             "--arch, as OpenAI does (ViT-B/32: QuickGELU) or open_clip (ViT-B-32: GELU)"
@@ -106,10 +114,17 @@ def _from_config(
     config, recipe = raw.get("model_cfg"), raw.get("preprocess_cfg", {})
     if not isinstance(config, Mapping) or not isinstance(recipe, Mapping):
         raise SourceError(f"{where}: model_cfg and preprocess_cfg must be objects: fetch it again")
-    told: Told = told_by_config(config, where)
-    model, trained = build_form(OPEN_CLIP, state, told, str(file), options.image_size)
-    spec = prepared_by_config(recipe, trained.image_size, where)
-    made = _source(model, trained, spec, options, where)
+    trunk = timm_trunk(config, where)
+    form = OPEN_CLIP if trunk is None else OPEN_CLIP_TIMM
+    if not form.fits(state):
+        raise SourceError(f"{file} does not have the keys that {where} speaks of: fetch the whole folder")
+    if trunk is not None and parts_of(form, state, str(file)) != trunk.parts:
+        raise SourceError(f"{file} does not have the parts of {trunk.name}, which {where} says it has")
+    told = told_by_config(config, where) if trunk is None else told_of_trunk(config, trunk)
+    # open_clip, too, resamples positions for the size in the config
+    model, trained = build_form(form, state, told, str(file), options.image_size or told.image_size)
+    spec = prepared_by_config(recipe, told.image_size or trained.image_size, where)
+    made = _source(model, trained, spec, options, where, trunk)
     whole = file.name in _WEIGHTS
     return dataclasses.replace(
         made,
@@ -126,7 +141,12 @@ def _pipeline(path: Path, options: SourceOptions, arch: str) -> OwnPipeline | No
 
 
 def _source(
-    model: Any, trained: VariedConfig, spec: PreprocessSpec, options: SourceOptions, where: str
+    model: Any,
+    trained: VariedConfig,
+    spec: PreprocessSpec,
+    options: SourceOptions,
+    where: str,
+    trunk: TimmName | None = None,
 ) -> Source:
     """All of a source but where it comes from."""
     config: VariedConfig = model.config
@@ -141,16 +161,16 @@ def _source(
         labels_note="",
         preprocess=preprocess,
         sha256="",
-        huggingface_config=_published(config),
+        huggingface_config=_published(config) if trunk is None else _published_trunk(config, trunk),
         preprocessor_config=to_processor(preprocess),
         decided=(
             _WORDS,
             *size_notes(spec, preprocess, options),
-            *form_notes(trained, config, OPEN_CLIP),
+            *form_notes(trained, config, OPEN_CLIP if trunk is None else OPEN_CLIP_TIMM),
         ),
         output=OutputKind.UNIT_EMBEDDING,
         values=config.outputs,
-        apart=Apart("CLIP", ""),
+        apart=Apart("CLIP" if trunk is None else f"{trunk.name} (timm)", ""),
     )
 
 
@@ -169,3 +189,9 @@ def _published(config: VariedConfig) -> dict[str, Any]:
         "image_size": one_if_square(config.image_size),
         "patch_size": one_if_square(config.patch_size),
     }
+
+
+def _published_trunk(config: VariedConfig, trunk: TimmName) -> dict[str, Any]:
+    """The same of a tower of timm's."""
+    size = one_if_square(config.image_size)
+    return {"model_type": "timm_wrapper", "architecture": trunk.name, "image_size": size}

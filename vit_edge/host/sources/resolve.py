@@ -10,6 +10,8 @@ from vit_edge.host.sources.huggingface import cached_folder
 from vit_edge.host.sources.meaning import with_meaning
 from vit_edge.host.sources.onnx_file import from_onnx
 from vit_edge.host.sources.own_code import PATTERN, from_callable
+from vit_edge.host.sources.timm_module import timm_has
+from vit_edge.host.sources.timm_names import timm_name
 from vit_edge.host.sources.types import Source, SourceOptions
 from vit_edge.host.sources.weights import from_weights
 
@@ -75,7 +77,8 @@ def _timm(text: str, options: SourceOptions) -> Source:
     name, at, file = text.partition("@")
     if options.arch is not None:
         raise UsageError(f"--arch {options.arch!r} and timm:{name} both name one: leave --arch out")
-    find_arch(name)
+    if timm_name(name) is None and not timm_has(name):
+        find_arch(name)
     if at and not file:
         raise UsageError(f"timm:{text} names no file behind the @: write timm:{name}@FILE or timm:{name}")
     if file:

@@ -8,8 +8,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from vit_edge.errors import SourceError
-from vit_edge.host.sources.archs import find_arch
+from vit_edge.host.sources.archs import ARCHS, find_arch
 from vit_edge.host.sources.checkpoints import (
     build,
     detect_layout,
@@ -25,6 +27,9 @@ from vit_edge.host.sources.jsonfile import read_any, sides
 from vit_edge.host.sources.labels import choose_labels
 from vit_edge.host.sources.preprocessing import to_processor, with_options
 from vit_edge.host.sources.timm_data import from_pretrained_cfg
+from vit_edge.host.sources.timm_module import from_timm_module, timm_has
+from vit_edge.host.sources.timm_names import timm_name
+from vit_edge.host.sources.timm_source import Weights, from_timm_weights
 from vit_edge.host.sources.types import Library, OwnPipeline, Source, SourceKind, SourceOptions
 from vit_edge.host.vit import Pooling, VitConfig
 
@@ -59,11 +64,15 @@ def from_timm_folder(folder: Path, raw: Mapping[str, Any], name: str, options: S
         UsageError: an architecture that is not known.
     """
     where = str(folder / "config.json")
-    arch = find_arch(raw["architecture"])
     files = weight_files(folder)
+    named = raw["architecture"]
+    other = named not in ARCHS and (timm_name(named) is not None or timm_has(named))
+    arch = None if other else find_arch(named)
     if not files:
         raise SourceError(f"{folder} has no model.safetensors: fetch the whole folder")
     state = read_weights(files, options.allow_pickle, options.weights)
+    if arch is None:
+        return _other(files, state, raw, name, options)
     if detect_layout(state, str(files[0])) is not TIMM:
         raise SourceError(f"{files[0]} does not have timm's keys, which {where} speaks of: fetch it again")
     config = _pooled(described(arch, state, TIMM, str(files[0])), raw, where)
@@ -102,6 +111,28 @@ def from_timm_folder(folder: Path, raw: Mapping[str, Any], name: str, options: S
     )
 
 
+def _other(
+    files: tuple[Path, ...],
+    state: Mapping[str, Tensor],
+    raw: Mapping[str, Any],
+    name: str,
+    options: SourceOptions,
+) -> Source:
+    """A transformer that is no plain ViT."""
+    where = str(files[0].with_name("config.json"))
+    _refuse_arguments(raw, where)
+    own, pool = raw.get("pretrained_cfg", raw), raw.get("global_pool")
+    if not isinstance(own, Mapping):
+        raise SourceError(f"{where}: pretrained_cfg must be an object: fetch it again")
+    labels = _labels(files[0].parent, raw)
+    stated = None if pool is None else str(pool)
+    weights = Weights(files[0], state, raw["architecture"], own, stated, labels)
+    known = timm_name(raw["architecture"])
+    if known is None:
+        return dataclasses.replace(from_timm_module(weights, options), name=name)
+    return dataclasses.replace(from_timm_weights(weights, known, options), name=name)
+
+
 def _input_size(raw: Mapping[str, Any], where: str) -> tuple[int, int]:
     """Pixels (height, width) of a data config."""
     shape = raw.get("input_size", [3, 224, 224])
@@ -112,13 +143,7 @@ def _input_size(raw: Mapping[str, Any], where: str) -> tuple[int, int]:
 
 def _pooled(config: VitConfig, raw: Mapping[str, Any], where: str) -> VitConfig:
     """With the pooling that the config names, where it is one of those that are known."""
-    arguments = raw.get("model_args") or {}
-    unknown = sorted(set(arguments) - _HARMLESS) if isinstance(arguments, Mapping) else ["of another type"]
-    if unknown:
-        raise SourceError(
-            f"{where}: model_args {', '.join(map(str, unknown[:4]))} may change what the model computes: "
-            "pass the model itself as module:callable"
-        )
+    _refuse_arguments(raw, where)
     pool = raw.get("global_pool") or ("avg" if config.pooling is Pooling.MEAN else "token")
     if pool not in _POOLS or (pool == "token" and config.pooling is not Pooling.CLS):
         raise SourceError(
@@ -126,6 +151,17 @@ def _pooled(config: VitConfig, raw: Mapping[str, Any], where: str) -> VitConfig:
             "pass the model itself as module:callable"
         )
     return dataclasses.replace(config, pooling=_POOLS[pool])
+
+
+def _refuse_arguments(raw: Mapping[str, Any], where: str) -> None:
+    """Refuse arguments of a model that may change what it computes."""
+    arguments = raw.get("model_args") or {}
+    unknown = sorted(set(arguments) - _HARMLESS) if isinstance(arguments, Mapping) else ["of another type"]
+    if unknown:
+        raise SourceError(
+            f"{where}: model_args {', '.join(map(str, unknown[:4]))} may change what the model computes: "
+            "pass the model itself as module:callable"
+        )
 
 
 def _labels(folder: Path, raw: Mapping[str, Any]) -> tuple[str, ...] | None:

@@ -125,6 +125,7 @@ class OwnPipeline:
     names_classes: bool = True  # the labels are its own
     prompts: Prompts | None = None  # that it is asked for, where its classes are texts
     tower: str | None = None  # the class of transformers, where it gives embeddings
+    headless: bool = False  # of timm: what it pools is the answer
 
 
 @dataclasses.dataclass(frozen=True)

@@ -3,13 +3,16 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from vit_edge.errors import SourceError
-from vit_edge.host.sources.archs import Arch, find_arch
+from torch import Tensor
+
+from vit_edge.errors import SourceError, UsageError
+from vit_edge.host.sources.archs import ARCHS, TORCHVISION_ARCHS, Arch, find_arch
 from vit_edge.host.sources.checkpoints import Layout, build, detect_layout, file_sha256, resize_notes
 from vit_edge.host.sources.checkpoints.containers import chosen_state
 from vit_edge.host.sources.checkpoints.files import as_float32, pickled_module, read_checkpoint
 from vit_edge.host.sources.checkpoints.known import detect_form
-from vit_edge.host.sources.checkpoints.layouts.open_clip import OPEN_CLIP
+from vit_edge.host.sources.checkpoints.layouts.open_clip import OPEN_CLIP, OPEN_CLIP_TIMM
+from vit_edge.host.sources.checkpoints.layouts.swin import TORCHVISION_SWIN
 from vit_edge.host.sources.families import FAMILIES
 from vit_edge.host.sources.huggingface import from_folder, published_config
 from vit_edge.host.sources.infer import at_trained_size, described, infer_arch
@@ -20,7 +23,11 @@ from vit_edge.host.sources.open_clip_source import from_clip_file
 from vit_edge.host.sources.own_code import from_module
 from vit_edge.host.sources.preprocessing import rule_notes, to_processor, with_options
 from vit_edge.host.sources.timm_data import Prepared, prepared
+from vit_edge.host.sources.timm_module import from_timm_module, timm_has
+from vit_edge.host.sources.timm_names import timm_name
+from vit_edge.host.sources.timm_source import Weights, from_timm_weights
 from vit_edge.host.sources.torchvision_data import is_torchvision, prepared_by_torchvision
+from vit_edge.host.sources.torchvision_swin import from_torchvision_swin, is_swin
 from vit_edge.host.sources.types import OwnPipeline, Source, SourceKind, SourceOptions
 from vit_edge.host.vit import VitConfig
 
@@ -38,7 +45,7 @@ def from_weights(file: Path, arch_name: str | None, options: SourceOptions) -> S
         SourceError: a file that cannot be read or does not hold this architecture.
         UsageError: an unknown architecture or tag.
     """
-    arch = None if arch_name is None or is_open_clip(arch_name) else find_arch(arch_name)
+    arch = _plain_arch(arch_name)
     loaded = read_checkpoint(file, options.allow_pickle)
     module = pickled_module(loaded, options.weights, str(file))
     if module is not None:
@@ -50,10 +57,9 @@ def from_weights(file: Path, arch_name: str | None, options: SourceOptions) -> S
     if arch is None and _of_a_family(file.parent):
         return from_folder(file.parent, file.stem, options, (file,))
     state = as_float32(chosen_state(loaded, str(file), options.weights), (file,))
-    if detect_form(state) is OPEN_CLIP:
-        return from_clip_file(file, state, arch_name, options)
-    if arch_name is not None and arch is None:
-        raise SourceError(f"{file} has not the keys of a CLIP, which {arch_name} is: check the architecture")
+    other = _of_a_form(file, state, arch_name, arch, options)
+    if other is not None:
+        return other
     layout = detect_layout(state, str(file))
     if layout.has_folders and arch is None and (file.parent / "config.json").is_file():
         return from_folder(file.parent, file.stem, options, (file,))
@@ -82,6 +88,50 @@ def from_weights(file: Path, arch_name: str | None, options: SourceOptions) -> S
         own_pipeline=_own_pipeline(arch_name, file, layout, options),
         decided=(*notes, *resize_notes(trained, config, layout.resampling)),
     )
+
+
+def _plain_arch(arch_name: str | None) -> Arch | None:
+    """A plain ViT or DeiT of this name; None of another one that is read by name, and where none is named."""
+    if arch_name is None or is_open_clip(arch_name) or is_swin(arch_name):
+        return None
+    base = arch_name.partition(".")[0]
+    if base not in {**ARCHS, **TORCHVISION_ARCHS} and (timm_name(base) is not None or timm_has(base)):
+        return None
+    return find_arch(arch_name)
+
+
+def _of_a_form(
+    file: Path, state: Mapping[str, Tensor], arch_name: str | None, arch: Arch | None, options: SourceOptions
+) -> Source | None:
+    """A source that is no plain ViT, by its keys or its name; None of a plain one."""
+    form = detect_form(state)
+    if form in (OPEN_CLIP, OPEN_CLIP_TIMM):
+        return from_clip_file(file, state, arch_name, options)
+    if form is TORCHVISION_SWIN:
+        return from_torchvision_swin(file, state, arch_name, options)
+    if arch_name is not None and arch is None:
+        if is_open_clip(arch_name) or is_swin(arch_name):
+            raise SourceError(f"{file} does not have the keys of {arch_name}: check the architecture")
+        known, weights = timm_name(arch_name), Weights(file, state, arch_name)
+        if known is None:
+            return from_timm_module(weights, options)
+        return from_timm_weights(weights, known, options)
+    if form is not None and arch is None:
+        return _by_config(file, state, options)
+    return None
+
+
+def _by_config(file: Path, state: Mapping[str, Tensor], options: SourceOptions) -> Source:
+    """The architecture of timm that a config beside the file names."""
+    config = file.parent / "config.json"
+    stated = read_object(config).get("architecture") if config.is_file() else None
+    known = timm_name(stated) if isinstance(stated, str) else None
+    if known is None:
+        raise UsageError(
+            f"{file} has timm's keys of a transformer that is no plain ViT, which do not say all of it: name "
+            "it with --arch (such as vit_base_patch16_clip_224.openai, or as its config.json does)"
+        )
+    return from_timm_weights(Weights(file, state, known.name), known, options)
 
 
 def _of_a_family(folder: Path) -> bool:

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from vit_edge.errors import SourceError
 from vit_edge.host.hashes import combined_sha256
 from vit_edge.host.sources.checkpoints.containers import chosen_state
+from vit_edge.host.sources.checkpoints.torchscript import read_torchscript
 
 PICKLE_SUFFIXES = (".pth", ".pt", ".bin", ".ckpt", ".tar")  # .tar: x.pth.tar, which is no archive
 SUFFIXES = (".safetensors", *PICKLE_SUFFIXES)
@@ -32,7 +33,15 @@ _HARMLESS: list[Any] = [
     *((_NUMPY_SCALAR, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")),
 ]
 # Whole-number buffers that say nothing about what a ViT computes, or that follow from its sizes.
-_COUNTERS = ("position_ids", "num_batches_tracked", "n_averaged", "relative_position_index")
+_COUNTERS = (
+    "input_resolution",
+    "context_length",
+    "vocab_size",
+    "position_ids",
+    "num_batches_tracked",
+    "n_averaged",
+    "relative_position_index",
+)
 
 
 def file_sha256(path: Path) -> str:
@@ -126,11 +135,10 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
 
 def _read_pickle(path: Path, allow_pickle: bool) -> object:
     parts = _parts(path)
-    if not allow_pickle and any("/code/" in part.filename for part in parts):
-        raise SourceError(
-            f"{path} is a TorchScript program, as OpenAI keeps CLIP, and no weights alone: save the state "
-            "dict of torch.jit.load(...) as safetensors, or pass --allow-pickle if you trust its author"
-        )
+    if any("/code/" in part.filename for part in parts):
+        # torch packs the program, but no numbers
+        _refuse_packed(path, [part for part in parts if "/data/" in part.filename])
+        return read_torchscript(path)
     _refuse_packed(path, parts)
     try:
         with torch.serialization.safe_globals(_HARMLESS):

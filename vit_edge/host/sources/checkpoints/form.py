@@ -4,6 +4,7 @@ What shapes show is read off them; what they do not (heads, activation, pooling,
 """
 
 import dataclasses
+import hashlib
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping
@@ -18,6 +19,8 @@ from vit_edge.host.sources.checkpoints.resample import resampled_note, resize_po
 from vit_edge.host.varied.config import Nonlinearity, Pool, Rotation, VariedConfig
 from vit_edge.host.varied.model import VariedVit
 
+# All but what a pooling or a classifier of one's own replaces, and the layers behind the first.
+_PARTS = r"(?!norm\.|fc_norm\.|attn_pool\.|head\.|blocks\.[1-9]).*"
 _GATE = "blocks.{}.mlp.fc1_g.weight"
 
 
@@ -52,7 +55,7 @@ class Told:
     layer_norm_eps: float = 1e-6
     unit: bool = False
     norm_after_pool: bool = False  # whether the final norm is on the pooled vector, where its key is `norm`
-    image_size: tuple[int, int] | None = None  # that positions are of; None: a square one
+    image_size: tuple[int, int] | None = None  # that positions are of; else a square one
 
 
 def build_form(
@@ -92,6 +95,14 @@ def build_form(
     return model.eval(), trained
 
 
+def parts_of(form: Form, state: Mapping[str, Tensor], where: str) -> str:
+    """Which parts weights have, and how wide they are, as a short text; heads, pooling and depth left out."""
+    own = form.renamed(state, where)
+    kept = sorted(key for key in own if re.fullmatch(_PARTS, key) and not re.fullmatch(form.left_over, key))
+    shape = tuple(own["patch_embed.proj.weight"].shape) if "patch_embed.proj.weight" in own else ()
+    return hashlib.sha256("\n".join((*kept, str(shape))).encode()).hexdigest()[:12]
+
+
 def form_notes(trained: VariedConfig, used: VariedConfig, form: Form) -> tuple[str, ...]:
     """A note where the positions were resampled."""
     return resampled_note(trained.grid, used.grid, form.resampling)
@@ -109,7 +120,7 @@ def _config(own: Mapping[str, Tensor], told: Told, where: str) -> VariedConfig:
     pool = told.pool or _pool(own)
     try:
         config = VariedConfig(
-            image_size=told.image_size or (patches.shape[2], patches.shape[3]),
+            image_size=(patches.shape[2], patches.shape[3]),
             patch_size=(patches.shape[2], patches.shape[3]),
             dim=patches.shape[0],
             depth=depth,
@@ -134,9 +145,7 @@ def _config(own: Mapping[str, Tensor], told: Told, where: str) -> VariedConfig:
             layer_scale="blocks.0.ls1.gamma" in own,
             unit=told.unit,
         )
-        return (
-            config if told.image_size else dataclasses.replace(config, image_size=_size(own, config, where))
-        )
+        return dataclasses.replace(config, image_size=_size(own, config, told, where))
     except SourceError:
         raise
     except ValueError as error:
@@ -149,10 +158,18 @@ def _pool(own: Mapping[str, Tensor]) -> Pool:
     return Pool.CLS if "cls_token" in own and "fc_norm.weight" not in own else Pool.MEAN
 
 
-def _size(own: Mapping[str, Tensor], config: VariedConfig, where: str) -> tuple[int, int]:
-    """The square image whose patches have these positions."""
+def _size(own: Mapping[str, Tensor], config: VariedConfig, told: Told, where: str) -> tuple[int, int]:
+    """The image whose patches have these positions: the one that is told, or a square one."""
     positions = own.get("pos_embed")
-    counts = () if positions is None else (positions.shape[1], positions.shape[1] - config.prefix_tokens)
+    if positions is None or positions.ndim != 3:
+        if told.image_size is None:
+            raise SourceError(f"{where} has no positions to read its image size off: name it with --arch")
+        return told.image_size
+    counts = (positions.shape[1], positions.shape[1] - config.prefix_tokens)
+    if told.image_size is not None:
+        known = dataclasses.replace(config, image_size=told.image_size).grid
+        if known[0] * known[1] in counts:
+            return told.image_size
     for count in counts:
         side = math.isqrt(max(count, 0))
         if side and side * side == count:

@@ -7,14 +7,23 @@ from vit_edge.errors import SourceError
 from vit_edge.host.sources.checkpoints.form import Form
 from vit_edge.host.sources.checkpoints.layout import Layout
 from vit_edge.host.sources.checkpoints.layouts.huggingface import HUGGINGFACE, HUGGINGFACE_5
-from vit_edge.host.sources.checkpoints.layouts.open_clip import OPEN_CLIP
+from vit_edge.host.sources.checkpoints.layouts.open_clip import OPEN_CLIP, OPEN_CLIP_TIMM
+from vit_edge.host.sources.checkpoints.layouts.swin import TIMM_SWIN, TORCHVISION_SWIN
 from vit_edge.host.sources.checkpoints.layouts.timm import TIMM
+from vit_edge.host.sources.checkpoints.layouts.timm_forms import TIMM_VARIED
 from vit_edge.host.sources.checkpoints.layouts.torchvision import TORCHVISION, TORCHVISION_0_12
+from vit_edge.host.sources.checkpoints.swin import SwinForm
 
 # The first that fits is taken.
 LAYOUTS: tuple[Layout, ...] = (TIMM, HUGGINGFACE_5, HUGGINGFACE, TORCHVISION, TORCHVISION_0_12)
 # Of models that are no plain ViT; looked at before those above.
-FORMS: tuple[Form, ...] = (OPEN_CLIP,)
+FORMS: tuple[Form | SwinForm, ...] = (
+    OPEN_CLIP,
+    OPEN_CLIP_TIMM,
+    TORCHVISION_SWIN,
+    TIMM_SWIN,
+    TIMM_VARIED,
+)
 
 _LIBRARY = (
     "has the keys that {} keeps a ViT under, which are not read: pass the model itself as module:callable"
@@ -29,13 +38,16 @@ NOT_READ: Mapping[str, str] = {
 
 
 def anchor() -> re.Pattern[str]:
-    """Fits the key by which weights of any layout are recognised; `prefix` is what stands before it."""
+    """Fits the key by which weights of any layout are recognised; `prefix` is what stands before it.
+
+    The shortest prefix, so that a trunk of timm in a CLIP is a CLIP.
+    """
     first = (*(form.marks[0] for form in FORMS), *(layout.marks[0] for layout in LAYOUTS))
     marks = "|".join(first)
-    return re.compile(rf"(?P<prefix>(?:.+\.)?)(?:{marks})")
+    return re.compile(rf"(?P<prefix>(?:.+?\.)??)(?:{marks})")
 
 
-def detect_form(keys: Iterable[str]) -> Form | None:
+def detect_form(keys: Iterable[str]) -> Form | SwinForm | None:
     """The form that weights have; None where they are of a plain ViT, or unknown."""
     present = tuple(keys)
     return next((form for form in FORMS if form.fits(present)), None)

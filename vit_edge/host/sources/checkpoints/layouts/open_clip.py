@@ -8,8 +8,9 @@ from torch import Tensor
 from vit_edge.errors import SourceError
 from vit_edge.host.sources.checkpoints.form import Form
 from vit_edge.host.sources.checkpoints.layout import Resampling
+from vit_edge.host.sources.checkpoints.layouts.timm_forms import TIMM_VARIED
 
-_TOWER = "visual."
+_TOWER, _TRUNK, _PROJECTION = "visual.", "visual.trunk.", "visual.head.proj."
 # The text tower, and what compares both.
 _BESIDE = r"(?:text\.|transformer\.|token_embedding\.|ln_final\.|text_decoder\.).*"
 _LOOSE = r"positional_embedding|text_projection(?:\..*)?|logit_scale|logit_bias|attn_mask"
@@ -64,10 +65,27 @@ def _name(key: str) -> str:
     return rest if block is None else f"blocks.{block[1]}.{rest}"
 
 
+def _of_timm(state: Mapping[str, Tensor], where: str) -> dict[str, Tensor]:
+    """A trunk of timm, with its own head as the projection, with one behind it, or with none."""
+    trunk = {key.removeprefix(_TRUNK): value for key, value in state.items() if key.startswith(_TRUNK)}
+    for key, value in state.items():
+        if key.startswith(_PROJECTION):
+            trunk[f"head.{key.removeprefix(_PROJECTION)}"] = value
+    beside = {key: value for key, value in state.items() if not key.startswith((_TRUNK, _PROJECTION))}
+    return TIMM_VARIED.renamed(trunk, where) | beside
+
+
 OPEN_CLIP = Form(
     library="OpenAI's CLIP and open_clip",
     marks=(r"visual\.conv1\.weight",),
     renamed=_renamed,
     resampling=Resampling("open_clip", antialias=True),  # resize_pos_embed of open_clip/model.py
     left_over=rf"{_BESIDE}|{_LOOSE}",
+)
+OPEN_CLIP_TIMM = Form(
+    library="open_clip, its image tower timm's",
+    marks=(r"visual\.trunk\.patch_embed\.proj\.weight",),
+    renamed=_of_timm,
+    resampling=TIMM_VARIED.resampling,
+    left_over=rf"{_BESIDE}|{_LOOSE}|{TIMM_VARIED.left_over}",
 )
