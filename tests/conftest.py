@@ -21,6 +21,8 @@ settings.load_profile("untimed")
 
 DATA = Path(__file__).parent / "data"
 
+gc.set_threshold(700, 10, 50)  # searches of everything, of which each takes a tenth of a second beside torch
+
 
 def pytest_report_header() -> str:
     providers = ", ".join(onnxruntime.get_available_providers())
