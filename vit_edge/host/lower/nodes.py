@@ -31,6 +31,7 @@ from vit_edge.host.rewrite.canonical import Canonical
 from vit_edge.host.rewrite.composites import (
     ATTENTION,
     EMBED,
+    HEAD_UNIT,
     LINEAR,
     MEAN,
     PERMUTE,
@@ -186,7 +187,10 @@ class NodeWriter:
     def by_head(self, x: ir.Value, chain: Sequence[ir.Node], name: str) -> ir.Value:
         """What is done to each head of an operand (batch, heads, rows, width) by itself."""
         for node in reversed(chain):
-            first, second = (constant_of(table) for table in node.inputs[1:])
+            first, second = (constant_of(table) for table in (*node.inputs[1:], None)[:2])
+            if first is not None and is_composite(node, HEAD_UNIT):
+                x = attentions.of_length(self.w, x, first, f"{name}_unit")
+                continue
             if first is None or second is None:
                 raise ModelError(f"{self.canonical.name}: the tables of {node.name} are not constant")
             if is_composite(node, ROTARY):
