@@ -74,11 +74,13 @@ def brief_timing() -> Iterator[None]:
 def exporter(folder_of_the_run: Path) -> Iterator[None]:
     """torch's exporter is asked once for what several tests ask of it."""
     import torch
+    from torch.onnx._internal.exporter._registration import ONNXRegistry
 
-    from tests.exporter import keeping
+    from tests.exporter import keeping, operators
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(torch.onnx, "export", keeping(folder_of_the_run))
+        patch.setattr(ONNXRegistry, "from_torchlib", staticmethod(operators))
         yield
 
 

@@ -18,10 +18,12 @@ import onnx
 import onnx_ir
 import torch
 from torch import nn
+from torch.onnx._internal.exporter._registration import ONNXRegistry
 
 from vit_edge.files.write import write_file
 
 ASKED = torch.onnx.export
+READ = ONNXRegistry.from_torchlib
 _CODE_THAT_STAYS = ("tests", "torch", "transformers", "vit_edge")  # packages, throughout a run
 
 
@@ -67,6 +69,17 @@ def key_of(module: nn.Module, asked: tuple[Any, ...], options: Mapping[str, Any]
     except (pickle.PicklingError, AttributeError, TypeError, ValueError, RecursionError):
         return None
     return hashlib.sha256(content.getvalue()).hexdigest()
+
+
+@functools.cache
+def operators(opset_version: int) -> ONNXRegistry:
+    """What torch translates each of its operators to.
+
+    It reads that from the source of every one of them at each export, which is a fifth of its time. Only
+    translations that a caller gives are entered into it, and no test gives any.
+    """
+    found: ONNXRegistry = READ(opset_version=opset_version)
+    return found
 
 
 def keeping(folder: Path) -> Any:

@@ -2,8 +2,9 @@
 
 Usage: python -m tools.check_qnn --source SOURCE --calib DIR --data DIR [--count N] -o results.json
 
-One file for each type of activations, and the portable file beside them. Each is run with the CPU as a
-fallback forbidden; where that is refused, it is run with it, and the share of nodes on the NPU counts.
+The target's file, one for each type of activations alone, and the portable file beside them. Each is run
+with the CPU as a fallback forbidden; where that is refused, it is run with it, and the share of nodes on the
+NPU counts. `--only N` runs the first N of them: a simulator takes seconds for each image.
 The answers are compared with those of onnxruntime's CPU kernels for the same file and with the float
 model. The file of the target is also run from its compiled form in the cache. It is the maker's simulator:
 nothing is said of speed. The plugin is the extra `qnn`.
@@ -25,7 +26,7 @@ import numpy.typing as npt
 from vit_edge.cli.console import check_json, write_json
 from vit_edge.errors import ProviderError, VitEdgeError
 from vit_edge.host.convert.export import export
-from vit_edge.host.convert.for_target import settings_for
+from vit_edge.host.convert.for_target import settings_for, widths
 from vit_edge.host.convert.int8 import metadata_of, quantized
 from vit_edge.host.convert.onnx_io import finish, save_onnx
 from vit_edge.host.quantize.search import search_of
@@ -58,6 +59,23 @@ class Asked:
     target: TargetSpec
 
 
+def asked_for(target: TargetSpec) -> list[Asked]:
+    """The target's own file first."""
+    wide = target.form.activations
+    asked = [Asked(f"{target.name}: {wide.value}, reads uint8 but for {target.wide_macs:.0%}", target)]
+    for kind in sorted(ACTIVATIONS, key=lambda kind: kind is not wide):
+        form = dataclasses.replace(target.form, activations=kind)
+        asked.append(
+            Asked(
+                f"every operator integer, {kind.value} alone",
+                dataclasses.replace(target, form=form, wide_macs=1.0),
+            )
+        )
+    portable = load_target("cpu")
+    single = dataclasses.replace(portable.form, batch=target.form.batch)
+    return [*asked, Asked("portable form, batch 1", dataclasses.replace(portable, form=single))]
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     given = _parser().parse_args(arguments)
     try:
@@ -71,6 +89,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     print(_table(result["files"]))
     chosen = result["files"][0]
+    print(f"products that read 16 bits: {100 * result['macs_reading_16_bits']:.1f} %")
     print(f"from the compiled form: {'the same logits' if result['same_from_cache'] else 'other logits'}")
     return 0 if chosen["alone"] and result["same_from_cache"] else 1
 
@@ -78,26 +97,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def check(given: argparse.Namespace, target: TargetSpec) -> dict[str, Any]:
     """Make every file, run it, and compare; the target's own file comes first."""
     source = resolve(str(given.source), SourceOptions(crop_pct=given.crop_pct))
-    kinds = sorted(ACTIVATIONS, key=lambda kind: kind is not target.form.activations)
-    asked = [
-        Asked(
-            f"every operator integer, {kind.value}",
-            dataclasses.replace(target, form=dataclasses.replace(target.form, activations=kind)),
-        )
-        for kind in kinds
-    ]
-    portable = load_target("cpu")
-    asked.append(
-        Asked(
-            "portable form, batch 1",
-            dataclasses.replace(portable, form=dataclasses.replace(portable.form, batch=target.form.batch)),
-        )
-    )
+    asked = asked_for(target)[: given.only]
     paths = list_images(given.data).paths
     paths = tuple(paths[i * len(paths) // given.count] for i in range(min(given.count, len(paths))))
     pixels = np.stack([load_pixels(path, source.preprocess) for path in paths])
     with tempfile.TemporaryDirectory(prefix="vit-edge-") as folder:
-        files, reference = _made(source, given, asked, Path(folder))
+        files, reference, wide_share = _made(source, given, asked, Path(folder))
         exact = Session(read_model(reference), SessionSettings("cpu")).run(pixels)
         rows = []
         for each, path in zip(asked, files, strict=True):
@@ -109,6 +114,7 @@ def check(given: argparse.Namespace, target: TargetSpec) -> dict[str, Any]:
         "model": source.name,
         "images": len(pixels),
         "files": rows,
+        "macs_reading_16_bits": round(wide_share, 4),
         "same_from_cache": bool(np.array_equal(first, again)),
         "machine": describe_machine().to_json(),
         "versions": {tool: version_of(tool) or "not installed as a package" for tool in TOOLS},
@@ -117,8 +123,8 @@ def check(given: argparse.Namespace, target: TargetSpec) -> dict[str, Any]:
 
 def _made(
     source: Source, given: argparse.Namespace, asked: Sequence[Asked], folder: Path
-) -> tuple[list[Path], Path]:
-    """The INT8 files, and the float model."""
+) -> tuple[list[Path], Path, float]:
+    """The INT8 files, the float model, and the share of the first file's products that read 16 bits."""
     exported, _ = export(source)
     reference = folder / "float.onnx"
     canonical = canonicalise(exported, source.name)
@@ -131,7 +137,10 @@ def _made(
     paths = [folder / f"{index}.onnx" for index in range(len(asked))]
     for each, path in zip(asked, paths, strict=True):
         save_onnx(quantized(search.canonical, quantization, each.target, source), path)
-    return paths, reference
+    plan = quantization.full_integer
+    chosen = None if plan is None else widths(plan, asked[0].target)
+    narrow = [] if chosen is None else [need.macs for need in chosen.needs if need.layer in chosen.narrow]
+    return paths, reference, 1.0 - sum(narrow)
 
 
 def _row(
@@ -192,6 +201,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--calib", type=Path, required=True, metavar="DIR", help="calibration images")
     parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="images to run")
     parser.add_argument("--count", type=int, default=20, metavar="N", help="images to run (default: 20)")
+    parser.add_argument(
+        "--only", type=int, metavar="N", help="of the files, the target's own being the first"
+    )
     parser.add_argument("--cache", type=Path, metavar="DIR", help="keeps the calibration")
     parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="the figures as JSON")
     return parser

@@ -127,6 +127,14 @@ def number(raw: object, where: str) -> float:
     return float(raw)
 
 
+def share(raw: object, where: str) -> float:
+    """A share of something, 0 to 1."""
+    found = number(raw, where)
+    if not 0.0 <= found <= 1.0:
+        raise ValueError(f"{where} must be 0 to 1, got {shown(raw)}")
+    return found
+
+
 def is_finite(raw: object) -> TypeGuard[int | float]:
     """Whether it is a number that a float can hold; True and False are none."""
     if isinstance(raw, bool) or not isinstance(raw, int | float):

@@ -41,3 +41,13 @@ def test_a_bundle_has_no_attention_and_says_what_has(
     assert main(words) == 2
     assert "vit-edge export --attention" in capsys.readouterr().err
     assert not (tmp_path / "heat.png").exists()
+
+
+def test_gradients_of_a_bundle_are_those_of_its_float_model(
+    built: Built, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    image = next((built.images / "test" / "seven").iterdir())
+    words = ["explain", str(built.bundle), str(image), "-o", str(tmp_path / "heat.png")]
+    assert main([*words, "--threads", "1", "--method", "gradient"]) == 0
+    (line,) = capsys.readouterr().out.splitlines()
+    assert line.startswith("onnx/model.onnx: gradient of seven; seven ")

@@ -18,6 +18,8 @@ from tests.host.dense_models import STATED, dense_onnx
 from tests.host.family_folders import tower_folder
 from tests.host.yolos import yolos_onnx
 from tests.pages import ROOT, Command, commands
+from tools import canvases
+from tools.digits_dense import load, write_onnx
 from vit_edge.cli import main
 from vit_edge.package.web import web_release
 
@@ -62,6 +64,8 @@ def workplace(built: Built, tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copy(folder / "attention.onnx", folder / "attention_int8.onnx")
     tower_folder(folder / "clip_folder", "clip")
     (folder / "dense.onnx").write_bytes(dense_onnx("decoder").SerializeToString())
+    canvases.write(folder / "digits", 16, 24)
+    write_onnx(load(), folder / "digits")
     (folder / "yolos.onnx").write_bytes(yolos_onnx().SerializeToString())
     boxes = ["optimize", str(folder / "yolos.onnx"), "-o", str(folder / "boxes.onnx"), *STATED]
     assert main([*boxes, "--allow-uncanonical"]) == DONE
@@ -76,17 +80,22 @@ def workplace(built: Built, tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in web_release().files:
         (folder / "node_modules" / "onnxruntime-web" / "dist" / name).write_bytes(b"not run here")
     (folder / "labels.txt").write_text("cat\ndog\nfox\n")
-    shutil.copytree(built.images / "calibration", folder / "images")
+    few_of_each(built.images / "calibration", folder / "images", 4)
     (folder / "boxes.json").write_text(json.dumps(_some_boxes(folder / "images")))
-    for kind in (built.images / "test").iterdir():  # a tenth is enough to run a command
-        (folder / "validation" / kind.name).mkdir(parents=True)
-        for image in sorted(kind.iterdir())[:6]:
-            shutil.copy(image, folder / "validation" / kind.name)
+    few_of_each(built.images / "test", folder / "validation", 6)
     image = next((folder / "validation").rglob("*.png"))
     shutil.copy(image, folder / "image.jpg")  # its content is looked at, not its name
     for name, path in (("float", "model"), ("int8", "model_quantized"), ("model", "model")):
         shutil.copy(built.bundle / "onnx" / f"{path}.onnx", folder / f"{name}.onnx")
     return folder
+
+
+def few_of_each(images: Path, folder: Path, count: int) -> None:
+    """The first images of every class, which are enough to run a command."""
+    for kind in images.iterdir():
+        (folder / kind.name).mkdir(parents=True)
+        for image in sorted(kind.iterdir())[:count]:
+            shutil.copy(image, folder / kind.name)
 
 
 def _some_boxes(images: Path) -> dict[str, list[dict[str, object]]]:

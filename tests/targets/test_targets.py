@@ -35,6 +35,7 @@ per_channel = true
 saturating = false
 quantized_operators = "linear"
 row_scales = true
+wide_macs = 1.0
 float_type = "float32"
 graph_style = "kernels"
 batch = "dynamic"
@@ -191,6 +192,8 @@ def test_a_name_that_is_not_listed_is_refused_with_those_that_are(folder: Path, 
             "activation_type uint16 is not what provider cpu runs, which is uint8, int8",
         ),
         ("weight_bits = 8", "weight_bits = 3", "weight_bits must be one of 4, 7, 8"),
+        ("wide_macs = 1.0", "wide_macs = 1.5", "wide_macs must be 0 to 1, got 1.5"),
+        ("wide_macs = 1.0", 'wide_macs = "all"', "wide_macs must be a finite number"),
         ("weight_bits = 8", "weight_bits = 8.0", "weight_bits must be one of 4, 7, 8"),
         ("weight_bits = 8", "weight_bits = 4", "weight_bits 4 is not what provider cpu runs, which is 7, 8"),
         ('float_type = "float32"', 'float_type = "float16"', "float_type float16 is not what provider cpu"),

@@ -16,6 +16,7 @@ from vit_edge.runtime.evaluate.answers import Subject, evaluate
 from vit_edge.runtime.evaluate.dataset import ImageSet
 from vit_edge.runtime.image.preprocess import load_pixels, normalize
 from vit_edge.runtime.measure.timing import Milliseconds, Rounds, time_interleaved
+from vit_edge.runtime.session.placement import as_this_cpu_needs
 from vit_edge.spec import InputForm, PreprocessSpec
 
 Floats = npt.NDArray[np.float32]
@@ -49,7 +50,7 @@ class Onnx:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         options.log_severity_level = 3  # its warnings are about its own optimisations
-        for key, value in read_metadata(model, path.name).session_options:
+        for key, value in as_this_cpu_needs(read_metadata(model, path.name).session_options).items():
             options.add_session_config_entry(key, value)
         self.session = onnxruntime.InferenceSession(
             model.SerializeToString(), options, ["CPUExecutionProvider"]

@@ -32,7 +32,8 @@ def add(commands: Commands) -> None:
         choices=[each.value for each in Method],
         default=Method.OCCLUSION.value,
         help="occlusion: for any classifier; rollout, or cls (attention of the last block): for files that "
-        "export --attention or quantize --attention have made (default: %(default)s)",
+        "export --attention or quantize --attention have made; gradient: attention by what it does for a "
+        "class, of float files, with torch (default: %(default)s)",
     )
     parser.add_argument(
         "--against", type=Path, metavar="MODEL", help="ONNX file or bundle to show beside the first"
@@ -41,7 +42,8 @@ def add(commands: Commands) -> None:
         "--class",
         dest="target",
         metavar="LABEL",
-        help="of occlusion: label or index of the class (default: the likeliest of the first model)",
+        help="of occlusion and gradient: label or index of the class (default: the likeliest of the first "
+        "model)",
     )
     parser.add_argument(
         "--steps",
@@ -64,7 +66,7 @@ def run(args: argparse.Namespace) -> int:
     shown: list[Shown] = []
     target = args.target
     for name, path, model in _models(args):
-        explain = Explainer(path, model, args.provider, args.threads, args.limits)
+        explain = _kind(args.method)(path, model, args.provider, args.threads, args.limits)
         found = explain(args.image, args.method, target, args.top, args.steps)
         shown.append(Shown(name, found))
         target = found.index  # of both models the same class, or their maps would not compare
@@ -87,6 +89,14 @@ def _likeness(one: Shown, other: Shown) -> str:
     return f"correlation of both maps: {'none, one is flat' if found is None else f'{found:.4f}'}"
 
 
+def _kind(method: str) -> type[Explainer]:
+    if method != Method.GRADIENT.value:
+        return Explainer
+    from vit_edge.host.explain.gradient import GradientExplainer
+
+    return GradientExplainer
+
+
 def _models(args: argparse.Namespace) -> list[tuple[str, Path, str | None]]:
     """What each map is called, and the model file: path, and name in a bundle."""
     is_folder = args.model.is_dir() and is_bundle(args.model)
@@ -96,7 +106,8 @@ def _models(args: argparse.Namespace) -> list[tuple[str, Path, str | None]]:
         return [(args.model.name, args.model, None)]
     bundle = read_bundle(args.model)
     float_name = next(iter(bundle.with_role(Role.FLOAT)), bundle.manifest.default_model)
-    if not (bundle.with_role(Role.QUANTIZED) or bundle.with_role(Role.LOWERED)):
+    integers = bundle.with_role(Role.QUANTIZED) or bundle.with_role(Role.LOWERED)
+    if args.method == Method.GRADIENT.value or not integers:  # of integers there are no gradients
         return [(float_name, args.model, float_name)]
     quantized = read_quantized(args.model).path.relative_to(args.model).as_posix()
     return [(name, args.model, name) for name in (float_name, quantized)]

@@ -6,6 +6,7 @@ Quantization is affine (`affine.Affine`); ranges of activations are given for ui
 
 import dataclasses
 from collections.abc import Mapping
+from typing import Self
 
 from vit_edge.arrays import Float32, Int8
 from vit_edge.host.affine import Affine
@@ -90,12 +91,46 @@ class QuantPlan:
 
 
 @dataclasses.dataclass(frozen=True)
+class Need:
+    """What a layer loses where its products read activations of 8 bits."""
+
+    layer: str
+    macs: float
+    """Its share of the model's multiply-adds."""
+    noise: float
+    """Noise power over signal power of the logits, with this layer alone in 8 bits."""
+
+
+@dataclasses.dataclass(frozen=True)
 class FullIntegerPlan:
     """What it takes to compute every operator in integers, for devices without floating point."""
 
-    linears: Mapping[str, LinearPlan]  # every linear layer; its activation range is not used
+    linears: Mapping[str, LinearPlan]
+    """Every linear layer; its activation range is that of a narrow one."""
+    attentions: Mapping[str, AttentionPlan]
+    """Every attention, of which those of narrow ones are used."""
     embed: EmbedPlan
-    ranges: Mapping[str, tuple[float, float]]  # of every float tensor of the graph otherwise float, by name
+    ranges: Mapping[str, tuple[float, float]]
+    """Of every float tensor of the graph otherwise float, by name."""
+    columns: Mapping[str, tuple[Float32, Float32]]
+    """The smallest and the largest value of each column of a linear layer's result, (out,)."""
+    needs: tuple[Need, ...] = ()
+    """Of these layers, that which loses most by 8 bits for its multiply-adds first."""
+    narrow: frozenset[str] = frozenset()
+    """Linear layers and attentions whose products read 8 bits, in a file whose activations have 16."""
+
+    def with_wide(self, share: float) -> Self:
+        """The same with 16 bits for what needs them most, up to a share of the multiply-adds.
+
+        What is not among the needs, as the patch embedding, reads 16 bits in any case and counts.
+        """
+        left, narrow = share - (1.0 - sum(need.macs for need in self.needs)), set()
+        for need in self.needs:
+            if need.macs <= left + 1e-9:  # shares of all add up to one in floating point
+                left -= need.macs
+            else:
+                narrow.add(need.layer)
+        return dataclasses.replace(self, narrow=frozenset(narrow))
 
 
 FLOAT = QuantPlan()

@@ -179,6 +179,9 @@ class TargetSpec:
     quantized_operators: QuantizedOperators
     row_scales: bool
     """May a layer's activations have one scale per row (token), measured at run time."""
+    wide_macs: float
+    """Share of the multiply-adds, 0 to 1, that may read activations of 16 bits where the file has them; those
+    that lose most by 8 do."""
     session_options: tuple[tuple[str, str], ...]
     """Onnxruntime session config entries."""
     requires: Requirements
@@ -197,7 +200,8 @@ class TargetSpec:
     def file(self) -> tuple[object, ...]:
         """Everything that its file depends on: targets that agree in it share one."""
         made = self.weight_type, self.weight_bits, self.per_channel, self.saturating
-        return self.form, *made, self.quantized_operators, self.row_scales, self.session_options
+        operators = self.quantized_operators, self.row_scales, self.wide_macs
+        return self.form, *made, *operators, self.session_options
 
     @property
     def integer_attention(self) -> bool:

@@ -72,6 +72,7 @@ def read_spec(name: str, table: dict[str, Any]) -> TargetSpec:
         saturating=fields.boolean(raw["saturating"], "saturating"),
         quantized_operators=_member(QuantizedOperators, raw["quantized_operators"], "quantized_operators"),
         row_scales=fields.boolean(raw["row_scales"], "row_scales"),
+        wide_macs=fields.share(raw["wide_macs"], "wide_macs"),
         session_options=session_options(raw["session_options"]),
         requires=plain.read(Requirements, raw["requires"], "requires"),
         priority=fields.integer(raw["priority"], "priority", 0, _MAX_PRIORITY),

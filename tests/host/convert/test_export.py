@@ -9,8 +9,9 @@ import onnxruntime
 import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
+from torch.onnx._internal.exporter._registration import ONNXRegistry
 
-from tests.exporter import ASKED
+from tests.exporter import ASKED, READ
 from vit_edge.errors import ModelError, ParityError, SourceError, UsageError
 from vit_edge.host.convert.export import export, torch_runner
 from vit_edge.host.convert.one_file import export_model
@@ -37,6 +38,7 @@ def asked_anew() -> Iterator[None]:
     """What torch says while it exports is a matter of this file: nothing is taken from an earlier export."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(torch.onnx, "export", ASKED)
+        patch.setattr(ONNXRegistry, "from_torchlib", READ)
         yield
 
 

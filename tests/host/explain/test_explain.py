@@ -188,7 +188,11 @@ def test_a_flat_map_has_no_correlation() -> None:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ({"method": "gradient"}, "method must be one of occlusion, rollout, cls, got 'gradient'"),
+        ({"method": "lime"}, "method must be one of occlusion, rollout, cls, gradient, got 'lime'"),
+        (
+            {"method": "gradient"},
+            "gradients take torch: use `vit-edge explain --method gradient`",
+        ),
         ({"target": "eleven"}, "'eleven' is neither a label of"),
         ({"target": 10}, "10 is neither a label of"),
         ({"method": "cls", "target": 3}, "cls is about no class"),

@@ -64,7 +64,12 @@ def logits_of(model: onnx.ModelProto, pixels: np.ndarray = PIXELS) -> Float32:
 
 def sqnr(canonical: Canonical, model: onnx.ModelProto) -> float:
     """Of a form's logits to those of the float model, dB: two forms round apart, and neither is the truth."""
-    return logit_sqnr_db(logits_of(written_as(canonical, ModelForm(1), FLOAT)), logits_of(model))
+    return logit_sqnr_db(float_logits(canonical), logits_of(model))
+
+
+@functools.cache
+def float_logits(canonical: Canonical) -> Float32:
+    return logits_of(written_as(canonical, ModelForm(1), FLOAT))
 
 
 def written_as(canonical: Canonical, form: ModelForm, plan: QuantPlan) -> onnx.ModelProto:

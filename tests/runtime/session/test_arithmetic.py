@@ -12,7 +12,9 @@ from vit_edge.errors import ProviderError
 from vit_edge.runtime.device.machine import may_saturate
 from vit_edge.runtime.model.file import read_model
 from vit_edge.runtime.session import arithmetic as module
+from vit_edge.runtime.session import placement
 from vit_edge.runtime.session.arithmetic import arithmetic_of
+from vit_edge.runtime.session.placement import as_this_cpu_needs
 from vit_edge.runtime.session.session import SessionSettings
 from vit_edge.spec import Arithmetic
 
@@ -71,6 +73,25 @@ def test_options_of_the_model_file_hold(
 ) -> None:
     model = dataclasses.replace(read_model(data / "pixels.onnx"), session_options=options)
     assert arithmetic_of(CPU, model) is found
+
+
+@pytest.mark.parametrize(
+    ("saturates", "precise", "signed"),
+    [(True, "1", "0"), (False, "0", "1")],
+    ids=["a CPU that would saturate", "a CPU that would not"],
+)
+def test_exact_kernels_are_asked_for_only_where_others_saturate(
+    monkeypatch: pytest.MonkeyPatch, saturates: bool, precise: str, signed: str
+) -> None:
+    monkeypatch.setattr(placement, "may_saturate", lambda: saturates)
+    asked = {"session.x64quantprecision": "1", "session.qdqisint8allowed": "1"}
+    made = {"session.x64quantprecision": precise, "session.qdqisint8allowed": signed}
+    assert as_this_cpu_needs(asked.items()) == made
+
+
+@pytest.mark.parametrize("options", [{}, {"session.qdqisint8allowed": "1"}])
+def test_options_that_ask_for_no_exact_kernels_stay(options: dict[str, str]) -> None:
+    assert as_this_cpu_needs(options.items()) == options
 
 
 def test_a_device_that_gives_neither_is_neither(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,13 +3,15 @@
 import dataclasses
 from collections.abc import Container, Iterable
 
+import numpy as np
+
 from vit_edge.errors import TargetError
 from vit_edge.host.lower.full_integer import OPSET_16_BIT
 from vit_edge.host.lower.several import takes_any_batch
-from vit_edge.host.plan import FLOAT
+from vit_edge.host.plan import FLOAT, FullIntegerPlan
 from vit_edge.host.quantize.plans import GELU
 from vit_edge.host.quantize.reduced_range import with_notes
-from vit_edge.host.quantize.types import Form, Quantization, QuantizeSettings
+from vit_edge.host.quantize.types import Form, LayerDecision, Quantization, QuantizeSettings
 from vit_edge.host.rewrite.canonical import Canonical
 from vit_edge.spec import (
     OPSETS,
@@ -22,6 +24,7 @@ from vit_edge.spec import (
 )
 
 PORTABLE_TARGET = "cpu"
+WIDE = 16  # bits
 
 _OPSET_HALF_SCALES = 19  # QuantizeLinear of float16
 
@@ -110,14 +113,34 @@ def _without(quantization: Quantization, names: Container[str] | None, reason: s
 
 def _all_integer(quantization: Quantization, target: TargetSpec) -> Quantization:
     """The quantization with every layer in one static range, as nothing else is possible there."""
-    kind = target.form.activations.value
-    reason = f"target {target.name} computes every operator in integers, activations {kind}"
+    plan = quantization.full_integer
+    narrow = frozenset() if plan is None else widths(plan, target).narrow
     layers = tuple(
-        dataclasses.replace(layer, form=Form.STATIC, reason=reason, static_range="minimum and maximum")
+        _decided(layer, target, narrow=layer.name in narrow)
         for layer in quantization.layers
         if layer.name != GELU
     )
     return dataclasses.replace(quantization, layers=layers)
+
+
+def _decided(layer: LayerDecision, target: TargetSpec, *, narrow: bool) -> LayerDecision:
+    """What becomes of a layer where every operator is integer."""
+    kind = target.form.activations.value
+    reason = f"target {target.name} computes every operator in integers, activations {kind}"
+    if narrow:
+        return dataclasses.replace(layer, form=Form.STATIC, reason=f"{reason}; its products read uint8")
+    form = Form.WIDE if is_wide(target) else Form.STATIC
+    return dataclasses.replace(layer, form=form, reason=reason, static_range="minimum and maximum")
+
+
+def is_wide(target: TargetSpec) -> bool:
+    """Whether activations have 16 bits."""
+    return np.iinfo(target.form.activations.value).bits == WIDE
+
+
+def widths(plan: FullIntegerPlan, target: TargetSpec) -> FullIntegerPlan:
+    """The plan with the products that a target's file reads 8 bits for."""
+    return plan.with_wide(target.wide_macs) if is_wide(target) else plan
 
 
 def possible_form(canonical: Canonical, form: ModelForm) -> ModelForm:

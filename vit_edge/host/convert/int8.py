@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import onnx
 
 from vit_edge.errors import TargetError
-from vit_edge.host.convert.for_target import for_target, possible_form
+from vit_edge.host.convert.for_target import for_target, possible_form, widths
 from vit_edge.host.convert.onnx_io import finish
 from vit_edge.host.convert.optimize import normalisation_of
 from vit_edge.host.lower.conv import is_plain_conv
@@ -55,7 +55,7 @@ def _full_integer(
         raise TargetError(f"target {target.name} runs canonical ViT classifiers only: choose another one")
     if quantization.full_integer is None:
         raise ValueError(f"target {target.name} needs a quantization made for integer arithmetic")
-    return lower_full_integer(canonical, lowering, quantization.full_integer)
+    return lower_full_integer(canonical, lowering, widths(quantization.full_integer, target))
 
 
 def metadata_of(source: Source, session_options: Sequence[tuple[str, str]] = ()) -> ModelMetadata:

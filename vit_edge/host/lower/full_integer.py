@@ -7,6 +7,7 @@ per output column, as in any other INT8 file.
 """
 
 import dataclasses
+from collections.abc import Mapping
 
 import numpy as np
 import onnx
@@ -19,6 +20,7 @@ from vit_edge.host.affine import Affine, Integer
 from vit_edge.host.lower.graph import initializer
 from vit_edge.host.lower.linear import bias_steps
 from vit_edge.host.lower.model import LowerSettings, lower
+from vit_edge.host.lower.narrow import Range, part_narrow
 from vit_edge.host.lower.versions import to_versions
 from vit_edge.host.plan import FullIntegerPlan, LinearPlan, QuantPlan
 from vit_edge.host.rewrite.canonical import Canonical
@@ -27,8 +29,6 @@ from vit_edge.spec import WRITTEN, ActivationType, GraphStyle
 MOVES = frozenset({"Reshape", "Transpose", "Split", "Gather", "Slice"})
 _ROUND_TRIP = frozenset({"QuantizeLinear", "DequantizeLinear"})
 OPSET_16_BIT = 21  # QuantizeLinear of 16 bits; the portable files stay at an older one
-
-Range = tuple[float, float]
 
 
 def float_settings(settings: LowerSettings) -> LowerSettings:
@@ -75,11 +75,15 @@ class _Quantizer:
     ) -> None:
         self.graph, self.plan, self.name = graph, plan, name
         self.dtype: Integer = np.dtype(activations.value).type
+        self.ranges: Mapping[str, Range] = plan.ranges
+        self.read_in: Mapping[ir.Node, tuple[Affine, ...]] = {}  # of the inputs of narrow products
         self.constants = 0
         self.pixels: ir.Value | None = None  # as real numbers, 0 to 1
 
     def run(self) -> None:
         self.lift_pixels()
+        parted = part_narrow(self.graph, self.plan)
+        self.read_in, self.ranges = parted.read_in, {**self.plan.ranges, **parted.ranges}
         nodes = [node for node in self.graph if node.op_type not in _ROUND_TRIP]
         ranges = {value: self.range_of(value) for node in nodes for value in _floats(node)}
         if self.pixels is not None:
@@ -126,7 +130,7 @@ class _Quantizer:
         moved = node.inputs[0] if node is not None and node.op_type in MOVES else None
         if moved is not None and moved.producer() is not None:
             return self.range_of(moved)
-        found = self.plan.ranges.get(str(value.name))
+        found = self.ranges.get(str(value.name))
         if found is None:
             raise ModelError(f"{self.name}: {value.name} was not observed, so it has no range")
         return found
@@ -145,19 +149,32 @@ class _Quantizer:
         producer, readers = value.producer(), list(value.uses())
         if producer is None:
             raise ModelError(f"{self.name}: {value.name} is made by no node")
-        scale, zero = self.parameters(self.affine(reach), f"{value.name}.range")
-        stored = ir.node("QuantizeLinear", [value, scale, zero], name=f"{value.name}.quantized")
-        back = ir.node("DequantizeLinear", [stored.outputs[0], scale, zero], name=f"{value.name}.dequantized")
-        stored.outputs[0].name, back.outputs[0].name = stored.name, back.name
-        self.graph.insert_after(producer, [stored, back])
+        back = self.coded(value, self.affine(reach), str(value.name))
+        narrow: dict[Affine, ir.Value] = {}
         for use in readers:
-            use.node.replace_input_with(use.idx, back.outputs[0])
+            codes = self.read_in.get(use.node, ())[use.idx : use.idx + 1]
+            if codes and codes[0] not in narrow:
+                name = f"{value.name}.narrow{len(narrow) or ''}"
+                narrow[codes[0]] = self.coded(back, codes[0], name)
+            use.node.replace_input_with(use.idx, narrow[codes[0]] if codes else back)
         for index, output in enumerate(self.graph.outputs):
             if output is value:
-                made = back.outputs[0]
+                made = back
                 made.name, value.name = value.name, f"{value.name}.float"
                 made.dtype, made.shape = ir.DataType.FLOAT, value.shape
                 self.graph.outputs[index] = made
+
+    def coded(self, value: ir.Value, affine: Affine, name: str) -> ir.Value:
+        """A value after the way to codes and back, made right behind it."""
+        producer = value.producer()
+        if producer is None:
+            raise ModelError(f"{self.name}: {value.name} is made by no node")
+        scale, zero = self.parameters(affine, f"{name}.range")
+        stored = ir.node("QuantizeLinear", [value, scale, zero], name=f"{name}.quantized")
+        back = ir.node("DequantizeLinear", [stored.outputs[0], scale, zero], name=f"{name}.dequantized")
+        stored.outputs[0].name, back.outputs[0].name = stored.name, back.name
+        self.graph.insert_after(producer, [stored, back])
+        return back.outputs[0]
 
     def embedding(self, node: ir.Node) -> LinearPlan:
         """The patch embedding, whose weight and bias are in the graph already."""

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import onnx
 
-from vit_edge.arrays import Pixels
+from vit_edge.arrays import Float32, Pixels
 from vit_edge.errors import ModelError
 from vit_edge.host.lower.full_integer import float_settings
 from vit_edge.host.lower.model import LowerSettings, lower
@@ -49,15 +49,23 @@ def full_integer_plan(
         if value.name in made - known and value.type.tensor_type.elem_type == onnx.TensorProto.FLOAT
     )
     session = load(model.SerializeToString(), constants_only=True)
-    names = [output.name for output in session.get_outputs()]
-    low, high = np.full(len(names), np.inf), np.full(len(names), -np.inf)
+    names, given = [output.name for output in session.get_outputs()], settings.form.input.value
+    low: dict[str, Float32] = {}
+    high: dict[str, Float32] = {}
     for done, pixels in enumerate(images, 1):
-        values = session.run(names, {settings.form.input.value: pixels[None]})
-        low = np.minimum(low, [value.min() for value in values])
-        high = np.maximum(high, [value.max() for value in values])
+        for name, values in zip(names, session.run(names, {given: pixels[None]}), strict=True):
+            last = values.reshape(-1, values.shape[-1] if values.ndim else 1)  # rows of the last axis
+            low[name] = np.minimum(low.get(name, np.inf), last.min(axis=0))
+            high[name] = np.maximum(high.get(name, -np.inf), last.max(axis=0))
         progress(done, len(images))
-    if not (np.isfinite(low).all() and np.isfinite(high).all()):
+    if not all(np.isfinite(ends).all() for ends in (*low.values(), *high.values())):
         raise ModelError(f"{canonical.name}: gets values that are not finite; look for a broken checkpoint")
-    ranges = {name: (float(a), float(b)) for name, a, b in zip(names, low, high, strict=True)}
     linears = {name: forms[Form.STATIC] for name, forms in plans.linears.items()}
-    return FullIntegerPlan(linears, plans.embed, ranges)
+    results = {node.name: node.output[0] for node in model.graph.node if node.name in linears}
+    return FullIntegerPlan(
+        linears,
+        {name: forms[Form.STATIC] for name, forms in plans.attentions.items()},
+        plans.embed,
+        {name: (float(low[name].min()), float(high[name].max())) for name in names},
+        {name: (low[made], high[made]) for name, made in results.items()},
+    )

@@ -22,14 +22,15 @@ def integer_macs(canonical: Canonical, plan: QuantPlan) -> float | None:
     quantized = {*plan.linears, *plan.attentions, *plan.convs}
     total = inside = 0
     for node in graph:
-        count = _macs(node)
+        count = macs_of(node)
         total += count
         coded = plan.embed is not None if node is embed else node.name in quantized
         inside += count if coded else 0
     return round(inside / total, 4) if total else None
 
 
-def _macs(node: ir.Node) -> int:
+def macs_of(node: ir.Node) -> int:
+    """Products of numbers with numbers of one node, for one image."""
     if is_op(node, "Conv") or is_op(node, "ConvTranspose"):
         return conv_macs(node)
     if is_composite(node, ATTENTION):

@@ -1,5 +1,6 @@
 """The search for the form of every layer: measured once, then solved for as many goals as are asked for."""
 
+import dataclasses
 import functools
 import math
 from collections import Counter
@@ -9,7 +10,7 @@ from pathlib import Path
 import onnx_ir as ir
 
 from vit_edge.host.lower.model import LowerSettings
-from vit_edge.host.plan import QuantPlan
+from vit_edge.host.plan import FullIntegerPlan, QuantPlan
 from vit_edge.host.quantize.calibration import Folded, calibrate, fold
 from vit_edge.host.quantize.choose import (
     LayerOptions,
@@ -30,6 +31,7 @@ from vit_edge.host.quantize.plans import GELU, LayerPlans
 from vit_edge.host.quantize.probe import Probe, decibels
 from vit_edge.host.quantize.reduced_range import reduced_operands
 from vit_edge.host.quantize.types import Form, Goal, LayerDecision, Preset, Quantization, QuantizeSettings
+from vit_edge.host.quantize.widths import needs
 from vit_edge.host.rewrite.canonical import Canonical
 from vit_edge.host.rewrite.composites import is_op
 from vit_edge.host.rewrite.values import static_shape
@@ -218,8 +220,16 @@ class Search:
             dict(SESSION_OPTIONS),
             goal,
             () if safe is None else reduced_operands(given.exact.chosen(forms), safe),
-            given.full_integer,
+            self.full_integer,
         )
+
+    @functools.cached_property
+    def full_integer(self) -> FullIntegerPlan | None:
+        """The plan for integer arithmetic alone, with what each layer would lose by 8 bits, if asked for."""
+        plan = self.plan_set.full_integer
+        if plan is None:
+            return None
+        return dataclasses.replace(plan, needs=needs(self.canonical, self.layers))
 
     def corrected(self, plan: QuantPlan, before: float) -> tuple[QuantPlan, float]:
         """A plan with corrected biases, or itself where the probe prefers it; and its noise.

@@ -67,7 +67,7 @@ def last_attention(probabilities: Sequence[Float32], layout: AttentionLayout) ->
         (rows, columns) float32, the mean over heads; attention to prefix tokens is left out.
     """
     last = probabilities[-1].astype(np.float64).mean(axis=0)
-    return _on_grid(_start(len(last), layout) @ last, layout)
+    return on_grid(start_of(len(last), layout) @ last, layout)
 
 
 def rollout(probabilities: Sequence[Float32], layout: AttentionLayout) -> Float32:
@@ -87,16 +87,16 @@ def rollout(probabilities: Sequence[Float32], layout: AttentionLayout) -> Float3
     flow: Float64 | None = None
     for each in reversed(probabilities):
         mean = each.astype(np.float64).mean(axis=0)
-        start = _start(len(mean), layout) if flow is None else flow
+        start = start_of(len(mean), layout) if flow is None else flow
         residual = np.zeros(mean.shape[1])
         residual[: len(start)] = start  # the queries of the last block may be the first tokens alone
         flow = 0.5 * (start @ mean) + 0.5 * residual
     if flow is None:
         raise ValueError("there is no block")
-    return _on_grid(flow, layout)
+    return on_grid(flow, layout)
 
 
-def _start(queries: int, layout: AttentionLayout) -> Float64:
+def start_of(queries: int, layout: AttentionLayout) -> Float64:
     """The share that the head gives each query of the last block."""
     start = np.zeros(queries)
     if layout.reads is Reads.CLS:
@@ -107,5 +107,6 @@ def _start(queries: int, layout: AttentionLayout) -> Float64:
     return start
 
 
-def _on_grid(tokens: Float64, layout: AttentionLayout) -> Float32:
+def on_grid(tokens: Float64, layout: AttentionLayout) -> Float32:
+    """(rows, columns) of numbers for each token; those of prefix tokens are left out."""
     return np.asarray(tokens[layout.prefix :].reshape(layout.grid), np.float32)

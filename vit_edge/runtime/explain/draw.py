@@ -130,6 +130,7 @@ def _words(explanation: Explanation) -> list[str]:
         Method.OCCLUSION: f"fall in the probability of {explanation.target} when covered",
         Method.ROLLOUT: "attention rolled out through all blocks",
         Method.CLS: "attention of the last block",
+        Method.GRADIENT: f"attention by its gradient for {explanation.target}",
     }[explanation.method]
     answers = [f"{100 * each.score:5.1f} %  {each.label}" for each in explanation.predictions]
     return [_plain(text) for text in (about, *answers)]

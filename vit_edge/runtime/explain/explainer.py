@@ -34,6 +34,12 @@ class Method(enum.Enum):
     OCCLUSION = "occlusion"  # of one class: how far its probability falls where the image is covered
     ROLLOUT = "rollout"  # attention through all blocks, whatever the class
     CLS = "cls"  # attention of the last block, whatever the class
+    GRADIENT = "gradient"  # of one class: attention through all blocks, by what it does for the class
+
+    @property
+    def of_class(self) -> bool:
+        """Whether the map is about one class."""
+        return self in (Method.OCCLUSION, Method.GRADIENT)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -94,7 +100,8 @@ class Explainer(ImageModel):
     @property
     def methods(self) -> tuple[Method, ...]:
         """Those that this file can do."""
-        return (Method.OCCLUSION,) if self._layout is None else tuple(Method)
+        attention = () if self._layout is None else (Method.ROLLOUT, Method.CLS)
+        return (Method.OCCLUSION, *attention)
 
     def __call__(
         self,
@@ -109,7 +116,7 @@ class Explainer(ImageModel):
         Args:
             source: a path, the bytes of a file, a file object, a Pillow image, or uint8 RGB (H, W, 3).
             method: what the map is to show.
-            target: of occlusion, the class by index or label; by default the likeliest.
+            target: of occlusion and gradients, the class by index or label; by default the likeliest.
             top_k: how many answers to give beside the map.
             steps: of occlusion, along the shorter side; the model runs on about as many squared.
 
@@ -121,18 +128,32 @@ class Explainer(ImageModel):
         method = _method(method)
         if not 1 <= steps <= 64:
             raise UsageError(f"steps must be from 1 to 64, got {steps}")
-        if target is not None and method is not Method.OCCLUSION:
+        if target is not None and not method.of_class:
             raise UsageError(f"{method.value} is about no class: leave the class out, or use occlusion")
         pixels = self._load(source)
         values = self._session.run(pixels[None])
         check_told(self._session.model, values)
         ranked = ranking(self._session.model.output)(values[0], max(1, top_k))
         predictions = tuple(Prediction(self._name(index), score, index) for index, score in ranked)
-        if method is not Method.OCCLUSION:
+        if not method.of_class:
             return Explanation(self._attention(pixels, method), pixels, method, predictions, None)
         index = predictions[0].index if target is None else self._index(target)
-        heat = occlusion_map(pixels, lambda images: self._probability(images, index), steps)
+        if method is Method.GRADIENT:
+            heat = self._by_gradient(pixels, index)
+        else:
+            heat = occlusion_map(pixels, lambda images: self._probability(images, index), steps)
         return Explanation(heat, pixels, method, predictions, self._name(index), index)
+
+    def _by_gradient(self, pixels: Pixels, index: int) -> Float32:
+        """Of the class, one number per patch.
+
+        Raises:
+            UsageError: always; a class of the host overrides it.
+        """
+        del pixels, index
+        raise UsageError(
+            "gradients take torch: use `vit-edge explain --method gradient` on the host, or occlusion here"
+        )
 
     def _probability(self, images: Pixels, index: int) -> Float32:
         kind = self._session.model.output

@@ -2,7 +2,7 @@
 
 import contextlib
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -238,6 +238,17 @@ def _checked(session: onnxruntime.InferenceSession, provider: str, model: ModelF
     return shares
 
 
+def as_this_cpu_needs(options: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """The session options of a file: exact kernels, where it asks for them, only where others would saturate.
+
+    They take half as long again, also where the CPU needs none of them; and unsigned operands only.
+    """
+    entries = dict(options)
+    if entries.get(_EXACT) == "1":
+        entries |= {_SIGNED: "0"} if may_saturate() else {_EXACT: "0"}
+    return entries
+
+
 def _session_options(model: ModelFile, settings: SessionSettings) -> onnxruntime.SessionOptions:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = _LOG_ERRORS
@@ -249,10 +260,8 @@ def _session_options(model: ModelFile, settings: SessionSettings) -> onnxruntime
     entries = {
         "session.record_ep_graph_assignment_info": "1",
         "session.load_model_format": "ONNX",  # what the header was read as, whatever else the bytes look like
-        **dict(model.session_options),
+        **as_this_cpu_needs(model.session_options),
     }
-    if entries.get(_EXACT) == "1" and may_saturate():  # exact kernels take unsigned operands only
-        entries[_SIGNED] = "0"
     if settings.spinning is not None:
         entries["session.intra_op.allow_spinning"] = str(int(settings.spinning))
     for key, value in (entries | dict(settings.options)).items():
