@@ -101,6 +101,15 @@ class HeadNorm(OpRun):
         return (np.concatenate(normed, axis=1),)
 
 
+class HeadUnit(OpRun):
+    op_domain = "vit_edge"
+
+    def _run(self, x: Array, factor: Array, heads: int) -> tuple[Array]:
+        parts = np.split(x, heads, axis=1)
+        made = [p / np.linalg.norm(p, axis=1, keepdims=True) * f for p, f in zip(parts, factor, strict=True)]
+        return (np.concatenate(made, axis=1).astype(np.float32),)
+
+
 class Swish(OpRun):
     op_domain = "vit_edge"
 
@@ -115,7 +124,18 @@ class PermuteTokens(OpRun):
         return (x[order],)
 
 
-COMPOSITES = [Embed, Linear, Attention, SelectTokens, MeanTokens, Rotary, HeadNorm, Swish, PermuteTokens]
+COMPOSITES = [
+    Embed,
+    Linear,
+    Attention,
+    SelectTokens,
+    MeanTokens,
+    Rotary,
+    HeadNorm,
+    HeadUnit,
+    Swish,
+    PermuteTokens,
+]
 
 
 def evaluate(model: onnx.ModelProto | ir.Model, feeds: Mapping[str, Array]) -> list[Array]:

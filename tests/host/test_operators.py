@@ -79,6 +79,8 @@ CASES = [
     Case("Gemm", [ROWS.T, MATRIX.T, FIVE], {"transA": 1, "transB": 1, "alpha": 0.5, "beta": 2.0}),
     Case("LayerNormalization", [X, SIX, SIX], {"axis": -1, "epsilon": 1e-3}),
     Case("LayerNormalization", [X, SIX]),
+    Case("LpNormalization", [X], {"axis": -1, "p": 2}),
+    Case("LpNormalization", [X], {"axis": 1, "p": 2}),
     Case("LayerNormalization", [X, X[0]], {"axis": 1}),  # onnxruntime's
     Case("MatMul", [X, Y.transpose(0, 2, 1)]),
     Case("Pad", [X, whole(0, 1, 2, 0, 0, 3)]),

@@ -159,6 +159,20 @@ def _swin(attention: str = "eager") -> nn.Module:
     return Logits(transformers.SwinForImageClassification(config))
 
 
+def _swin_v2() -> nn.Module:
+    config = transformers.Swinv2Config(
+        image_size=IMAGE,
+        patch_size=2,
+        embed_dim=16,
+        depths=[2, 2],
+        num_heads=[2, 4],
+        window_size=4,
+        mlp_ratio=2.0,
+        num_labels=CLASSES,
+    )
+    return Logits(transformers.Swinv2ForImageClassification(config))
+
+
 _SWIN = {
     "depth": 4,
     "stages": (2, 2),
@@ -172,6 +186,7 @@ _SWIN = {
 FAMILIES: dict[str, Form] = {
     "swin": Form(_swin, described(**_SWIN)),
     "swin-sdpa": Form(lambda: _swin("sdpa"), described(**_SWIN)),
+    "swin-v2": Form(_swin_v2, described(**_SWIN)),
     "clip": Form(lambda: _tower("CLIPVision", hidden_act="quick_gelu"), described(activation="quick_gelu")),
     "clip-classifier": Form(lambda: _two_towers("CLIP"), described(activation="quick_gelu", **_ALL_ROWS)),
     "siglip": Form(lambda: _tower("SiglipVision"), described(activation="gelu_tanh", **_POOLED)),

@@ -34,6 +34,7 @@ LEAST = {
     "normed-rotary": 31,
     "dinov2-giant": 28,
     "swin": 34,
+    "swin-v2": 28,
 }
 SETTINGS = QuantizeSettings(Preset.STATIC, images=96, arithmetics=(Arithmetic.EXACT,))
 FORM = LowerSettings(ModelForm(None, InputForm.PIXELS), NORMAL)

@@ -80,6 +80,7 @@ CASES = [
         "normed-rotary": (_dynamo(20),),
         "swin": (_dynamo(20), _script(17)),
         "swin-sdpa": (_script(17),),
+        "swin-v2": (_dynamo(20), _script(17)),
         "mean-relu": (_dynamo(20), _script(13, 4)),
     }.items()
     for how in ways

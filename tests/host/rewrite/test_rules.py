@@ -22,6 +22,7 @@ from vit_edge.host.rewrite.rules.drop_key_bias import DropKeyBias
 from vit_edge.host.rewrite.rules.expand_einsum import ExpandEinsum
 from vit_edge.host.rewrite.rules.flatten_stream import FlattenStream
 from vit_edge.host.rewrite.rules.fold_attention_scale import FoldAttentionScale
+from vit_edge.host.rewrite.rules.fold_head_factor import FoldHeadFactor
 from vit_edge.host.rewrite.rules.fold_linear_scale import FoldLinearScale
 from vit_edge.host.rewrite.rules.fold_norm_affine import FoldNormAffine
 from vit_edge.host.rewrite.rules.fold_padded_prefix import FoldPaddedPrefix
@@ -40,6 +41,7 @@ from vit_edge.host.rewrite.rules.raise_embed import RaiseEmbed
 from vit_edge.host.rewrite.rules.raise_gate import RaiseGate
 from vit_edge.host.rewrite.rules.raise_gemm import RaiseGemm
 from vit_edge.host.rewrite.rules.raise_head_norm import RaiseHeadNorm
+from vit_edge.host.rewrite.rules.raise_head_unit import RaiseHeadUnit
 from vit_edge.host.rewrite.rules.raise_matmul import RaiseMatMul
 from vit_edge.host.rewrite.rules.raise_mean import RaiseMean
 from vit_edge.host.rewrite.rules.raise_permute import RaisePermute
@@ -195,6 +197,14 @@ def _gelu_tanh(cube: str, factors: int) -> str:
     }}"""
 
 
+def _by_lp(power: int) -> str:
+    """Heads of a Linear by LpNormalization."""
+    text = RaiseHeadUnit.FIRES.replace("l = ReduceL2<keepdims=1>(t, axes)", "").replace(
+        "c = Clip(l, least)", ""
+    )
+    return text.replace("y = Div(t, c)", f"y = LpNormalization<axis=-1, p={power}>(t)")
+
+
 _ROOT_OF_SUM = "n = ReduceSum<keepdims=1>(s, axes)  l = Sqrt(n)  y = Div(x, l)"
 
 
@@ -234,6 +244,19 @@ SPELLINGS: dict[str, tuple[type[Rule], str]] = {
             "by a sum of powers": f"s = Pow(x, two)  {_ROOT_OF_SUM}",
         }.items()
     },
+    "heads by LpNormalization": (RaiseHeadUnit, _by_lp(2)),
+    "a factor of each head on the queries themselves": (
+        FoldHeadFactor,
+        HEADER
+        + """(float[3,4] x) => (float[1,2,3,2] y)
+        <float[2] f = {1., 2.}, float[1,2,1,1] c = {3., 0.5}, int64[4] split = {1, 3, 2, 2},
+         float[3,4] u, float[1,3,2,2] r, float[1,2,3,2] q> {
+            u = vit_edge.HeadUnit<heads=2>(x, f)
+            r = Reshape(u, split)
+            q = Transpose<perm=[0, 2, 1, 3]>(r)
+            y = Mul(c, q)
+        }""",
+    ),
     "one divided by a square root times a difference": (
         FuseReciprocal,
         HEADER
@@ -429,6 +452,25 @@ LINEAR_BOTH_READ = """(float[3,2] x) => (float[3,2] y, float[3,2] a)
     <float[2,2] w = {1.0, 2.0, 3.0, 4.0}, float[2] c = {0.5, -0.5}> """
 
 NEAR_MISSES: dict[str, tuple[type[Rule], str, str]] = {
+    "heads by the lengths of others": (
+        RaiseHeadUnit,
+        RaiseHeadUnit.FIRES.replace("ReduceL2<keepdims=1>(t, axes)", "ReduceL2<keepdims=1>(u, axes)")
+        .replace("float[1,2,3,2] t, ", "float[1,2,3,2] t, float[1,2,3,2] u, ")
+        .replace("l = ReduceL2", "u = Neg(t)  l = ReduceL2"),
+        "not the length of what is divided",
+    ),
+    "heads that no Linear makes": (
+        RaiseHeadUnit,
+        RaiseHeadUnit.FIRES.replace("h = vit_edge.Linear(x, w)", "h = MatMul(x, w)"),
+        "not a linear projection",
+    ),
+    "heads by another norm": (RaiseHeadUnit, _by_lp(1), "not the length of what is divided"),
+    "a factor of each head on queries of any length": (
+        FoldHeadFactor,
+        FoldHeadFactor.FIRES.replace("u = vit_edge.HeadUnit<heads=2>(x, f)", "u = Neg(x)"),
+        "not brought to length 1",
+    ),
+    "a factor of each key": (FoldHeadFactor, FoldHeadFactor.HOLDS, "not one number for each of 2 heads"),
     "a row by the length of another": (RaiseUnit, RaiseUnit.HOLDS, "not the length of the row itself"),
     "a row by its length and more": (
         RaiseUnit,

@@ -249,7 +249,7 @@ def test_no_code_of_a_folder_is_run(tmp_path: Path) -> None:
 def test_what_cannot_be_quantized_is_said_in_the_familys_words(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    family_folder(tmp_path / "model", "swinv2")
+    family_folder(tmp_path / "model", "hiera")
     (tmp_path / "images").mkdir()
     picture(0).save(tmp_path / "images" / "0.png")
     capfd.readouterr()
@@ -257,6 +257,6 @@ def test_what_cannot_be_quantized_is_said_in_the_familys_words(
     assert main(["quantize", str(tmp_path / "model"), *words]) == 2
     told = capfd.readouterr().err.strip()
     assert told.count("\n") == 0, told
-    assert f"is of the Swin V2 family and has {FAMILIES['swinv2'].apart}, which is not supported (" in told
+    assert f"is of the Hiera family and has {FAMILIES['hiera'].apart}, which is not supported (" in told
     assert "`vit-edge export` writes it in float32" in told
     assert not (tmp_path / "m.onnx").exists()

@@ -137,8 +137,9 @@ def test_weights_give_the_logits_of_transformers(layout: str, version: int, tmp_
     assert source.own_pipeline.library is expected
 
 
-def test_a_swin_is_canonical(tmp_path: Path) -> None:
-    source = resolve(saved(timms(microsofts(theirs(1))), tmp_path), SourceOptions(arch=TIMM[1]))
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_swin_is_canonical(version: int, tmp_path: Path) -> None:
+    source = resolve(saved(timms(microsofts(theirs(version))), tmp_path), SourceOptions(arch=TIMM[version]))
     described = canonical_of(source, export(source)[0]).description
     assert described is not None
     assert (described.stages, described.pooling) == ((2, 2), "mean")

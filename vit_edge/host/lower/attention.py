@@ -80,6 +80,14 @@ def normed(w: GraphWriter, x: ir.Value, scale: Array, bias: Array, epsilon: floa
     return w.op("LayerNormalization", inputs, name, {"axis": -1, "epsilon": epsilon})
 
 
+def of_length(w: GraphWriter, x: ir.Value, factor: Array, name: str) -> ir.Value:
+    """`x` (batch, heads, rows, width) divided by its length over the width, times the factor of each head."""
+    one = w.op("LpNormalization", [x], f"{name}.one", {"axis": -1, "p": 2})
+    if (factor == 1).all():
+        return one
+    return w.op("Mul", [one, w.constant(factor.reshape(-1, 1, 1), f"{name}.factor")], name)
+
+
 def float_core(
     w: GraphWriter, q: ir.Value, k: ir.Value, v: ir.Value, added: Added, name: str
 ) -> tuple[ir.Value, Weights]:

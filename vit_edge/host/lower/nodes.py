@@ -15,6 +15,7 @@ from vit_edge.host.lower import tokens
 from vit_edge.host.lower.conv import activation_behind, int8_conv, is_plain_conv
 from vit_edge.host.lower.embed import Normalisation, Patches
 from vit_edge.host.lower.graph import GraphWriter
+from vit_edge.host.lower.heads import treated
 from vit_edge.host.lower.linear import float_linear, int8_linear
 from vit_edge.host.lower.several import followed
 from vit_edge.host.lower.sizes import (
@@ -34,7 +35,6 @@ from vit_edge.host.rewrite.composites import (
     LINEAR,
     MEAN,
     PERMUTE,
-    ROTARY,
     SELECT,
     SWISH,
     is_composite,
@@ -185,15 +185,7 @@ class NodeWriter:
 
     def by_head(self, x: ir.Value, chain: Sequence[ir.Node], name: str) -> ir.Value:
         """What is done to each head of an operand (batch, heads, rows, width) by itself."""
-        for node in reversed(chain):
-            first, second = (constant_of(table) for table in node.inputs[1:])
-            if first is None or second is None:
-                raise ModelError(f"{self.canonical.name}: the tables of {node.name} are not constant")
-            if is_composite(node, ROTARY):
-                x = attentions.turned(self.w, x, first, second, f"{name}_rotary")
-            else:
-                x = attentions.normed(self.w, x, first, second, number(node, "epsilon"), f"{name}_norm")
-        return x
+        return treated(self.w, x, chain, name, self.canonical.name)
 
     def by_itself(self, node: ir.Node) -> ir.Value:
         """The same of one whose attention was not recognised."""

@@ -7,6 +7,7 @@ from vit_edge.host.lower.embed import Patches
 from vit_edge.host.rewrite.composites import (
     ATTENTION,
     HEAD_NORM,
+    HEAD_UNIT,
     MEAN,
     PERMUTE,
     ROTARY,
@@ -42,7 +43,7 @@ def serves_attention(node: ir.Node) -> bool:
 
 def is_by_head(node: ir.Node) -> bool:
     """Whether a node treats each head by itself; it is written in head order, with its attention."""
-    return is_composite(node, ROTARY) or is_composite(node, HEAD_NORM)
+    return any(is_composite(node, kind) for kind in (ROTARY, HEAD_NORM, HEAD_UNIT))
 
 
 def patches_of(node: ir.Node) -> Patches:

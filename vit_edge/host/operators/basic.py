@@ -125,6 +125,10 @@ def _reduced(function: Callable[[Tensor, list[int], bool], Tensor]) -> Operator:
     return operator
 
 
+def _of_length(node: ir.Node, given: Given) -> Tensor:
+    return F.normalize(needed(given, 0), p=float(integer(node, "p", 2)), dim=integer(node, "axis", -1))
+
+
 def _cast(node: ir.Node, given: Given) -> Tensor:
     kind = _TYPES.get(ir.DataType(integer(node, "to")))
     return elsewhere(node, given)[0] if kind is None else needed(given, 0).to(kind)
@@ -158,6 +162,7 @@ OPERATORS: Mapping[str, Operator] = {
     "HardSwish": each(F.hardswish),
     "Identity": each(lambda x: x),
     "LayerNormalization": _normalised,
+    "LpNormalization": _of_length,
     "MatMul": each(torch.matmul),
     "Max": each(_largest),
     "Mul": each(torch.mul),

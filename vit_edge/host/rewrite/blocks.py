@@ -3,6 +3,7 @@
 import onnx_ir as ir
 
 from vit_edge.host.rewrite.composites import (
+    HEAD_UNIT,
     LINEAR,
     PERMUTE,
     ROTARY,
@@ -14,6 +15,8 @@ from vit_edge.host.rewrite.composites import (
 from vit_edge.host.rewrite.rule import producer_of
 from vit_edge.host.rewrite.values import by_head, only_user, users
 from vit_edge.host.rewrite.walk import Walk, activation_of, kind_of, kinds_of
+
+_BY_HEAD = {"rotary": ROTARY, "unit": HEAD_UNIT}
 
 
 class Blocks:
@@ -42,7 +45,10 @@ class Blocks:
         return self.walk.behind("LayerNormalization", linear.outputs[0], f"{name}.merge_norm")
 
     def block(self, name: str, stream: ir.Value, attention: ir.Node) -> ir.Value:
-        """One encoder layer: x + proj(attention(norm1(x))), then x + fc2(act(fc1(norm2(x))))."""
+        """One encoder layer: x + proj(attention(norm1(x))), then x + fc2(act(fc1(norm2(x)))).
+
+        Or with the normalization of each half behind it, in front of its sum.
+        """
         attention.name = f"{name}.attention"
         self.projections(name, stream, attention)
         mixed = self.walk.behind(SELECT, attention.outputs[0], f"{name}.attention_rows")
@@ -50,7 +56,12 @@ class Blocks:
         proj = self.walk.only(mixed, LINEAR, "the output projection behind attention")
         proj.name = f"{name}.proj"
         branch = self.walk.behind(PERMUTE, proj.outputs[0], f"{name}.attention_restored")
-        middle = self.residual(f"{name}.add1", branch, stream)
+        behind = self.walk.behind("LayerNormalization", branch, f"{name}.post_norm1")
+        middle = self.residual(f"{name}.add1", behind, stream)
+        if behind is not branch:  # Swin V2: both halves are normalised behind, not in front
+            made = self.mlp(name, middle)
+            made = self.walk.behind("LayerNormalization", made, f"{name}.post_norm2")
+            return self.residual(f"{name}.add2", made, middle)
         norm = next((n for n in users(middle) if is_op(n, "LayerNormalization")), None)
         if norm is None:
             self.walk.fail(f"expected a LayerNormalization behind the attention, found {kinds_of(middle)}")
@@ -59,7 +70,8 @@ class Blocks:
 
     def mlp(self, name: str, x: ir.Value) -> ir.Value:
         """fc2(act(fc1(x))); or gated, fc2(norm(act(fc1(x)) * its other half)), with or without that norm."""
-        fc1 = self.walk.only(x, LINEAR, "the first layer of the MLP")
+        first = [node for node in users(x) if is_composite(node, LINEAR)]
+        fc1 = first[0] if len(first) == 1 else self.walk.only(x, LINEAR, "the first layer of the MLP")
         fc1.name, made = f"{name}.fc1", fc1.outputs[0]
         split = only_user(made)
         if is_op(split, "Split") and split is not None:
@@ -111,7 +123,8 @@ class Blocks:
         for letter, operand in zip("qkv", attention.inputs[:3], strict=True):
             chain, value = by_head(operand)
             for each in chain:
-                each.name = f"{name}.{letter}_{'rotary' if is_composite(each, ROTARY) else 'norm'}"
+                kind = next((word for word, op in _BY_HEAD.items() if is_composite(each, op)), "norm")
+                each.name = f"{name}.{letter}_{kind}"
             node = value.producer() if value is not None else None
             if is_op(node, "Split") and node is not None:
                 node.name = f"{name}.split"
@@ -124,6 +137,8 @@ class Blocks:
             made[id(node)] = node
         for node in made.values():
             norm = self.walk.unselected(node.inputs[0])
+            if norm is stream:
+                continue  # normalised behind, as the residual shows
             source = norm.producer() if norm is not None else None
             if source is None or not is_op(source, "LayerNormalization"):
                 self.walk.fail(

@@ -22,6 +22,9 @@ size, which is what lets lowering choose a fixed or a dynamic one. All tensors a
         keys are turned.
     HeadNorm(x (rows, dim), scale (width), bias (width); heads, epsilon) -> (rows, dim)
         LayerNormalization of each head's columns by themselves. Only queries and keys have it.
+    HeadUnit(x (rows, dim), factor (heads); heads) -> (rows, dim)
+        Each head's columns divided by their length, times its factor: cosine attention. Only queries and keys
+        have it.
     Swish(x (rows, columns); alpha) -> (rows, columns)
         x * sigmoid(alpha * x): SiLU with alpha 1, QuickGELU with 1.702.
     SelectTokens(x (tokens, dim); start, stop) -> (stop - start, dim)
@@ -40,6 +43,7 @@ LINEAR = "Linear"
 ATTENTION = "Attention"
 ROTARY = "Rotary"
 HEAD_NORM = "HeadNorm"
+HEAD_UNIT = "HeadUnit"
 SWISH = "Swish"
 PERMUTE = "PermuteTokens"
 

@@ -8,6 +8,7 @@ from vit_edge.host.rewrite.rules.expand_einsum import ExpandEinsum
 from vit_edge.host.rewrite.rules.flatten_stream import FlattenStream
 from vit_edge.host.rewrite.rules.fold_attention_scale import FoldAttentionScale
 from vit_edge.host.rewrite.rules.fold_batch_norm import FoldBatchNorm
+from vit_edge.host.rewrite.rules.fold_head_factor import FoldHeadFactor
 from vit_edge.host.rewrite.rules.fold_linear_scale import FoldLinearScale
 from vit_edge.host.rewrite.rules.fold_norm_affine import FoldNormAffine
 from vit_edge.host.rewrite.rules.fold_normalisation import FoldNormalisation
@@ -28,6 +29,7 @@ from vit_edge.host.rewrite.rules.raise_embed import RaiseEmbed
 from vit_edge.host.rewrite.rules.raise_gate import RaiseGate
 from vit_edge.host.rewrite.rules.raise_gemm import RaiseGemm
 from vit_edge.host.rewrite.rules.raise_head_norm import RaiseHeadNorm
+from vit_edge.host.rewrite.rules.raise_head_unit import RaiseHeadUnit
 from vit_edge.host.rewrite.rules.raise_matmul import RaiseMatMul
 from vit_edge.host.rewrite.rules.raise_mean import RaiseMean
 from vit_edge.host.rewrite.rules.raise_permute import RaisePermute
@@ -70,6 +72,8 @@ RAISE: tuple[type[Rule], ...] = (
     FoldPositions,  # needs all rows of the table
     RaiseGate,  # needs Linears with their biases
     RaiseHeadNorm,  # needs Linears; FlattenStream would take it for a normalization of the stream
+    RaiseHeadUnit,  # as RaiseHeadNorm
+    FoldHeadFactor,  # before RaiseAttention, which knows one scale for all heads
     RaiseRotary,  # behind RaiseHeadNorm, which stands between the Linear and the rotation
     RaiseAttention,  # needs Linears with their final weights, whose columns it reorders
     RaiseSelect,  # behind RaiseAttention: the Gather and Slice that part q, k and v are not selections

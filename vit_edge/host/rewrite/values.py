@@ -169,6 +169,13 @@ def head_norm(op: Any, x: ir.Value, scale: Array, bias: Array, heads: int, epsil
     return typed(made, _known(x))
 
 
+def head_unit(op: Any, x: ir.Value, factor: Array) -> ir.Value:
+    """A `HeadUnit` composite with a float32 factor of each head (heads,)."""
+    table = constant(op, factor.astype(np.float32), "factor")
+    made = op.HeadUnit(x, table, heads=factor.size, _domain=composites.DOMAIN, _version=1)
+    return typed(made, _known(x))
+
+
 def permute(op: Any, x: ir.Value, order: Array) -> ir.Value:
     """A `PermuteTokens` composite."""
     table = constant(op, order.astype(np.int64), "order")
@@ -195,7 +202,8 @@ def by_head(value: ir.Value | None) -> tuple[list[ir.Node], ir.Value | None]:
     while value is not None:
         node = value.producer()
         if node is None or not any(
-            composites.is_composite(node, kind) for kind in (composites.ROTARY, composites.HEAD_NORM)
+            composites.is_composite(node, kind)
+            for kind in (composites.ROTARY, composites.HEAD_NORM, composites.HEAD_UNIT)
         ):
             break
         chain.append(node)
@@ -206,7 +214,10 @@ def by_head(value: ir.Value | None) -> tuple[list[ir.Node], ir.Value | None]:
 def by_head_again(op: Any, chain: Sequence[ir.Node], x: ir.Value) -> ir.Value:
     """The same treatment of another value of the same shape."""
     for node in reversed(chain):
-        first, second = (constant_of(value) for value in node.inputs[1:])
+        first, second = (constant_of(value) for value in (*node.inputs[1:], None)[:2])
+        if first is not None and composites.is_composite(node, composites.HEAD_UNIT):
+            x = head_unit(op, x, first)
+            continue
         if first is None or second is None:
             raise ValueError(f"{node.name}: its tables are not constant")
         heads = integer(node, "heads")

@@ -28,7 +28,7 @@ FAMILIES: Mapping[str, Family] = {
     "metaclip_2": Family("MetaCLIP 2"),
     "siglip": Family("SigLIP"),
     "swin": Family("Swin"),
-    "swinv2": Family("Swin V2", "cosine attention in shifted windows"),
+    "swinv2": Family("Swin V2"),
     "vit_msn": Family("MSN"),
     "dinov3_vit": Family("DINOv3", backbone="transformers has no classifier of it, only DINOv3ViTModel"),
     "siglip2": Family("SigLIP 2", backbone="its NaFlex form takes patches of any aspect ratio, not images"),

@@ -23,7 +23,7 @@ from vit_edge.host.sources.labels import choose_labels, label_maps
 from vit_edge.host.sources.preprocessing import size_notes, to_processor, with_options
 from vit_edge.host.sources.timm_data import Prepared, from_pretrained_cfg, own_config
 from vit_edge.host.sources.timm_names import TIMM_POOLS, TimmName, cfg_of, told_of, windows_of
-from vit_edge.host.sources.types import Apart, Library, OwnPipeline, Source, SourceKind, SourceOptions
+from vit_edge.host.sources.types import Library, OwnPipeline, Source, SourceKind, SourceOptions
 from vit_edge.host.varied.config import Pool
 from vit_edge.spec import OutputKind
 
@@ -143,7 +143,6 @@ def source_of(
         decided=(*said, *prepared.notes, *size_notes(prepared.spec, preprocess, options), *notes),
         output=kind,
         values=numbers,
-        apart=Apart("Swin V2", "cosine attention in shifted windows") if known.trained else None,
     )
 
 

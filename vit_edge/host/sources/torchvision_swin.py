@@ -14,7 +14,7 @@ from vit_edge.host.sources.configs import one_if_square
 from vit_edge.host.sources.labels import choose_labels, label_maps
 from vit_edge.host.sources.preprocessing import to_processor, with_options
 from vit_edge.host.sources.torchvision_data import prepared_by_torchvision, preset_of
-from vit_edge.host.sources.types import Apart, Library, OwnPipeline, Source, SourceKind, SourceOptions
+from vit_edge.host.sources.types import Library, OwnPipeline, Source, SourceKind, SourceOptions
 
 _SIDE = 8  # of the windows of every Swin V2 of torchvision
 
@@ -82,5 +82,4 @@ def from_torchvision_swin(
         ),
         decided=prepared.notes,
         values=outputs,
-        apart=Apart("Swin V2", "cosine attention in shifted windows") if second else None,
     )

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-from vit_edge.host.rewrite.composites import HEAD_NORM, LINEAR, is_composite
+from vit_edge.host.rewrite.composites import HEAD_NORM, HEAD_UNIT, LINEAR, is_composite
 from vit_edge.host.rewrite.rule import Declined, NodeRule, required
 from vit_edge.host.rewrite.values import (
     attention_like,
@@ -17,6 +17,7 @@ from vit_edge.host.rewrite.values import (
     constant,
     constant_of,
     head_norm,
+    head_unit,
     integer,
     linear,
     linear_parts,
@@ -45,7 +46,7 @@ class FoldAttentionScale(NodeRule[ir.Value]):
             return Declined("the scale is 1 already")
         queries = required(node.inputs[0], node)
         chain, made = by_head(queries)
-        normed = any(is_composite(each, HEAD_NORM) for each in chain)
+        normed = any(is_composite(each, HEAD_NORM) or is_composite(each, HEAD_UNIT) for each in chain)
         if normed or constant_of(made) is not None or is_composite(made, LINEAR):
             return queries
         return Declined("the queries are not a linear projection")
@@ -70,4 +71,6 @@ def _scaled(op: Any, reader: ir.Node, queries: ir.Value, scale: float) -> ir.Val
         gamma, beta = (required(constant_of(value), node) for value in node.inputs[1:])
         heads, epsilon = integer(node, "heads"), number(node, "epsilon")
         return head_norm(op, inner, gamma * factor, beta * factor, heads, epsilon)
+    if is_composite(node, HEAD_UNIT):
+        return head_unit(op, inner, required(constant_of(node.inputs[1]), node) * factor)
     return by_head_again(op, [node], _scaled(op, node, inner, scale))

@@ -11,6 +11,7 @@ import onnx_ir as ir
 from vit_edge.host.rewrite.composites import (
     ATTENTION,
     HEAD_NORM,
+    HEAD_UNIT,
     LINEAR,
     ROTARY,
     SWISH,
@@ -32,7 +33,7 @@ from vit_edge.host.rewrite.values import (
     static_shape,
 )
 
-COMPOSITES = (ATTENTION, LINEAR, HEAD_NORM, SWISH)
+COMPOSITES = (ATTENTION, LINEAR, HEAD_NORM, HEAD_UNIT, SWISH)
 ELEMENTWISE = ("Gelu", "Relu", "Tanh", "Sigmoid", "LayerNormalization", "Add", "Mul")
 
 
@@ -76,7 +77,7 @@ class SinkSelect(NodeRule[ir.Node]):
         if is_composite(maker, ATTENTION):
             q, k, v = (required(value, node) for value in maker.inputs[:3])
             return attention_like(op, maker, (select(op, q, start, stop), k, v))
-        if is_composite(maker, HEAD_NORM):
+        if is_composite(maker, HEAD_NORM) or is_composite(maker, HEAD_UNIT):
             return by_head_again(op, [maker], select(op, required(maker.inputs[0], node), start, stop))
         if is_composite(maker, LINEAR):
             source, weight, bias = linear_parts(maker)
