@@ -156,7 +156,7 @@ def _row(
         try:
             npu = Session(model, _settings(target, ()))
         except ProviderError as refusal:
-            why = str(refusal)
+            why = str(refusal).replace(str(path), path.name)
     row: dict[str, Any] = {"file": name, "alone": alone}
     if npu is None:
         return row | {"refused": why}
