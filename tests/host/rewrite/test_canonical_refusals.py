@@ -151,11 +151,11 @@ ODD: dict[str, tuple[Callable[[], nn.Module], str]] = {
     ),
     "post-norm from the start": (
         lambda: PlainVit(PostNormBlock(PackedAttention(), nn.GELU())),
-        "block 0: the input of blocks.0.q is Embed (embed), expected the pre-norm LayerNormalization",
+        "block 0: the sum behind the attention is normalised itself (post-norm)",
     ),
     "post-norm later": (
         lambda: PlainVit(usual(), PostNormBlock(PackedAttention(), nn.GELU())),
-        "block 1: the input of blocks.1.q is Add",
+        "block 1: the sum behind the attention is normalised itself (post-norm)",
     ),
     "a missing residual": (
         lambda: PlainVit(usual(), BlockWithoutResidual(PackedAttention(), nn.GELU())),

@@ -38,6 +38,8 @@ KEYS = {
     "outliers": "outlier channels in a branch of their own",
     "probe_db": "logit SQNR reached on probe images (dB)",
     "probe_images": "probe images",
+    "reach_with": "range with them",
+    "reach_without": "range without them",
     "sensitivity_db": "logit SQNR alone in static INT8 (dB)",
     "shifted": "zero points moved, too",
     "size_mb": "size (MB)",

@@ -65,6 +65,11 @@ class Blocks:
         norm = next((n for n in users(middle) if is_op(n, "LayerNormalization")), None)
         if norm is None:
             self.walk.fail(f"expected a LayerNormalization behind the attention, found {kinds_of(middle)}")
+        if only_user(middle) is norm and any(is_op(node, "Add") for node in users(norm.outputs[0])):
+            self.walk.fail(
+                "the sum behind the attention is normalised itself (post-norm); expected a normalization "
+                "in front of each half, or behind each half in front of its sum"
+            )
         norm.name = f"{name}.norm2"
         return self.residual(f"{name}.add2", self.mlp(name, norm.outputs[0]), middle)
 
