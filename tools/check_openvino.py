@@ -28,7 +28,7 @@ from tools.peers.report import Measured, markdown, rounded, rows
 from tools.peers.workshop import Made, Workshop, basis_of, package_digest
 from vit_edge.cli.console import check_json, write_json
 from vit_edge.errors import MissingExtraError, VitEdgeError
-from vit_edge.host.bundling.proof import BuildImages
+from vit_edge.host.bundling.images import BuildImages
 from vit_edge.host.convert.export import export
 from vit_edge.host.convert.int8 import quantized
 from vit_edge.host.quantize.search import search_of

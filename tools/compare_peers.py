@@ -28,7 +28,7 @@ from tools.peers.ours import presets
 from tools.peers.report import Measured, markdown, rounded, rows
 from tools.peers.workshop import Made, Workshop, basis_of, package_digest
 from vit_edge.errors import UsageError, VitEdgeError
-from vit_edge.host.bundling.proof import BuildImages
+from vit_edge.host.bundling.images import BuildImages
 from vit_edge.host.quantize.types import Preset
 from vit_edge.host.sources import Source, SourceOptions, resolve
 from vit_edge.runtime.device.machine import describe_machine

@@ -3,7 +3,7 @@
 import argparse
 import dataclasses
 
-from vit_edge.host.bundling.proof import BuildImages, choose_images
+from vit_edge.host.bundling.images import BuildImages, choose_images
 from vit_edge.host.sources import Source
 from vit_edge.runtime.device.machine import version_of
 from vit_edge.runtime.evaluate.dataset import ImageSet

@@ -25,7 +25,7 @@ from vit_edge.golden import read_golden
 from vit_edge.host.affine import Affine
 from vit_edge.host.bundling.build import build_bundle
 from vit_edge.host.bundling.golden import golden_files
-from vit_edge.host.bundling.proof import choose_images
+from vit_edge.host.bundling.images import choose_images
 from vit_edge.host.bundling.settings import BuildSettings
 from vit_edge.host.convert.for_target import check_target, for_target
 from vit_edge.host.convert.inspect import inspect_onnx

@@ -2,34 +2,20 @@
 
 import dataclasses
 import os
-from collections.abc import Sequence
 from pathlib import Path
 
-from vit_edge.bundle import (
-    Bundle,
-    Role,
-    check_replaceable,
-)
+from vit_edge.bundle import Bundle, check_replaceable
 from vit_edge.errors import UsageError
 from vit_edge.files import scratch_folder
 from vit_edge.host.bundling.convert import convert
-from vit_edge.host.bundling.embedding_gate import EmbeddingGate
+from vit_edge.host.bundling.gates import gate_for
 from vit_edge.host.bundling.golden import GOLDEN_IMAGES, golden_files
-from vit_edge.host.bundling.map_gate import MapGate
-from vit_edge.host.bundling.proof import (
-    BuildImages,
-    Gate,
-    choose_images,
-)
+from vit_edge.host.bundling.images import BuildImages, images_for
 from vit_edge.host.bundling.select import SelectSettings, select
 from vit_edge.host.bundling.settings import FLOAT_MODEL, QUANTIZED_MODEL, BuildSettings
-from vit_edge.host.bundling.trial import FileWanted, Tester, on_disk
+from vit_edge.host.bundling.trial import Tester, on_disk
+from vit_edge.host.bundling.wanted import preferred_file, settled, wanted_files
 from vit_edge.host.bundling.write import Built, write
-from vit_edge.host.convert.for_target import (
-    PORTABLE_TARGET,
-    at_versions,
-    check_target,
-)
 from vit_edge.host.convert.int8 import mend_of
 from vit_edge.host.convert.optimize import natural_pixels
 from vit_edge.host.doctor.brief import outer_findings
@@ -37,17 +23,12 @@ from vit_edge.host.embedder.bundled import EmbedderGate, bundled_embedders
 from vit_edge.host.reference.attempt import attempted
 from vit_edge.host.report.bundled import measure_selected
 from vit_edge.host.sources import Source
-from vit_edge.manifest import Repair, lowered_name
+from vit_edge.manifest import Repair
 from vit_edge.progress import Progress
-from vit_edge.runtime.evaluate.dataset import ImageSet
-from vit_edge.runtime.evaluate.truth.read import with_truth
 from vit_edge.runtime.measure.benchmark import BenchSettings
-from vit_edge.runtime.model.file import ModelFile, read_model
-from vit_edge.runtime.model.outputs import OutputWanted
 from vit_edge.runtime.session.session import Session, SessionSettings
 from vit_edge.runtime.steps import Doing, explained
-from vit_edge.spec import OutputKind, TargetSpec, VersionsWanted
-from vit_edge.targets import load_target
+from vit_edge.spec import OutputKind
 
 
 def build_bundle(
@@ -68,26 +49,14 @@ def build_bundle(
         VitEdgeError: as in the steps; nothing is written then.
     """
     tell = Doing("read images", progress)
-    settings = dataclasses.replace(
-        settings, targets=tuple(at_versions(target, settings.versions) for target in settings.targets)
-    )
+    settings = dataclasses.replace(settings, targets=settled(settings.targets, settings.versions))
     check_replaceable(Path(out))
-    for target in settings.targets:
-        check_target(target)
     if settings.embedder and source.output.task is OutputKind.EMBEDDING:
         raise UsageError(
             f"{source.name} gives embeddings itself: leave --embedder out; vit-edge export --embedder writes "
             "its tokens"
         )
-    images = choose_images(
-        settings.calibration,
-        settings.data,
-        source.labels,
-        settings.class_ids,
-        settings.quantize.limits,
-        source.output,
-    )
-    images = dataclasses.replace(images, check=_with_truth(source, settings.truth, images.check))
+    images = images_for(source, settings)
     guarded = explained(source.name, tell, mend_of(settings.quantize))
     with scratch_folder() as folder, guarded:
         built = _build(source, settings, images, folder, tell)
@@ -99,9 +68,9 @@ def _build(
 ) -> Built:
     converted = convert(source, settings, images, folder, progress)
     proof = attempted(source, settings.reference, converted.float_model.path, images.check, progress)
-    wanted = _wanted(settings.targets, settings.versions)
-    preferred = _preferred(settings.targets, wanted)
-    gate = _gate(converted.float_model, settings, images.check, progress)
+    wanted = wanted_files(settings.targets, settings.versions)
+    preferred = preferred_file(settings.targets, wanted)
+    gate = gate_for(converted.float_model, settings, images.check, progress)
     gate.check_float(settings.expect_top1, settings.stated_top1)
     findings = converted.findings
     if gate.logits is not None:  # as of a classifier, which `check_float` has run
@@ -134,38 +103,3 @@ def _build(
         golden=golden_files([built.models, features], pixels),
         providers=dict(Session(built.models[built.runs], session).placement.shares),
     )
-
-
-def _with_truth(source: Source, truth: Path | None, images: ImageSet) -> ImageSet:
-    """The check images, with what is true of them where that is stated."""
-    if truth is None:
-        return images
-    if source.onnx_path is None:
-        raise UsageError(f"--truth is of models of boxes or maps, and {source.name} is none; leave it out")
-    model = read_model(source.onnx_path, wanted=OutputWanted(source.output_name, source.output))
-    return with_truth(images, truth, model.maps, source.labels)
-
-
-def _gate(reference: ModelFile, settings: BuildSettings, images: ImageSet, progress: Progress) -> Gate:
-    """Judges by what the model's numbers mean."""
-    if reference.output.task is OutputKind.EMBEDDING:
-        return EmbeddingGate(reference, images, settings.threads, progress, settings.embedding_tolerance)
-    kind = MapGate if reference.maps else Gate
-    return kind(reference, images, settings.threads, progress)
-
-
-def _wanted(targets: Sequence[TargetSpec], versions: VersionsWanted) -> tuple[FileWanted, ...]:
-    """The INT8 files to write: the portable one, and one for each target that asks for another form."""
-    portable = at_versions(load_target(PORTABLE_TARGET), versions)
-    own = [
-        FileWanted(lowered_name(target.name), Role.LOWERED, target)
-        for target in targets
-        if target.file != portable.file
-    ]
-    return FileWanted(QUANTIZED_MODEL, Role.QUANTIZED, portable), *own
-
-
-def _preferred(targets: Sequence[TargetSpec], wanted: Sequence[FileWanted]) -> FileWanted:
-    """That of the first target, or the portable one where that has none of its own."""
-    own = [each for each in wanted if targets and each.target.name == targets[0].name]
-    return own[0] if own else wanted[0]

@@ -5,9 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from vit_edge.diagnosis import Finding
-from vit_edge.host.bundling.proof import (
-    BuildImages,
-)
+from vit_edge.host.bundling.images import BuildImages
 from vit_edge.host.bundling.settings import FLOAT_MODEL, BuildSettings
 from vit_edge.host.bundling.trial import on_disk
 from vit_edge.host.convert.apart import canonical_of

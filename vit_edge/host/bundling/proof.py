@@ -1,25 +1,19 @@
-"""The images of a build, and what is measured on them: accuracy and latency."""
+"""What is measured on the images of a build: accuracy and latency."""
 
-import dataclasses
-import hashlib
 from collections.abc import Collection, Sequence
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from vit_edge.errors import DatasetError, UsageError
-from vit_edge.files import read_file
 from vit_edge.manifest import LatencyRecord
 from vit_edge.progress import Progress, step_of
 from vit_edge.runtime.evaluate.answers import Logits, Subject, evaluate
 from vit_edge.runtime.evaluate.comparison import Comparison
 from vit_edge.runtime.evaluate.compatible import accuracy_notes, check_expected
-from vit_edge.runtime.evaluate.dataset import ImageSet, list_images, read_grouped, read_images
-from vit_edge.runtime.evaluate.labels import read_class_ids
+from vit_edge.runtime.evaluate.dataset import ImageSet
 from vit_edge.runtime.evaluate.looks import earlier_looks, remember
 from vit_edge.runtime.evaluate.views import Distinct, Viewer, distinct
-from vit_edge.runtime.image.limits import DEFAULT_LIMITS, DecodeLimits
 from vit_edge.runtime.measure.benchmark import BenchReport
 from vit_edge.runtime.model.file import ModelFile
 from vit_edge.runtime.session.session import Session, SessionSettings
@@ -27,67 +21,7 @@ from vit_edge.spec import OutputKind, Tolerance, Verdict
 from vit_edge.verify import judge_kind
 from vit_edge.verify.looks import Looked
 
-HELD_OUT_EVERY = 4  # without check images, every fourth calibration image becomes one
-_MAX_BYTES = 2**31  # of an image
-
 Pixels = npt.NDArray[np.uint8]
-
-
-@dataclasses.dataclass(frozen=True)
-class BuildImages:
-    """Which images calibrate, and which check; no image does both."""
-
-    calibration: tuple[Path, ...]
-    check: ImageSet
-    held_out: bool
-    """The check images were taken from the calibration folder."""
-    left_out: int
-    """Calibration images that are check images, too, and so were not used."""
-
-
-def choose_images(
-    calibration: Path,
-    data: Path | None,
-    labels: Sequence[str],
-    class_ids: Path | None,
-    limits: DecodeLimits = DEFAULT_LIMITS,
-    kind: OutputKind = OutputKind.SINGLE_LABEL,
-) -> BuildImages:
-    """Keep calibration and check apart.
-
-    Args:
-        calibration: folder of images, labels not needed.
-        data: folder that `read_images` reads, or None to hold out every fourth calibration image.
-        labels: the model's, in index order.
-        class_ids: file with one id per class, where the folders of `data` are named so.
-        limits: what all of them are decoded within.
-        kind: of the model, and so of the labels of `data`.
-
-    Raises:
-        DatasetError: a folder that cannot be read, or none left to calibrate or to check with.
-    """
-    given = list_images(calibration, limits)
-    if data is None:
-        held = given.paths[HELD_OUT_EVERY - 1 :: HELD_OUT_EVERY]
-        if not held:
-            raise DatasetError(
-                f"{calibration} holds {len(given)} images, too few to hold out every fourth as a check: "
-                "give more of them, or a folder of check images"
-            )
-        chosen = tuple(path for path in given.paths if path not in set(held))
-        return BuildImages(chosen, ImageSet(given.name, held, None, limits), held_out=True, left_out=0)
-    ids = None if class_ids is None else read_class_ids(class_ids)
-    if kind.task is OutputKind.EMBEDDING:
-        check = read_grouped(data, ids, limits)  # only which images are of one class matters
-    else:
-        check = read_images(data, labels, ids, limits, kind)
-    known = _contents(check.paths)
-    chosen = tuple(path for path in given.paths if not _contents([path]) <= known)
-    if not chosen:
-        raise DatasetError(
-            f"every image of {calibration} is also in {data}: calibrate on images that the check does not use"
-        )
-    return BuildImages(chosen, check, held_out=False, left_out=len(given) - len(chosen))
 
 
 class Gate:
@@ -205,15 +139,3 @@ def latency_records(
         )
         for name, entry, ratio in zip(names, report.models, report.ratios, strict=True)
     )
-
-
-def _contents(paths: Sequence[Path]) -> set[str]:
-    hashes = set()
-    for path in paths:
-        try:
-            hashes.add(hashlib.sha256(read_file(path, _MAX_BYTES)).hexdigest())
-        except OSError as error:
-            raise DatasetError(
-                f"image {path} cannot be read ({error.strerror}); repair or remove it"
-            ) from None
-    return hashes

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from vit_edge import __version__
-from vit_edge.host.bundling.proof import BuildImages
+from vit_edge.host.bundling.images import BuildImages
 from vit_edge.host.bundling.select import Selected
 from vit_edge.host.bundling.trial import FileWanted
 from vit_edge.host.quantize.types import Quantization

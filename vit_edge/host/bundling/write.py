@@ -18,10 +18,8 @@ from vit_edge.diagnosis import Finding
 from vit_edge.errors import UsageError
 from vit_edge.host.bundling.card import card
 from vit_edge.host.bundling.convert import Converted
-from vit_edge.host.bundling.proof import (
-    BuildImages,
-    latency_records,
-)
+from vit_edge.host.bundling.images import BuildImages
+from vit_edge.host.bundling.proof import latency_records
 from vit_edge.host.bundling.records import accuracy_record, recipe_record, tool_versions
 from vit_edge.host.bundling.select import Selected
 from vit_edge.host.bundling.settings import FLOAT_MODEL
