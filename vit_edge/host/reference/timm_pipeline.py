@@ -1,15 +1,11 @@
 """Weights run by timm: its model and its evaluation transform."""
 
-from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import torch
-from PIL import Image
 
 from vit_edge.errors import SourceError
-from vit_edge.host.reference.types import Answer, Pipeline, answer_of
+from vit_edge.host.reference.transformed import TransformedPipeline
 from vit_edge.host.sources.jsonfile import read_object
 from vit_edge.host.sources.timm_data import own_config, tags_of
 from vit_edge.host.sources.timm_names import timm_name
@@ -20,7 +16,7 @@ from vit_edge.stated import StatedPreprocess
 _INSTALL = "pip install timm (with a torchvision that fits this torch)"
 
 
-class TimmPipeline(Pipeline):
+class TimmPipeline(TransformedPipeline):
     """`timm.create_model` with the file's weights, and `timm.data.create_transform` for its data config.
 
     A `config.json` beside the file, as timm pushes it to the hub, says the arguments of the model and the
@@ -51,7 +47,7 @@ class TimmPipeline(Pipeline):
         beside = {} if config is None else read_object(own.path.parent / "config.json")
         more = {"global_pool": beside["global_pool"]} if isinstance(beside.get("global_pool"), str) else {}
         try:
-            self._model: Any = timm.create_model(
+            model = timm.create_model(
                 base,
                 **{
                     **more,
@@ -62,46 +58,22 @@ class TimmPipeline(Pipeline):
                 },
             ).eval()
             # At another size than the trained one, what timm resamples positions with.
-            eva = type(self._model).__name__ == "Eva"
+            eva = type(model).__name__ == "Eva"
             filters = timm.models.eva.checkpoint_filter_fn if eva else checkpoint_filter_fn
             resample = None if own.stated.image_size is None else filters
-            load_checkpoint(self._model, str(own.path), filter_fn=resample)
+            load_checkpoint(model, str(own.path), filter_fn=resample)
             data = config or get_pretrained_cfg(f"{base}.{tag or _default_tag(base)}").to_dict()
-            self._transform: Any = create_transform(**resolve_data_config(arguments, pretrained_cfg=data))
+            transform = create_transform(**resolve_data_config(arguments, pretrained_cfg=data))
         except Exception as error:
             raise SourceError(
                 f"timm cannot load {own.path.name} as {own.arch} ({type(error).__name__})"
             ) from error
-        self._kind = kind
         stated = own.stated.says_something or own.states_kind
-        self.name = (
+        name = (
             f"timm {timm.__version__} ({own.arch}, torch {torch.__version__}"
             f"{', with the stated options' if stated else ''})"
         )
-
-    def answer(self, path: Path) -> Answer:
-        """The class and all probabilities, by softmax unless another meaning is stated."""
-        try:
-            logits = self.logits(self.pixel_values(path))
-        except Exception as error:
-            raise SourceError(
-                f"{self.name} fails on {path.name} ({type(error).__name__}: {error})"
-            ) from error
-        return answer_of(logits, self._kind)
-
-    def decoded(self, path: Path) -> npt.NDArray[np.uint8]:
-        """As timm's data sets load it, which leaves the EXIF orientation alone."""
-        with Image.open(path) as image:
-            return np.asarray(image.convert("RGB"))
-
-    def pixel_values(self, path: Path) -> npt.NDArray[np.float32]:
-        """As the evaluation transform makes them."""
-        return np.asarray(self._transform(Image.fromarray(self.decoded(path))), np.float32)
-
-    def logits(self, pixel_values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        """As the model gives them."""
-        with torch.inference_mode():
-            return np.asarray(self._model(torch.from_numpy(pixel_values[None].copy()))[0], np.float32)
+        super().__init__(name, model, transform, kind)
 
 
 def _default_tag(base: str) -> str:

@@ -1,22 +1,18 @@
 """Weights run by torchvision: its model and the transform of its published weights."""
 
-from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import torch
-from PIL import Image
 
 from vit_edge.errors import SourceError
-from vit_edge.host.reference.types import Answer, Pipeline, answer_of
+from vit_edge.host.reference.transformed import TransformedPipeline
 from vit_edge.host.sources.quiet import first_line
 from vit_edge.host.sources.torchvision_data import preset_of
 from vit_edge.host.sources.types import OwnPipeline
 from vit_edge.spec import CropRule, OutputKind, PreprocessSpec, ResizeMode
 
 
-class TorchvisionPipeline(Pipeline):
+class TorchvisionPipeline(TransformedPipeline):
     """`torchvision.models.get_model` with the file's weights, and the `ImageClassification` transform.
 
     Args:
@@ -42,9 +38,9 @@ class TorchvisionPipeline(Pipeline):
             ) from None
         tag, _ = preset_of(own.arch)
         try:
-            self._model: Any = _model(torchvision, own, numbers, spec).eval()
+            model = _model(torchvision, own, numbers, spec).eval()
             weights = torchvision.models.get_model_weights(own.arch.partition(".")[0])[tag]
-            self._transform: Any = weights.transforms(
+            transform = weights.transforms(
                 crop_size=spec.height,
                 resize_size=max(spec.resize),
                 interpolation=torchvision.transforms.InterpolationMode(spec.interpolation.value),
@@ -55,34 +51,12 @@ class TorchvisionPipeline(Pipeline):
             raise SourceError(
                 f"torchvision cannot load {own.path.name} as {own.arch} ({first_line(error)})"
             ) from error
-        self._kind = kind
         stated = own.stated.says_something or own.states_kind
-        self.name = (
+        name = (
             f"torchvision {torchvision.__version__} ({own.arch}, torch {torch.__version__}"
             f"{', with the stated options' if stated else ''})"
         )
-
-    def answer(self, path: Path) -> Answer:
-        """The class and all probabilities, by softmax unless another meaning is stated."""
-        try:
-            logits = self.logits(self.pixel_values(path))
-        except Exception as error:
-            raise SourceError(f"{self.name} fails on {path.name} ({first_line(error)})") from error
-        return answer_of(logits, self._kind)
-
-    def decoded(self, path: Path) -> npt.NDArray[np.uint8]:
-        """As torchvision's data sets load it, which leaves the EXIF orientation alone."""
-        with Image.open(path) as image:
-            return np.asarray(image.convert("RGB"))
-
-    def pixel_values(self, path: Path) -> npt.NDArray[np.float32]:
-        """As the transform makes them."""
-        return np.asarray(self._transform(Image.fromarray(self.decoded(path))), np.float32)
-
-    def logits(self, pixel_values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        """As the model gives them."""
-        with torch.inference_mode():
-            return np.asarray(self._model(torch.from_numpy(pixel_values[None].copy()))[0], np.float32)
+        super().__init__(name, model, transform, kind)
 
 
 def _refuse_stated(own: OwnPipeline, spec: PreprocessSpec) -> None:
