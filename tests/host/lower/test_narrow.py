@@ -8,7 +8,8 @@ import pytest
 
 from tests.host.lower.test_full_integer import form_of
 from tests.host.quantize.small_vit import PREPROCESS, decibels, images, small, written
-from vit_edge.host.convert.for_target import widths
+from vit_edge.host.convert.for_target import for_target, widths
+from vit_edge.host.convert.int8 import as_written
 from vit_edge.host.lower.full_integer import lower_full_integer
 from vit_edge.host.lower.model import lower
 from vit_edge.host.plan import FullIntegerPlan, Need, RowRange
@@ -143,3 +144,19 @@ def test_the_columns_of_a_layer_hold_what_it_gives(plan: FullIntegerPlan) -> Non
         whole = plan.ranges.get(name)
         if whole is not None:
             assert (np.float32(low.min()), np.float32(high.max())) == tuple(map(np.float32, whole))
+
+
+def test_the_noise_that_is_told_is_that_of_the_file(search: Search, plan: FullIntegerPlan) -> None:
+    """And not that of the model in which forms were chosen, where other operators are float."""
+    target = load_target("qnn-htp")
+    taken = for_target(search.first(), target)
+    told = as_written(search, taken, target).recipe.probe_db
+    made = lower_full_integer(search.canonical, WIDE, widths(plan, target))
+    exact, found = (
+        search.calibration.reference[0],
+        logits(made.SerializeToString(), search.calibration.probed),
+    )
+    assert told == pytest.approx(decibels(exact, found), abs=0.01)
+    assert told != taken.recipe.probe_db
+    portable = load_target("cpu")
+    assert as_written(search, taken, portable) is taken

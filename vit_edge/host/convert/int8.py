@@ -1,5 +1,6 @@
 """From a quantization to the finished INT8 file for one target."""
 
+import dataclasses
 from collections.abc import Sequence
 
 import onnx
@@ -13,6 +14,8 @@ from vit_edge.host.lower.full_integer import lower_full_integer
 from vit_edge.host.lower.model import LowerSettings, lower
 from vit_edge.host.plan import FLOAT
 from vit_edge.host.quantize.observe import EIGHT_BITS
+from vit_edge.host.quantize.probe import decibels
+from vit_edge.host.quantize.search import Search
 from vit_edge.host.quantize.types import Quantization, QuantizeSettings
 from vit_edge.host.rewrite.canonical import Canonical, is_dense
 from vit_edge.host.sources import Source
@@ -56,6 +59,21 @@ def _full_integer(
     if quantization.full_integer is None:
         raise ValueError(f"target {target.name} needs a quantization made for integer arithmetic")
     return lower_full_integer(canonical, lowering, widths(quantization.full_integer, target))
+
+
+def as_written(search: Search, taken: Quantization, target: TargetSpec) -> Quantization:
+    """What was taken for a target, with the noise that its file does where that is another model's.
+
+    With every operator in integers the file has little in common with that in which forms were chosen.
+    """
+    if target.quantized_operators is not QuantizedOperators.ALL or taken.full_integer is None:
+        return taken
+    form = dataclasses.replace(target.form, batch=1, input=search.lowering.form.input)
+    lowering = dataclasses.replace(search.lowering, form=form)
+    model = lower_full_integer(search.canonical, lowering, widths(taken.full_integer, target))
+    noise = search.probe.noise_of(model)
+    recipe = dataclasses.replace(taken.recipe, probe_db=round(decibels(noise), 2), target_db=None)
+    return dataclasses.replace(taken, recipe=recipe)
 
 
 def metadata_of(source: Source, session_options: Sequence[tuple[str, str]] = ()) -> ModelMetadata:

@@ -19,7 +19,7 @@ from vit_edge.host.convert.for_target import (
     possible_form,
     settings_for,
 )
-from vit_edge.host.convert.int8 import mend_of, metadata_of, quantized
+from vit_edge.host.convert.int8 import as_written, mend_of, metadata_of, quantized
 from vit_edge.host.convert.normal import normal_form
 from vit_edge.host.convert.onnx_io import check_output, finish, read_metadata, read_onnx, save_onnx
 from vit_edge.host.convert.optimize import (
@@ -197,9 +197,9 @@ def quantize_model(
         quantization = search.first()
         shown = "" if layout is None else ATTENTION
         model = quantized(search.canonical, quantization, target, source, attention=shown)
+        taken = as_written(search, for_target(quantization, target), target)
     if layout is not None:
         model = described(model, layout)
-    taken = for_target(quantization, target)
     return Written(Path(out), save_onnx(model, out), None, canonical, taken)
 
 

@@ -5,6 +5,7 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
+import onnx
 
 from vit_edge.arrays import Float32, Pixels
 from vit_edge.host.lower.model import LowerSettings, lower
@@ -46,12 +47,19 @@ class Probe:
 
     def noise(self, plan: QuantPlan) -> float:
         """Noise power over signal power, the mean over the outputs; of boxes see `yardsticks`."""
-        each = zip(self.outputs(plan), self.reference, self.weights, strict=True)
+        return self.noise_of(lower(self.canonical, self.settings, plan, check=False))
+
+    def noise_of(self, model: onnx.ModelProto) -> float:
+        """The same of any model that takes what the settings say."""
+        each = zip(self.run(model), self.reference, self.weights, strict=True)
         return sum(_power((found - exact) * weights) for found, exact, weights in each)
 
     def outputs(self, plan: QuantPlan) -> list[Float32]:
         """Each output for all images, float32 (N, ...)."""
-        model = lower(self.canonical, self.settings, plan, check=False)
+        return self.run(lower(self.canonical, self.settings, plan, check=False))
+
+    def run(self, model: onnx.ModelProto) -> list[Float32]:
+        """Each output of a model for all images, float32 (N, ...)."""
         session, name = load(model.SerializeToString()), self.settings.form.input.value
         rows = [session.run(None, {name: pixels[None]}) for pixels in self.images]
         return [np.concatenate(output) for output in zip(*rows, strict=True)]
