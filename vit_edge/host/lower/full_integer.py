@@ -146,9 +146,7 @@ class _Quantizer:
 
     def round_trip(self, value: ir.Value, reach: Range) -> None:
         """Put QuantizeLinear and DequantizeLinear between a value and all that reads it."""
-        producer, readers = value.producer(), list(value.uses())
-        if producer is None:
-            raise ModelError(f"{self.name}: {value.name} is made by no node")
+        readers = list(value.uses())
         back = self.coded(value, self.affine(reach), str(value.name))
         narrow: dict[Affine, ir.Value] = {}
         for use in readers:
@@ -159,10 +157,9 @@ class _Quantizer:
             use.node.replace_input_with(use.idx, narrow[codes[0]] if codes else back)
         for index, output in enumerate(self.graph.outputs):
             if output is value:
-                made = back
-                made.name, value.name = value.name, f"{value.name}.float"
-                made.dtype, made.shape = ir.DataType.FLOAT, value.shape
-                self.graph.outputs[index] = made
+                back.name, value.name = value.name, f"{value.name}.float"
+                back.dtype, back.shape = ir.DataType.FLOAT, value.shape
+                self.graph.outputs[index] = back
 
     def coded(self, value: ir.Value, affine: Affine, name: str) -> ir.Value:
         """A value after the way to codes and back, made right behind it."""
