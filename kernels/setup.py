@@ -29,7 +29,17 @@ def compile_library(folder: Path) -> Path:
     objects = []
     for unit, instructions in UNITS.items():
         objects.append(str(folder / f"{unit}.o"))
-        words = [compiler, *FLAGS, *QUIET, *instructions, *more, "-c", str(SOURCES / f"{unit}.cpp"), "-o", objects[-1]]
+        words = [
+            compiler,
+            *FLAGS,
+            *QUIET,
+            *instructions,
+            *more,
+            "-c",
+            str(SOURCES / f"{unit}.cpp"),
+            "-o",
+            objects[-1],
+        ]
         subprocess.run(words, check=True)
     library = folder / LIBRARY
     static = [] if any("sanitize" in word for word in more) else ["-static-libstdc++", "-static-libgcc", "-s"]

@@ -99,8 +99,23 @@ struct Context {
 
 struct Info {
   const OrtKernelInfo *info;
-  float real(const char *name) const { float x; need(ort->KernelInfoGetAttribute_float(info, name, &x)); return x; }
-  int64_t whole(const char *name) const { int64_t x; need(ort->KernelInfoGetAttribute_int64(info, name, &x)); return x; }
+  float real(const char *name) const {
+    float x = 0;
+    if (missing(ort->KernelInfoGetAttribute_float(info, name, &x))) throw Failure{std::string(name) + " is missing"};
+    return x;
+  }
+  float real(const char *name, float otherwise) const {
+    float x = 0;
+    return missing(ort->KernelInfoGetAttribute_float(info, name, &x)) ? otherwise : x;
+  }
+  int64_t whole(const char *name, int64_t otherwise = 0) const {
+    int64_t x = 0;
+    return missing(ort->KernelInfoGetAttribute_int64(info, name, &x)) ? otherwise : x;
+  }
+  static bool missing(OrtStatus *status) {
+    if (status) ort->ReleaseStatus(status);
+    return status != nullptr;
+  }
   Tensor constant(size_t index) const {
     int constant = 0;
     const OrtValue *value = nullptr;
@@ -114,8 +129,8 @@ struct Info {
     return static_cast<size_t>(x);
   }
   Output output(bool coded) const { return !coded ? Output::kFloat : whole("by_row") ? Output::kRowCodes : Output::kCodes; }
-  Steps steps(const char *scale, const char *zero) const { return {1.0f / real(scale), static_cast<int32_t>(whole(zero))}; }
-  RowSteps row_steps() const { return {steps("scale", "zero_point"), real("floor"), whole("one_sided") != 0}; }
+  Steps steps(const char *scale, const char *zero) const { return {1.0f / real(scale, 1.0f), static_cast<int32_t>(whole(zero))}; }
+  RowSteps row_steps() const { return {steps("scale", "zero_point"), real("floor", 1.0f), whole("one_sided") != 0}; }
 };
 
 template <class T> std::vector<T> padded(const T *from, size_t count, size_t step, T fill) {
@@ -149,7 +164,7 @@ struct LinearOp {
     linear.weight = &packed, linear.scale = scale.data(), linear.start = start.data();
     if (info.whole("biased")) bias = padded(info.constant(6).as<float>(), columns, cpu->panel, 0.0f), linear.bias = bias.data();
     linear.activation = static_cast<Activation>(info.whole("activation"));
-    linear.alpha = info.real("alpha");
+    linear.alpha = info.real("alpha", 1.0f);
     linear.output = info.output(coded);
     linear.steps = info.steps("scale", "zero_point");
     linear.row_steps = info.row_steps();
@@ -183,7 +198,7 @@ struct AttentionOp {
     attention.queries = info.size("queries"), attention.keys = info.size("keys");
     offsets[0] = info.size("query_offset"), offsets[1] = info.size("key_offset"), offsets[2] = info.size("value_offset");
     if (attention.width % 16 || !attention.width || attention.width > 512) throw Failure{"heads must be 16 to 512 columns wide, in steps of 16"};
-    const float q = info.real("query_scale"), k = info.real("key_scale"), v = info.real("value_scale"), p = info.real("probability_scale");
+    const float q = info.real("query_scale"), k = info.real("key_scale"), v = info.real("value_scale"), p = info.real("probability_scale", 0.0f);
     attention.query_inverse = 1 / q, attention.key_inverse = 1 / k, attention.value_inverse = 1 / v;
     attention.query_zero_point = static_cast<int32_t>(info.whole("query_zero_point"));
     attention.score_scale = q * k;

@@ -20,7 +20,7 @@ class Operand(NamedTuple):
 
 
 def operand(value: ir.Value | None) -> Operand | None:
-    """What became (batch, heads, rows, width) by a split into heads alone; None where anything else was done."""
+    """What became (batch, heads, rows, width) by a split into heads alone; None where more was done."""
     if value is None:
         return None
     node = value.producer()
@@ -32,7 +32,7 @@ def operand(value: ir.Value | None) -> Operand | None:
 
 
 def _whole(value: ir.Value | None, *, rows_first: bool) -> Operand | None:
-    """A Reshape of (batch * rows, heads * width) to (batch, rows, heads, width), or heads first where rows are one."""
+    """A Reshape of (batch * rows, heads * width) to (batch, rows, heads, width); heads first of one row."""
     if value is None or not is_op(value, "Reshape"):
         return None
     node, shape = value.producer(), static_shape(value)

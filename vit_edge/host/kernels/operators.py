@@ -1,20 +1,21 @@
 """The operators of the package `vit-edge-kernels`, and how a rule makes one.
 
-Codes are uint8 with one scale and zero point; weights are int8 with a scale per column. An operator whose name
-ends in Codes gives codes: of one range (`scale`, `zero_point`), or, with `by_row`, of a range for each row,
-which is divided by max(floor, its largest magnitude, or its largest value where `one_sided`); that divisor is
-the second output, (rows, 1).
+Codes are uint8 with one scale and zero point; weights are int8 with a scale per column. An operator whose
+name ends in Codes gives codes: of one range (`scale`, `zero_point`), or, with `by_row`, of a range for each
+row, which is divided by max(floor, its largest magnitude, or its largest value where `one_sided`); that
+divisor is the second output, (rows, 1).
 
     Linear(x codes (rows, in), row_scale (rows, 1)?, residual (rows, out)?, weight int8 (in, out),
            weight_scale (out), start int32 (out), bias (out)?) -> (rows, out) float32
     LinearCodes(…) -> (rows, out) codes, (rows, 1)?
         activation((sum + start) * input_scale * weight_scale * row_scale + bias) + residual, the sum being
         that of (x - input_zero_point) * weight.
-    Attention(q, k, v float32; heads, width, queries, keys, the three offsets) -> (rows, heads * width)
+    Attention(q, k, v float32; heads, width, queries, keys, three offsets) -> (rows, heads * width)
     AttentionCodes(…) -> the same in codes
-        softmax(q_h @ k_h.T) @ v_h for each head: columns from an operand's offset on, heads side by side, each
-        image `queries` or `keys` rows. Operands are coded first. Weights are coded as probabilities with
-        `probability_scale`, or, where that is 0, as exp(score - row maximum), divided by their sum afterwards.
+        softmax(q_h @ k_h.T) @ v_h for each head: columns from an operand's offset on, heads side by side,
+        each image `queries` or `keys` rows. Operands are coded first. Weights are coded as probabilities
+        with `probability_scale`, or, where that is 0, as exp(score - row maximum) and divided by their sum
+        afterwards.
     NormCodes(x float32 (…, D), scale (D), bias (D); epsilon) -> codes
     RowCodes(x float32 (…, D)) -> codes, (…, 1)
 """
@@ -63,9 +64,6 @@ class Range:
         return {"scale": self.scale, "zero_point": self.zero_point} | row
 
 
-UNCODED = Range(1.0, 0)
-
-
 def made(op: Any, name: str, inputs: Sequence[ir.Value | None], attributes: Attributes, outputs: int) -> Any:
     """One operator of ours; a value, or several."""
     return getattr(op, name)(*inputs, **attributes, _domain=KERNELS_DOMAIN, _version=1, _outputs=outputs)
@@ -82,7 +80,9 @@ def again(op: Any, node: ir.Node, inputs: Sequence[ir.Value | None], **changed: 
     return typed(value, list(shape_of(node.outputs[0])))
 
 
-def coded(op: Any, node: ir.Node, kind: str, attributes: Attributes, reach: Range) -> tuple[ir.Value, ir.Value]:
+def coded(
+    op: Any, node: ir.Node, kind: str, attributes: Attributes, reach: Range
+) -> tuple[ir.Value, ir.Value]:
     """What a node gives, in codes, and the divisors of its rows, which only a range by row has."""
     outputs = 1 if kind == ATTENTION else 2
     values = made(op, kind + CODES, node.inputs, attributes | reach.attributes, outputs)

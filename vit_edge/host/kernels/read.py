@@ -45,13 +45,19 @@ def codes_behind(value: ir.Value | None) -> Codes | None:
 
 
 def weight_behind(value: ir.Value | None) -> tuple[Array, Array] | None:
-    """An int8 weight (in, out) and its scale per column (out,), where a DequantizeLinear of them makes `value`."""
+    """An int8 weight (in, out) and its scale per column (out,), where DequantizeLinear reads them."""
     node = None if value is None else value.producer()
     if node is None or not is_op(node, "DequantizeLinear") or integer(node, "axis", 1) != 1:
         return None
     weight, scale = constant_of(node.inputs[0]), constant_of(node.inputs[1])
     zero = constant_of(node.inputs[2]) if len(node.inputs) > 2 else None
-    if weight is None or scale is None or weight.dtype != np.int8 or weight.ndim != 2 or len(weight) > MOST_DEEP:
+    if (
+        weight is None
+        or scale is None
+        or weight.dtype != np.int8
+        or weight.ndim != 2
+        or len(weight) > MOST_DEEP
+    ):
         return None
     if scale.shape != weight.shape[1:] or (zero is not None and zero.any()):
         return None

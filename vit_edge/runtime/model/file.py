@@ -38,6 +38,7 @@ from vit_edge.runtime.model.outputs import (
     read_outputs,
     seem_probabilities,
 )
+from vit_edge.runtime.model.own_kernels import need_kernels
 from vit_edge.signing import check_signature
 from vit_edge.spec import (
     CLS_EMBEDDING,
@@ -79,6 +80,7 @@ class ModelFile:
     output: OutputKind = OutputKind.SINGLE_LABEL  # what the numbers of a classifier mean
     told: bool = True  # whether somebody says so, or a final Softmax or Sigmoid shows it
     maps: tuple[Map, ...] = ()  # of a model of maps, the one that is shown first; () of anything else
+    own_kernels: bool = False  # whether it needs the operators of vit-edge-kernels
 
     @property
     def input_size(self) -> tuple[int, int] | None:
@@ -272,6 +274,7 @@ def _model_file(
             output=outputs.kind,
             told=outputs.told,
             maps=outputs.maps,
+            own_kernels=need_kernels(header.foreign_operators),
         )
         _check_agreement(model)
     except ValueError as error:

@@ -11,6 +11,7 @@ import onnxruntime
 from vit_edge.errors import ModelError, ProviderError, UsageError
 from vit_edge.runtime.device.machine import may_saturate
 from vit_edge.runtime.model.file import ModelFile
+from vit_edge.runtime.model.own_kernels import kernels_library
 from vit_edge.runtime.session.contexts import (
     Context,
     ContextKey,
@@ -252,6 +253,8 @@ def as_this_cpu_needs(options: Iterable[tuple[str, str]]) -> dict[str, str]:
 def _session_options(model: ModelFile, settings: SessionSettings) -> onnxruntime.SessionOptions:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = _LOG_ERRORS
+    if model.own_kernels:
+        options.register_custom_ops_library(kernels_library())
     if settings.trace is not None:
         options.enable_profiling = True
         options.profile_file_prefix = str(settings.trace)

@@ -20,21 +20,21 @@ class Behind(NamedTuple):
 
 
 class MergeActivation(NodeRule[Behind]):
-    """Gelu(Linear(x)), Relu(Linear(x)) or Swish, written as a product with Sigmoid -> Linear(x; activation)."""
+    """Gelu(Linear(x)), Relu(Linear(x)) or Linear(x) * Sigmoid(…) -> Linear(x; activation)."""
 
     ROOTS = ("Gelu", "Relu", "Mul")
     FIRES = """<ir_version: 9, opset_import: ["": 20, "vit_edge.kernels": 1]>
         g (uint8[5,4] x) => (float[5,2] y)
-        <int8[4,2] w = {1, 2, -3, 4, 5, -6, 7, 8}, float[2] ws = {0.25, 0.5}, int32[2] b = {3, -4}, float[5,2] l> {
-            l = vit_edge.kernels.Linear<input_scale=0.05, input_zero_point=7, biased=0, activation=0, alpha=1.0,
-                by_row=0, scale=1.0, zero_point=0, floor=1.0, one_sided=0>(x, , , w, ws, b)
+        <int8[4,2] w = {1, 2, -3, 4, 5, -6, 7, 8},
+         float[2] ws = {0.25, 0.5}, int32[2] b = {3, -4}, float[5,2] l> {
+            l = vit_edge.kernels.Linear<input_scale=0.05, input_zero_point=7>(x, , , w, ws, b)
             y = Gelu(l)
         }"""
     HOLDS = """<ir_version: 9, opset_import: ["": 20, "vit_edge.kernels": 1]>
         g (uint8[5,4] x) => (float[5,2] y, float[5,2] l)
-        <int8[4,2] w = {1, 2, -3, 4, 5, -6, 7, 8}, float[2] ws = {0.25, 0.5}, int32[2] b = {3, -4}> {
-            l = vit_edge.kernels.Linear<input_scale=0.05, input_zero_point=7, biased=0, activation=0, alpha=1.0,
-                by_row=0, scale=1.0, zero_point=0, floor=1.0, one_sided=0>(x, , , w, ws, b)
+        <int8[4,2] w = {1, 2, -3, 4, 5, -6, 7, 8},
+         float[2] ws = {0.25, 0.5}, int32[2] b = {3, -4}> {
+            l = vit_edge.kernels.Linear<input_scale=0.05, input_zero_point=7>(x, , , w, ws, b)
             y = Gelu(l)
         }"""
 
@@ -53,11 +53,13 @@ class MergeActivation(NodeRule[Behind]):
 
     def replace(self, op: Any, node: ir.Node, found: Behind) -> ir.Value:
         """The same Linear with a non-linearity."""
-        return again(op, found.linear, found.linear.inputs, activation=int(found.activation), alpha=found.alpha)
+        return again(
+            op, found.linear, found.linear.inputs, activation=int(found.activation), alpha=found.alpha
+        )
 
 
 def _swish(node: ir.Node) -> Behind | Declined:
-    """x * Sigmoid(alpha * x), x being a Linear that nothing else reads."""
+    """X * Sigmoid(alpha * x), x being a Linear that nothing else reads."""
     x, gate = node.inputs[:2]
     sigmoid = None if gate is None or not is_op(gate, "Sigmoid") else gate.producer()
     if x is None or sigmoid is None or not is_op(x, LINEAR, KERNELS_DOMAIN) or x.is_graph_output():

@@ -5,7 +5,17 @@ from typing import Any, NamedTuple
 import numpy as np
 import onnx_ir as ir
 
-from vit_edge.host.kernels.operators import ATTENTION, LINEAR, NORM, Attributes, Range, coded, numbers, shape_of, sole
+from vit_edge.host.kernels.operators import (
+    ATTENTION,
+    LINEAR,
+    NORM,
+    Attributes,
+    Range,
+    coded,
+    numbers,
+    shape_of,
+    sole,
+)
 from vit_edge.host.rewrite.composites import is_op
 from vit_edge.host.rewrite.rule import Declined, NodeRule
 from vit_edge.host.rewrite.values import constant_of, integer, number, only_user, typed
@@ -21,25 +31,30 @@ class Coded(NamedTuple):
 
 
 class MergeCodes(NodeRule[Coded]):
-    """QuantizeLinear(Linear(x)) -> LinearCodes(x); also of Attention and LayerNormalization, also behind a Reshape."""
+    """QuantizeLinear(Linear(x)) -> LinearCodes(x); or of Attention or LayerNormalization."""
 
     ROOTS = ("QuantizeLinear",)
     FIRES = """<ir_version: 9, opset_import: ["": 20]>
         g (float[5,4] x) => (uint8[5,4] y)
-        <float[4] w = {1.0, 2.0, 0.5, 1.5}, float[4] b = {0.1, 0.2, 0.3, 0.4}, float s = {0.03}, uint8 z = {120}, float[5,4] n> {
+        <float[4] w = {1.0, 2.0, 0.5, 1.5}, float[4] b = {0.1, 0.2, 0.3, 0.4}, float s = {0.03},
+         uint8 z = {120}, float[5,4] n> {
             n = LayerNormalization<axis=-1, epsilon=0.000001>(x, w, b)
             y = QuantizeLinear(n, s, z)
         }"""
     HOLDS = """<ir_version: 9, opset_import: ["": 20]>
         g (float[5,4] x) => (int8[5,4] y)
-        <float[4] w = {1.0, 2.0, 0.5, 1.5}, float[4] b = {0.1, 0.2, 0.3, 0.4}, float s = {0.03}, int8 z = {0}, float[5,4] n> {
+        <float[4] w = {1.0, 2.0, 0.5, 1.5}, float[4] b = {0.1, 0.2, 0.3, 0.4}, float s = {0.03},
+         int8 z = {0}, float[5,4] n> {
             n = LayerNormalization<axis=-1, epsilon=0.000001>(x, w, b)
             y = QuantizeLinear(n, s, z)
         }"""
 
     def find(self, node: ir.Node) -> Coded | Declined:
         """What makes the values, read by this quantizer alone."""
-        scale, zero = constant_of(node.inputs[1]), constant_of(node.inputs[2] if len(node.inputs) > 2 else None)
+        scale, zero = (
+            constant_of(node.inputs[1]),
+            constant_of(node.inputs[2] if len(node.inputs) > 2 else None),
+        )
         if scale is None or zero is None or scale.size != 1 or zero.dtype != np.uint8:
             return Declined("codes of another type than uint8, or with several scales")
         value, shape = node.inputs[0], None
@@ -71,7 +86,11 @@ def coded_by(value: ir.Value | None) -> tuple[ir.Node, str] | None:
         return None
     norm = value.producer()
     last = norm is not None and integer(norm, "axis", -1) in (-1, len(shape_of(value)) - 1)
-    whole = norm is not None and len(norm.inputs) == 3 and all(constant_of(each) is not None for each in norm.inputs[1:])
+    whole = (
+        norm is not None
+        and len(norm.inputs) == 3
+        and all(constant_of(each) is not None for each in norm.inputs[1:])
+    )
     return (norm, NORM) if norm is not None and last and whole else None
 
 

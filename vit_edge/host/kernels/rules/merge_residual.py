@@ -22,16 +22,16 @@ class MergeResidual(NodeRule[Residual]):
     ROOTS = ("Add",)
     FIRES = """<ir_version: 9, opset_import: ["": 20, "vit_edge.kernels": 1]>
         g (uint8[5,4] x, float[5,2] r) => (float[5,2] y)
-        <int8[4,2] w = {1, 2, -3, 4, 5, -6, 7, 8}, float[2] ws = {0.25, 0.5}, int32[2] b = {3, -4}, float[5,2] l> {
-            l = vit_edge.kernels.Linear<input_scale=0.05, input_zero_point=7, biased=0, activation=0, alpha=1.0,
-                by_row=0, scale=1.0, zero_point=0, floor=1.0, one_sided=0>(x, , , w, ws, b)
+        <int8[4,2] w = {1, 2, -3, 4, 5, -6, 7, 8},
+         float[2] ws = {0.25, 0.5}, int32[2] b = {3, -4}, float[5,2] l> {
+            l = vit_edge.kernels.Linear<input_scale=0.05, input_zero_point=7>(x, , , w, ws, b)
             y = Add(r, l)
         }"""
     HOLDS = """<ir_version: 9, opset_import: ["": 20, "vit_edge.kernels": 1]>
         g (uint8[5,4] x, float[1,2] r) => (float[5,2] y)
-        <int8[4,2] w = {1, 2, -3, 4, 5, -6, 7, 8}, float[2] ws = {0.25, 0.5}, int32[2] b = {3, -4}, float[5,2] l> {
-            l = vit_edge.kernels.Linear<input_scale=0.05, input_zero_point=7, biased=0, activation=0, alpha=1.0,
-                by_row=0, scale=1.0, zero_point=0, floor=1.0, one_sided=0>(x, , , w, ws, b)
+        <int8[4,2] w = {1, 2, -3, 4, 5, -6, 7, 8},
+         float[2] ws = {0.25, 0.5}, int32[2] b = {3, -4}, float[5,2] l> {
+            l = vit_edge.kernels.Linear<input_scale=0.05, input_zero_point=7>(x, , , w, ws, b)
             y = Add(r, l)
         }"""
 

@@ -1,4 +1,4 @@
-"""Where each row of a Linear's or a normalization's result is coded by its own range, that gives the codes."""
+"""Where each row of a Linear's or a normalization's result has a range of its own, that gives the codes."""
 
 from typing import Any, NamedTuple
 
@@ -26,20 +26,23 @@ class MergeRowCodes(NodeRule[RowsOf]):
     ROOTS = (f"{KERNELS_DOMAIN}::{LINEAR}",)
     FIRES = """<ir_version: 9, opset_import: ["": 20, "vit_edge.kernels": 1]>
         g (float[5,4] x) => (float[5,2] y)
-        <float[4] g = {1.0, 2.0, 0.5, 1.5}, float[4] h = {0.1, 0.2, 0.3, 0.4}, int8[4,2] w = {1, 2, -3, 4, 5, -6, 7, 8},
+        <float[4] g = {1.0, 2.0, 0.5, 1.5}, float[4] h = {0.1, 0.2, 0.3, 0.4},
+         int8[4,2] w = {1, 2, -3, 4, 5, -6, 7, 8},
          float[2] ws = {0.25, 0.5}, int32[2] b = {3, -4}, float[5,4] n, uint8[5,4] c, float[5,1] r> {
             n = LayerNormalization<axis=-1, epsilon=0.000001>(x, g, h)
-            c, r = vit_edge.kernels.RowCodes<by_row=1, scale=0.0078431377, zero_point=128, floor=0.000001, one_sided=0>(n)
-            y = vit_edge.kernels.Linear<input_scale=0.0078431377, input_zero_point=128, biased=0, activation=0, alpha=1.0,
-                by_row=0, scale=1.0, zero_point=0, floor=1.0, one_sided=0>(c, r, , w, ws, b)
+            c, r = vit_edge.kernels.RowCodes<by_row=1, scale=0.0078431377,
+                zero_point=128, floor=0.000001, one_sided=0>(n)
+            y = vit_edge.kernels.Linear<input_scale=0.0078431377,
+                input_zero_point=128>(c, r, , w, ws, b)
         }"""
     HOLDS = """<ir_version: 9, opset_import: ["": 20, "vit_edge.kernels": 1]>
         g (float[5,4] n) => (float[5,2] y)
         <int8[4,2] w = {1, 2, -3, 4, 5, -6, 7, 8},
          float[2] ws = {0.25, 0.5}, int32[2] b = {3, -4}, uint8[5,4] c, float[5,1] r> {
-            c, r = vit_edge.kernels.RowCodes<by_row=1, scale=0.0078431377, zero_point=128, floor=0.000001, one_sided=0>(n)
-            y = vit_edge.kernels.Linear<input_scale=0.0078431377, input_zero_point=128, biased=0, activation=0, alpha=1.0,
-                by_row=0, scale=1.0, zero_point=0, floor=1.0, one_sided=0>(c, r, , w, ws, b)
+            c, r = vit_edge.kernels.RowCodes<by_row=1, scale=0.0078431377,
+                zero_point=128, floor=0.000001, one_sided=0>(n)
+            y = vit_edge.kernels.Linear<input_scale=0.0078431377,
+                input_zero_point=128>(c, r, , w, ws, b)
         }"""
 
     def find(self, node: ir.Node) -> RowsOf | Declined:

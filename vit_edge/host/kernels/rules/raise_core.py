@@ -1,8 +1,8 @@
-"""Attention in INT8 becomes one Attention: codes of queries, keys and values, both products, and Softmax between.
+"""Attention in INT8 becomes one Attention: the codes of its operands, both products, and Softmax between.
 
-Both spellings of `lower.attention`: Softmax whose probabilities have one range, and exp(score - row maximum) in
-steps of 1/255 with the division by the row sum at the end. What lies between a split into heads and the codes
-(rotation, normalization of heads), or is added to the scores, leaves the attention to onnxruntime.
+Both spellings of `lower.attention`: Softmax whose probabilities have one range, and exp(score - row maximum)
+in steps of 1/255 with the division by the row sum at the end. What lies between a split into heads and the
+codes (rotation, normalization of heads), or is added to the scores, leaves the attention to onnxruntime.
 """
 
 from typing import Any, NamedTuple
@@ -10,12 +10,12 @@ from typing import Any, NamedTuple
 import onnx_ir as ir
 
 from vit_edge.host.kernels.operands import Operand, operand
-from vit_edge.host.kernels.operators import ATTENTION, UNCODED, made, shape_of
+from vit_edge.host.kernels.operators import ATTENTION, made, shape_of
 from vit_edge.host.kernels.read import Codes, codes_behind
+from vit_edge.host.plan import EXPONENTIALS
 from vit_edge.host.rewrite.composites import is_op
 from vit_edge.host.rewrite.rule import Declined, NodeRule
 from vit_edge.host.rewrite.values import integer, integers, scalar_of, static_shape, typed
-from vit_edge.host.plan import EXPONENTIALS
 
 WIDTHS = range(16, 513, 16)  # columns of a head that the kernels take
 
@@ -116,7 +116,7 @@ class RaiseCore(NodeRule[Core]):
             "probability_scale": found.probability_scale,
         }
         inputs = [found.q.matrix, found.k.matrix, found.v.matrix]
-        value: ir.Value = made(op, ATTENTION, inputs, attributes | UNCODED.attributes, 1)
+        value: ir.Value = made(op, ATTENTION, inputs, attributes, 1)
         return typed(value, list(shape_of(node.outputs[0])))
 
 
@@ -172,22 +172,31 @@ def _softmax(weights: ir.Value) -> ir.Node | None:
     node = weights.producer() if is_op(weights, "Softmax") else None
     if node is None or integer(node, "axis", -1) not in (-1, 3):
         return None
-    return _product(node.inputs[0])
+    return _made_by("MatMul", node.inputs[0])
 
 
 def _exponentials(weights: ir.Value, total: ir.Value | None) -> ir.Node | None:
     """The product c where the weights are exp(c - max of each row), and `total` is their sum."""
     node = weights.producer() if is_op(weights, "Exp") else None
-    shifted = None if node is None or node.inputs[0] is None or not is_op(node.inputs[0], "Sub") else node.inputs[0].producer()
+    shifted = (
+        None
+        if node is None or node.inputs[0] is None or not is_op(node.inputs[0], "Sub")
+        else node.inputs[0].producer()
+    )
     summed = None if total is None or not is_op(total, "ReduceSum") else total.producer()
-    if shifted is None or summed is None or summed.inputs[0] is not weights or scalar_of(summed.inputs[1]) != -1:
+    if (
+        shifted is None
+        or summed is None
+        or summed.inputs[0] is not weights
+        or scalar_of(summed.inputs[1]) != -1
+    ):
         return None
     scores, most = shifted.inputs[:2]
-    largest = None if most is None or not is_op(most, "ReduceMax") else most.producer()
+    largest = _made_by("ReduceMax", most)
     if largest is None or largest.inputs[0] is not scores or scalar_of(largest.inputs[1]) != -1:
         return None
-    return _product(scores)
+    return _made_by("MatMul", scores)
 
 
-def _product(value: ir.Value | None) -> ir.Node | None:
-    return value.producer() if value is not None and is_op(value, "MatMul") else None
+def _made_by(operator: str, value: ir.Value | None) -> ir.Node | None:
+    return value.producer() if value is not None and is_op(value, operator) else None

@@ -1,7 +1,7 @@
 """An INT8 product whose input has one range becomes a Linear.
 
-The spelling is that of a Gemm between DequantizeLinear and an int32 bias in the accumulator's own scale, which
-onnxruntime fuses to QGemm. The sums are the same integers.
+The spelling is that of a Gemm between DequantizeLinear and an int32 bias in the accumulator's own scale,
+which onnxruntime fuses to QGemm. The sums are the same integers.
 """
 
 from typing import Any, NamedTuple
@@ -10,11 +10,11 @@ import numpy as np
 import onnx_ir as ir
 
 from vit_edge.arrays import Array
-from vit_edge.host.kernels.operators import LINEAR, UNCODED, Activation, made, shape_of, weight_inputs
+from vit_edge.host.kernels.operators import LINEAR, made, shape_of, weight_inputs
 from vit_edge.host.kernels.read import Codes, codes_behind, weight_behind
 from vit_edge.host.rewrite.composites import is_op
 from vit_edge.host.rewrite.rule import Declined, NodeRule
-from vit_edge.host.rewrite.values import constant_of, number, integer, typed
+from vit_edge.host.rewrite.values import constant_of, integer, number, typed
 
 
 class Product(NamedTuple):
@@ -34,12 +34,10 @@ def linear(op: Any, node: ir.Node, found: Product) -> ir.Value:
         "input_scale": found.codes.scale,
         "input_zero_point": found.codes.zero_point,
         "biased": int(found.bias is not None),
-        "activation": int(Activation.NONE),
-        "alpha": 1.0,
     }
     constants = weight_inputs(op, found.weight, found.scale, found.start, found.bias)
     inputs = [found.codes.value, found.rows, None, *constants]
-    value, _ = made(op, LINEAR, inputs, attributes | UNCODED.attributes, 2)
+    value, _ = made(op, LINEAR, inputs, attributes, 2)
     return typed(value, list(shape_of(node.outputs[0])))
 
 

@@ -1,7 +1,7 @@
 """An INT8 product whose input has a range for each row becomes RowCodes and a Linear.
 
-The spelling is that of `lower.linear`: each row is divided by its largest magnitude (or value), quantized with
-one range for all, multiplied, and scaled back.
+The spelling is that of `lower.linear`: each row is divided by its largest magnitude (or value), quantized
+with one range for all, multiplied, and scaled back.
 """
 
 from typing import Any, NamedTuple
@@ -33,7 +33,8 @@ class RaiseRowProduct(NodeRule[Rows]):
     ROOTS = ("Mul", "Add")
     FIRES = """<ir_version: 9, opset_import: ["": 20]>
         g (float[5,4] x) => (float[5,2] y)
-        <float s = {0.0078431377}, uint8 z = {128}, int8[4,2] w = {1, 2, -3, 4, 5, -6, 7, 8}, float[2] ws = {0.25, 0.5},
+        <float s = {0.0078431377}, uint8 z = {128},
+         int8[4,2] w = {1, 2, -3, 4, 5, -6, 7, 8}, float[2] ws = {0.25, 0.5},
          int8[2] wz = {0, 0}, float[2] b = {0.5, -0.5}, int64[1] axes = {-1}, float floor = {0.000001},
          float[5,4] m, float[5,1] top, float[5,1] r, float[5,1] i, float[5,4] u, uint8[5,4] q, float[5,4] d,
          float[4,2] wf, float[5,2] p, float[5,2] back> {
@@ -51,7 +52,8 @@ class RaiseRowProduct(NodeRule[Rows]):
         }"""
     HOLDS = """<ir_version: 9, opset_import: ["": 20]>
         g (float[5,4] x, float[5,1] r) => (float[5,2] y)
-        <float s = {0.0078431377}, uint8 z = {128}, int8[4,2] w = {1, 2, -3, 4, 5, -6, 7, 8}, float[2] ws = {0.25, 0.5},
+        <float s = {0.0078431377}, uint8 z = {128},
+         int8[4,2] w = {1, 2, -3, 4, 5, -6, 7, 8}, float[2] ws = {0.25, 0.5},
          int8[2] wz = {0, 0}, float[5,4] u, uint8[5,4] q, float[5,4] d, float[4,2] wf, float[5,2] p> {
             u = Mul(x, r)
             q = QuantizeLinear(u, s, z)
@@ -116,7 +118,12 @@ def _reach(divisor: ir.Value, unit: ir.Value) -> tuple[ir.Value, float, bool] | 
         return None
     x, inverse = scaled.inputs[:2]
     reciprocal = None if inverse is None else inverse.producer()
-    if x is None or reciprocal is None or not is_op(reciprocal, "Reciprocal") or reciprocal.inputs[0] is not divisor:
+    if (
+        x is None
+        or reciprocal is None
+        or not is_op(reciprocal, "Reciprocal")
+        or reciprocal.inputs[0] is not divisor
+    ):
         return None
     floor, largest = scalar_of(most.inputs[1]), most.inputs[0]
     reduced = None if largest is None or not is_op(largest, "ReduceMax") else largest.producer()
