@@ -1,6 +1,4 @@
 /* Custom operators of onnxruntime around the kernels: domain "vit_edge.kernels", version 1. */
-#include <cpuid.h>
-
 #include <cstdlib>
 #include <cstring>
 #include <string>
@@ -9,33 +7,9 @@
 #include "kernels.h"
 #include "ort_abi.h"
 
-extern const Kernels kAvx512, kAvxVnni, kAvx2;
-
-void release(Packed &packed) {
-  std::free(packed.data), std::free(packed.sums);
-  packed = Packed{};
-}
-
-/* Leaf 7.1, EAX bit 4; the compiler's own test is younger than the instructions. */
-static bool has_avx_vnni() {
-  unsigned a, b, c, d;
-  return __get_cpuid_count(7, 1, &a, &b, &c, &d) && (a & 16);
-}
-
-const Kernels *kernels_for_this_cpu() {
-  const char *asked = std::getenv("VIT_EDGE_KERNELS");
-  const auto wanted = [asked](const Kernels &kernels) { return !asked || !*asked || !std::strcmp(asked, kernels.name); };
-  const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
-  if (wanted(kAvx512) && __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512bw")) return &kAvx512;
-  if (wanted(kAvxVnni) && avx2 && has_avx_vnni()) return &kAvxVnni;
-  if (wanted(kAvx2) && avx2) return &kAvx2;
-  return nullptr;
-}
-
 namespace {
 
 const OrtApi *ort;
-const Kernels *cpu;
 
 struct Failure {
   std::string message;
@@ -133,6 +107,11 @@ struct Info {
   RowSteps row_steps() const { return {steps("scale", "zero_point"), real("floor", 1.0f), whole("one_sided") != 0}; }
 };
 
+/* Chosen when the model is loaded: weights are packed for it. */
+struct OnCpu {
+  const Kernels *const cpu = kernels_for_this_cpu();
+};
+
 template <class T> std::vector<T> padded(const T *from, size_t count, size_t step, T fill) {
   std::vector<T> made((count + step - 1) / step * step + 16, fill);
   if (from) std::copy(from, from + count, made.begin());
@@ -140,7 +119,7 @@ template <class T> std::vector<T> padded(const T *from, size_t count, size_t ste
 }
 
 /* x (…, K) uint8, row scales (rows) or none, residual (…, N) or none, weight (K, N) int8, scale (N), start (N) int32, bias (N) or none */
-struct LinearOp {
+struct LinearOp : OnCpu {
   static constexpr const char *kName = "Linear";
   static constexpr int kInputs[] = {kUInt8, kFloat, kFloat, kInt8, kFloat, kInt32, kFloat};
   static constexpr bool kOptionals[] = {false, true, true, false, false, false, true};
@@ -186,7 +165,7 @@ struct LinearOp {
 };
 
 /* q (images * queries, …), k and v (images * keys, …) float: columns from an offset on, heads side by side */
-struct AttentionOp {
+struct AttentionOp : OnCpu {
   static constexpr const char *kName = "Attention";
   static constexpr int kInputs[] = {kFloat, kFloat, kFloat};
   static constexpr bool kOptionals[] = {false, false, false};
@@ -197,7 +176,8 @@ struct AttentionOp {
     attention.heads = info.size("heads"), attention.width = info.size("width");
     attention.queries = info.size("queries"), attention.keys = info.size("keys");
     offsets[0] = info.size("query_offset"), offsets[1] = info.size("key_offset"), offsets[2] = info.size("value_offset");
-    if (attention.width % 16 || !attention.width || attention.width > 512) throw Failure{"heads must be 16 to 512 columns wide, in steps of 16"};
+    if (!attention.width || attention.width > 512) throw Failure{"heads must be 1 to 512 columns wide"};
+    if (!attention.heads || !attention.queries || !attention.keys) throw Failure{"an attention without heads, queries or keys"};
     const float q = info.real("query_scale"), k = info.real("key_scale"), v = info.real("value_scale"), p = info.real("probability_scale", 0.0f);
     attention.query_inverse = 1 / q, attention.key_inverse = 1 / k, attention.value_inverse = 1 / v;
     attention.query_zero_point = static_cast<int32_t>(info.whole("query_zero_point"));
@@ -223,7 +203,7 @@ struct AttentionOp {
 };
 
 /* x (…, D) float, scale (D), bias (D) */
-struct NormOp {
+struct NormOp : OnCpu {
   static constexpr const char *kName = "Norm";
   static constexpr int kInputs[] = {kFloat, kFloat, kFloat};
   static constexpr bool kOptionals[] = {false, false, false};
@@ -246,7 +226,7 @@ struct NormOp {
 };
 
 /* x (…, D) float: each row by its own range */
-struct RowsOp {
+struct RowsOp : OnCpu {
   static constexpr const char *kName = "Row";
   static constexpr int kInputs[] = {kFloat};
   static constexpr bool kOptionals[] = {false};
@@ -314,8 +294,7 @@ extern "C" __attribute__((visibility("default"))) OrtStatus *RegisterCustomOps(O
   static const Custom<NormOp, kUInt8> norm_codes;
   static const Custom<RowsOp, kUInt8> rows;
   ort = base->GetApi(kOrtApiVersion);
-  cpu = kernels_for_this_cpu();
-  if (!cpu) return ort->CreateStatus(kOrtFail, "vit-edge's kernels need a CPU with AVX2 and FMA; run the portable file");
+  if (!kernels_for_this_cpu()) return ort->CreateStatus(kOrtFail, "vit-edge's kernels need a CPU with AVX2 and FMA; run the portable file");
   return guarded([&] {
     OrtCustomOpDomain *domain;
     need(ort->CreateCustomOpDomain("vit_edge.kernels", &domain));

@@ -17,7 +17,7 @@ from vit_edge.host.rewrite.composites import is_op
 from vit_edge.host.rewrite.rule import Declined, NodeRule
 from vit_edge.host.rewrite.values import integer, integers, scalar_of, static_shape, typed
 
-WIDTHS = range(16, 513, 16)  # columns of a head that the kernels take
+WIDEST = 512  # columns of a head that the kernels take
 
 
 class Core(NamedTuple):
@@ -128,7 +128,7 @@ def _together(
         return Declined("an attention with something between its heads and their codes")
     if len({each.heads for each in (q, k, v)}) != 1 or len({each.width for each in (q, k, v)}) != 1:
         return Declined("an attention whose operands have other heads than one another")
-    if q.width not in WIDTHS or k.rows != v.rows:
+    if q.width > WIDEST or k.rows != v.rows:
         return Declined(f"an attention with heads of {q.width} columns")
     if static_shape(node.outputs[0]) != (q.rows, q.heads * q.width):
         return Declined("an attention over several windows of an image")
