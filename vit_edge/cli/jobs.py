@@ -12,7 +12,8 @@ from vit_edge.errors import UsageError
 from vit_edge.runtime.job.answers import Opening
 from vit_edge.runtime.job.merge import merge_results
 from vit_edge.runtime.job.names import MOST_LIST_BYTES, WHOLE, Shard, Wanted, listed, names_of
-from vit_edge.runtime.job.run import Done, Engine, Spread, model_of, run_job
+from vit_edge.runtime.job.run import Done, model_of, run_job
+from vit_edge.runtime.spread.task import Engine, Spread
 
 STANDARD_INPUT = "-"
 _FILES = ("float", "int8")
