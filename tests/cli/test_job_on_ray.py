@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tools.engines.catalogue import default_cache
+from tests.ray_environment import PYTHON, ROOT, environment, on, with_ray
 from vit_edge import __version__
 from vit_edge.cli import main
 from vit_edge.errors import StepError
@@ -26,18 +26,11 @@ from vit_edge.runtime.model.file import read_model
 from vit_edge.runtime.spread.on_ray import Made, Worker, in_order
 from vit_edge.runtime.spread.task import Place, Task
 
-ROOT = Path(__file__).resolve().parents[2]
 TINY = ROOT / "tests" / "data" / "dynamic.onnx"
 EMBEDDER = ROOT / "tests" / "data" / "embedder.onnx"
-PACKAGES = "pip_ray-2.60.0_daft-0.7.26_pyspark-4.3.0"  # with pandas, pyarrow and what vit_edge needs
-PYTHON = default_cache() / PACKAGES / "bin" / "python"
-NEEDED = (
-    f"needs Ray: an environment {default_cache() / PACKAGES} with ray[data]==2.60.0 and what vit-edge needs"
-)
 
 Output = pytest.CaptureFixture[str]
 
-with_ray = pytest.mark.skipif(not PYTHON.exists(), reason=NEEDED)
 linux = pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="needs Linux to find a job's workers")
 
 
@@ -61,17 +54,6 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def command(name: str, model: Path, images: str | Path, results: Path, *more: str) -> list[str]:
     start = [str(PYTHON), "-m", "vit_edge", name, str(model), "--dir", str(images), "-o", str(results)]
     return [*start, "--engine", "ray", "--workers", "2", *more]
-
-
-def environment(**more: str) -> dict[str, str]:
-    known = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
-    return known | {"PYTHONPATH": str(ROOT)} | more
-
-
-def on(words: Sequence[str], cwd: Path, **more: str) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(
-        words, cwd=cwd, env=environment(**more), capture_output=True, text=True, check=False, timeout=240
-    )
 
 
 def plain(images: str | Path, results: Path) -> bytes:

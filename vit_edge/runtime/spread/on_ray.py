@@ -111,7 +111,7 @@ def results_of_ray(
         StepError: a worker cannot open the task, or ended again and again, or none answers.
     """
     ray, threads = _ray(), task.threads
-    with _connected(ray, (workers or max((os.cpu_count() or 1) // threads, 1)) * threads):
+    with _connected(ray, (workers or max((os.cpu_count() or 1) // threads, 1)) * threads) as own:
         count = min(_workers(ray, workers, threads), len(chunks))
         # max_restarts: of a worker, without an end, as machines come and go; images have their own limit.
         remote = ray.remote(num_cpus=threads, max_restarts=-1, max_task_retries=_RETRIES)(Worker)
@@ -120,7 +120,7 @@ def results_of_ray(
         try:
             yield from in_order(ray, team, chunks, fetched, task.goes_on)
         finally:
-            for worker in team:
+            for worker in () if own else team:  # those of a connection of our own end with it, and quietly
                 with contextlib.suppress(ray.exceptions.RayError):
                     ray.kill(worker)
 
@@ -211,9 +211,10 @@ def _workers(ray: Any, wanted: int | None, threads: int) -> int:
 
 
 @contextlib.contextmanager
-def _connected(ray: Any, cpus: int) -> Iterator[None]:
+def _connected(ray: Any, cpus: int) -> Iterator[bool]:
+    """Whether the connection is our own, to be ended."""
     if ray.is_initialized():
-        yield
+        yield False
         return
     quiet = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": True}
     named = os.environ.get("RAY_ADDRESS")
@@ -237,7 +238,7 @@ def _connected(ray: Any, cpus: int) -> Iterator[None]:
             **quiet,
         )
     try:
-        yield
+        yield True
     finally:
         ray.shutdown()
 
