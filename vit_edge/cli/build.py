@@ -13,6 +13,7 @@ from vit_edge.cli.console import check_json, one_line, progress, table, tell_not
 from vit_edge.cli.embedding_options import add_embedding_tolerance, embedding_tolerance, refuse_idle
 from vit_edge.cli.measure import status_of
 from vit_edge.cli.parser import Commands, settings_from, tolerance_from
+from vit_edge.cli.spread_option import spread_of
 from vit_edge.cli.targets import best_here, target_named
 from vit_edge.cli.truth_option import add_truth, check_truth
 from vit_edge.embedding_report import EmbeddingReport
@@ -101,7 +102,7 @@ def run(args: argparse.Namespace) -> int:
     check_replaceable(args.out)
     tolerance = tolerance_from(args)
     embeddings = embedding_tolerance(args, wanted=True)
-    versions = settings_from(args, VersionsWanted)
+    versions, spread = settings_from(args, VersionsWanted), spread_of(args)
     targets = {target.name: target for target in map(target_named, args.targets)}
     taken = None
     if not targets:
@@ -117,7 +118,7 @@ def run(args: argparse.Namespace) -> int:
         args,
         BuildSettings,
         targets=tuple(targets.values()),
-        quantize=settings_from(args, QuantizeSettings, preset=Preset(args.preset)),
+        quantize=settings_from(args, QuantizeSettings, preset=Preset(args.preset), spread=spread),
         versions=versions,
         tolerance=tolerance,
         embedding_tolerance=embeddings,

@@ -8,6 +8,7 @@ from vit_edge.cli import arguments
 from vit_edge.cli.checks import check_out, few_images
 from vit_edge.cli.console import one_line, progress, tell_notes
 from vit_edge.cli.parser import Commands, Parser, settings_from
+from vit_edge.cli.spread_option import spread_of
 from vit_edge.cli.targets import target_named
 from vit_edge.embedding_report import Fidelity
 from vit_edge.errors import UsageError
@@ -124,7 +125,7 @@ def run_quantize(args: argparse.Namespace) -> int:
     """`vit-edge quantize`."""
     _check_one_kind(args)
     check_out(args.out)
-    target = target_named(args.target)
+    target, spread = target_named(args.target), spread_of(args)
     from vit_edge.host.convert.one_file import QuantizeFileSettings, quantize_model
     from vit_edge.host.quantize.types import Preset, QuantizeSettings
     from vit_edge.host.sources import SourceOptions, resolve
@@ -132,7 +133,7 @@ def run_quantize(args: argparse.Namespace) -> int:
     settings = QuantizeFileSettings(
         calibration=args.calibration,
         target=target,
-        quantize=settings_from(args, QuantizeSettings, preset=Preset(args.preset)),
+        quantize=settings_from(args, QuantizeSettings, preset=Preset(args.preset), spread=spread),
         versions=settings_from(args, VersionsWanted),
         allow_uncanonical=args.allow_uncanonical,
         attention=args.attention,

@@ -30,7 +30,6 @@ from vit_edge.runtime.measure.benchmark import BenchReport, BenchSettings, bench
 from vit_edge.runtime.measure.timing import Rounds
 from vit_edge.runtime.model.file import ModelFile, read_model
 from vit_edge.runtime.model.outputs import OutputWanted
-from vit_edge.runtime.spread.results import check_spread
 from vit_edge.spec import Verdict
 from vit_edge.stated import StatedPreprocess
 
@@ -118,7 +117,7 @@ def run_compare(args: argparse.Namespace) -> int:
     check_json(args.json)
     check_file("--junit", args.junit)
     check_file("--report", args.report)
-    check_spread(spread_of(args))
+    spread = spread_of(args)
     if args.report is not None:
         from vit_edge.host.report.needs import check_installed
 
@@ -136,7 +135,7 @@ def run_compare(args: argparse.Namespace) -> int:
         args,
         CompareSettings,
         session=session_settings(args),
-        spread=spread_of(args),
+        spread=spread,
         earlier=earlier,
         stated_top1=stated_top1(args.float),
     )

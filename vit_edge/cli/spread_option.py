@@ -3,6 +3,7 @@
 import argparse
 from typing import Any
 
+from vit_edge.runtime.spread.results import check_spread
 from vit_edge.runtime.spread.task import Engine, Spread
 
 
@@ -35,5 +36,8 @@ def spread_of(args: argparse.Namespace) -> Spread:
 
     Raises:
         UsageError: no worker.
+        MissingExtraError: the engine is not installed.
     """
-    return Spread(args.workers, args.engine)
+    spread = Spread(args.workers, args.engine)
+    check_spread(spread)
+    return spread

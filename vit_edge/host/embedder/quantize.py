@@ -11,10 +11,10 @@ from collections.abc import Callable
 
 from vit_edge.host.embedder.graph import FeatureGraph
 from vit_edge.host.plan import QuantPlan
-from vit_edge.host.quantize.cache import Reader, observed
 from vit_edge.host.quantize.choose import Option, allowed, choose_forms
 from vit_edge.host.quantize.measured import choices
 from vit_edge.host.quantize.observe import Observer
+from vit_edge.host.quantize.passes import Reader, observed
 from vit_edge.host.quantize.plan_set import reaches_of
 from vit_edge.host.quantize.plans import GELU, LayerPlans, plan_layers
 from vit_edge.host.quantize.probe import Probe, decibels
@@ -98,8 +98,10 @@ class _LastBlock:
         """Every form of every layer, calibrated on all tokens."""
         operands = [f"{name}.{letter}" for name in self.attentions for letter in "qkvp"]
         observer = Observer(self.features.canonical, self.search.lowering, [*self.linears, *operands])
-        images, cache, tell = self.search.calibration.images, self.search.settings.cache, self.search.step
-        seen = observed(observer, images, Reader(self.preprocess), cache, tell("calibrate the embedder"))
+        images, settings, tell = self.search.calibration.images, self.search.settings, self.search.step
+        step = tell("calibrate the embedder")
+        read = Reader(self.preprocess, (), settings.limits)
+        seen = observed(observer, images, read, settings.cache, step, settings.spread)
         plans = plan_layers(self.graph, self.linears, self.attentions, seen, None, tell("round its weights"))
         if arithmetic is not Arithmetic.SATURATING:
             return plans

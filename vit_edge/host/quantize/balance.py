@@ -13,7 +13,7 @@ import onnx_ir as ir
 from vit_edge.arrays import Array, Float64
 from vit_edge.host.affine import Affine
 from vit_edge.host.quantize import folds
-from vit_edge.host.quantize.observe import Activation
+from vit_edge.host.quantize.tally import Activation
 from vit_edge.host.quantize.weights import column_scales, nearest
 from vit_edge.host.rewrite.composites import ATTENTION, composites, is_op
 from vit_edge.host.rewrite.values import integer, linear_parts

@@ -17,7 +17,6 @@ from vit_edge.runtime.job.results import ArrayFile, Results, RowFile
 from vit_edge.runtime.job.rows import RowForm
 from vit_edge.runtime.model.file import ModelFile
 from vit_edge.runtime.predict.embedder import outputs_by_kind, without_kind
-from vit_edge.runtime.spread.results import check_spread
 from vit_edge.runtime.spread.task import Place, Spread
 from vit_edge.spec import OutputKind
 
@@ -60,10 +59,9 @@ def run_job(wanted: Wanted, opening: Opening, results: Path, spread: Spread, tel
 
     Raises:
         UsageError: the results are of another job, damaged, in use, or cannot be written.
-        MissingExtraError: `.parquet` is asked for, and pyarrow is not installed, or an engine that is not.
+        MissingExtraError: `.parquet` is asked for, and pyarrow is not installed.
         VitEdgeError: the images cannot be listed, the model cannot be opened, or a worker ended.
     """
-    check_spread(spread)
     if results.suffix == PARQUET:
         check_pyarrow()
     if opening.top < 1:
