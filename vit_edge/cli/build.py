@@ -10,7 +10,13 @@ from vit_edge.cli import arguments, layout_option, values
 from vit_edge.cli.checks import few_images
 from vit_edge.cli.compare_embedders import criterion_sentence, embedding_claim
 from vit_edge.cli.console import check_json, one_line, progress, table, tell_notes, write_json
-from vit_edge.cli.embedding_options import add_embedding_tolerance, embedding_tolerance, refuse_idle
+from vit_edge.cli.embedding_options import (
+    add_embedder,
+    add_embedding_tolerance,
+    embedding_tolerance,
+    outputs_used,
+    refuse_idle,
+)
 from vit_edge.cli.measure import status_of
 from vit_edge.cli.parser import Commands, settings_from, tolerance_from
 from vit_edge.cli.targets import best_here, target_named
@@ -66,11 +72,7 @@ def add(commands: Commands) -> None:
         help="one of `vit-edge targets`, a .toml file, or auto, the default: what fits this machine best; "
         "may be repeated, the bundle runs the first that is good enough",
     )
-    parser.add_argument(
-        "--embedder",
-        action="store_true",
-        help="the bundle gives embeddings, too: onnx/embedder.onnx and its INT8 form",
-    )
+    add_embedder(parser, "the bundle gives embeddings, too: onnx/embedder.onnx and its INT8 form")
     arguments.add_versions(parser)
     arguments.add_tolerance(parser)
     add_embedding_tolerance(parser)
@@ -121,6 +123,7 @@ def run(args: argparse.Namespace) -> int:
         versions=versions,
         tolerance=tolerance,
         embedding_tolerance=embeddings,
+        embedder_for=outputs_used(args),
         repair=Repair(args.repair),
         stated_top1=stated_accuracy(args.source),
         reference=_reference(args),
