@@ -103,7 +103,6 @@ def run(args: argparse.Namespace) -> int:
     check_replaceable(args.out)
     tolerance = tolerance_from(args)
     embeddings = embedding_tolerance(args, wanted=True)
-    versions = settings_from(args, VersionsWanted)
     targets = {target.name: target for target in map(target_named, args.targets)}
     taken = None
     if not targets:
@@ -120,7 +119,7 @@ def run(args: argparse.Namespace) -> int:
         BuildSettings,
         targets=tuple(targets.values()),
         quantize=settings_from(args, QuantizeSettings, preset=Preset(args.preset)),
-        versions=versions,
+        versions=settings_from(args, VersionsWanted),
         tolerance=tolerance,
         embedding_tolerance=embeddings,
         embedder_for=outputs_used(args),
