@@ -10,7 +10,13 @@ from vit_edge.cli import arguments, layout_option, values
 from vit_edge.cli.checks import few_images
 from vit_edge.cli.compare_embedders import criterion_sentence, embedding_claim
 from vit_edge.cli.console import check_json, one_line, progress, table, tell_notes, write_json
-from vit_edge.cli.embedding_options import add_embedding_tolerance, embedding_tolerance, refuse_idle
+from vit_edge.cli.embedding_options import (
+    add_embedder,
+    add_embedding_tolerance,
+    embedding_tolerance,
+    outputs_used,
+    refuse_idle,
+)
 from vit_edge.cli.measure import status_of
 from vit_edge.cli.parser import Commands, settings_from, tolerance_from
 from vit_edge.cli.spread_option import spread_of
@@ -67,11 +73,7 @@ def add(commands: Commands) -> None:
         help="one of `vit-edge targets`, a .toml file, or auto, the default: what fits this machine best; "
         "may be repeated, the bundle runs the first that is good enough",
     )
-    parser.add_argument(
-        "--embedder",
-        action="store_true",
-        help="the bundle gives embeddings, too: onnx/embedder.onnx and its INT8 form",
-    )
+    add_embedder(parser, "the bundle gives embeddings, too: onnx/embedder.onnx and its INT8 form")
     arguments.add_versions(parser)
     arguments.add_tolerance(parser)
     add_embedding_tolerance(parser)
@@ -102,7 +104,7 @@ def run(args: argparse.Namespace) -> int:
     check_replaceable(args.out)
     tolerance = tolerance_from(args)
     embeddings = embedding_tolerance(args, wanted=True)
-    versions, spread = settings_from(args, VersionsWanted), spread_of(args)
+    spread = spread_of(args)
     targets = {target.name: target for target in map(target_named, args.targets)}
     taken = None
     if not targets:
@@ -119,9 +121,10 @@ def run(args: argparse.Namespace) -> int:
         BuildSettings,
         targets=tuple(targets.values()),
         quantize=settings_from(args, QuantizeSettings, preset=Preset(args.preset), spread=spread),
-        versions=versions,
+        versions=settings_from(args, VersionsWanted),
         tolerance=tolerance,
         embedding_tolerance=embeddings,
+        embedder_for=outputs_used(args),
         repair=Repair(args.repair),
         stated_top1=stated_accuracy(args.source),
         reference=_reference(args),

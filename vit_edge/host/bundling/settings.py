@@ -36,6 +36,8 @@ class BuildSettings:
     allow_uncanonical: bool = False
     embedder: bool = False
     """Whether the bundle gives embeddings, too."""
+    embedder_for: tuple[str, ...] = ()
+    """Names of the outputs that the INT8 embedder's forms are chosen for; empty: all."""
     embedding_tolerance: EmbeddingTolerance = dataclasses.field(default_factory=EmbeddingTolerance)
     """Of those of INT8."""
     threads: int | None = None

@@ -35,12 +35,14 @@ from vit_edge.host.rewrite.composites import (
     LINEAR,
     MEAN,
     PERMUTE,
+    RMS_NORM,
     SELECT,
     SWISH,
     is_composite,
     is_op,
 )
 from vit_edge.host.rewrite.values import (
+    adds_table,
     attention_bias,
     by_head,
     constant_of,
@@ -224,11 +226,15 @@ class NodeWriter:
         return place(self.w, projected, table, patches)
 
     def tokens(self, node: ir.Node) -> ir.Value | None:
-        """What moves, joins or pools tokens, and Swish; None of any other node."""
+        """What moves, joins or pools tokens, RmsNorm and Swish; None of any other node."""
         if self.canonical.description is not None and joins_rows(node):
             longer = (static_shape(node.outputs[0]) or (0, 0))[1]
             return self.w.reshape(self.value(node.inputs[0]), (-1, longer), node.name or node.op_type)
-        if not any(is_composite(node, kind) for kind in (SELECT, MEAN, PERMUTE, SWISH)):
+        if adds_table(node):
+            x, table = sorted(map(self.value, node.inputs), key=lambda value: value.const_value is not None)
+            shape = static_shape(node.outputs[0]) or (0, 0)
+            return tokens.with_table(self.w, x, table, (shape[0], shape[1]), node.name or "Add")
+        if not any(is_composite(node, kind) for kind in (SELECT, MEAN, PERMUTE, RMS_NORM, SWISH)):
             return None
         x, name = self.value(node.inputs[0]), node.name or node.op_type
         rows, columns = static_shape(node.inputs[0]) or (0, 0)
@@ -237,6 +243,8 @@ class NodeWriter:
             return tokens.selected(self.w, x, shape, (integer(node, "start"), integer(node, "stop")), name)
         if is_composite(node, MEAN):
             return tokens.mean(self.w, x, shape, name)
+        if is_composite(node, RMS_NORM):
+            return tokens.rms_normed(self.w, x, self.value(node.inputs[1]), number(node, "epsilon"), name)
         if is_composite(node, SWISH):
             return tokens.swish(self.w, x, number(node, "alpha"), name)
         order = constant_of(node.inputs[1])
