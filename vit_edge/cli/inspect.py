@@ -95,7 +95,15 @@ def _onnx(path: Path, args: argparse.Namespace) -> None:
             "session options",
             json.dumps(dict(metadata.session_options)) if metadata.session_options else "none",
         ),
-        *_known(found.sha256, *(() if metadata.source is None else metadata.source[1:])),
+        *(
+            [("merges", f"{metadata.merged_tokens} tokens in each block, so that its answers are its own")]
+            if metadata.merged_tokens
+            else []
+        ),
+        *_known(
+            found.sha256,
+            *(() if metadata.source is None or metadata.merged_tokens else metadata.source[1:]),
+        ),
         *_as_source(args),
     ]
     print(pairs(rows))
