@@ -110,7 +110,7 @@ def merge_tokens(x: Array, alike: Array, sizes: Array, count: int, prefix: int) 
     unit = alike / np.sqrt(np.square(alike).sum(axis=1, keepdims=True))
     even = [place for place in range(prefix, len(x)) if place % 2 == 0]
     odd = [place for place in range(prefix, len(x)) if place % 2 == 1]
-    partner = {place: max(odd, key=lambda other: float(unit[place] @ unit[other])) for place in even}  # noqa: B023
+    partner = {place: max(odd, key=lambda other: float(unit[place] @ unit[other])) for place in even}
     edges = sorted(even, key=lambda place: -float(unit[place] @ unit[partner[place]]))
     total, weight = x * sizes, sizes.copy()
     for place in edges[:count]:

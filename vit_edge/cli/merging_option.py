@@ -6,6 +6,7 @@ from typing import Any
 from vit_edge.cli.parser import Parser
 from vit_edge.cli.values import tokens
 from vit_edge.errors import UsageError
+from vit_edge.manifest import MergingRecord
 
 _WITH_PATCHES = ("embedder", "attention")  # options whose files have an output for each patch
 
@@ -41,3 +42,13 @@ def tell_merging(canonical: Any) -> None:
     """How many tokens are left of a canonical model, where any merge."""
     if canonical is not None and canonical.merging is not None:
         print(f"{canonical.merging}; `vit-edge compare` says what it costs")
+
+
+def merging_lines(record: MergingRecord | None) -> list[str]:
+    """What became of it in a build, a line for each INT8 file."""
+    if record is None:
+        return []
+    left = f", {record.tokens[-1]} tokens left" if record.tokens else ""
+    return [
+        f"{record.count} tokens per block{left}: {name}: {became}" for name, became in record.files.items()
+    ]

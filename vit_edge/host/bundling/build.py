@@ -14,7 +14,7 @@ from vit_edge.host.bundling.images import BuildImages, images_for
 from vit_edge.host.bundling.select import SelectSettings, select
 from vit_edge.host.bundling.settings import FLOAT_MODEL, QUANTIZED_MODEL, BuildSettings
 from vit_edge.host.bundling.trial import Tester, on_disk
-from vit_edge.host.bundling.wanted import preferred_file, settled, wanted_files
+from vit_edge.host.bundling.wanted import check_merging, preferred_file, settled, wanted_files
 from vit_edge.host.bundling.write import Built, write
 from vit_edge.host.convert.int8 import mend_of
 from vit_edge.host.convert.optimize import natural_pixels
@@ -56,6 +56,7 @@ def build_bundle(
             f"{source.name} gives embeddings itself: leave --embedder out; vit-edge export --embedder writes "
             "its tokens"
         )
+    check_merging(settings)
     images = images_for(source, settings)
     guarded = explained(source.name, tell, mend_of(settings.quantize))
     with scratch_folder() as folder, guarded:
@@ -78,7 +79,9 @@ def _build(
     tester = Tester(converted.canonical, source, wanted, gate, folder)
     session = SessionSettings("cpu", threads=settings.threads)
     timing = BenchSettings(session, rounds=settings.rounds)
-    select_settings = SelectSettings(settings.tolerance, timing, settings.repair, settings.bench)
+    select_settings = SelectSettings(
+        settings.tolerance, timing, settings.repair, settings.bench, settings.merge_tokens
+    )
     selected = select(converted.search, tester, preferred, select_settings, progress)
     portable = selected.outcomes[QUANTIZED_MODEL]
     quantization = portable.trial.quantization if portable.kept else None

@@ -220,6 +220,7 @@ class _Merging:
         if merges:
             node.replace_input_with(5, None if frame is None else self.constant(frame, f"{node.name}.frame"))
             node.resize_outputs(2)
+            node.outputs[1].name = f"{node.name}.alike"
             made = typed(node.outputs[1], (rows, columns // integer(node, "heads")))
             self.alike[str(node.name).removesuffix(".attention")] = made
 
