@@ -38,8 +38,8 @@ def check_merging(settings: BuildSettings) -> None:
         raise UsageError("--merge-tokens leaves no grid of patches, which --embedder gives: leave one out")
     if settings.repair is Repair.NEVER:
         raise UsageError(
-            "--merge-tokens is taken where it passes and is faster, and --repair never keeps what comes first: "
-            "leave one out"
+            "--merge-tokens is taken where it passes and is faster, and --repair never keeps what comes "
+            "first: leave one out"
         )
     for target in settings.targets:
         check_integers(target, settings.merge_tokens)
