@@ -1,6 +1,7 @@
 """`build`: the main job."""
 
 import argparse
+import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -132,7 +133,7 @@ def run(args: argparse.Namespace) -> int:
     if not args.embedder and source.output.task is not OutputKind.EMBEDDING:
         refuse_idle(args)
     with progress(args.quiet) as tell:
-        bundle = build_bundle(source, settings, args.out, tell)
+        bundle = build_bundle(source, settings, args.out, tell, _tell_now)
     tell_notes([*source.notes, *few_images(args.calibration, args.images, args.limits)])
     write_json(args.json, bundle.manifest.to_json())
     accuracy, recipe = bundle.manifest.accuracy, bundle.manifest.quantization
@@ -148,6 +149,12 @@ def run(args: argparse.Namespace) -> int:
     if bundle.manifest.source_parity.state is ProofState.DIFFERS or _fails(recipe.embedder):
         return status_of(Verdict.FAIL.value)
     return status_of(_worst(recipe.repair, accuracy, targets if args.targets else ()).value)
+
+
+def _tell_now(note: str) -> None:
+    """A note that is of use before minutes of work, whoever reads along."""
+    tell_notes([note])
+    sys.stdout.flush()
 
 
 def _details(manifest: Manifest, taken: str | None) -> Iterator[str]:
