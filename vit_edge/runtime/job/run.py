@@ -17,13 +17,12 @@ from vit_edge.runtime.job.on_ray import Place, check_ray, rows_of_ray
 from vit_edge.runtime.job.parquet import PARQUET, ParquetFile, check_pyarrow
 from vit_edge.runtime.job.record import Job
 from vit_edge.runtime.job.results import ArrayFile, Results, RowFile
-from vit_edge.runtime.job.rows import RowForm
+from vit_edge.runtime.job.rows import RowForm, Task
 from vit_edge.runtime.model.file import ModelFile
 from vit_edge.runtime.predict.embedder import outputs_by_kind, without_kind
 from vit_edge.spec import OutputKind
 
 ARRAY_SUFFIX = ".npy"
-CLASSIFY, EMBED = "classify", "embed"
 
 
 class Engine(enum.Enum):
@@ -71,7 +70,7 @@ def run_job(wanted: Wanted, opening: Opening, results: Path, spread: Spread, tel
     Args:
         wanted: the images.
         opening: of the model.
-        results: `.jsonl`, `.csv` or `.parquet` of a classifier, `.npy` of an embedder.
+        results: `.jsonl`, `.csv` or `.parquet`; `.npy` of an embedder.
         spread: over processes of this machine, or over an engine.
         tell: is called after every row.
 
@@ -86,6 +85,11 @@ def run_job(wanted: Wanted, opening: Opening, results: Path, spread: Spread, tel
         check_ray()
     if results.suffix == PARQUET:
         check_pyarrow()
+    if spread.engine is not None and opening.task is Task.SEGMENT:
+        raise UsageError(
+            f"--engine {spread.engine.value} writes masks where its workers are: leave it out, or take one "
+            "--shard on each machine"
+        )
     if opening.top < 1:
         raise UsageError(f"--top must be at least 1, got {opening.top}")
     file = opening.read()
@@ -123,13 +127,20 @@ def _job(file: ModelFile, opening: Opening, results: Path, base: str | None, wan
     settings = [f"decoding={opening.decoding.value}", f"output={file.output.value}"]
     settings += [f"preprocess={hashlib.sha256(recipe.encode()).hexdigest()[:16]}"]
     settings += [f"format={each.value}" for each in opening.limits.formats]
-    settings += [f"kind={opening.kind}"] if opening.kind else [f"top={opening.top}", f"scores={file.scores}"]
+    own = {
+        Task.CLASSIFY: [f"top={opening.top}", f"scores={file.scores}"],
+        Task.EMBED: [f"kind={opening.kind}"],
+    }
+    looking = opening.looking
+    settings += own.get(
+        opening.task, [f"threshold={looking.threshold if looking else 0}", f"scores={file.scores}"]
+    )
     return Job(
-        command=CLASSIFY if opening.kind is None else EMBED,
+        command=opening.task.value,
         model=file.path.name,
         model_sha256=file.sha256,
         settings=tuple(settings),
-        columns=0 if opening.kind else _columns(file, opening, results),
+        columns=_columns(file, opening, results) if opening.task is Task.CLASSIFY else 0,
         base=base,
         shard=wanted.shard,
     )
