@@ -1,9 +1,9 @@
 """Running graphs with operators of vit-edge-kernels, and what they should give."""
 
 import importlib.util
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 import onnx
 import onnxruntime
@@ -13,7 +13,8 @@ from onnx import helper
 from vit_edge.runtime.model.own_kernels import kernel_instructions, kernels_library
 from vit_edge.spec import KERNELS_DOMAIN
 
-Array = npt.NDArray[np.generic]
+Array = npt.NDArray[Any]
+Attributes = dict[str, int | float]
 INSTALLED = importlib.util.find_spec("vit_edge_kernels") is not None and kernel_instructions() is not None
 NEEDS_KERNELS = pytest.mark.skipif(
     not INSTALLED, reason="vit-edge-kernels is not installed, or needs a CPU with AVX2: pip install ./kernels"
@@ -44,7 +45,7 @@ def session(model: onnx.ModelProto, threads: int = 1) -> onnxruntime.InferenceSe
 def operator(
     name: str,
     inputs: Sequence[Array | None],
-    attributes: Mapping[str, int | float],
+    attributes: Attributes,
     outputs: Sequence[int],
     constant: Sequence[int] = (),
     threads: int = 1,
@@ -61,7 +62,8 @@ def operator(
     """
     named = [f"in{place}" if array is not None else "" for place, array in enumerate(inputs)]
     made = [f"out{place}" for place in range(len(outputs))]
-    node = helper.make_node(name, named, made, domain=KERNELS_DOMAIN, **attributes)
+    node = helper.make_node(name, named, made, domain=KERNELS_DOMAIN)
+    node.attribute.extend(helper.make_attribute(key, value) for key, value in attributes.items())
     given = {f"in{place}": array for place, array in enumerate(inputs) if array is not None}
     weights = {f"in{place}" for place in constant}
     graph = helper.make_graph(

@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from scipy.special import erf, expit
 
-from tests.host.kernels.running import NEEDS_KERNELS, Array, instructions, operator
+from tests.host.kernels.running import NEEDS_KERNELS, Array, Attributes, instructions, operator
 
 pytestmark = [NEEDS_KERNELS, pytest.mark.usefixtures("instructions")]
 
@@ -31,7 +31,7 @@ __all__ = ["instructions"]
 
 
 def linear_inputs(rng: np.random.Generator, rows: int, depth: int, columns: int) -> list[Array]:
-    """x, row scales, residual, weight, scale, start, bias; seven bits of weights, so that nothing saturates."""
+    """x, row scales, residual, weight, scale, start, bias; weights of seven bits do not saturate."""
     return [
         rng.integers(0, 256, (rows, depth)).astype(np.uint8),
         rng.uniform(0.1, 3, (rows, 1)).astype(np.float32),
@@ -54,8 +54,8 @@ def linear_exactly(inputs: list[Array | None], activation: int, zero: int, scale
     assert start is not None
     made = ((x - zero) @ weight + start) * (weight_scale * scale)
     made = made if rows is None else made * rows
-    made = ACTIVATIONS[activation](made if bias is None else made + bias)
-    return made if residual is None else made + residual
+    answer: Array = ACTIVATIONS[activation](made if bias is None else made + bias)
+    return answer if residual is None else answer + residual
 
 
 @given(seed=st.integers(0, 2**32 - 1), left_out=st.sets(st.sampled_from([1, 2, 6])), **SIZES)
@@ -68,7 +68,7 @@ def test_a_linear_gives_what_numpy_gives(
     inputs: list[Array | None] = list(linear_inputs(rng, rows, depth, columns))
     for place in left_out:
         inputs[place] = None
-    attributes = {"input_scale": 0.05, "input_zero_point": 17, "biased": int(6 not in left_out)}
+    attributes: Attributes = {"input_scale": 0.05, "input_zero_point": 17, "biased": int(6 not in left_out)}
     attributes |= {"activation": activation, "alpha": 1.702}
     given_inputs = inputs[:6] if 6 in left_out else inputs
     found = operator("Linear", given_inputs, attributes, [FLOAT], constant=(3, 4, 5, 6))[0]
@@ -83,8 +83,8 @@ def test_codes_are_those_of_the_floats(
 ) -> None:
     rng = np.random.default_rng(seed)
     inputs = linear_inputs(rng, rows, depth, columns)
-    attributes = {"input_scale": 0.05, "input_zero_point": 128, "biased": 1, "activation": 1}
-    reach = {"scale": 0.0049 if by_row else 0.03, "zero_point": 51, "by_row": int(by_row)}
+    attributes: Attributes = {"input_scale": 0.05, "input_zero_point": 128, "biased": 1, "activation": 1}
+    reach: Attributes = {"scale": 0.0049 if by_row else 0.03, "zero_point": 51, "by_row": int(by_row)}
     reach |= {"floor": 0.68, "one_sided": int(one_sided)}
     outputs = [UINT8, FLOAT] if by_row else [UINT8]
     made = operator("LinearCodes", inputs, attributes | reach, outputs, constant=(3, 4, 5, 6))
@@ -116,7 +116,7 @@ def test_attention_gives_what_numpy_gives(
     q = rng.normal(size=(images * queries, columns + 3)).astype(np.float32)
     kv = rng.normal(size=(images * keys, 2 * columns)).astype(np.float32)
     probability = 1 / 255 if static else 0.0
-    attributes = {"heads": heads, "width": width, "queries": queries, "keys": keys}
+    attributes: Attributes = {"heads": heads, "width": width, "queries": queries, "keys": keys}
     attributes |= {
         "query_offset": 2,
         "key_offset": 0,
@@ -130,9 +130,9 @@ def test_attention_gives_what_numpy_gives(
         return x.astype(np.float64).reshape(images, rows, heads, width).transpose(0, 2, 1, 3)
 
     def coded(x: Array, scale: float, low: int, high: int) -> Array:
-        return np.clip(np.rint(x.astype(np.float32) / np.float32(scale)), low, high) * float(
-            np.float32(scale)
-        )
+        step = np.float32(scale)
+        steps: Array = np.clip(np.rint(x.astype(np.float32) / step), low, high)
+        return steps * float(step)
 
     scores = split(coded(q[:, 2 : 2 + columns], 0.03, -120, 135), queries) @ split(
         coded(kv[:, :columns], 0.02, -128, 127), keys
@@ -158,7 +158,12 @@ def test_a_norm_gives_the_codes_of_layer_normalization(
     rng = np.random.default_rng(seed)
     x = rng.normal(1, 2, (rows, columns)).astype(np.float32)
     scale, bias = (rng.normal(size=columns).astype(np.float32) for _ in range(2))
-    reach = {"scale": 0.0078 if by_row else 0.05, "zero_point": 128, "by_row": int(by_row), "floor": 1e-6}
+    reach: Attributes = {
+        "scale": 0.0078 if by_row else 0.05,
+        "zero_point": 128,
+        "by_row": int(by_row),
+        "floor": 1e-6,
+    }
     made = operator(
         "NormCodes",
         [x, scale, bias],
@@ -176,7 +181,7 @@ def test_a_norm_gives_the_codes_of_layer_normalization(
 
 def test_several_threads_give_the_same_bytes() -> None:
     inputs = linear_inputs(np.random.default_rng(0), 197, 192, 768)
-    attributes = {"input_scale": 0.05, "input_zero_point": 17, "biased": 1, "activation": 1}
+    attributes: Attributes = {"input_scale": 0.05, "input_zero_point": 17, "biased": 1, "activation": 1}
     one, two = (
         operator("Linear", inputs, attributes, [FLOAT], constant=(3, 4, 5, 6), threads=threads)[0]
         for threads in (1, 2)
@@ -186,7 +191,7 @@ def test_several_threads_give_the_same_bytes() -> None:
 
 def test_values_beyond_every_range_are_cut_off() -> None:
     x = np.asarray([[1e30, -1e30, 3e38, -3e38] * 4], np.float32)
-    reach = {"scale": 1.0, "zero_point": 128, "by_row": 1, "floor": 1e-6, "one_sided": 0}
+    reach: Attributes = {"scale": 1.0, "zero_point": 128, "by_row": 1, "floor": 1e-6, "one_sided": 0}
     codes, divisor = operator("RowCodes", [x], reach, [UINT8, FLOAT])
     assert divisor == np.float32(3e38)
     assert codes.tolist() == [[128, 128, 129, 127] * 4]
@@ -220,7 +225,7 @@ def test_a_weight_that_is_computed_is_refused() -> None:
 )
 def test_an_attention_that_does_not_fit_is_refused(width: int, rows: int, message: str) -> None:
     x = np.ones((rows, max(1, 3 * width)), np.float32)
-    attributes = {"heads": 1, "width": width, "queries": 3, "keys": 3, "value_offset": 2 * width}
+    attributes: Attributes = {"heads": 1, "width": width, "queries": 3, "keys": 3, "value_offset": 2 * width}
     attributes |= {"query_scale": 1.0, "key_scale": 1.0, "value_scale": 1.0}
     with pytest.raises(Exception, match=message):
         operator("Attention", [x, x, x], attributes, [FLOAT])

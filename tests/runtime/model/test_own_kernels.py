@@ -3,8 +3,10 @@
 import importlib
 import importlib.util
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import onnx
 import pytest
 from onnx import helper
@@ -26,7 +28,7 @@ def file(tmp_path: Path) -> Path:
             "Linear", ["x", "", "", "w", "ws", "b"], ["logits"], domain=KERNELS_DOMAIN, input_scale=1.0
         ),
     ]
-    constants = {
+    constants: dict[str, npt.NDArray[Any]] = {
         "flat": np.asarray([-1, 48], np.int64),
         "w": np.ones((48, 2), np.int8),
         "ws": np.asarray([1.0, 2.0], np.float32),
