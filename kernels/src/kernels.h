@@ -43,24 +43,25 @@ struct Linear {
   Activation activation = Activation::kNone;
   float alpha = 1; /* of kSwish */
   Output output = Output::kFloat;
-  Steps steps;
+  const float *inverse = nullptr;      /* of kCodes: 1 / scale of each column, likewise */
+  const int32_t *zero_point = nullptr; /* and its zero point */
   RowSteps row_steps;
 };
 
+/* Queries are codes with a zero point; keys and values are signed codes stored 128 higher. */
 struct Attention {
   size_t heads, width; /* columns of a head */
   size_t queries, keys; /* rows of an image */
-  float query_inverse, key_inverse, value_inverse; /* 1 / scale */
   int32_t query_zero_point;
-  float score_scale, mix_scale;
+  float score_scale, mix_scale; /* of the two products' sums */
   float probability_inverse; /* of a static range, or 0: coded by row before the division by the sum */
   Output output;
   Steps steps;
 };
 
-/* A matrix of floats whose rows are `stride` apart. */
+/* A matrix of codes whose rows are `stride` apart. */
 struct Rows {
-  const float *data;
+  const uint8_t *data;
   size_t stride;
 };
 

@@ -50,9 +50,9 @@ static inline I dot(I sum, I u, I s) { /* not the intrinsic: gcc 12 copies every
 }
 static inline I dot_exact(I sum, I u, I s) { return dot(sum, u, s); }
 #define TABLE 32 /* entries that one look-up chooses from */
-static inline F looked_up(const float *table, I index) {
-  return _mm512_permutex2var_ps(_mm512_load_ps(table), index, _mm512_load_ps(table + 16));
-}
+struct Table { F low, high; };
+static inline Table table(const float *p) { return {_mm512_load_ps(p), _mm512_load_ps(p + 16)}; }
+static inline F looked_up(const Table &t, I index) { return _mm512_permutex2var_ps(t.low, index, t.high); }
 static inline I bytes(const void *p) { return _mm512_loadu_si512(p); }
 static inline I four(const uint8_t *p) { int32_t x; __builtin_memcpy(&x, p, 4); return _mm512_set1_epi32(x); }
 #elif defined(__AVX2__)

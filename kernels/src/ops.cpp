@@ -118,16 +118,17 @@ template <class T> std::vector<T> padded(const T *from, size_t count, size_t ste
   return made;
 }
 
-/* x (…, K) uint8, row scales (rows) or none, residual (…, N) or none, weight (K, N) int8, scale (N), start (N) int32, bias (N) or none */
+/* x (…, K) uint8, row scales (rows) or none, residual (…, N) or none, weight (K, N) int8, scale (N), start (N) int32, bias (N) or none;
+   of codes, a scale and a zero point of each column, or none */
 struct LinearOp : OnCpu {
   static constexpr const char *kName = "Linear";
-  static constexpr int kInputs[] = {kUInt8, kFloat, kFloat, kInt8, kFloat, kInt32, kFloat};
-  static constexpr bool kOptionals[] = {false, true, true, false, false, false, true};
+  static constexpr int kInputs[] = {kUInt8, kFloat, kFloat, kInt8, kFloat, kInt32, kFloat, kFloat, kUInt8};
+  static constexpr bool kOptionals[] = {false, true, true, false, false, false, true, true, true};
   static constexpr size_t kOutputs = 2;
   Linear linear;
   Packed packed;
-  std::vector<float> scale, bias;
-  std::vector<int32_t> start;
+  std::vector<float> scale, bias, inverse;
+  std::vector<int32_t> start, zero_point;
   LinearOp(const Info &info, bool coded) {
     const Tensor weight = info.constant(3), scales = info.constant(4), starts = info.constant(5);
     if (weight.shape.size() != 2) throw Failure{"a weight must have two axes"};
@@ -145,8 +146,14 @@ struct LinearOp : OnCpu {
     linear.activation = static_cast<Activation>(info.whole("activation"));
     linear.alpha = info.real("alpha", 1.0f);
     linear.output = info.output(coded);
-    linear.steps = info.steps("scale", "zero_point");
     linear.row_steps = info.row_steps();
+    inverse.assign(scale.size(), linear.row_steps.unit.inverse), zero_point.assign(scale.size(), linear.row_steps.unit.zero_point);
+    if (info.whole("by_column")) {
+      const Tensor each = info.constant(7), zeros = info.constant(8);
+      if (each.count() != columns || zeros.count() != columns) throw Failure{"a scale and a zero point of codes per column"};
+      for (size_t i = 0; i < columns; ++i) inverse[i] = 1.0f / each.as<float>()[i], zero_point[i] = zeros.as<uint8_t>()[i];
+    }
+    linear.inverse = inverse.data(), linear.zero_point = zero_point.data();
   }
   ~LinearOp() { release(packed); }
   void compute(const Context &context) {
@@ -164,10 +171,10 @@ struct LinearOp : OnCpu {
   }
 };
 
-/* q (images * queries, …), k and v (images * keys, …) float: columns from an offset on, heads side by side */
+/* q (images * queries, …), k and v (images * keys, …) codes: columns from an offset on, heads side by side */
 struct AttentionOp : OnCpu {
   static constexpr const char *kName = "Attention";
-  static constexpr int kInputs[] = {kFloat, kFloat, kFloat};
+  static constexpr int kInputs[] = {kUInt8, kUInt8, kUInt8};
   static constexpr bool kOptionals[] = {false, false, false};
   static constexpr size_t kOutputs = 1;
   Attention attention;
@@ -179,7 +186,6 @@ struct AttentionOp : OnCpu {
     if (!attention.width || attention.width > 512) throw Failure{"heads must be 1 to 512 columns wide"};
     if (!attention.heads || !attention.queries || !attention.keys) throw Failure{"an attention without heads, queries or keys"};
     const float q = info.real("query_scale"), k = info.real("key_scale"), v = info.real("value_scale"), p = info.real("probability_scale", 0.0f);
-    attention.query_inverse = 1 / q, attention.key_inverse = 1 / k, attention.value_inverse = 1 / v;
     attention.query_zero_point = static_cast<int32_t>(info.whole("query_zero_point"));
     attention.score_scale = q * k;
     attention.probability_inverse = p > 0 ? 1 / p : 0;
@@ -195,7 +201,7 @@ struct AttentionOp : OnCpu {
       const Tensor x = context.input(i);
       const size_t each = i ? attention.keys : attention.queries, count = x.last() ? x.count() / x.last() : 0;
       if (x.last() < offsets[i] + columns || count % each || (i && count / each != images)) throw Failure{"operands of attention do not fit together"};
-      images = count / each, rows[i] = {x.as<float>() + offsets[i], x.last()};
+      images = count / each, rows[i] = {x.as<uint8_t>() + offsets[i], x.last()};
     }
     void *y = context.output(0, {static_cast<int64_t>(images * attention.queries), static_cast<int64_t>(columns)});
     cpu->attention(attention, rows[0], rows[1], rows[2], y, images, context.workers());

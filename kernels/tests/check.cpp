@@ -67,7 +67,10 @@ static void check_linear(const Kernels &kernels) {
   linear.weight = &packed, linear.start = starts.data(), linear.scale = scales.data(), linear.bias = biases.data();
   linear.activation = static_cast<Activation>(drawn(0, 4)), linear.alpha = 1.702f;
   linear.output = static_cast<Output>(drawn(0, 2));
-  linear.steps = {20, 100}, linear.row_steps = {{127, 128}, 0.5f, drawn(0, 1) == 1};
+  const std::vector<float> inverses(scales.size(), 20.0f);
+  const std::vector<int32_t> zeros(scales.size(), 100);
+  linear.inverse = inverses.data(), linear.zero_point = zeros.data();
+  linear.row_steps = {{127, 128}, 0.5f, drawn(0, 1) == 1};
   auto reals = std::make_unique<float[]>(linear.output == Output::kFloat ? rows * columns : 0);
   auto codes = std::make_unique<uint8_t[]>(linear.output == Output::kFloat ? 0 : rows * columns);
   auto divisors = std::make_unique<float[]>(rows);
@@ -100,18 +103,15 @@ static void check_attention(const Kernels &kernels) {
   Attention t{};
   t.heads = drawn(1, 3), t.width = drawn(1, 70), t.queries = drawn(1, 20), t.keys = drawn(1, 70);
   const size_t images = drawn(1, 2), columns = t.heads * t.width;
-  t.query_inverse = 40, t.key_inverse = 50, t.value_inverse = 60, t.query_zero_point = 120;
+  t.query_zero_point = 120;
   t.score_scale = 1.0f / (40 * 50), t.probability_inverse = drawn(0, 1) ? 255.0f : 0.0f, t.mix_scale = 1.0f / (60 * 255);
   t.output = static_cast<Output>(drawn(0, 1)), t.steps = {50, 128};
-  auto q = many<float>(images * t.queries * columns, -2, 2), k = many<float>(images * t.keys * columns, -2, 2);
-  auto v = many<float>(images * t.keys * columns, -2, 2);
+  auto q = many<uint8_t>(images * t.queries * columns, 0, 256), k = many<uint8_t>(images * t.keys * columns, 0, 256);
+  auto v = many<uint8_t>(images * t.keys * columns, 0, 256);
   auto reals = std::make_unique<float[]>(t.output == Output::kFloat ? images * t.queries * columns : 0);
   auto codes = std::make_unique<uint8_t[]>(t.output == Output::kFloat ? 0 : images * t.queries * columns);
   void *y = t.output == Output::kFloat ? static_cast<void *>(reals.get()) : codes.get();
   kernels.attention(t, {q.get(), columns}, {k.get(), columns}, {v.get(), columns}, y, images, kOne);
-  const auto coded = [](float x, float inverse, int zero, int low, int high) {
-    return std::clamp(static_cast<int>(std::nearbyint(x * inverse)) + zero, low, high) - zero;
-  };
   for (size_t n = 0; n < images; ++n)
     for (size_t h = 0; h < t.heads; ++h)
       for (size_t r = 0; r < t.queries; ++r) {
@@ -120,8 +120,7 @@ static void check_attention(const Kernels &kernels) {
         for (size_t m = 0; m < t.keys; ++m) {
           int sum = 0;
           for (size_t c = 0; c < t.width; ++c)
-            sum += coded(q[(n * t.queries + r) * columns + h * t.width + c], 40, 120, 0, 255) *
-                   coded(k[(n * t.keys + m) * columns + h * t.width + c], 50, 0, -128, 127);
+            sum += (q[(n * t.queries + r) * columns + h * t.width + c] - 120) * (k[(n * t.keys + m) * columns + h * t.width + c] - 128);
           scores[m] = sum * t.score_scale, top = std::max(top, scores[m]);
         }
         for (double &score : scores) score = std::exp(score - top), total += score;
@@ -130,7 +129,7 @@ static void check_attention(const Kernels &kernels) {
           double mixed = 0, doubt = 0; /* of weights that lie in the middle of two steps */
           for (size_t m = 0; m < t.keys; ++m) {
             const double exact = scores[m] / (by_row ? 1 : total) * 255, steps = std::nearbyint(exact);
-            const int value = coded(v[(n * t.keys + m) * columns + h * t.width + c], 60, 0, -128, 127);
+            const int value = v[(n * t.keys + m) * columns + h * t.width + c] - 128;
             mixed += steps * value;
             if (std::fabs(std::fabs(exact - std::floor(exact)) - 0.5) < 1e-3) doubt += std::abs(value);
           }

@@ -113,35 +113,26 @@ def test_attention_gives_what_numpy_gives(
 ) -> None:
     rng = np.random.default_rng(seed)
     columns = heads * width
-    q = rng.normal(size=(images * queries, columns + 3)).astype(np.float32)
-    kv = rng.normal(size=(images * keys, 2 * columns)).astype(np.float32)
+    q = rng.integers(0, 256, (images * queries, columns + 3)).astype(np.uint8)
+    kv = rng.integers(0, 256, (images * keys, 2 * columns)).astype(np.uint8)
     probability = 1 / 255 if static else 0.0
     attributes: Attributes = {"heads": heads, "width": width, "queries": queries, "keys": keys}
-    attributes |= {
-        "query_offset": 2,
-        "key_offset": 0,
-        "value_offset": columns,
-        "probability_scale": probability,
-    }
-    attributes |= {"query_scale": 0.03, "query_zero_point": 120, "key_scale": 0.02, "value_scale": 0.03}
+    attributes |= {"query_offset": 2, "key_offset": 0, "value_offset": columns}
+    attributes |= {"query_scale": 0.003, "query_zero_point": 120, "key_scale": 0.02}
+    attributes |= {"value_scale": 0.03, "probability_scale": probability}
     found = operator("Attention", [q, kv, kv], attributes, [FLOAT])[0]
 
-    def split(x: Array, rows: int) -> Array:
-        return x.astype(np.float64).reshape(images, rows, heads, width).transpose(0, 2, 1, 3)
+    def split(codes: Array, rows: int, zero: int, scale: float) -> Array:
+        real = (codes.astype(np.float64) - zero) * float(np.float32(scale))
+        return real.reshape(images, rows, heads, width).transpose(0, 2, 1, 3)
 
-    def coded(x: Array, scale: float, low: int, high: int) -> Array:
-        step = np.float32(scale)
-        steps: Array = np.clip(np.rint(x.astype(np.float32) / step), low, high)
-        return steps * float(step)
-
-    scores = split(coded(q[:, 2 : 2 + columns], 0.03, -120, 135), queries) @ split(
-        coded(kv[:, :columns], 0.02, -128, 127), keys
-    ).transpose(0, 1, 3, 2)
+    k, v = split(kv[:, :columns], keys, 128, 0.02), split(kv[:, columns:], keys, 128, 0.03)
+    scores = split(q[:, 2 : 2 + columns], queries, 120, 0.003) @ k.transpose(0, 1, 3, 2)
     weights = np.exp(scores - scores.max(axis=-1, keepdims=True))
     total = weights.sum(axis=-1, keepdims=True)
     weights = weights / total if static else weights
     steps = np.rint(weights * 255)
-    mixed = steps @ split(coded(kv[:, columns:], 0.03, -128, 127), keys) / 255 / (1 if static else total)
+    mixed = steps @ v / 255 / (1 if static else total)
     expected = mixed.transpose(0, 2, 1, 3).reshape(images * queries, columns)
     # one step of one weight (1/255) times a value of at most 3.9 where float32 rounds a middle the other way
     slack = 0.02 * (np.abs(weights * 255 % 1 - 0.5) < 1e-3).any()
@@ -224,7 +215,7 @@ def test_a_weight_that_is_computed_is_refused() -> None:
     [(0, 6, "1 to 512"), (1024, 6, "1 to 512"), (16, 5, "do not fit together")],
 )
 def test_an_attention_that_does_not_fit_is_refused(width: int, rows: int, message: str) -> None:
-    x = np.ones((rows, max(1, 3 * width)), np.float32)
+    x = np.ones((rows, max(1, 3 * width)), np.uint8)
     attributes: Attributes = {"heads": 1, "width": width, "queries": 3, "keys": 3, "value_offset": 2 * width}
     attributes |= {"query_scale": 1.0, "key_scale": 1.0, "value_scale": 1.0}
     with pytest.raises(Exception, match=message):

@@ -7,15 +7,15 @@ divisor is the second output, (rows, 1).
 
     Linear(x codes (rows, in), row_scale (rows, 1)?, residual (rows, out)?, weight int8 (in, out),
            weight_scale (out), start int32 (out), bias (out)?) -> (rows, out) float32
-    LinearCodes(…) -> (rows, out) codes, (rows, 1)?
+    LinearCodes(…, scale (out)?, zero_point uint8 (out)?) -> (rows, out) codes, (rows, 1)?
         activation((sum + start) * input_scale * weight_scale * row_scale + bias) + residual, the sum being
-        that of (x - input_zero_point) * weight.
-    Attention(q, k, v float32; heads, width, queries, keys, three offsets) -> (rows, heads * width)
+        that of (x - input_zero_point) * weight. Codes `by_column` have the scales that are given.
+    Attention(q, k, v codes; heads, width, queries, keys, three offsets) -> (rows, heads * width) float32
     AttentionCodes(…) -> the same in codes
         softmax(q_h @ k_h.T) @ v_h for each head: columns from an operand's offset on, heads side by side,
-        each image `queries` or `keys` rows. Operands are coded first. Weights are coded as probabilities
-        with `probability_scale`, or, where that is 0, as exp(score - row maximum) and divided by their sum
-        afterwards.
+        each image `queries` or `keys` rows; keys and values have the zero point 128. Weights are coded as
+        probabilities with `probability_scale`, or, where that is 0, as exp(score - row maximum) and divided
+        by their sum afterwards.
     NormCodes(x float32 (…, D), scale (D), bias (D); epsilon) -> codes
     RowCodes(x float32 (…, D)) -> codes, (…, 1)
 """
@@ -34,6 +34,7 @@ from vit_edge.spec import KERNELS_DOMAIN
 
 LINEAR, ATTENTION, NORM, ROW = "Linear", "Attention", "Norm", "Row"
 CODES = "Codes"
+BIAS = 6  # its place among the inputs of a Linear
 Attributes = dict[str, int | float]
 
 
@@ -81,11 +82,16 @@ def again(op: Any, node: ir.Node, inputs: Sequence[ir.Value | None], **changed: 
 
 
 def coded(
-    op: Any, node: ir.Node, kind: str, attributes: Attributes, reach: Range
+    op: Any,
+    node: ir.Node,
+    kind: str,
+    attributes: Attributes,
+    reach: Range,
+    inputs: Sequence[ir.Value | None] | None = None,
 ) -> tuple[ir.Value, ir.Value]:
     """What a node gives, in codes, and the divisors of its rows, which only a range by row has."""
-    outputs = 1 if kind == ATTENTION else 2
-    values = made(op, kind + CODES, node.inputs, attributes | reach.attributes, outputs)
+    outputs, given = 1 if kind == ATTENTION else 2, node.inputs if inputs is None else inputs
+    values = made(op, kind + CODES, given, attributes | reach.attributes, outputs)
     codes, rows = (values, values) if outputs == 1 else values
     shape = list(shape_of(node.outputs[0]))
     typed(codes, shape, ir.DataType.UINT8)

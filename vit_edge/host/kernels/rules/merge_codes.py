@@ -1,4 +1,7 @@
-"""Where one range codes what a Linear, an attention or a normalization gives, that gives the codes."""
+"""Where what a Linear, an attention or a normalization gives is quantized, that gives the codes.
+
+One range for all of them or, of a Linear, one for each column.
+"""
 
 from typing import Any, NamedTuple
 
@@ -7,6 +10,7 @@ import onnx_ir as ir
 
 from vit_edge.host.kernels.operators import (
     ATTENTION,
+    BIAS,
     LINEAR,
     NORM,
     Attributes,
@@ -28,6 +32,7 @@ class Coded(NamedTuple):
     kind: str
     reach: Range
     shape: ir.Value | None = None
+    columns: tuple[ir.Value | None, ...] = ()  # the scale and the zero point of each
 
 
 class MergeCodes(NodeRule[Coded]):
@@ -51,26 +56,35 @@ class MergeCodes(NodeRule[Coded]):
 
     def find(self, node: ir.Node) -> Coded | Declined:
         """What makes the values, read by this quantizer alone."""
-        scale, zero = (
-            constant_of(node.inputs[1]),
-            constant_of(node.inputs[2] if len(node.inputs) > 2 else None),
-        )
-        if scale is None or zero is None or scale.size != 1 or zero.dtype != np.uint8:
-            return Declined("codes of another type than uint8, or with several scales")
+        scale, zero = (constant_of(value) for value in (*node.inputs[1:], None)[:2])
+        if scale is None or zero is None or zero.dtype != np.uint8:
+            return Declined("codes of another type than uint8")
         value, shape = node.inputs[0], None
-        if value is not None and is_op(value, "Reshape") and only_user(value) is not None:
+        if value is not None and is_op(value, "Reshape") and only_user(value) is not None and scale.size == 1:
             reshape = value.producer()
             if reshape is not None:
                 value, shape = reshape.inputs[0], reshape.inputs[1]
-        reach = Range(float(scale.reshape(())), int(zero.reshape(())))
         source = coded_by(value)
         if source is None:
             return Declined("codes of what no operator of ours gives, or others read too")
-        return Coded(*source, reach, shape)
+        if scale.size == 1:
+            reach = Range(float(scale.reshape(())), int(zero.reshape(())))
+            return Coded(*source, reach, shape)
+        by_column = integer(node, "axis", 1) in (1, -1) and len(shape_of(node.outputs[0])) == 2
+        if source[1] != LINEAR or not by_column:
+            return Declined("codes with several scales that are no columns of a Linear")
+        return Coded(
+            *source, Range(1.0, 0), None, tuple(each for each in node.inputs[1:] if each is not None)
+        )
 
     def replace(self, op: Any, node: ir.Node, found: Coded) -> ir.Value:
         """The codes."""
-        codes, _ = coded(op, found.node, found.kind, attributes_of(found.node, found.kind), found.reach)
+        attributes = attributes_of(found.node, found.kind)
+        inputs = list(found.node.inputs)
+        if found.columns:
+            attributes |= {"by_column": 1}
+            inputs += [None] * (BIAS + 1 - len(inputs)) + list(found.columns)
+        codes, _ = coded(op, found.node, found.kind, attributes, found.reach, inputs)
         if found.shape is None:
             return codes
         return typed(op.Reshape(codes, found.shape), list(shape_of(node.outputs[0])), ir.DataType.UINT8)

@@ -1,12 +1,16 @@
-"""Attention in INT8 becomes one Attention: the codes of its operands, both products, and Softmax between.
+"""Attention in INT8 becomes one Attention: both products and Softmax between, behind codes of its operands.
 
 Both spellings of `lower.attention`: Softmax whose probabilities have one range, and exp(score - row maximum)
 in steps of 1/255 with the division by the row sum at the end. What lies between a split into heads and the
 codes (rotation, normalization of heads), or is added to the scores, leaves the attention to onnxruntime.
+
+What queries, keys and values are columns of is quantized before it is split, with the scale and zero point of
+each column; signed codes are stored 128 higher. They are the same codes.
 """
 
 from typing import Any, NamedTuple
 
+import numpy as np
 import onnx_ir as ir
 
 from vit_edge.host.kernels.operands import Operand, operand
@@ -15,9 +19,10 @@ from vit_edge.host.kernels.read import Codes, codes_behind
 from vit_edge.host.plan import EXPONENTIALS
 from vit_edge.host.rewrite.composites import is_op
 from vit_edge.host.rewrite.rule import Declined, NodeRule
-from vit_edge.host.rewrite.values import integer, integers, scalar_of, static_shape, typed
+from vit_edge.host.rewrite.values import constant, integer, integers, scalar_of, static_shape, typed
 
 WIDEST = 512  # columns of a head that the kernels take
+SIGN = 128  # how much higher signed codes are stored
 
 
 class Core(NamedTuple):
@@ -28,6 +33,24 @@ class Core(NamedTuple):
     v: Operand
     codes: tuple[Codes, Codes, Codes]
     probability_scale: float
+
+    @property
+    def operands(self) -> tuple[Operand, Operand, Operand]:
+        """Queries, keys, values."""
+        return self.q, self.k, self.v
+
+    @property
+    def matrices(self) -> tuple[ir.Value, ...]:
+        """What they are columns of, each once."""
+        return tuple(dict.fromkeys(each.matrix for each in self.operands))
+
+    @property
+    def filled(self) -> bool:
+        """Whether every column is one of an operand."""
+        taken = dict.fromkeys(self.matrices, 0)
+        for each in self.operands:
+            taken[each.matrix] += each.heads * each.width
+        return all(shape_of(matrix)[1] == columns for matrix, columns in taken.items())
 
 
 class RaiseCore(NodeRule[Core]):
@@ -99,7 +122,7 @@ class RaiseCore(NodeRule[Core]):
         return _together(node, found, (reach, k, v), probability_scale)
 
     def replace(self, op: Any, node: ir.Node, found: Core) -> ir.Value:
-        """The one operator."""
+        """The codes of each matrix, and the one operator."""
         queries, keys, values = found.codes
         attributes = {
             "heads": found.q.heads,
@@ -115,9 +138,22 @@ class RaiseCore(NodeRule[Core]):
             "value_scale": values.scale,
             "probability_scale": found.probability_scale,
         }
-        inputs = [found.q.matrix, found.k.matrix, found.v.matrix]
+        coded = {matrix: _coded(op, matrix, found) for matrix in found.matrices}
+        inputs = [coded[each.matrix] for each in found.operands]
         value: ir.Value = made(op, ATTENTION, inputs, attributes, 1)
         return typed(value, list(shape_of(node.outputs[0])))
+
+
+def _coded(op: Any, matrix: ir.Value, found: Core) -> ir.Value:
+    """A matrix of operands, each of them with its own range."""
+    columns = shape_of(matrix)[1]
+    scale, zero = np.zeros(columns, np.float32), np.zeros(columns, np.uint8)
+    for part, codes in zip(found.operands, found.codes, strict=True):
+        if part.matrix is matrix:
+            place = slice(part.offset, part.offset + part.heads * part.width)
+            scale[place], zero[place] = codes.scale, codes.zero_point + (SIGN if codes.signed else 0)
+    reach = constant(op, scale, "scale"), constant(op, zero, "zero_point")
+    return typed(op.QuantizeLinear(matrix, *reach, axis=1), list(shape_of(matrix)), ir.DataType.UINT8)
 
 
 def _together(
@@ -132,7 +168,8 @@ def _together(
         return Declined(f"an attention with heads of {q.width} columns")
     if static_shape(node.outputs[0]) != (q.rows, q.heads * q.width):
         return Declined("an attention over several windows of an image")
-    return Core(q, k, v, codes, probability_scale)
+    core = Core(q, k, v, codes, probability_scale)
+    return core if core.filled else Declined("an attention whose operands leave columns between them")
 
 
 def _before_join(node: ir.Node) -> ir.Value | None:
