@@ -2,6 +2,7 @@
 
 import importlib
 import importlib.util
+import json
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,16 @@ import numpy.typing as npt
 import onnx
 import pytest
 from onnx import helper
+from PIL import Image
 
+from tests.manifests import accuracy
+from tests.runtime.conftest import SPEC, ToyModel
 from vit_edge import Session, SessionSettings, read_model
-from vit_edge.errors import ModelError
+from vit_edge.bundle import FileEntry, Manifest, Role, SourceRecord, write_bundle
+from vit_edge.cli import main
+from vit_edge.errors import KernelsError, ModelError
 from vit_edge.runtime.model import own_kernels
+from vit_edge.runtime.selftest.run import selftest
 from vit_edge.spec import KERNELS_DOMAIN
 
 FLOAT, UINT8 = onnx.TensorProto.FLOAT, onnx.TensorProto.UINT8
@@ -99,3 +106,64 @@ def test_a_file_is_refused_where_the_kernels_do_not_run(
     with pytest.raises(ModelError, match=message):
         read_model(file)
     assert own_kernels.kernel_instructions() is None
+
+
+NATIVE, PORTABLE = "onnx/model_native.onnx", "onnx/model_quantized.onnx"
+
+
+@pytest.fixture
+def bundle(tmp_path: Path, file: Path, toy_model: ToyModel) -> Path:
+    """A bundle whose default model needs the kernels, beside its portable file."""
+    portable = toy_model("portable.onnx", np.eye(3).tolist())
+    files = {NATIVE: (file.read_bytes(), Role.LOWERED), PORTABLE: (portable.data, Role.QUANTIZED)}
+    manifest = Manifest(
+        files={name: FileEntry.of(data, role) for name, (data, role) in files.items()},
+        default_model=NATIVE,
+        preprocess=SPEC,
+        source=SourceRecord("toy", "0" * 64),
+        tools={},
+        quantization=None,
+        layers=(),
+        accuracy=accuracy(),
+        latency=(),
+        providers={"CPUExecutionProvider": 1.0},
+    )
+    write_bundle(tmp_path / "bundle", {name: data for name, (data, _) in files.items()}, manifest)
+    return tmp_path / "bundle"
+
+
+def test_the_portable_file_runs_in_place_of_a_default_that_does_not(
+    bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VIT_EDGE_KERNELS", "none")
+    model = read_model(bundle)
+    assert model.path == bundle / PORTABLE
+    assert model.instead_of is not None
+    assert model.instead_of.endswith(f"{PORTABLE} runs in its place")
+    assert model.instead_of in str(Session(model, SessionSettings("cpu")).placement)
+
+
+def test_the_command_line_says_which_file_runs_in_place_of_which(
+    bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("VIT_EDGE_KERNELS", "none")
+    Image.new("RGB", (8, 8), "red").save(tmp_path / "red.png")
+    assert main(["classify", str(bundle), str(tmp_path / "red.png"), "--json"]) == 0
+    told = capsys.readouterr()
+    assert "runs in its place" in told.err
+    assert json.loads(told.out)
+
+
+def test_a_model_that_is_named_is_not_replaced(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VIT_EDGE_KERNELS", "none")
+    with pytest.raises(KernelsError, match="instructions that this CPU lacks"):
+        read_model(bundle, NATIVE)
+
+
+def test_a_self_test_passes_over_what_does_not_run_here(
+    bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VIT_EDGE_KERNELS", "none")
+    case = [check for check in selftest(bundle).checks if check.name == f"answers of {NATIVE}"]
+    assert [check.passed for check in case] == [None]
+    assert case[0].found.startswith("not run here")

@@ -117,6 +117,14 @@ def open_session(model: ModelFile, settings: SessionSettings) -> Opened:
         ProviderError: the requested provider is not installed, or did not take the model.
         TargetError: the provider is named by a file that is no target.
     """
+    opened = _opened_as_asked(model, settings)
+    if model.instead_of is None:
+        return opened
+    place = opened.placement
+    return Opened(opened.session, dataclasses.replace(place, reason=f"{place.reason}; {model.instead_of}"))
+
+
+def _opened_as_asked(model: ModelFile, settings: SessionSettings) -> Opened:
     if settings.provider.lower() == AUTO:
         return _first_that_works(model, settings)
     spec = described(settings.provider)
