@@ -126,8 +126,8 @@ def _row(
     ratio = ratios_to_first(times)[1]
     return {
         "instructions": name,
-        "portable_ms": round(latency(times[0]).min_ms, 3),
-        "ms": round(latency(times[1]).min_ms, 3),
+        "portable_ms": round(latency(times[:, 0]).min_ms, 3),
+        "ms": round(latency(times[:, 1]).min_ms, 3),
         "ratio": round(ratio.median, 3),
         "interval": None if ratio.interval is None else [round(each, 3) for each in ratio.interval],
         "agreement_with_portable": round(agreement(answers[0], answers[1]), 2),

@@ -57,7 +57,11 @@ static inline I bytes(const void *p) { return _mm512_loadu_si512(p); }
 static inline I four(const uint8_t *p) { int32_t x; __builtin_memcpy(&x, p, 4); return _mm512_set1_epi32(x); }
 #elif defined(__AVX2__)
 #define LANES 8
+#if defined(__AVXVNNI__)
+#define ROWS 6 /* twelve sums hide the four cycles of a product; without it, its helpers need the registers */
+#else
 #define ROWS 4
+#endif
 #define VECTORS 2
 using F = __m256;
 using I = __m256i;
@@ -105,7 +109,10 @@ static inline void store_s8(int8_t *p, I a) {
   _mm_storel_epi64(reinterpret_cast<__m128i *>(p), _mm_packs_epi16(words, words));
 }
 #if defined(__AVXVNNI__)
-static inline I dot(I sum, I u, I s) { return _mm256_dpbusd_avx_epi32(sum, u, s); }
+static inline I dot(I sum, I u, I s) {
+  asm("%{vex%} vpdpbusd %2, %1, %0" : "+x"(sum) : "x"(u), "x"(s));
+  return sum;
+}
 static inline I dot_exact(I sum, I u, I s) { return dot(sum, u, s); }
 #else
 /* Sums of neighbouring products saturate at 16 bits: for weights that were rounded so that none can. */
@@ -123,3 +130,4 @@ static inline I bytes(const void *p) { return _mm256_loadu_si256(static_cast<con
 static inline I four(const uint8_t *p) { int32_t x; __builtin_memcpy(&x, p, 4); return _mm256_set1_epi32(x); }
 #endif
 #define WIDTH (LANES * VECTORS)
+static inline void soon(const int8_t *p) { _mm_prefetch(reinterpret_cast<const char *>(p), _MM_HINT_T1); }
