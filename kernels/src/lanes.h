@@ -39,6 +39,9 @@ static inline I add(I a, I b) { return _mm512_add_epi32(a, b); }
 static inline I times(I a, int32_t b) { return _mm512_mullo_epi32(a, _mm512_set1_epi32(b)); }
 static inline float sum(F a) { return _mm512_reduce_add_ps(a); }
 static inline float most(F a) { return _mm512_reduce_max_ps(a); }
+static inline I largest(I a, I b) { return _mm512_max_epi32(a, b); }
+static inline int32_t most(I a) { return _mm512_reduce_max_epi32(a); }
+static inline I either(I mask, I a, I b) { return _mm512_ternarylogic_epi32(mask, a, b, 0xCA); } /* a where mask is -1 */
 static inline void store_u8(uint8_t *p, I a) {
   _mm_storeu_si128(reinterpret_cast<__m128i *>(p), _mm512_cvtusepi32_epi8(_mm512_max_epi32(a, _mm512_setzero_si512())));
 }
@@ -100,6 +103,13 @@ static inline float most(F a) {
   x = _mm_max_ps(x, _mm_movehl_ps(x, x));
   return _mm_cvtss_f32(_mm_max_ss(x, _mm_movehdup_ps(x)));
 }
+static inline I largest(I a, I b) { return _mm256_max_epi32(a, b); }
+static inline int32_t most(I a) {
+  __m128i x = _mm_max_epi32(_mm256_castsi256_si128(a), _mm256_extracti128_si256(a, 1));
+  x = _mm_max_epi32(x, _mm_shuffle_epi32(x, 0x4E));
+  return _mm_cvtsi128_si32(_mm_max_epi32(x, _mm_shuffle_epi32(x, 0xB1)));
+}
+static inline I either(I mask, I a, I b) { return _mm256_blendv_epi8(b, a, mask); } /* a where mask is -1 */
 static inline void store_u8(uint8_t *p, I a) {
   const __m128i words = _mm_packs_epi32(_mm256_castsi256_si128(a), _mm256_extracti128_si256(a, 1));
   _mm_storel_epi64(reinterpret_cast<__m128i *>(p), _mm_packus_epi16(words, words));
