@@ -109,7 +109,14 @@ def int8_embedder(
     """
     folded = feature_graph(search.canonical, plain.norm)
     own = embedder_search(folded, search, target.arithmetic, source.preprocess, aim.outputs)
-    taken = for_target(own.toward(aim.goal), target)
+    return written_embedder(folded, own.toward(aim.goal), source, target)
+
+
+def written_embedder(
+    folded: FeatureGraph, found: Quantization, source: Source, target: TargetSpec
+) -> tuple[onnx.ModelProto, Quantization]:
+    """The finished file of a quantization, and what of it the target takes."""
+    taken = for_target(found, target)
     made = quantized(folded.canonical, taken, target, source, folded.outputs)
     return finish(made, dataclasses.replace(read_metadata(made, source.name), labels=None)), taken
 
