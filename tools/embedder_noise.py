@@ -29,9 +29,9 @@ from vit_edge.host.convert.onnx_io import save_onnx
 from vit_edge.host.convert.optimize import natural_pixels
 from vit_edge.host.embedder.files import embedding_fidelity, float_embedder, written_embedder
 from vit_edge.host.embedder.graph import feature_graph
-from vit_edge.host.embedder.quantize import embedder_search
+from vit_edge.host.embedder.quantize import as_chosen, embedder_search, searched
 from vit_edge.host.quantize.search import Search, search_of
-from vit_edge.host.quantize.types import Form, Preset, Quantization, QuantizeSettings
+from vit_edge.host.quantize.types import Form, LayerDecision, Preset, Quantization, QuantizeSettings
 from vit_edge.host.sources import SourceOptions, resolve
 from vit_edge.runtime.device.machine import describe_machine, version_of
 from vit_edge.runtime.evaluate.dataset import list_images
@@ -88,7 +88,7 @@ def measured(given: argparse.Namespace) -> dict[str, Any]:
     made: dict[str, onnx.ModelProto] = {}
     rows: list[dict[str, Any]] = []
     for aim, own in {LOGITS: first, **searches}.items():
-        found = as_chosen(own, chosen) if aim == LOGITS else own.toward(chosen.goal)
+        found = unsearched(own, chosen) if aim == LOGITS else searched(own, chosen)
         made[aim], _ = written_embedder(folded, found, source, target)
         close = embedding_fidelity(plain.model, made[aim], list(pixels))
         rows.append(
@@ -117,12 +117,11 @@ def measured(given: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def as_chosen(own: Search, chosen: Quantization) -> Quantization:
+def unsearched(own: Search, chosen: Quantization) -> Quantization:
     """An embedder whose layers have the forms that they have in the classifier."""
-    forms = {layer.name: layer.form for layer in chosen.layers}
-    taken = {layer.name: forms.get(layer.name, Form.STATIC) for layer in own.layers}
-    decisions = [layer for layer in chosen.layers if layer.name in taken]
-    return own.finished(taken, decisions, chosen.goal)
+    forms = as_chosen(own, chosen)
+    decisions = [LayerDecision(name, form, None, "as in the classifier") for name, form in forms.items()]
+    return own.finished(forms, decisions, chosen.goal)
 
 
 def latencies(models: Mapping[str, onnx.ModelProto], rounds: Rounds) -> list[float]:

@@ -23,10 +23,10 @@ def test_each_aim_is_measured_beside_the_forms_of_the_classifier(
     assert [row["aim"] for row in result["aims"]] == ["logits", "patches"]
     logits, patches = result["aims"]
     assert set(patches["outputs"]) == {"cls_embedding", "pooled_embedding", "patch_features"}
-    # 26.5 dB are reached on calibration images; other images, of which these are few, may lie a little below
-    assert patches["outputs"]["patch_features"]["sqnr_db"] > 24.5
+    noises = [row["outputs"]["patch_features"]["sqnr_db"] for row in (logits, patches)]
+    assert noises[1] >= noises[0] - 0.5  # on images that neither search has seen, of which these are few
     assert logits["layers_ratio"] == 1.0
-    assert 0.5 < patches["layers_ratio"] < 2.0
+    assert 0.5 < patches["layers_ratio"] <= 1.03
     assert sum(patches["forms"].values()) == sum(logits["forms"].values())
     assert "| patches |" in capsys.readouterr().out
 
