@@ -8,7 +8,9 @@ from vit_edge.cli import arguments
 from vit_edge.cli.checks import check_out, few_images
 from vit_edge.cli.console import one_line, progress, tell_notes
 from vit_edge.cli.embedding_options import add_embedder, outputs_used
+from vit_edge.cli.merging_option import add_merging, check_alone, tell_merging
 from vit_edge.cli.parser import Commands, Parser, settings_from
+from vit_edge.cli.spread_option import spread_of
 from vit_edge.cli.targets import target_named
 from vit_edge.embedding_report import Fidelity
 from vit_edge.errors import UsageError
@@ -27,6 +29,7 @@ def add(commands: Commands) -> None:
     export.add_argument("--batch", type=int, metavar="N", help="fixed batch size (default: dynamic)")
     add_embedder(export, _EMBEDDER, quantized=False)
     _add_attention(export)
+    add_merging(export, "`vit-edge compare` says what it costs")
     arguments.add_versions(export)
     arguments.add_source(export)
     export.set_defaults(run=run_export)
@@ -58,6 +61,7 @@ def add(commands: Commands) -> None:
     arguments.add_quantize(quantize)
     add_embedder(quantize, _EMBEDDER)
     _add_attention(quantize)
+    add_merging(quantize, "`vit-edge compare` says what it costs")
     quantize.add_argument(
         "--target",
         default="cpu",
@@ -86,13 +90,20 @@ def run_export(args: argparse.Namespace) -> int:
         print(f"the classifier's head makes the same logits of it: {made.written.parity}")
         _print_outputs(made.outputs, {})
         return _done(made.written.path, made.written.size)
-    write = export_with_attention if args.attention else export_model
-    written = write(source, args.out, args.batch, versions)
+    if args.merge_tokens:
+        from vit_edge.host.convert.merging import export_merged
+
+        written = export_merged(source, args.out, args.merge_tokens, args.batch, versions)
+    else:
+        write = export_with_attention if args.attention else export_model
+        written = write(source, args.out, args.batch, versions)
     tell_notes(source.notes)
     if written.parity is not None:
         reference = "torch" if source.onnx_path is None else "the file"
         reference = "the export" if args.attention else reference
+        reference = "the export as long as no tokens merge" if args.merge_tokens else reference
         print(f"same as {reference}: {written.parity}")
+    tell_merging(written.canonical)
     return _done(written.path, written.size)
 
 
@@ -128,7 +139,7 @@ def run_quantize(args: argparse.Namespace) -> int:
     _check_one_kind(args)
     used = outputs_used(args)
     check_out(args.out)
-    target = target_named(args.target)
+    target, spread = target_named(args.target), spread_of(args)
     from vit_edge.host.convert.one_file import QuantizeFileSettings, quantize_model
     from vit_edge.host.quantize.types import Preset, QuantizeSettings
     from vit_edge.host.sources import SourceOptions, resolve
@@ -136,10 +147,11 @@ def run_quantize(args: argparse.Namespace) -> int:
     settings = QuantizeFileSettings(
         calibration=args.calibration,
         target=target,
-        quantize=settings_from(args, QuantizeSettings, preset=Preset(args.preset)),
+        quantize=settings_from(args, QuantizeSettings, preset=Preset(args.preset), spread=spread),
         versions=settings_from(args, VersionsWanted),
         allow_uncanonical=args.allow_uncanonical,
         attention=args.attention,
+        merge_tokens=args.merge_tokens,
     )
     source = resolve(args.source, settings_from(args, SourceOptions))
     if source.onnx_path is not None and Path(args.out).resolve() == source.onnx_path.resolve():
@@ -157,6 +169,7 @@ def run_quantize(args: argparse.Namespace) -> int:
         if not args.quiet:
             for layer in written.quantization.layers:
                 print(f"{layer.name}: {layer.form.value} ({one_line(layer.reason)})")
+        tell_merging(written.canonical)
         if not args.embedder:
             print(reached(written.quantization.recipe))
     _print_outputs(outputs, fidelity)
@@ -181,6 +194,7 @@ def _add_attention(parser: Parser) -> None:
 
 
 def _check_one_kind(args: argparse.Namespace) -> None:
+    check_alone(args)
     if args.embedder and args.attention:
         raise UsageError("--embedder and --attention make different files: give one of them")
 

@@ -1,4 +1,4 @@
-"""What `classify` and `embed` share where they work through folders: options, progress, the last line."""
+"""What commands share that work through folders: options, progress, the last line."""
 
 import argparse
 import sys
@@ -8,11 +8,13 @@ from pathlib import Path
 
 from vit_edge.cli.console import check_file
 from vit_edge.cli.parser import Commands, Parser
+from vit_edge.cli.spread_option import add_spread, spread_of
 from vit_edge.errors import UsageError
-from vit_edge.runtime.job.answers import Opening
+from vit_edge.runtime.image.preprocess import Decoding
+from vit_edge.runtime.job.answers import Looking, Opening
 from vit_edge.runtime.job.merge import merge_results
 from vit_edge.runtime.job.names import MOST_LIST_BYTES, WHOLE, Shard, Wanted, listed, names_of
-from vit_edge.runtime.job.run import Done, Engine, Spread, model_of, run_job
+from vit_edge.runtime.job.run import Done, model_of, run_job
 
 STANDARD_INPUT = "-"
 _FILES = ("float", "int8")
@@ -49,21 +51,7 @@ def add_job(parser: Parser) -> None:
     group.add_argument(
         "--shard", metavar="I/N", help="only this share of the images, such as 2/8; see vit-edge merge"
     )
-    group.add_argument(
-        "--workers",
-        type=int,
-        metavar="N",
-        help="processes, each with the model and one thread unless --threads says otherwise (default: 1; of "
-        "an engine one for each CPU)",
-    )
-    group.add_argument(
-        "--engine",
-        type=Engine,
-        choices=list(Engine),
-        metavar="{" + ",".join(engine.value for engine in Engine) + "}",
-        help="spread the job over the machines of a cluster: the one that RAY_ADDRESS names or that runs "
-        "here, else one of this machine alone",
-    )
+    add_spread(group, "run the model")
     parser.add_argument(
         "--file", choices=_FILES, help="of a bundle: which model file (default: the bundle's)"
     )
@@ -73,7 +61,11 @@ def add(commands: Commands) -> None:
     """Declare `merge`."""
     parser = commands.add_parser("merge", help="join the results of several shards")
     parser.add_argument(
-        "parts", metavar="PART", nargs="+", type=Path, help=".jsonl, .csv or .parquet of classify"
+        "parts",
+        metavar="PART",
+        nargs="+",
+        type=Path,
+        help=".jsonl, .csv or .parquet of classify, detect or segment",
     )
     parser.add_argument(
         "-o", "--out", type=Path, required=True, metavar="FILE", help="with the ending of the parts"
@@ -130,14 +122,30 @@ def work(args: argparse.Namespace, opening: Opening) -> int:
     results: Path = args.out
     check_file("-o", results)
     rate = Rate(results.name, quiet=args.quiet)
-    done = run_job(wanted_of(args), opening, results, Spread(args.workers, args.engine), rate)
+    done = run_job(wanted_of(args), opening, results, spread_of(args), rate)
     rate.finish()
     print(f"{results}: {_told(done)}", file=sys.stderr)
     return 2 if done.failed else 0
 
 
+def looking_of(args: argparse.Namespace, looking: Looking) -> Opening:
+    """How the arguments have a detector or a segmenter opened, whose images are decoded in full."""
+    return Opening(
+        Path(args.model),
+        None,
+        provider=args.provider,
+        threads=args.threads,
+        decoding=Decoding.EXACT,
+        model=model_of(args.file, embedder=False),
+        limits=args.limits,
+        output=getattr(args, "output", None),
+        trust=args.trust,
+        looking=looking,
+    )
+
+
 def opening_of(args: argparse.Namespace, kind: str | None) -> Opening:
-    """How the arguments have the model opened."""
+    """How the arguments have a classifier, or the embedder of a kind, opened."""
     more = {} if kind else {"top": args.top, "output": args.output, "output_kind": args.output_kind}
     return Opening(
         Path(args.model),

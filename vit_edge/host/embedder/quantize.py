@@ -12,9 +12,9 @@ from collections.abc import Sequence
 
 from vit_edge.errors import UsageError
 from vit_edge.host.embedder.graph import FeatureGraph
-from vit_edge.host.quantize.cache import Reader, observed
 from vit_edge.host.quantize.choose import cheapest
 from vit_edge.host.quantize.observe import Observer
+from vit_edge.host.quantize.passes import Reader, observed
 from vit_edge.host.quantize.plan_set import PlanSet, reaches_of
 from vit_edge.host.quantize.plans import LayerPlans, plan_layers
 from vit_edge.host.quantize.probe import Probe
@@ -123,10 +123,9 @@ class _LastBlock:
         )
         operands = [f"{name}.{letter}" for name in self.attentions for letter in "qkvp"]
         observer = Observer(features.canonical, search.lowering, [*self.linears, *operands])
-        images, cache = search.calibration.images, search.settings.cache
-        self.seen = observed(
-            observer, images, Reader(preprocess), cache, search.step("calibrate the embedder")
-        )
+        images, settings, tell = search.calibration.images, search.settings, search.step
+        read, step = Reader(preprocess, (), settings.limits), tell("calibrate the embedder")
+        self.seen = observed(observer, images, read, settings.cache, step, settings.spread)
 
     def plans(self) -> LayerPlans:
         """Every form of every layer in eight bits."""

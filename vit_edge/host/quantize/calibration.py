@@ -8,12 +8,14 @@ from vit_edge.arrays import Float32, Pixels
 from vit_edge.errors import ModelError
 from vit_edge.host.lower.model import LowerSettings
 from vit_edge.host.quantize.balance import balance
-from vit_edge.host.quantize.cache import Reader, observed
-from vit_edge.host.quantize.observe import Activation, observer_of
+from vit_edge.host.quantize.observe import observer_of
 from vit_edge.host.quantize.outliers import split_outliers
+from vit_edge.host.quantize.passes import Reader, observed
 from vit_edge.host.quantize.probe import Probe
+from vit_edge.host.quantize.tally import Activation
 from vit_edge.host.quantize.types import QuantizeSettings
 from vit_edge.host.rewrite.canonical import Canonical
+from vit_edge.host.rewrite.merging import Frames
 from vit_edge.manifest import Fold, OutlierChannels
 from vit_edge.progress import Progress, step_of
 from vit_edge.spec import PreprocessSpec
@@ -48,6 +50,8 @@ class Folded:
     calibration: Calibration
     folds: tuple[Fold, ...]
     outliers: tuple[OutlierChannels, ...]
+    frames: Frames
+    """What the keys of each attention were, for who asks which tokens are alike."""
 
 
 def calibrate(
@@ -77,7 +81,7 @@ def calibrate(
     others = [path for path in used if path not in set(probed)] or used
     corrected = _spread(others, CORRECTION_IMAGES)
     read = Reader(preprocess, {*probed, *corrected}, settings.limits)
-    seen = observed(observer, used, read, settings.cache, step_of(progress, "calibrate"))
+    seen = observed(observer, used, read, settings.cache, step_of(progress, "calibrate"), settings.spread)
     pixels = tuple(read(path) for path in probed)
     reference = Probe(canonical, observer.settings, pixels).reference
     corrected_pixels = tuple(read(path) for path in corrected)
@@ -88,9 +92,10 @@ def fold(canonical: Canonical, calibration: Calibration) -> Folded:
     """A copy of the model with its channels evened out, outliers apart, and the calibration of that copy."""
     copy = dataclasses.replace(canonical, model=canonical.model.clone())
     seen = dict(calibration.seen)
-    folds = balance(copy.model.graph, seen)
+    balanced = balance(copy.model.graph, seen)
     outliers = split_outliers(copy.model.graph, seen)
-    return Folded(copy, dataclasses.replace(calibration, seen=seen), tuple(folds), tuple(outliers))
+    known = dataclasses.replace(calibration, seen=seen)
+    return Folded(copy, known, tuple(balanced.folds), tuple(outliers), balanced.frames)
 
 
 def _spread(images: Sequence[Path], count: int) -> list[Path]:

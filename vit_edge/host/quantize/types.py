@@ -9,6 +9,7 @@ from vit_edge.fields import settle_members
 from vit_edge.host.plan import FullIntegerPlan, QuantPlan
 from vit_edge.manifest import LayerRecord, Method
 from vit_edge.runtime.image.limits import DEFAULT_LIMITS, DecodeLimits
+from vit_edge.runtime.spread.task import ALONE, Spread
 from vit_edge.spec import Arithmetic
 
 
@@ -53,6 +54,7 @@ class QuantizeSettings:
     cache: Path | None = None  # folder in which calibrations are kept: interrupted passes go on, others reuse
     arithmetics: tuple[Arithmetic, ...] = (Arithmetic.SATURATING,)  # plans are made for; forms for the first
     limits: DecodeLimits = DEFAULT_LIMITS  # what the images are decoded within
+    spread: Spread = ALONE  # who calibrates; what is made does not depend on it
 
     def __post_init__(self) -> None:
         """Refuse a calibration without images, and one for nothing."""
