@@ -36,6 +36,9 @@ class Home(enum.Enum):
     IOS = "ios"
 
 
+_OF_PLACES = (Home.TRITON, Home.KSERVE)  # whose checks hold every output of a model of boxes or maps
+
+
 @dataclasses.dataclass(frozen=True)
 class Written:
     """What was written, and what is left for the user to do."""
@@ -62,6 +65,7 @@ def package(bundle: Path, home: Home, target: Path, modules: Path | None = None)
     """
     check_free(target)
     contents = contents_of(bundle)
+    check_home(contents, home, bundle)
     make: dict[Home, Callable[[Contents, Path | None], tuple[Files, str]]] = {
         Home.NODE: _node,
         Home.WEB: _web,
@@ -76,6 +80,21 @@ def package(bundle: Path, home: Home, target: Path, modules: Path | None = None)
     return Written(target, len(files), sum(map(len, files.values())), next_step.format(target=target))
 
 
+def check_home(contents: Contents, home: Home, bundle: Path) -> None:
+    """Refuse a home that knows classes alone for a bundle of boxes or maps.
+
+    Raises:
+        UsageError: says which homes serve it.
+    """
+    if contents.gives and home not in _OF_PLACES:
+        others = ", ".join(each.value for each in _OF_PLACES)
+        command, opener = {"boxes": ("detect", "Detector")}.get(contents.gives, ("segment", "Segmenter"))
+        raise UsageError(
+            f"--for {home.value} packs classifiers, and {bundle} gives {contents.gives}: choose {others}, or "
+            f"run vit-edge {command} or vit_edge.{opener} on the device"
+        )
+
+
 def site_files(bundle: Path, modules: Path | None = None) -> Files:
     """The files of a site that runs as it is, by their paths in it.
 
@@ -87,7 +106,9 @@ def site_files(bundle: Path, modules: Path | None = None) -> Files:
         UsageError: onnxruntime-web is not there.
         BundleError, ModelError: as for `package`.
     """
-    files, _ = _web(contents_of(bundle), modules)
+    contents = contents_of(bundle)
+    check_home(contents, Home.WEB, bundle)
+    files, _ = _web(contents, modules)
     if runtime_files(modules) is None:
         raise UsageError(
             "--serve needs onnxruntime-web: give --modules DIR, a node_modules folder made by "
