@@ -36,7 +36,11 @@ class Home(enum.Enum):
     IOS = "ios"
 
 
-_OF_PLACES = (Home.TRITON, Home.KSERVE)  # whose checks hold every output of a model of boxes or maps
+_OF_PLACES = (
+    Home.NODE,
+    Home.TRITON,
+    Home.KSERVE,
+)  # whose checks hold every output of a model of boxes or maps
 
 
 @dataclasses.dataclass(frozen=True)
