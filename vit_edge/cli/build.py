@@ -11,7 +11,13 @@ from vit_edge.cli import arguments, layout_option, values
 from vit_edge.cli.checks import few_images
 from vit_edge.cli.compare_embedders import criterion_lines, embedder_lines, embedding_claim
 from vit_edge.cli.console import check_json, one_line, progress, table, tell_notes, write_json
-from vit_edge.cli.embedding_options import add_embedding_tolerance, embedding_tolerance, refuse_idle
+from vit_edge.cli.embedding_options import (
+    add_embedding_tolerance,
+    add_taps,
+    check_taps,
+    embedding_tolerance,
+    refuse_idle,
+)
 from vit_edge.cli.measure import status_of
 from vit_edge.cli.merging_option import add_merging, merging_lines
 from vit_edge.cli.parser import Commands, settings_from, tolerance_from
@@ -72,6 +78,7 @@ def add(commands: Commands) -> None:
         action="store_true",
         help="the bundle gives embeddings, too: onnx/embedder.onnx and its INT8 form",
     )
+    add_taps(parser)
     add_merging(parser, "taken where the INT8 file still passes and is faster for it")
     arguments.add_versions(parser)
     arguments.add_tolerance(parser)
@@ -100,6 +107,7 @@ def run(args: argparse.Namespace) -> int:
     """`vit-edge build`."""
     check_json(args.json)
     layout_option.check_textual(args)
+    check_taps(args)
     check_replaceable(args.out)
     tolerance = tolerance_from(args)
     embeddings = embedding_tolerance(args, wanted=True)

@@ -38,6 +38,8 @@ class BuildSettings:
     """That become part of others in each block of an INT8 file, where that passes and is faster."""
     embedder: bool = False
     """Whether the bundle gives embeddings, too."""
+    taps: tuple[int, ...] = ()
+    """Of the embedder: blocks whose patches are outputs, too."""
     embedding_tolerance: EmbeddingTolerance = dataclasses.field(default_factory=EmbeddingTolerance)
     """Of those of INT8."""
     threads: int | None = None

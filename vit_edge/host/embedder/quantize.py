@@ -59,7 +59,7 @@ def quantize_embedder(
 
 def feature_probe(features: FeatureGraph, search: Search) -> Probe:
     """What plans do to the embeddings of the images that the search looks at."""
-    settings = dataclasses.replace(search.lowering, outputs=features.outputs)
+    settings = dataclasses.replace(search.lowering, outputs=features.whole)
     return Probe(features.canonical, settings, search.calibration.probed)
 
 
