@@ -12,6 +12,7 @@ from PIL import Image
 
 from tests.end_to_end.place_models import NAMES, SIDE, SPEC, detector, segmenter
 from tests.package.conftest import run
+from tools.check_package.browser import CHROMIUM, visit
 from tools.check_package.modules import link_modules
 from vit_edge import Detector, Segmenter
 from vit_edge.bundle import FileEntry, Role, read_bundle, write_bundle
@@ -35,7 +36,7 @@ CROPPED = PreprocessSpec(
     CropRule.TORCHVISION,
 )
 KINDS = {"boxes": detector, "maps": segmenter}
-REFUSING = [home for home in Home if home not in (Home.NODE, Home.TRITON, Home.KSERVE)]
+REFUSING = [Home.C, Home.ANDROID, Home.IOS]
 BOTH = pytest.mark.parametrize("kind", KINDS)
 
 
@@ -184,6 +185,38 @@ def test_a_call_that_is_not_the_models_is_rejected(
 
 
 @BOTH
+def test_a_browser_holds_every_output_and_names_what_python_names(
+    bundles: dict[str, Path], modules: Path, tmp_path: Path, kind: str
+) -> None:
+    if CHROMIUM is None:
+        pytest.skip("needs chromium or chrome")
+    site, paths = tmp_path / "site", pictures(tmp_path)
+    words = ["package", str(bundles[kind]), "--for", "web", "-o", str(site), "--modules", str(modules)]
+    assert main(words) == 0
+    seen = visit(site, paths, ["float"])
+    assert seen.result.get("error") is None
+    assert seen.result["errors"] == []
+    count = 6 if kind == "boxes" else 4  # two pictures, and each output of two inputs
+    assert seen.result["checked"] == [
+        "done",
+        f"All {count} checks hold: this browser computes what was recorded.",
+    ]
+    for path, found in zip(paths, seen.result["found"], strict=True):
+        with Image.open(path) as picture:
+            assert found["overlay"] == list(picture.size)
+        answers = [(each["label"], each["score"]) for each in found["answers"]]
+        if kind == "boxes":
+            expected = [(each.label, each.score) for each in Detector(bundles[kind])(path)]
+        else:
+            segmented = Segmenter(bundles[kind])(path)
+            expected = [(each.label, each.share) for each in segmented.shares(segmented.mask())]
+        assert [label for label, _ in answers] == [label for label, _ in expected[:12]]
+        assert [score for _, score in answers] == pytest.approx(
+            [score for _, score in expected[:12]], abs=0.01
+        )
+
+
+@BOTH
 @pytest.mark.parametrize("home", ["triton", "kserve"])
 def test_a_server_is_told_of_every_output(
     bundles: dict[str, Path], tmp_path: Path, kind: str, home: str
@@ -209,10 +242,8 @@ def test_a_home_that_knows_classes_alone_refuses_in_a_sentence(
 ) -> None:
     assert main(["package", str(bundles[kind]), "--for", home.value, "-o", str(tmp_path / "app")]) == 2
     printed = capsys.readouterr().err
-    assert (
-        f"--for {home.value} packs classifiers, and {bundles[kind]} gives {kind}: choose node, triton, kserve"
-        in printed
-    )
+    says = f"--for {home.value} packs classifiers, and {bundles[kind]} gives {kind}: choose node, web, triton"
+    assert says in printed
     assert f"vit_edge.{'Detector' if kind == 'boxes' else 'Segmenter'} on the device" in printed
     assert printed.count("\n") == 1
     assert not (tmp_path / "app").exists()

@@ -36,11 +36,8 @@ class Home(enum.Enum):
     IOS = "ios"
 
 
-_OF_PLACES = (
-    Home.NODE,
-    Home.TRITON,
-    Home.KSERVE,
-)  # whose checks hold every output of a model of boxes or maps
+# Whose checks hold every output of a model of boxes or maps.
+_OF_PLACES = (Home.NODE, Home.WEB, Home.TRITON, Home.KSERVE)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,9 +107,7 @@ def site_files(bundle: Path, modules: Path | None = None) -> Files:
         UsageError: onnxruntime-web is not there.
         BundleError, ModelError: as for `package`.
     """
-    contents = contents_of(bundle)
-    check_home(contents, Home.WEB, bundle)
-    files, _ = _web(contents, modules)
+    files, _ = _web(contents_of(bundle), modules)
     if runtime_files(modules) is None:
         raise UsageError(
             "--serve needs onnxruntime-web: give --modules DIR, a node_modules folder made by "
