@@ -52,8 +52,8 @@ def in_own_process(source: str, count: int) -> int:
 def measured(source: str, folder: Path) -> int:
     """Run the pass here and say the peak so far."""
     from vit_edge.host.convert.export import export
-    from vit_edge.host.quantize.cache import Reader, observed
     from vit_edge.host.quantize.observe import observer_of
+    from vit_edge.host.quantize.passes import Reader, observed
     from vit_edge.host.rewrite.canonical import canonicalise
     from vit_edge.host.sources import SourceOptions, resolve
 

@@ -27,7 +27,8 @@ from vit_edge.runtime.device.machine import describe_machine, usable_cores
 from vit_edge.runtime.evaluate.dataset import list_images
 from vit_edge.runtime.job.answers import Opening
 from vit_edge.runtime.job.names import Wanted
-from vit_edge.runtime.job.run import Engine, Spread, run_job
+from vit_edge.runtime.job.run import run_job
+from vit_edge.runtime.spread.task import Engine, Spread
 
 MILLIONS = (1, 10, 100)
 DAY_S = 86_400.0

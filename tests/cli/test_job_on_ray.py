@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,27 +17,20 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tools.engines.catalogue import default_cache
+from tests.ray_environment import PYTHON, ROOT, environment, on, with_ray
 from vit_edge import __version__
 from vit_edge.cli import main
 from vit_edge.errors import StepError
-from vit_edge.runtime.job.answers import Opening
-from vit_edge.runtime.job.on_ray import Made, Place, Worker, in_order
-from vit_edge.runtime.job.rows import Row
+from vit_edge.runtime.job.answers import AnswerTask, Opening
 from vit_edge.runtime.model.file import read_model
+from vit_edge.runtime.spread.on_ray import Made, Worker, in_order
+from vit_edge.runtime.spread.task import Place, Task
 
-ROOT = Path(__file__).resolve().parents[2]
 TINY = ROOT / "tests" / "data" / "dynamic.onnx"
 EMBEDDER = ROOT / "tests" / "data" / "embedder.onnx"
-PACKAGES = "pip_ray-2.60.0_daft-0.7.26_pyspark-4.3.0"  # with pandas, pyarrow and what vit_edge needs
-PYTHON = default_cache() / PACKAGES / "bin" / "python"
-NEEDED = (
-    f"needs Ray: an environment {default_cache() / PACKAGES} with ray[data]==2.60.0 and what vit-edge needs"
-)
 
 Output = pytest.CaptureFixture[str]
 
-with_ray = pytest.mark.skipif(not PYTHON.exists(), reason=NEEDED)
 linux = pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="needs Linux to find a job's workers")
 
 
@@ -61,17 +54,6 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def command(name: str, model: Path, images: str | Path, results: Path, *more: str) -> list[str]:
     start = [str(PYTHON), "-m", "vit_edge", name, str(model), "--dir", str(images), "-o", str(results)]
     return [*start, "--engine", "ray", "--workers", "2", *more]
-
-
-def environment(**more: str) -> dict[str, str]:
-    known = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
-    return known | {"PYTHONPATH": str(ROOT)} | more
-
-
-def on(words: Sequence[str], cwd: Path, **more: str) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(
-        words, cwd=cwd, env=environment(**more), capture_output=True, text=True, check=False, timeout=240
-    )
 
 
 def plain(images: str | Path, results: Path) -> bytes:
@@ -236,16 +218,21 @@ def test_an_engine_that_cannot_be_used_is_refused(
     assert message in err
 
 
+def nothing() -> Task[object]:
+    """No task, as no worker asks for it."""
+    raise AssertionError
+
+
 class _Handle:
-    """What Ray gives for a worker: `rows.remote` begins a call."""
+    """What Ray gives for a worker: `made.remote` begins a call."""
 
     def __init__(self, calls: dict[int, Made], numbers: Any) -> None:
         self._calls, self._numbers = calls, numbers
-        self.rows = self
+        self.made = self
 
-    def remote(self, names: Sequence[str]) -> int:
+    def remote(self, names: Sequence[str], _: Callable[[], Task[object]]) -> int:
         number: int = next(self._numbers)
-        self._calls[number] = Made(tuple(Row(name, None) for name in names))
+        self._calls[number] = Made(tuple(names))
         return number
 
 
@@ -277,8 +264,7 @@ class FakeRay:
 def test_rows_come_in_order_however_workers_answer(seed: int, workers: int) -> None:
     chunks = [[f"{chunk}.{place}" for place in range(1 + chunk % 3)] for chunk in range(40)]
     ray = FakeRay(seed, workers)
-    found = [row.image for row in in_order(ray, ray.team, chunks)]
-    assert found == [name for chunk in chunks for name in chunk]
+    assert list(in_order(ray, ray.team, chunks, nothing, "")) == [tuple(chunk) for chunk in chunks]
     assert ray.most <= 3 * workers  # what is asked for at a time does not grow with the images
 
 
@@ -300,35 +286,36 @@ def test_a_cluster_that_fails_is_one_sentence(kind: str, monkeypatch: pytest.Mon
         "refused": "a worker of the Ray cluster refused on red: it is another file there",
     }[kind]
     with pytest.raises(StepError, match=message) as caught:
-        list(in_order(ray, ray.team, [["first"], ["second"]]))
+        list(in_order(ray, ray.team, [["first"], ["second"]], nothing, "to go on"))
     assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
-    ("place", "message"),
+    ("place", "sha256", "message"),
     [
-        (Place(None, (), "0" * 64), "is another file there than here; copy the bundle again"),
-        (Place(None, (), "", version="0.0.1"), f"vit-edge is {__version__} there and 0.0.1 here"),
-        (Place(None, ("/absent",), ""), "/absent is no folder there"),
-        (Place("/absent", (), ""), "/absent is no folder there"),
+        (Place(), "0" * 64, "is another file there than here; copy the bundle again"),
+        (Place(version="0.0.1"), "", f"vit-edge is {__version__} there and 0.0.1 here"),
+        (Place(None, ("/absent",)), "", "/absent is no folder there"),
+        (Place("/absent"), "", "/absent is no folder there"),
     ],
 )
-def test_a_machine_that_differs_is_refused_there(place: Place, message: str) -> None:
-    made = Worker(Opening(TINY, None), place).rows([])
+def test_a_machine_that_differs_is_refused_there(place: Place, sha256: str, message: str) -> None:
+    task = AnswerTask(Opening(TINY, None), sha256)
+    made = Worker(place).made([], lambda: task)
     assert message in str(made.refusal)
-    assert made.rows == ()
+    assert made.result is None
 
 
 def test_a_worker_that_fits_answers(images: Path) -> None:
-    place = Place(None, (str(images),), read_model(TINY).sha256)
-    worker = Worker(Opening(TINY, None, threads=1), place)
-    assert worker.rows([]) == Made()
-    made = worker.rows([str(images / "000.png"), str(images / "077.png")])
-    assert [row.error is None for row in made.rows] == [True, False]
+    task = AnswerTask(Opening(TINY, None, threads=1), read_model(TINY).sha256)
+    worker = Worker(Place(None, (str(images),)))
+    assert worker.made([], lambda: task) == Made()
+    made = worker.made([str(images / "000.png"), str(images / "077.png")], lambda: task)
+    assert [row.error is None for row in made.result] == [True, False]
     assert made.refusal is None
 
 
 def test_the_module_is_read_without_ray() -> None:
-    code = "import sys, vit_edge.runtime.job.on_ray; print('ray' in sys.modules)"
+    code = "import sys, vit_edge.runtime.spread.on_ray; print('ray' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"

@@ -152,6 +152,13 @@ class HeadUnit(OpRun):
         return (np.concatenate(made, axis=1).astype(np.float32),)
 
 
+class RmsNorm(OpRun):
+    op_domain = "vit_edge"
+
+    def _run(self, x: Array, scale: Array, epsilon: float) -> tuple[Array]:
+        return (x / np.sqrt(np.square(x).mean(axis=-1, keepdims=True) + np.float32(epsilon)) * scale,)
+
+
 class Swish(OpRun):
     op_domain = "vit_edge"
 
@@ -175,6 +182,7 @@ COMPOSITES = [
     Rotary,
     HeadNorm,
     HeadUnit,
+    RmsNorm,
     Swish,
     PermuteTokens,
     MergeTokens,

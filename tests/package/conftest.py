@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.package.digits import Digits, digits_below
-from tools.check_package.modules import onnxruntime_modules, sharp_module
+from tools.check_package.modules import onnxruntime_modules, sharp_module, typescript_module
 from tools.engines.catalogue import default_cache
 from vit_edge.errors import UsageError
 
@@ -29,6 +29,12 @@ def modules() -> Path:
 def sharp() -> Path:
     """The folder of sharp, which decodes images in Node."""
     return _or_skip(sharp_module)
+
+
+@pytest.fixture(scope="session")
+def typescript() -> Path:
+    """The folder of TypeScript's compiler."""
+    return _or_skip(typescript_module)
 
 
 def _or_skip(place_of: Callable[[Path], Path]) -> Path:

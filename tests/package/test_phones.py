@@ -3,6 +3,7 @@
 import json
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,9 @@ from vit_edge.runtime.image.preprocess import load_pixels, normalize
 from vit_edge.spec import PreprocessSpec
 
 PHONES = ("android", "ios")
+DOUBLES = Path(__file__).parent / "doubles"  # of Android's and onnxruntime's classes in Java
+JAVA_PLACE = Path("/usr/share/java")  # where Debian keeps libraries in Java
+JARS = [JAVA_PLACE / name for name in ("com.android.json.jar", "kotlin-stdlib.jar", "kotlin-stdlib-jdk7.jar")]
 OWN = {
     "android": {"VitEdge.kt", "vit_edge_jni.c", "CMakeLists.txt"},
     "ios": {"VitEdge.swift", "VitEdge-Bridging-Header.h"},
@@ -145,23 +149,41 @@ def test_a_model_that_is_not_the_one_recorded_fails_the_check(
 
 
 @pytest.fixture(scope="module")
-def java(packages: Path, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    """The words that start the library behind Kotlin from Java."""
-    compiler = shutil.which("javac")
-    if compiler is None or shutil.which("cc") is None:
+def compiler() -> str:
+    """Of Java."""
+    found = shutil.which("javac")
+    if found is None or shutil.which("cc") is None:
         pytest.skip("needs a C compiler and a Java development kit")
+    return found
+
+
+def library(package: Path, folder: Path, compiler: str) -> Path:
+    """The library behind Kotlin, built into a folder; a warning is an error."""
     headers = Path(compiler).resolve().parents[1] / "include"
-    folder = tmp_path_factory.mktemp("java")
-    (folder / "Pixels.java").write_text(JAVA)
-    library = folder / "libvit_edge.so"
     strict = "-std=c11 -O2 -fPIC -shared -Wall -Wextra -Werror -Wno-unused-const-variable -ffp-contract=off"
     includes = [f"-I{headers}", *(f"-I{each}" for each in headers.iterdir() if each.is_dir())]
-    sources = ["vit_edge_jni.c", "pixels.c", "-lm", "-o", str(library)]
-    built = run("cc", *strict.split(), *includes, *sources, cwd=packages / "android")
+    sources = ["vit_edge_jni.c", "pixels.c", "-lm", "-o", str(folder / "libvit_edge.so")]
+    built = run("cc", *strict.split(), *includes, *sources, cwd=package)
     assert (built.returncode, built.stderr) == (0, "")
+    return folder / "libvit_edge.so"
+
+
+@pytest.fixture(scope="module")
+def pixels(compiler: str, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """The words that start the library behind Kotlin from Java, but for the library."""
+    folder = tmp_path_factory.mktemp("java")
+    (folder / "Pixels.java").write_text(JAVA)
     compiled = run(compiler, "-d", folder, folder / "Pixels.java")
     assert compiled.returncode == 0, compiled.stderr
-    return ["java", "-Xmx128m", "-Xcheck:jni", "-cp", str(folder), "vitedge.Pixels", str(library)]
+    return ["java", "-Xmx128m", "-Xcheck:jni", "-cp", str(folder), "vitedge.Pixels"]
+
+
+@pytest.fixture(scope="module")
+def java(
+    packages: Path, compiler: str, pixels: list[str], tmp_path_factory: pytest.TempPathFactory
+) -> list[str]:
+    """The words that start the library behind Kotlin from Java."""
+    return [*pixels, str(library(packages / "android", tmp_path_factory.mktemp("library"), compiler))]
 
 
 def started(
@@ -178,7 +200,7 @@ def test_the_library_behind_kotlin_makes_the_pixels_of_pillow(
     noise = np.random.default_rng(2).integers(0, 256, (217, 331, 3), dtype=np.uint8)
     (tmp_path / "rgb").write_bytes(noise.tobytes())
     done = started(java, tmp_path / "rgb", (331, 217), tmp_path / "made")
-    assert (done.returncode, done.stdout) == (0, ""), done.stderr  # where a check of JNI's would be told
+    assert (done.returncode, done.stdout) == (0, ""), done.stderr  # where JNI's check tells what is wrong
     expected = load_pixels(Image.fromarray(noise), spec, decoding="exact")
     found = np.frombuffer((tmp_path / "made.bytes").read_bytes(), np.uint8).reshape(expected.shape)
     assert np.abs(found.astype(int) - expected).max() <= 1
@@ -195,6 +217,65 @@ def test_the_library_behind_kotlin_refuses_what_is_no_picture(
     (tmp_path / "rgb").write_bytes(bytes(217 * 331 * 3))
     done = started(java, tmp_path / "rgb", size, tmp_path / "made")
     assert (done.returncode, done.stdout) == (0, "null\n"), done.stderr
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("if (!given) return NULL;", "given[(*env)->GetArrayLength(env, rgb)] = 1;"),
+        ("NewByteArray(env, 3 * HEIGHT * WIDTH)", "NewByteArray(env, 3 * HEIGHT * WIDTH - 1)"),
+    ],
+)
+def test_a_library_that_writes_beyond_its_arrays_is_told(
+    packages: Path, compiler: str, pixels: list[str], tmp_path: Path, before: str, after: str
+) -> None:
+    """So the silence above means something."""
+    copy = shutil.copytree(packages / "android", tmp_path / "android")
+    source = (copy / "vit_edge_jni.c").read_text()
+    assert source.count(before) == 1
+    (copy / "vit_edge_jni.c").write_text(source.replace(before, after))
+    wrong = library(copy, tmp_path, compiler)
+    (tmp_path / "rgb").write_bytes(bytes(217 * 331 * 3))
+    done = started([*pixels, str(wrong)], tmp_path / "rgb", (331, 217), tmp_path / "made")
+    assert done.returncode != 0
+
+
+@pytest.fixture(scope="module")
+def kotlin(packages: Path, compiler: str, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """The words that start the class in Kotlin: Android's JSON, stand-ins for its other classes and for
+    onnxruntime's, which have Python's onnxruntime run the model.
+    """
+    if shutil.which("kotlinc") is None or not all(each.is_file() for each in JARS):
+        pytest.skip("needs Kotlin's compiler and Android's JSON: apt-get install kotlin libandroid-json-java")
+    folder = tmp_path_factory.mktemp("kotlin")
+    compiled = run(compiler, "-d", folder, *sorted(DOUBLES.rglob("*.java")))
+    assert compiled.returncode == 0, compiled.stdout + compiled.stderr
+    path = ":".join(map(str, (folder, *JARS)))
+    sources = [packages / "android" / "VitEdge.kt", DOUBLES / "Main.kt"]
+    built = run("kotlinc", "-Werror", "-d", folder / "app.jar", "-cp", path, *sources)
+    assert built.returncode == 0, built.stderr
+    library(packages / "android", folder, compiler)
+    python = f"{sys.executable}\n{DOUBLES / 'run.py'}"
+    java = ["java", f"-Drun={python}", f"-Djava.library.path={folder}", "-cp", f"{folder / 'app.jar'}:{path}"]
+    return [*java, "MainKt", str(packages / "android")]
+
+
+@pytest.mark.parametrize(("file", "role"), [("float", "float"), ("int8", "quantized")])
+def test_the_class_in_kotlin_answers_as_python_does(
+    digits: Digits, kotlin: list[str], tmp_path: Path, file: str, role: str
+) -> None:
+    """Probabilities to 1e-4: the .ort file was optimised beforehand, and may add in another order."""
+    python = Classifier(digits.bundle, threads=1, model=role)
+    for path in list_images(digits.images / "test").paths[::150]:
+        picture = Image.open(path).convert("RGB")
+        (tmp_path / "rgb").write_bytes(picture.tobytes())
+        done = run(*kotlin, file, tmp_path / "rgb", str(picture.width), str(picture.height))
+        assert done.returncode == 0, done.stderr
+        found = [line.split("\t") for line in done.stdout.splitlines()]
+        expected = python(path, top_k=3)
+        assert [(label, int(index)) for label, index, _ in found] == [(e.label, e.index) for e in expected]
+        for (_, _, score), each in zip(found, expected, strict=True):
+            assert float(score) == pytest.approx(each.score, abs=1e-4)
 
 
 def test_what_onnxruntime_does_not_convert_is_one_sentence(digits: Digits) -> None:

@@ -51,7 +51,9 @@ def test_the_label_is_pythons_for_every_image(
         for each in found["answers"]:
             assert each["score"] == pytest.approx(expected[each["label"]], abs=tolerance)
             assert each["text"] == f"{100 * each['score']:.1f} %"
-        assert found["text"].startswith(f"{path.name}: ")
+        best = found["answers"][0]
+        said = f"{path.name}: {best['label']} {best['text']}, "  # which is read aloud
+        assert found["text"].startswith(said)
         assert found["text"].endswith(f" ms with the {'INT8' if file == 'int8' else 'float'} model")
 
 
@@ -63,6 +65,8 @@ def test_recorded_answers_hold_in_the_browser(seen: Seen) -> None:
 def test_a_stroke_is_read_as_a_digit(seen: Seen) -> None:
     assert seen.result["drawn"]["text"].startswith("your drawing: ")
     assert seen.result["drawn"]["answers"][0]["label"] == "one"
+    assert seen.result["drawn"]["picture"] is False  # which is of another image
+    assert seen.result["cleared"] == {"answers": [], "text": "Ready."}
 
 
 def test_what_is_no_image_is_said_and_leaves_no_answer(seen: Seen) -> None:
@@ -79,6 +83,8 @@ def test_everything_comes_from_the_site_itself(seen: Seen) -> None:
 
 def test_the_site_fits_a_phone_and_a_keyboard_reaches_all_of_it(seen: Seen) -> None:
     assert seen.result["overflow"] == 0
+    assert seen.result["bar"]["narrowest"] >= 100  # pixels of 390
+    assert seen.result["bar"]["lowest"] >= 8
     assert seen.result["focusable"] is True
 
 

@@ -10,7 +10,7 @@ from PIL import Image
 
 from tools import bench_jobs
 from vit_edge.errors import UsageError
-from vit_edge.runtime.job.run import Spread
+from vit_edge.runtime.spread.task import Spread
 
 ROOT = Path(__file__).resolve().parents[2]
 TINY = ROOT / "tests" / "data" / "dynamic.onnx"

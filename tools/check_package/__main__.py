@@ -10,6 +10,7 @@ picture of 12 megapixels is timed. onnxruntime for both comes from `python -m to
 
 import argparse
 import importlib.metadata
+import itertools
 import json
 import statistics
 import subprocess
@@ -22,7 +23,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tools.check_package.browser import CHROMIUM, visit
-from tools.check_package.modules import link_modules, onnxruntime_modules, sharp_module
+from tools.check_package.modules import link_modules, onnxruntime_modules, sharp_module, transformers_module
 from tools.engines.catalogue import default_cache
 from tools.engines.table import probabilities
 from tools.saturation_check import exact_logits
@@ -109,10 +110,18 @@ def closeness(found: Sequence[Scores], expected: Sequence[Scores]) -> dict[str, 
     }
 
 
+def by_label(answers: Sequence[tuple[str, float]]) -> Scores:
+    """Of classes that have one name the likeliest, which comes first."""
+    found: Scores = {}
+    for label, score in answers:
+        found.setdefault(label, score)
+    return found
+
+
 def _by_classifier(bundle: Path, role: Role, paths: Sequence[Path]) -> list[Scores]:
     classify = Classifier(bundle, "cpu", threads=1, decoding="exact", model=role)
     count = len(classify.labels or ())
-    return [{each.label: each.score for each in classify(path, top_k=count)} for path in paths]
+    return [by_label([(each.label, each.score) for each in classify(path, top_k=count)]) for path in paths]
 
 
 def _in_exact_arithmetic(bundle: Path, paths: Sequence[Path]) -> list[Scores]:
@@ -120,7 +129,8 @@ def _in_exact_arithmetic(bundle: Path, paths: Sequence[Path]) -> list[Scores]:
     if model.labels is None:
         raise UsageError(f"{model.path} has no labels")
     scores = probabilities(exact_logits(model.path, paths))
-    return [{model.labels[index]: float(row[index]) for index in np.argsort(-row)} for row in scores]
+    rows = [[(model.labels[index], float(row[index])) for index in np.argsort(-row)] for row in scores]
+    return [by_label(row) for row in rows]
 
 
 def in_node(bundle: Path, paths: Sequence[Path], work: Path, cache: Path) -> Answered:
@@ -131,20 +141,10 @@ def in_node(bundle: Path, paths: Sequence[Path], work: Path, cache: Path) -> Ans
     link_modules(app, modules / "onnxruntime-node", sharp_module(cache))
     job = {"paths": [str(path.resolve()) for path in paths], "top": TOP, "size": LARGE, "times": RESIZES}
     (work / "job.json").write_text(json.dumps(job), encoding="utf-8")
-    script = Path(__file__).with_name("in_node.mjs")
-    done = subprocess.run(
-        ["node", str(script), str(app), str(work / "job.json")], capture_output=True, text=True, check=False
-    )
-    if done.returncode:
-        raise UsageError(f"Node failed: {done.stderr.strip().splitlines()[-1]}")
-    made = json.loads(done.stdout)
+    made = _by_node("in_node.mjs", app, work / "job.json")
     seconds = [round(ms / 1000, 3) for ms in made["resize_ms"]]
     more = {"resize_of_12_megapixels_s": {"median": statistics.median(seconds), "each": seconds}}
-    scores = {
-        file: [{each["label"]: each["score"] for each in answer} for answer in answers]
-        for file, answers in made["answers"].items()
-    }
-    return Answered(f"{made['version']}, Node {made['node']}", scores, more)
+    return Answered(f"{made['version']}, Node {made['node']}", _scores(made), more)
 
 
 def in_browser(bundle: Path, paths: Sequence[Path], work: Path, cache: Path) -> Answered:
@@ -160,16 +160,48 @@ def in_browser(bundle: Path, paths: Sequence[Path], work: Path, cache: Path) -> 
     for each in seen.result["found"]:
         if not each["answers"]:
             raise UsageError(f"{paths[each['index']]} has no answer: {each['text']}")
-        scores[each["file"]].append({row["label"]: row["score"] for row in each["answers"]})
+        scores[each["file"]].append(by_label([(row["label"], row["score"]) for row in each["answers"]]))
     release = json.loads((modules / "onnxruntime-web" / "package.json").read_text(encoding="utf-8"))
     said = subprocess.run([CHROMIUM, "--version"], capture_output=True, text=True, check=False).stdout.split()
     number = next((word for word in said if word[0].isdigit()), "")
     return Answered(f"onnxruntime-web {release['version']}, Chromium {number}", scores, {})
 
 
+def in_transformers_js(bundle: Path, paths: Sequence[Path], work: Path, cache: Path) -> Answered:
+    """The bundle's folder, opened by Hugging Face's transformers.js in Node, with its own preprocessing."""
+    module = transformers_module(cache)
+    job = {"paths": [str(path.resolve()) for path in paths], "top": TOP}
+    (work / "job.json").write_text(json.dumps(job), encoding="utf-8")
+    made = _by_node("in_transformers_js.mjs", module.parents[1], bundle.resolve(), work / "job.json")
+    config = json.loads((bundle / "config.json").read_text(encoding="utf-8"))
+    labels = Classifier(bundle, "cpu", threads=1).labels or ()
+    for answer in itertools.chain.from_iterable(made["answers"].values()):
+        for each in answer:  # its names are unique, those of the model need not be
+            each["label"] = labels[config["label2id"][each["label"]]]
+    return Answered(f"{made['version']}, Node {made['node']}", _scores(made), {})
+
+
+def _by_node(script: str, *words: Path) -> dict[str, Any]:
+    """What a script beside this file prints as JSON."""
+    place = Path(__file__).with_name(script)
+    done = subprocess.run(["node", place, *words], capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise UsageError(f"Node failed: {(done.stderr.strip() or 'without a word').splitlines()[-1]}")
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+def _scores(made: dict[str, Any]) -> dict[str, list[Scores]]:
+    return {
+        file: [by_label([(each["label"], each["score"]) for each in answer]) for answer in answers]
+        for file, answers in made["answers"].items()
+    }
+
+
 HOMES: dict[str, Callable[[Path, Sequence[Path], Path, Path], Answered]] = {
     "node": in_node,
     "web": in_browser,
+    "transformers.js": in_transformers_js,
 }
 
 

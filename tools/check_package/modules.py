@@ -6,6 +6,8 @@ from tools.engines.catalogue import ENGINES
 from vit_edge.errors import UsageError
 
 SHARP = "sharp@0.35.5"
+TYPESCRIPT = "typescript@7.0.2"
+TRANSFORMERS = "@huggingface/transformers@4.3.2"
 
 
 def onnxruntime_modules(cache: Path) -> Path:
@@ -27,10 +29,33 @@ def sharp_module(cache: Path) -> Path:
     Raises:
         UsageError: it is not there, with the command that makes it.
     """
-    place = cache / f"npm_{SHARP.replace('@', '-')}"
-    if not (place / "node_modules" / "sharp").is_dir():
-        raise UsageError(f"needs sharp: npm install --ignore-scripts --prefix {place} {SHARP}")
-    return place / "node_modules" / "sharp"
+    return _module(cache, SHARP)
+
+
+def typescript_module(cache: Path) -> Path:
+    """The folder of TypeScript's compiler.
+
+    Raises:
+        UsageError: it is not there, with the command that makes it.
+    """
+    return _module(cache, TYPESCRIPT)
+
+
+def transformers_module(cache: Path) -> Path:
+    """The folder of transformers.js, with onnxruntime-node and sharp beside it.
+
+    Raises:
+        UsageError: it is not there, with the command that makes it.
+    """
+    return _module(cache, TRANSFORMERS)
+
+
+def _module(cache: Path, package: str) -> Path:
+    name = package.rpartition("@")[0]
+    place = cache / f"npm_{package.lstrip('@').replace('@', '-').replace('/', '-')}"
+    if not (place / "node_modules" / name).is_dir():
+        raise UsageError(f"needs {name}: npm install --ignore-scripts --prefix {place} {package}")
+    return place / "node_modules" / name
 
 
 def link_modules(package: Path, *modules: Path) -> None:

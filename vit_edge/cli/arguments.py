@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from vit_edge.cli.parser import Parser
+from vit_edge.cli.spread_option import add_spread
 from vit_edge.cli.values import Allow, Triple, finite, image_format, names_of, size, threads
 from vit_edge.runtime.image.limits import DEFAULT_FORMATS, DEFAULT_LIMITS, ImageFormat
 from vit_edge.runtime.image.preprocess import Decoding
@@ -131,9 +132,8 @@ def add_quantize(parser: Parser) -> None:
         dest="calibration",
         help="images, no labels needed",
     )
-    parser.add_argument(
-        "--calib-images", type=int, default=128, metavar="N", dest="images", help="use at most N of them"
-    )
+    few = "use at most N of them"
+    parser.add_argument("--calib-images", type=int, default=128, metavar="N", dest="images", help=few)
     parser.add_argument(
         "--calib-cache",
         type=Path,
@@ -147,6 +147,7 @@ def add_quantize(parser: Parser) -> None:
         default="balanced",
         help="accuracy against speed; static: one range for every layer, no search (default: %(default)s)",
     )
+    add_spread(parser, "calibrate")
     add_formats(parser)
 
 

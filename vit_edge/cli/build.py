@@ -12,15 +12,17 @@ from vit_edge.cli.checks import few_images
 from vit_edge.cli.compare_embedders import criterion_lines, embedder_lines, embedding_claim
 from vit_edge.cli.console import check_json, one_line, progress, table, tell_notes, write_json
 from vit_edge.cli.embedding_options import (
+    add_embedder,
     add_embedding_tolerance,
-    add_taps,
     check_taps,
     embedding_tolerance,
+    outputs_used,
     refuse_idle,
 )
 from vit_edge.cli.measure import status_of
 from vit_edge.cli.merging_option import add_merging, merging_lines
 from vit_edge.cli.parser import Commands, settings_from, tolerance_from
+from vit_edge.cli.spread_option import spread_of
 from vit_edge.cli.targets import best_here, target_named
 from vit_edge.cli.truth_option import add_truth, check_truth
 from vit_edge.manifest import (
@@ -73,12 +75,7 @@ def add(commands: Commands) -> None:
         help="one of `vit-edge targets`, a .toml file, or auto, the default: what fits this machine best; "
         "may be repeated, the bundle runs the first that is good enough",
     )
-    parser.add_argument(
-        "--embedder",
-        action="store_true",
-        help="the bundle gives embeddings, too: onnx/embedder.onnx and its INT8 form",
-    )
-    add_taps(parser)
+    add_embedder(parser, "the bundle gives embeddings, too: onnx/embedder.onnx and its INT8 form")
     add_merging(parser, "taken where the INT8 file still passes and is faster for it")
     arguments.add_versions(parser)
     arguments.add_tolerance(parser)
@@ -111,7 +108,7 @@ def run(args: argparse.Namespace) -> int:
     check_replaceable(args.out)
     tolerance = tolerance_from(args)
     embeddings = embedding_tolerance(args, wanted=True)
-    versions = settings_from(args, VersionsWanted)
+    spread = spread_of(args)
     targets = {target.name: target for target in map(target_named, args.targets)}
     taken = None
     if not targets:
@@ -127,10 +124,11 @@ def run(args: argparse.Namespace) -> int:
         args,
         BuildSettings,
         targets=tuple(targets.values()),
-        quantize=settings_from(args, QuantizeSettings, preset=Preset(args.preset)),
-        versions=versions,
+        quantize=settings_from(args, QuantizeSettings, preset=Preset(args.preset), spread=spread),
+        versions=settings_from(args, VersionsWanted),
         tolerance=tolerance,
         embedding_tolerance=embeddings,
+        embedder_for=outputs_used(args),
         repair=Repair(args.repair),
         stated_top1=stated_accuracy(args.source),
         reference=_reference(args),

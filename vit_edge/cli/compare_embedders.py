@@ -10,6 +10,7 @@ from vit_edge.cli.embedding_options import embedding_tolerance
 from vit_edge.cli.figures import Rows, copy_rows, model_rows
 from vit_edge.cli.junit import Check, suite_xml
 from vit_edge.cli.parser import session_settings, settings_from
+from vit_edge.cli.spread_option import spread_of
 from vit_edge.embedding_report import CriterionFigures, EmbeddingReport
 from vit_edge.errors import UsageError
 from vit_edge.manifest import EmbedderRecord
@@ -39,7 +40,9 @@ def run_embedders(args: argparse.Namespace, models: tuple[ModelFile, ModelFile])
         )
     tolerance = embedding_tolerance(args, wanted=True)
     earlier = earlier_looks((models[0].sha256, models[1].sha256), args.json)
-    settings = settings_from(args, CompareSettings, session=session_settings(args), earlier=earlier)
+    settings = settings_from(
+        args, CompareSettings, session=session_settings(args), spread=spread_of(args), earlier=earlier
+    )
     class_ids = None if args.class_ids is None else read_class_ids(args.class_ids)
     images = read_grouped(args.data, class_ids, args.limits)
     if args.limit is not None:

@@ -7,15 +7,18 @@ from pathlib import Path
 from vit_edge.cli import arguments
 from vit_edge.cli.checks import check_out, few_images
 from vit_edge.cli.console import one_line, progress, tell_notes
-from vit_edge.cli.embedding_options import add_taps, check_taps
+from vit_edge.cli.embedding_options import add_embedder, check_taps, outputs_used
 from vit_edge.cli.merging_option import add_merging, check_alone, tell_merging
 from vit_edge.cli.parser import Commands, Parser, settings_from
+from vit_edge.cli.spread_option import spread_of
 from vit_edge.cli.targets import target_named
 from vit_edge.embedding_report import Fidelity
 from vit_edge.errors import UsageError
 from vit_edge.manifest import Method
 from vit_edge.spec import InputForm, ModelForm, VersionsWanted
 from vit_edge.verify.words import decibel
+
+_EMBEDDER = "write the embedder: class token, mean and grid of the patch tokens in place of logits"
 
 
 def add(commands: Commands) -> None:
@@ -24,7 +27,7 @@ def add(commands: Commands) -> None:
     export.add_argument("source", metavar="SOURCE")
     _add_out(export)
     export.add_argument("--batch", type=int, metavar="N", help="fixed batch size (default: dynamic)")
-    _add_embedder(export)
+    add_embedder(export, _EMBEDDER, quantized=False)
     _add_attention(export)
     add_merging(export, "`vit-edge compare` says what it costs")
     arguments.add_versions(export)
@@ -56,7 +59,7 @@ def add(commands: Commands) -> None:
     quantize.add_argument("source", metavar="IN.onnx")
     _add_out(quantize)
     arguments.add_quantize(quantize)
-    _add_embedder(quantize)
+    add_embedder(quantize, _EMBEDDER)
     _add_attention(quantize)
     add_merging(quantize, "`vit-edge compare` says what it costs")
     quantize.add_argument(
@@ -134,8 +137,9 @@ def run_optimize(args: argparse.Namespace) -> int:
 def run_quantize(args: argparse.Namespace) -> int:
     """`vit-edge quantize`."""
     _check_one_kind(args)
+    used = outputs_used(args)
     check_out(args.out)
-    target = target_named(args.target)
+    target, spread = target_named(args.target), spread_of(args)
     from vit_edge.host.convert.one_file import QuantizeFileSettings, quantize_model
     from vit_edge.host.quantize.types import Preset, QuantizeSettings
     from vit_edge.host.sources import SourceOptions, resolve
@@ -143,7 +147,7 @@ def run_quantize(args: argparse.Namespace) -> int:
     settings = QuantizeFileSettings(
         calibration=args.calibration,
         target=target,
-        quantize=settings_from(args, QuantizeSettings, preset=Preset(args.preset)),
+        quantize=settings_from(args, QuantizeSettings, preset=Preset(args.preset), spread=spread),
         versions=settings_from(args, VersionsWanted),
         allow_uncanonical=args.allow_uncanonical,
         attention=args.attention,
@@ -157,7 +161,7 @@ def run_quantize(args: argparse.Namespace) -> int:
         if args.embedder:
             from vit_edge.host.embedder.files import quantize_embedder_file
 
-            made = quantize_embedder_file(source, args.out, settings, tell)
+            made = quantize_embedder_file(source, args.out, settings, tell, used)
             written, outputs, fidelity = made.written, made.outputs, made.fidelity
         else:
             written, outputs, fidelity = quantize_model(source, args.out, settings, tell), {}, {}
@@ -180,15 +184,6 @@ def reached(recipe: Method) -> str:
         f"logit SQNR {decibel(recipe.probe_db)} on {recipe.probe_images} calibration images{aimed}; "
         "`vit-edge compare` says what it costs on others"
     )
-
-
-def _add_embedder(parser: Parser) -> None:
-    parser.add_argument(
-        "--embedder",
-        action="store_true",
-        help="write the embedder: class token, mean and grid of the patch tokens in place of logits",
-    )
-    add_taps(parser)
 
 
 def _add_attention(parser: Parser) -> None:

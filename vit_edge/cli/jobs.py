@@ -8,12 +8,13 @@ from pathlib import Path
 
 from vit_edge.cli.console import check_file
 from vit_edge.cli.parser import Commands, Parser
+from vit_edge.cli.spread_option import add_spread, spread_of
 from vit_edge.errors import UsageError
 from vit_edge.runtime.image.preprocess import Decoding
 from vit_edge.runtime.job.answers import Looking, Opening
 from vit_edge.runtime.job.merge import merge_results
 from vit_edge.runtime.job.names import MOST_LIST_BYTES, WHOLE, Shard, Wanted, listed, names_of
-from vit_edge.runtime.job.run import Done, Engine, Spread, model_of, run_job
+from vit_edge.runtime.job.run import Done, model_of, run_job
 
 STANDARD_INPUT = "-"
 _FILES = ("float", "int8")
@@ -50,21 +51,7 @@ def add_job(parser: Parser) -> None:
     group.add_argument(
         "--shard", metavar="I/N", help="only this share of the images, such as 2/8; see vit-edge merge"
     )
-    group.add_argument(
-        "--workers",
-        type=int,
-        metavar="N",
-        help="processes, each with the model and one thread unless --threads says otherwise (default: 1; of "
-        "an engine one for each CPU)",
-    )
-    group.add_argument(
-        "--engine",
-        type=Engine,
-        choices=list(Engine),
-        metavar="{" + ",".join(engine.value for engine in Engine) + "}",
-        help="spread the job over the machines of a cluster: the one that RAY_ADDRESS names or that runs "
-        "here, else one of this machine alone",
-    )
+    add_spread(group, "run the model")
     parser.add_argument(
         "--file", choices=_FILES, help="of a bundle: which model file (default: the bundle's)"
     )
@@ -135,7 +122,7 @@ def work(args: argparse.Namespace, opening: Opening) -> int:
     results: Path = args.out
     check_file("-o", results)
     rate = Rate(results.name, quiet=args.quiet)
-    done = run_job(wanted_of(args), opening, results, Spread(args.workers, args.engine), rate)
+    done = run_job(wanted_of(args), opening, results, spread_of(args), rate)
     rate.finish()
     print(f"{results}: {_told(done)}", file=sys.stderr)
     return 2 if done.failed else 0

@@ -13,6 +13,7 @@ from vit_edge.cli.embedding_options import add_embedding_tolerance, embedding_to
 from vit_edge.cli.figures import figures
 from vit_edge.cli.junit import junit_xml
 from vit_edge.cli.parser import Commands, session_settings, settings_from, tolerance_from
+from vit_edge.cli.spread_option import add_spread, spread_of
 from vit_edge.cli.truth_option import add_truth, check_truth
 from vit_edge.errors import UsageError
 from vit_edge.progress import step_of
@@ -74,6 +75,7 @@ def add(commands: Commands) -> None:
         dest="same",
         help="allow a model to be compared with itself, which proves the set-up and nothing about INT8",
     )
+    add_spread(gate, "run both models")
     gate.add_argument("--seed", type=int, default=0, metavar="N", help="of that order (default: 0)")
     arguments.add_expected(gate)
     arguments.add_session(gate)
@@ -115,6 +117,7 @@ def run_compare(args: argparse.Namespace) -> int:
     check_json(args.json)
     check_file("--junit", args.junit)
     check_file("--report", args.report)
+    spread = spread_of(args)
     if args.report is not None:
         from vit_edge.host.report.needs import check_installed
 
@@ -132,6 +135,7 @@ def run_compare(args: argparse.Namespace) -> int:
         args,
         CompareSettings,
         session=session_settings(args),
+        spread=spread,
         earlier=earlier,
         stated_top1=stated_top1(args.float),
     )

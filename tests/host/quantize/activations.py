@@ -4,7 +4,7 @@ import numpy as np
 
 from vit_edge.arrays import Float32
 from vit_edge.host.quantize.histogram import Histogram
-from vit_edge.host.quantize.observe import Activation
+from vit_edge.host.quantize.tally import Activation
 
 
 def activation_of(values: Float32) -> Activation:

@@ -12,12 +12,14 @@ from tests.host.quantize.forced import quantized
 from tests.host.quantize.small_vit import PREPROCESS, images, lowering, small, written
 from vit_edge.arrays import Pixels
 from vit_edge.errors import ImageError, ModelError, UsageError
-from vit_edge.host.quantize import cache as cache_module
+from vit_edge.host.quantize import passes as passes_module
 from vit_edge.host.quantize import sample as sample_module
-from vit_edge.host.quantize.cache import CalibrationFile, Reader, key_of, observed
+from vit_edge.host.quantize.cache import CalibrationFile, key_of
 from vit_edge.host.quantize.histogram import Histogram
-from vit_edge.host.quantize.observe import Activation, Observer, Tallies
+from vit_edge.host.quantize.observe import Observer
+from vit_edge.host.quantize.passes import Reader, observed
 from vit_edge.host.quantize.sample import RowSample
+from vit_edge.host.quantize.tally import Activation, Tallies
 from vit_edge.host.quantize.types import Preset, QuantizeSettings
 
 TAPS = ["blocks.0.qkv", "blocks.1.fc2", "head", "blocks.1.attention.k", "blocks.0.attention.p"]
@@ -70,7 +72,7 @@ def test_parts_of_the_images_merge_into_the_pass_over_all_of_them(
     parts = [passed(observer, part) for part in np.split(pixels, cuts)]
     merged = Tallies()
     for part in reversed(parts):
-        merged = merged.merged(part)
+        merged.take(part)
     assert merged.done == 40
     assert_same(merged.finished(), whole.finished(), ADDITION)
 
@@ -150,7 +152,8 @@ def test_a_finished_pass_is_not_repeated(observer: Observer, paths: list[Path], 
 def test_an_interrupted_pass_goes_on_where_it_was_last_kept(
     observer: Observer, paths: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cache_module, "SAVE_EVERY", 2)
+    monkeypatch.setattr(passes_module, "PART", 2)
+    monkeypatch.setattr(passes_module, "SAVE_EVERY", 2)
 
     def stop(done: int, _: int) -> None:
         if done == 5:
@@ -269,7 +272,8 @@ MEASURE = """
 import resource, sys
 from tests.host.quantize.small_vit import images, lowering, small
 from vit_edge.host.quantize import sample
-from vit_edge.host.quantize.observe import Tallies, Observer
+from vit_edge.host.quantize.tally import Tallies
+from vit_edge.host.quantize.observe import Observer
 sample.SAMPLE_ROWS, few, pixels = 512, int(sys.argv[1]), images(1)[0]
 observer, calibration = Observer(small(1), lowering(), ["blocks.0.fc2", "head"]), Tallies()
 for i in range(10 * few):

@@ -11,7 +11,8 @@ from vit_edge.arrays import Float64
 from vit_edge.host.lower.model import lower
 from vit_edge.host.quantize import folds
 from vit_edge.host.quantize.balance import _linear_noise, balance
-from vit_edge.host.quantize.observe import Activation, Tallies, observer_of
+from vit_edge.host.quantize.observe import observer_of
+from vit_edge.host.quantize.tally import Activation, Tallies
 from vit_edge.host.rewrite.canonical import Canonical
 from vit_edge.host.rewrite.composites import ATTENTION, composites, is_op
 from vit_edge.host.rewrite.values import constant_of, linear_parts

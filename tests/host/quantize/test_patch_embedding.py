@@ -23,8 +23,9 @@ from vit_edge.host.lower.embed import Patches, unnormalised
 from vit_edge.host.lower.model import lower
 from vit_edge.host.lower.sizes import patches_of
 from vit_edge.host.plan import EmbedPlan, QuantPlan
-from vit_edge.host.quantize.observe import PATCHES, Tallies, observer_of, patch_rows
+from vit_edge.host.quantize.observe import PATCHES, observer_of, patch_rows
 from vit_edge.host.quantize.saturation import LIMIT
+from vit_edge.host.quantize.tally import Tallies
 from vit_edge.host.quantize.types import Preset, QuantizeSettings
 from vit_edge.host.quantize.weights import nearest
 from vit_edge.host.rewrite.composites import EMBED, composites

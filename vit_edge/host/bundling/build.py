@@ -99,6 +99,7 @@ def _build(
         settings.embedding_tolerance,
         session,
         folder,
+        used=settings.embedder_for,
         keep_failing=settings.repair is Repair.NEVER,
         progress=progress,
     )

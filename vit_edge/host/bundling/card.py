@@ -5,6 +5,7 @@ import math
 from collections import Counter
 
 from vit_edge import plain
+from vit_edge.host.bundling.transformers_js import measured
 from vit_edge.host.rewrite.description import Description
 from vit_edge.host.templates import render
 from vit_edge.manifest import Manifest
@@ -64,6 +65,7 @@ def card(manifest: Manifest, description: Description | None) -> str:
         "method": {key: _value(value) for key, value in plain.of(recipe.method).items()},
         "preprocess": manifest.preprocess,
         "resize": _resize(manifest.preprocess),
+        "transformers_js": measured().sentence,
         "forms": Counter(layer.form for layer in manifest.layers),
     }
     return render("card.md.j2", values)

@@ -15,8 +15,7 @@ from typing import Protocol
 
 from vit_edge.gate_report import GateReport
 from vit_edge.host.quantize.choose import Upgrade
-from vit_edge.host.quantize.search import GOALS
-from vit_edge.host.quantize.types import Form, Goal, Quantization
+from vit_edge.host.quantize.types import GOALS, Form, Goal, Quantization
 from vit_edge.host.rewrite.canonical import Merging
 from vit_edge.runtime.evaluate.comparison import Comparison
 from vit_edge.runtime.model.file import ModelFile

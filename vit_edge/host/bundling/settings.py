@@ -40,6 +40,8 @@ class BuildSettings:
     """Whether the bundle gives embeddings, too."""
     taps: tuple[int, ...] = ()
     """Of the embedder: blocks whose patches are outputs, too."""
+    embedder_for: tuple[str, ...] = ()
+    """Names of the outputs that the INT8 embedder's forms are chosen for; empty: all."""
     embedding_tolerance: EmbeddingTolerance = dataclasses.field(default_factory=EmbeddingTolerance)
     """Of those of INT8."""
     threads: int | None = None

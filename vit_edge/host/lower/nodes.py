@@ -35,10 +35,12 @@ from vit_edge.host.rewrite.composites import (
     LINEAR,
     MEAN,
     MERGE,
+    RMS_NORM,
     is_composite,
     is_op,
 )
 from vit_edge.host.rewrite.values import (
+    adds_table,
     attention_bias,
     by_head,
     constant_of,
@@ -233,14 +235,19 @@ class NodeWriter:
         return place(self.w, projected, table, patches)
 
     def tokens(self, node: ir.Node) -> ir.Value | None:
-        """What moves, joins or pools tokens, and Swish; None of any other node."""
+        """What moves, joins or pools tokens, RmsNorm and Swish; None of any other node."""
         if self.canonical.description is not None and joins_rows(node):
             longer = (static_shape(node.outputs[0]) or (0, 0))[1]
             return self.w.reshape(self.value(node.inputs[0]), (-1, longer), node.name or node.op_type)
+        if adds_table(node):
+            x, table = sorted(map(self.value, node.inputs), key=lambda value: value.const_value is not None)
+            shape = static_shape(node.outputs[0]) or (0, 0)
+            return tokens.with_table(self.w, x, table, (shape[0], shape[1]), node.name or "Add")
         if not tokens.moves(node):
             return None
-        sizes = self.value(node.inputs[1]) if is_composite(node, MEAN) and len(node.inputs) > 1 else None
-        return tokens.written(self.w, node, self.value(node.inputs[0]), sizes, self.canonical.name)
+        reads = is_composite(node, MEAN) or is_composite(node, RMS_NORM)
+        second = self.value(node.inputs[1]) if reads and len(node.inputs) > 1 else None
+        return tokens.written(self.w, node, self.value(node.inputs[0]), second, self.canonical.name)
 
     def copy(self, node: ir.Node) -> None:
         """An operator that stays as it is."""

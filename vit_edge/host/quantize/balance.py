@@ -14,9 +14,9 @@ import onnx_ir as ir
 from vit_edge.arrays import Array, Float64
 from vit_edge.host.affine import Affine
 from vit_edge.host.quantize import folds
-from vit_edge.host.quantize.observe import Activation
+from vit_edge.host.quantize.tally import Activation
 from vit_edge.host.quantize.weights import column_scales, nearest
-from vit_edge.host.rewrite.composites import ATTENTION, composites, is_op
+from vit_edge.host.rewrite.composites import ATTENTION, RMS_NORM, composites, is_composite, is_norm
 from vit_edge.host.rewrite.merging import KeyFrame
 from vit_edge.host.rewrite.values import integer, linear_parts
 from vit_edge.manifest import Fold
@@ -40,7 +40,7 @@ def balance(graph: ir.Graph, seen: dict[str, Activation]) -> Balanced:
         graph: a canonical graph of composites.
         seen: the observed input of each Linear, and the operands `.q`, `.k` and `.v` of each attention.
     """
-    chosen = [_balance_norm(graph, node, seen) for node in graph if is_op(node, "LayerNormalization")]
+    chosen = [_balance_norm(graph, node, seen) for node in graph if is_norm(node)]
     frames: dict[str, KeyFrame] = {}
     for attention in composites(graph, ATTENTION):
         chosen.append(_balance_values(graph, attention, seen))
@@ -75,7 +75,10 @@ def _balance_norm(graph: ir.Graph, norm: ir.Node, seen: dict[str, Activation]) -
             _linear_noise(seen[name].folded(scale, shift), weight * scale[:, None]) for name, weight in pairs
         )
 
-    strength, shifted, scale, shift = min(_candidates(widest.low, widest.high), key=noise)
+    candidates = _candidates(widest.low, widest.high)
+    if is_composite(norm, RMS_NORM):  # which has no bias that a shift could go into
+        candidates = (candidate for candidate in candidates if not candidate[1])
+    strength, shifted, scale, shift = min(candidates, key=noise)
     folds.fold_norm(graph, norm, scale, shift)
     for name in names:
         seen[name] = seen[name].folded(scale, shift)

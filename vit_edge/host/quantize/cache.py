@@ -8,29 +8,22 @@ import dataclasses
 import hashlib
 import io
 import json
-from collections import deque
-from collections.abc import Collection, Iterator, Sequence
-from concurrent.futures import Executor, ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from vit_edge.arrays import Pixels
 from vit_edge.errors import ImageError, UsageError
 from vit_edge.files import read_file, write_file
 from vit_edge.host.quantize.histogram import BINS, Histogram
-from vit_edge.host.quantize.observe import Activation, Observer, Tallies, Tally
+from vit_edge.host.quantize.observe import Observer
 from vit_edge.host.quantize.sample import RowSample
-from vit_edge.progress import Step
-from vit_edge.runtime.device.machine import usable_cores
-from vit_edge.runtime.image.limits import DEFAULT_LIMITS, DecodeLimits
-from vit_edge.runtime.image.preprocess import load_pixels
+from vit_edge.host.quantize.tally import Tallies, Tally
 from vit_edge.spec import PreprocessSpec
 
-VERSION = 2  # of the file and of what is collected
-SAVE_EVERY = 64  # images
+VERSION = 3  # of the file and of what is collected
 
 _MAX_BYTES = 2**31  # of an image or of the file
 
@@ -74,83 +67,6 @@ class CalibrationFile:
             raise UsageError(
                 f"{self.folder}: the calibration cannot be kept there ({error.strerror}); name another folder"
             ) from error
-
-
-class Reader:
-    """Decodes image files; pixels that are wanted again are kept.
-
-    Args:
-        preprocess: from image to model input.
-        kept: the files whose pixels are kept.
-        limits: what they are decoded within.
-    """
-
-    def __init__(
-        self,
-        preprocess: PreprocessSpec,
-        kept: Collection[Path] = (),
-        limits: DecodeLimits = DEFAULT_LIMITS,
-    ) -> None:
-        self.preprocess, self.kept, self.limits = preprocess, kept, limits
-        self.pixels: dict[Path, Pixels] = {}
-
-    def __call__(self, path: Path) -> Pixels:
-        """uint8 (H, W, 3).
-
-        Raises:
-            ImageError: the image cannot be read.
-        """
-        pixels = self.pixels.get(path)
-        if pixels is None:
-            pixels = load_pixels(path, self.preprocess, self.limits)
-            if path in self.kept:
-                self.pixels[path] = pixels
-        return pixels
-
-
-def observed(
-    observer: Observer,
-    images: Sequence[Path],
-    read: Reader,
-    folder: Path | None,
-    progress: Step,
-) -> dict[str, Activation]:
-    """One pass over image files, or the rest of one, or none where a finished one was kept.
-
-    Args:
-        observer: of the float model.
-        images: the files.
-        read: decodes them.
-        folder: where calibrations are kept; None: nowhere.
-        progress: called after each image with (done, count).
-
-    Raises:
-        ImageError: an image cannot be read.
-        ModelError: an activation is not finite.
-        UsageError: the folder cannot be written.
-    """
-    kept = None if folder is None else CalibrationFile(folder, key_of(observer, images, read.preprocess))
-    calibration = Tallies() if kept is None else kept.load()
-    start = calibration.done
-    if start:
-        progress(start, len(images))
-    with ThreadPoolExecutor(usable_cores()) as pool:
-        for pixels in _one_ahead(pool, read, images[start:]):
-            observer.add(calibration, pixels, pool.map)
-            progress(calibration.done, len(images))
-            if kept is not None and (calibration.done % SAVE_EVERY == 0 or calibration.done == len(images)):
-                kept.save(calibration)
-    return calibration.finished()
-
-
-def _one_ahead(pool: Executor, read: Reader, paths: Sequence[Path]) -> Iterator[Pixels]:
-    """The images in their order, the next one being decoded meanwhile."""
-    coming = deque(pool.submit(read, path) for path in paths[:1])
-    for path in paths[1:]:
-        coming.append(pool.submit(read, path))
-        yield coming.popleft().result()
-    for last in coming:
-        yield last.result()
 
 
 def key_of(observer: Observer, images: Sequence[Path], preprocess: PreprocessSpec) -> str:

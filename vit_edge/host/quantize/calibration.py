@@ -8,10 +8,11 @@ from vit_edge.arrays import Float32, Pixels
 from vit_edge.errors import ModelError
 from vit_edge.host.lower.model import LowerSettings
 from vit_edge.host.quantize.balance import balance
-from vit_edge.host.quantize.cache import Reader, observed
-from vit_edge.host.quantize.observe import Activation, observer_of
+from vit_edge.host.quantize.observe import observer_of
 from vit_edge.host.quantize.outliers import split_outliers
+from vit_edge.host.quantize.passes import Reader, observed
 from vit_edge.host.quantize.probe import Probe
+from vit_edge.host.quantize.tally import Activation
 from vit_edge.host.quantize.types import QuantizeSettings
 from vit_edge.host.rewrite.canonical import Canonical
 from vit_edge.host.rewrite.merging import Frames
@@ -80,7 +81,7 @@ def calibrate(
     others = [path for path in used if path not in set(probed)] or used
     corrected = _spread(others, CORRECTION_IMAGES)
     read = Reader(preprocess, {*probed, *corrected}, settings.limits)
-    seen = observed(observer, used, read, settings.cache, step_of(progress, "calibrate"))
+    seen = observed(observer, used, read, settings.cache, step_of(progress, "calibrate"), settings.spread)
     pixels = tuple(read(path) for path in probed)
     reference = Probe(canonical, observer.settings, pixels).reference
     corrected_pixels = tuple(read(path) for path in corrected)

@@ -11,8 +11,8 @@ import onnx_ir as ir
 from vit_edge.arrays import Array, Float32, Int8
 from vit_edge.host.affine import Affine
 from vit_edge.host.plan import ConvPlan
-from vit_edge.host.quantize.observe import Activation
 from vit_edge.host.quantize.ranges import statistical_ranges
+from vit_edge.host.quantize.tally import Activation
 from vit_edge.host.rewrite.values import constant_of, static_shape
 
 STEPS = 127  # on either side of zero

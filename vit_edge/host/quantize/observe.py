@@ -2,18 +2,18 @@
 
 For each tapped activation: the smallest and largest value per channel, the second moment (for rounding
 weights against the inputs they will meet), a histogram, and a bounded sample of rows (for scoring a range on
-the layer's own output). Passes over parts of the images merge into that over all of them: extremes, counts,
-histogram and sample exactly, sums to the last bits of float64, whose order of addition differs.
+the layer's own output). Passes over parts of the images make that over all of them: extremes, counts,
+histogram and sample whatever the parts are, and sums in float64, whose last bits tell the order of addition,
+where the parts are the same and taken in one order (`passes.PART`).
 """
 
-import dataclasses
 import hashlib
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
 import numpy as np
 import onnxruntime
 
-from vit_edge.arrays import Float32, Float64, Pixels
+from vit_edge.arrays import Float32, Pixels
 from vit_edge.errors import ModelError
 from vit_edge.host.lower.conv import is_plain_conv
 from vit_edge.host.lower.embed import PIXELS, Normalisation, Patches
@@ -21,8 +21,7 @@ from vit_edge.host.lower.model import LowerSettings, lower_taps
 from vit_edge.host.lower.sizes import patches_of
 from vit_edge.host.ort import cpu_session
 from vit_edge.host.plan import FLOAT
-from vit_edge.host.quantize.histogram import Histogram
-from vit_edge.host.quantize.sample import RowSample
+from vit_edge.host.quantize.tally import Tallies, Tally
 from vit_edge.host.rewrite.canonical import Canonical, float_outputs
 from vit_edge.host.rewrite.composites import ATTENTION, LINEAR, composites, image_embed
 from vit_edge.spec import InputForm, ModelForm, PreprocessSpec
@@ -30,121 +29,6 @@ from vit_edge.spec import InputForm, ModelForm, PreprocessSpec
 Each = Callable[[Callable[[str], "Tally"], Iterable[str]], Iterable["Tally"]]
 
 PATCHES = "embed"  # the tap of the patch embedding's input, which no model is needed for
-
-
-@dataclasses.dataclass
-class Activation:
-    """What one activation (rows, channels) was like."""
-
-    low: Float64  # (channels,)
-    high: Float64  # (channels,)
-    mean: Float64  # (channels,)
-    moment: (
-        Float64 | None
-    )  # (channels, channels), mean of the outer products; None where it was not asked for
-    rows: int  # rows seen
-    sample: Float32  # (at most SAMPLE_ROWS, channels)
-    histogram: Histogram  # of all values seen; once folded, of the sample, for channels cannot be told apart
-
-    @property
-    def covariance(self) -> Float64:
-        """(channels, channels), of an activation whose second moment was asked for."""
-        if self.moment is None:
-            raise ValueError("the activation was observed without its second moment")
-        return self.moment - np.outer(self.mean, self.mean)
-
-    def folded(self, scale: Float64, shift: Float64) -> "Activation":
-        """The same of (x - shift) / scale, both (channels,); exact but for the histogram: no second pass."""
-        moment = self.moment
-        if moment is not None:
-            cross = np.outer(self.mean, shift)
-            moment = (moment - cross - cross.T + np.outer(shift, shift)) / np.outer(scale, scale)
-        low, high, mean = ((values - shift) / scale for values in (self.low, self.high, self.mean))
-        sample = ((self.sample - shift) / scale).astype(np.float32)
-        return Activation(low, high, mean, moment, self.rows, sample, Histogram.of(sample))
-
-
-@dataclasses.dataclass
-class Tally:
-    """What one activation was like so far, in a form that can go on and be merged."""
-
-    low: Float64  # (channels,)
-    high: Float64  # (channels,)
-    sum: Float64  # (channels,)
-    outer: Float64 | None  # (channels, channels), sum of the outer products
-    rows: int
-    histogram: Histogram
-    sample: RowSample
-
-    @classmethod
-    def of(cls, values: Float32, key: int, moment: bool) -> "Tally":
-        """The activation (rows, channels) of one image.
-
-        Raises:
-            ValueError: a value is not finite.
-        """
-        sample = RowSample()
-        sample.add(key, values)
-        return cls(
-            values.min(axis=0).astype(np.float64),
-            values.max(axis=0).astype(np.float64),
-            values.sum(axis=0, dtype=np.float64),
-            (values.T @ values).astype(np.float64) if moment else None,
-            len(values),
-            Histogram.of(values),
-            sample,
-        )
-
-    def add(self, values: Float32, key: int) -> None:
-        """Take in the activation of one more image, in place."""
-        np.minimum(self.low, values.min(axis=0), out=self.low)
-        np.maximum(self.high, values.max(axis=0), out=self.high)
-        self.sum += values.sum(axis=0, dtype=np.float64)
-        if self.outer is not None:
-            self.outer += values.T @ values
-        self.rows += len(values)
-        self.histogram = self.histogram.merged(Histogram.of(values))
-        self.sample.add(key, values)
-
-    def merged(self, other: "Tally") -> "Tally":
-        """Of the images of both."""
-        outer = None if self.outer is None or other.outer is None else self.outer + other.outer
-        return Tally(
-            np.minimum(self.low, other.low),
-            np.maximum(self.high, other.high),
-            self.sum + other.sum,
-            outer,
-            self.rows + other.rows,
-            self.histogram.merged(other.histogram),
-            self.sample.merged(other.sample),
-        )
-
-    def finished(self) -> Activation:
-        """Means in place of sums."""
-        moment = None if self.outer is None else self.outer / self.rows
-        mean = self.sum / self.rows
-        return Activation(self.low, self.high, mean, moment, self.rows, self.sample.rows(), self.histogram)
-
-
-@dataclasses.dataclass
-class Tallies:
-    """The state of a pass: every tap's tally after some images."""
-
-    done: int = 0
-    tallies: dict[str, Tally] = dataclasses.field(default_factory=dict)
-
-    def merged(self, other: "Tallies") -> "Tallies":
-        """The pass over the images of both, which have the same taps."""
-        if not self.done or not other.done:
-            return self if self.done else other
-        tallies = {tap: tally.merged(other.tallies[tap]) for tap, tally in self.tallies.items()}
-        return Tallies(self.done + other.done, tallies)
-
-    def finished(self) -> dict[str, Activation]:
-        """What each activation was like; nothing is left of the pass, or its sums would be there twice."""
-        if not self.done:
-            raise ValueError("no image was observed")
-        return {tap: self.tallies.pop(tap).finished() for tap in list(self.tallies)}
 
 
 class Observer:
@@ -174,13 +58,22 @@ class Observer:
         self.distinct = list(dict.fromkeys(self.outputs))
         self.session = load(self.model)
 
-    def add(self, calibration: Tallies, pixels: Pixels, each: Each = map) -> None:
+    def __getstate__(self) -> dict[str, object]:
+        """To another process goes everything but the session."""
+        return {name: value for name, value in vars(self).items() if name != "session"}
+
+    def open(self, threads: int) -> None:
+        """Make the session that did not come along; one of several workers takes some of the threads."""
+        self.session = load(self.model, threads=threads)
+
+    def add(self, calibration: Tallies, pixels: Pixels, each: Each = map, name: str | None = None) -> None:
         """Take in one uint8 (H, W, 3) image.
 
         Args:
             calibration: what was seen so far; changed in place.
             pixels: the image.
             each: `map`, or that of an executor, whose workers then share the taps.
+            name: of the image; None: its number.
 
         Raises:
             ModelError: an activation is not finite.
@@ -206,7 +99,7 @@ class Observer:
             except ValueError as error:
                 raise ModelError(
                     f"{self.name}: {tap} gets values that are not finite on calibration image "
-                    f"{calibration.done + 1}; look for a broken checkpoint or image"
+                    f"{name or calibration.done + 1}; look for a broken checkpoint or image"
                 ) from error
             return calibration.tallies[tap]
 
@@ -246,13 +139,14 @@ def _is_operand(tap: str) -> bool:
     return tap.endswith(tuple(f".attention.{letter}" for letter in "qkvp"))
 
 
-def load(model: bytes, *, constants_only: bool = False) -> onnxruntime.InferenceSession:
+def load(model: bytes, *, constants_only: bool = False, threads: int = 0) -> onnxruntime.InferenceSession:
     """A session on the CPU in which integer products are exact, whatever the CPU: what a plan is worth.
 
     With `constants_only` those with constant weights, which is enough where attention is float; onnxruntime
     cannot change the type of other operands where inner tensors are outputs.
     """
-    return cpu_session(model, (SESSION_OPTIONS | EIGHT_BITS if constants_only else EXACT_OPTIONS).items())
+    entries = SESSION_OPTIONS | EIGHT_BITS if constants_only else EXACT_OPTIONS
+    return cpu_session(model, entries.items(), threads=threads)
 
 
 # Safe because every first operand of our integer products is uint8; lets signed keys and values stay signed.

@@ -18,7 +18,7 @@ import onnx_ir as ir
 from vit_edge.arrays import Array, Float64
 from vit_edge.host.quantize.folds import set_inputs
 from vit_edge.host.quantize.histogram import Histogram
-from vit_edge.host.quantize.observe import Activation
+from vit_edge.host.quantize.tally import Activation
 from vit_edge.host.rewrite.composites import LINEAR, composites, is_activation, is_composite
 from vit_edge.host.rewrite.values import linear_parts, only_user, static_shape, typed
 from vit_edge.manifest import OutlierChannels

@@ -16,8 +16,9 @@ from vit_edge.host.lower.sizes import patches_of
 from vit_edge.host.plan import AttentionPlan, ConvPlan, EmbedPlan, LinearPlan, QuantPlan
 from vit_edge.host.quantize.balance import signed_range
 from vit_edge.host.quantize.conv_plans import conv_plan
-from vit_edge.host.quantize.observe import PATCHES, Activation
+from vit_edge.host.quantize.observe import PATCHES
 from vit_edge.host.quantize.ranges import probability_scale, row_range, search_static
+from vit_edge.host.quantize.tally import Activation
 from vit_edge.host.quantize.types import Form
 from vit_edge.host.quantize.weights import column_scales, gptq_rounded
 from vit_edge.host.rewrite.composites import image_embed

@@ -9,7 +9,7 @@ from vit_edge.arrays import Array, Float32
 from vit_edge.host.affine import Affine, limits
 from vit_edge.host.plan import RowRange
 from vit_edge.host.quantize.histogram import Histogram
-from vit_edge.host.quantize.observe import Activation
+from vit_edge.host.quantize.tally import Activation
 
 SHRINKS = (1.0, 0.95, 0.9, 0.85, 0.8, 0.7)
 PERCENTILES = (0.999, 0.9999, 0.99999)  # kept on either side

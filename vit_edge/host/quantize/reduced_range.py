@@ -19,9 +19,10 @@ from vit_edge.host.lower.sizes import patches_of
 from vit_edge.host.plan import AttentionPlan, EmbedPlan, LinearPlan, QuantPlan
 from vit_edge.host.quantize.attention_reach import AttentionReach
 from vit_edge.host.quantize.conv_plans import SAFE_STEPS, safe_weight
-from vit_edge.host.quantize.observe import PATCHES, Activation
+from vit_edge.host.quantize.observe import PATCHES
 from vit_edge.host.quantize.plans import LayerPlans, table_for
 from vit_edge.host.quantize.saturation import CODE, LIMIT, box_corners, pair_reach, seen_corners
+from vit_edge.host.quantize.tally import Activation
 from vit_edge.host.quantize.types import Form, LayerDecision, Reduced
 from vit_edge.host.quantize.weights import STEPS, Compensation
 from vit_edge.host.rewrite.composites import EMBED, LINEAR, composites

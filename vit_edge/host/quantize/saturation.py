@@ -15,7 +15,7 @@ import numpy as np
 from vit_edge.arrays import Array, Float64, Int8, Int32, Int64, UInt8
 from vit_edge.host.affine import Affine
 from vit_edge.host.plan import RowRange
-from vit_edge.host.quantize.observe import Activation
+from vit_edge.host.quantize.tally import Activation
 
 LOWEST, LIMIT = -32768, 32767  # int16
 CODE = 255  # the largest uint8 code

@@ -33,6 +33,8 @@ size, which is what lets lowering choose a fixed or a dynamic one. All tensors a
     HeadUnit(x (rows, dim), factor (heads); heads) -> (rows, dim)
         Each head's columns divided by their length, times its factor: cosine attention. Only queries and keys
         have it.
+    RmsNorm(x (rows, dim), scale (dim); epsilon) -> (rows, dim)
+        x / sqrt(mean(x^2) + epsilon) * scale over each row: a normalization that leaves the mean where it is.
     Swish(x (rows, columns); alpha) -> (rows, columns)
         x * sigmoid(alpha * x): SiLU with alpha 1, QuickGELU with 1.702.
     SelectTokens(x (tokens, dim); start, stop) -> (stop - start, dim)
@@ -52,6 +54,7 @@ ATTENTION = "Attention"
 ROTARY = "Rotary"
 HEAD_NORM = "HeadNorm"
 HEAD_UNIT = "HeadUnit"
+RMS_NORM = "RmsNorm"
 SWISH = "Swish"
 PERMUTE = "PermuteTokens"
 MERGE = "MergeTokens"
@@ -94,6 +97,11 @@ def is_composite(value_or_node: ir.Value | ir.Node | None, op_type: str) -> bool
 def is_activation(node: ir.Node) -> bool:
     """Whether a node is a non-linearity that acts on each number alone."""
     return is_composite(node, SWISH) or any(is_op(node, kind) for kind in ACTIVATIONS)
+
+
+def is_norm(value_or_node: ir.Value | ir.Node | None) -> bool:
+    """Whether a node, or the node that makes a value, normalises rows: with their mean taken off, or not."""
+    return is_op(value_or_node, "LayerNormalization") or is_composite(value_or_node, RMS_NORM)
 
 
 def is_spatial(value_or_node: ir.Value | ir.Node | None) -> bool:

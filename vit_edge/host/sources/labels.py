@@ -1,5 +1,6 @@
 """Class names: from a file, from a Hugging Face config, or placeholders that say so."""
 
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -71,11 +72,19 @@ def from_id2label(value: object, where: str) -> tuple[str, ...]:
 
 
 def label_maps(labels: tuple[str, ...]) -> dict[str, Any]:
-    """`id2label` and `label2id` as a Hugging Face config has them; of equal names the last index is kept."""
+    """`id2label` and `label2id` as a Hugging Face config has them, which cannot tell equal names apart."""
+    names = unique(labels)
     return {
-        "id2label": {str(index): name for index, name in enumerate(labels)},
-        "label2id": {name: index for index, name in enumerate(labels)},
+        "id2label": {str(index): name for index, name in enumerate(names)},
+        "label2id": {name: index for index, name in enumerate(names)},
     }
+
+
+def unique(labels: tuple[str, ...]) -> tuple[str, ...]:
+    """Names that occur once; of equal ones each has its index behind it: "crane (134)"."""
+    counts = Counter(labels)
+    names = [name if counts[name] == 1 else f"{name} ({index})" for index, name in enumerate(labels)]
+    return tuple(names) if len(set(names)) == len(names) else unique(tuple(names))
 
 
 def _lines(path: Path) -> list[str]:

@@ -13,7 +13,7 @@ from vit_edge.progress import Step
 from vit_edge.runtime.doctor.variants import Variant
 from vit_edge.runtime.evaluate.answers import batch_pixels
 from vit_edge.runtime.evaluate.dataset import ImageSet
-from vit_edge.runtime.evaluate.views import Viewer, distinct
+from vit_edge.runtime.evaluate.views import Viewer, distinct, views_of
 from vit_edge.runtime.model.file import ModelFile
 from vit_edge.runtime.session.session import Session, SessionSettings
 from vit_edge.spec import PreprocessSpec
@@ -92,7 +92,7 @@ def run_all(
     for start in range(0, len(images), _BATCH):
         made = batch_pixels(images.paths[start : start + _BATCH], others.specs, images.limits)
         pixels = made[stated.spec]
-        viewer.add({stated.spec: pixels})
+        viewer.keep(views_of({stated.spec: pixels}))
         values.append(runner.values(pixels, stated))
         others.add(made, as_logits(runner.model.output, values[-1]))
         small += [_small(each) for each in pixels]

@@ -1,7 +1,7 @@
 """What models answer to a set of images, each image decoded once for all of them."""
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from vit_edge.errors import DatasetError, ImageError, ModelError, UsageError
 from vit_edge.progress import Step
 from vit_edge.runtime.evaluate.dataset import ImageSet
-from vit_edge.runtime.evaluate.views import Viewer, Views
+from vit_edge.runtime.evaluate.views import Viewer, Views, views_of
 from vit_edge.runtime.image.decode import decode
 from vit_edge.runtime.image.limits import DecodeLimits
 from vit_edge.runtime.image.preprocess import to_pixels
@@ -32,6 +32,14 @@ class Runner(Protocol):
 
 
 @dataclasses.dataclass(frozen=True)
+class Meaning:
+    """What a model's numbers mean."""
+
+    output: OutputKind
+    file: ModelFile | None = None  # where they come from, if they may be mistaken
+
+
+@dataclasses.dataclass(frozen=True)
 class Subject:
     """A model under evaluation, and the pixels it wants to see."""
 
@@ -39,8 +47,26 @@ class Subject:
     preprocess: PreprocessSpec
     output: OutputKind = OutputKind.SINGLE_LABEL
     """What the runner's numbers mean."""
-    file: ModelFile | None = None
-    """Where it comes from, if its numbers may be mistaken."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Seen:
+    """What models give for a batch of images, and what it looks like to them."""
+
+    values: tuple[Logits, ...]  # of each model (N, C), as it gives them
+    views: Views
+
+
+def see(subjects: Sequence[Subject], limits: DecodeLimits, paths: Sequence[str] | Sequence[Path]) -> Seen:
+    """Decode a batch of image files once and run every subject on it.
+
+    Raises:
+        DatasetError: an image that cannot be decoded.
+    """
+    specs = list(dict.fromkeys(subject.preprocess for subject in subjects))
+    pixels = batch_pixels([Path(path) for path in paths], specs, limits)
+    values = tuple(subject.runner.run(pixels[subject.preprocess]) for subject in subjects)
+    return Seen(values, views_of(pixels))
 
 
 def evaluate(
@@ -67,37 +93,63 @@ def evaluate(
         ModelError: the models differ in their number of classes.
         UsageError: a batch size below 1.
     """
-    batches = [logits for logits, _ in in_batches(subjects, images, batch_size, progress, viewer or Viewer())]
-    return [np.concatenate(rows) for rows in zip(*batches, strict=True)]
+    seen = (see(subjects, images.limits, batch) for batch in batches_of(images, batch_size))
+    meanings = [Meaning(subject.output) for subject in subjects]
+    return joined(explained(meanings, images, seen, progress, viewer or Viewer()))
 
 
-def in_batches(
-    subjects: Sequence[Subject],
+def joined(batches: Iterable[tuple[list[Logits], Views]]) -> list[Logits]:
+    """Of each model the logits (N, C) of all images."""
+    return [np.concatenate(rows) for rows in zip(*(logits for logits, _ in batches), strict=True)]
+
+
+def explained(
+    meanings: Sequence[Meaning],
     images: ImageSet,
-    batch_size: int,
+    seen: Iterable[Seen],
     progress: Step | None,
     viewer: Viewer,
 ) -> Iterator[tuple[list[Logits], Views]]:
-    """Of each batch in turn the logits of every subject, and what it looks like."""
-    if batch_size < 1:
-        raise UsageError(f"batch_size must be at least 1, got {batch_size}")
+    """Of each batch in turn the logits of every model, and what it looks like.
+
+    Args:
+        meanings: of the models' numbers.
+        images: in the order of the batches.
+        seen: what models give for each batch, whoever ran them.
+        progress: told after each batch.
+        viewer: keeps what the models saw.
+
+    Raises:
+        DatasetError: a target outside the classes.
+        ModelError: the models differ in their number of classes, or numbers are not what is said of them.
+    """
+    done = 0
+    for batch in seen:
+        logits = [as_logits(each.output, rows) for each, rows in zip(meanings, batch.values, strict=True)]
+        if not done:
+            for each, rows in zip(meanings, batch.values, strict=True):
+                if each.file is not None:
+                    check_told(each.file, rows)
+            _check_classes([rows.shape[1] for rows in logits], images)
+        viewer.keep(batch.views)
+        done += len(batch.views.digests)
+        if progress is not None:
+            progress(done, len(images))
+        yield logits, batch.views
+
+
+def batches_of(images: ImageSet, size: int) -> list[tuple[Path, ...]]:
+    """The images in their order, `size` at a time.
+
+    Raises:
+        UsageError: a size below 1.
+        DatasetError: no image.
+    """
+    if size < 1:
+        raise UsageError(f"batch_size must be at least 1, got {size}")
     if not len(images):
         raise DatasetError(f"{images.name} holds no image; give at least one")
-    specs = list(dict.fromkeys(subject.preprocess for subject in subjects))
-    for start in range(0, len(images), batch_size):
-        batch = images.paths[start : start + batch_size]
-        pixels = batch_pixels(batch, specs, images.limits)
-        values = [subject.runner.run(pixels[subject.preprocess]) for subject in subjects]
-        logits = [as_logits(subject.output, rows) for subject, rows in zip(subjects, values, strict=True)]
-        if start == 0:
-            for subject, rows in zip(subjects, values, strict=True):
-                if subject.file is not None:
-                    check_told(subject.file, rows)
-            _check_classes([rows.shape[1] for rows in logits], images)
-        views = viewer.add(pixels)
-        if progress is not None:
-            progress(start + len(batch), len(images))
-        yield logits, views
+    return [images.paths[start : start + size] for start in range(0, len(images), size)]
 
 
 def batch_pixels(

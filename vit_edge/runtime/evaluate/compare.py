@@ -1,14 +1,25 @@
 """Two forms of one model on the same images, from the checks before to the gate's report."""
 
+import contextlib
 import dataclasses
-from collections.abc import Iterator, Sequence
+import functools
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vit_edge.errors import UsageError
 from vit_edge.progress import Step
-from vit_edge.runtime.evaluate.answers import Logits, Subject, batch_pixels, evaluate, in_batches
+from vit_edge.runtime.evaluate.answers import (
+    Logits,
+    Meaning,
+    Seen,
+    Subject,
+    batch_pixels,
+    explained,
+    joined,
+    see,
+)
 from vit_edge.runtime.evaluate.compare_maps import compare_maps
 from vit_edge.runtime.evaluate.comparison import Comparison
 from vit_edge.runtime.evaluate.compatible import (
@@ -22,11 +33,14 @@ from vit_edge.runtime.evaluate.compatible import (
     common_preprocess,
 )
 from vit_edge.runtime.evaluate.dataset import ImageSet
+from vit_edge.runtime.evaluate.elsewhere import runs
 from vit_edge.runtime.evaluate.settings import CompareSettings
-from vit_edge.runtime.evaluate.views import Viewer, Views, distinct
+from vit_edge.runtime.evaluate.views import Viewer, Views, distinct, views_of
+from vit_edge.runtime.image.limits import DecodeLimits
 from vit_edge.runtime.model.file import ModelFile
-from vit_edge.runtime.session.session import Session
-from vit_edge.spec import OutputKind, Tolerance, Verdict
+from vit_edge.runtime.session.session import Session, SessionSettings
+from vit_edge.runtime.spread.task import Chunk
+from vit_edge.spec import OutputKind, PreprocessSpec, Tolerance, Verdict
 from vit_edge.verify import SequentialGate, judge_kind
 from vit_edge.verify.copies import SceneFinder, unseen_limit
 from vit_edge.verify.looks import LookPlace, place_look
@@ -78,30 +92,32 @@ def compare(
         return compare_maps(float_model, quant_model, images, tolerance, settings, progress)
     names = common_labels(float_model, quant_model)
     specs = [common_preprocess(float_model, quant_model), common_preprocess(quant_model, float_model)]
-    subjects = [
-        Subject(
-            Session(dataclasses.replace(model, preprocess=spec), settings.session), spec, model.output, model
-        )
+    models = [
+        dataclasses.replace(model, preprocess=spec)
         for model, spec in zip((float_model, quant_model), specs, strict=True)
     ]
+    both = runs(models, settings.session, images.limits, _opened, settings.spread)
+    meanings = [Meaning(model.output, model) for model in (float_model, quant_model)]
     viewer = Viewer()
     if settings.sequential:
         seen, known, place = _shuffled(images, settings.seed), 0, None
         if settings.earlier:  # the place must be known before the first batch, as it sets the intervals
-            digests = _digests(subjects, seen)
+            digests = _digests(specs, seen)
             place = place_look(settings.earlier, frozenset(digests))
             looked_at = set[str]().union(*settings.earlier)
             # what was looked at comes first, so that every look holds those before it
             seen = seen.chosen(np.argsort([digest not in looked_at for digest in digests], kind="stable"))
             known = sum(digest in looked_at for digest in digests)
         allowed = tolerance if place is None else _allowing(place, tolerance)
-        batches = in_batches(subjects, seen, settings.batch_size, progress, viewer)
-        rows, logits = _until_decided(batches, seen, allowed, settings.independent, known)
+        with contextlib.closing(both.of(seen, settings.batch_size)) as made:
+            batches = explained(meanings, seen, made, progress, viewer)
+            rows, logits = _until_decided(batches, seen, allowed, settings.independent, known)
         kept = distinct(seen.first(len(logits[0])), viewer.views(), logits[0], apart=settings.independent)
         scenes = None  # of each scene only the first image was counted
     else:
         seen = images
-        logits = evaluate(subjects, images, settings.batch_size, progress, viewer)
+        made = both.of(images, settings.batch_size)
+        logits = joined(explained(meanings, images, made, progress, viewer))
         kept = distinct(images, viewer.views(), logits[0], apart=settings.independent)
         rows, scenes = kept.rows, kept.scenes
         place = place_look(settings.earlier, frozenset(viewer.views().digests))
@@ -153,13 +169,23 @@ def _allowing(place: LookPlace, tolerance: Tolerance) -> Tolerance:
     return dataclasses.replace(tolerance, confidence=place.confidence(tolerance.confidence))
 
 
-def _digests(subjects: Sequence[Subject], images: ImageSet) -> tuple[str, ...]:
+def _opened(
+    models: tuple[ModelFile, ...], session: SessionSettings, limits: DecodeLimits
+) -> Callable[[Chunk], Seen]:
+    """Both models, ready for batches of images."""
+    subjects = [
+        Subject(Session(model, session), model.preprocess, model.output)
+        for model in models
+        if model.preprocess is not None  # `common_preprocess` has refused others
+    ]
+    return functools.partial(see, subjects, limits)
+
+
+def _digests(specs: Sequence[PreprocessSpec], images: ImageSet) -> tuple[str, ...]:
     """Of all images, without running a model."""
-    specs = list(dict.fromkeys(subject.preprocess for subject in subjects))
-    viewer = Viewer()
-    for path in images.paths:
-        viewer.add(batch_pixels([path], specs, images.limits))
-    return viewer.views().digests
+    different = list(dict.fromkeys(specs))
+    found = (views_of(batch_pixels([path], different, images.limits)) for path in images.paths)
+    return tuple(digest for views in found for digest in views.digests)
 
 
 def _until_decided(

@@ -1,18 +1,24 @@
 """Two models of maps on the same images, judged."""
 
 import dataclasses
+import functools
+from collections.abc import Callable
 
 from vit_edge.errors import UsageError
 from vit_edge.progress import Step
 from vit_edge.runtime.evaluate.comparison import Comparison
 from vit_edge.runtime.evaluate.compatible import borrowed, common_labels, common_preprocess
 from vit_edge.runtime.evaluate.dataset import ImageSet
-from vit_edge.runtime.evaluate.maps import evaluate_maps, map_subject
+from vit_edge.runtime.evaluate.elsewhere import runs
+from vit_edge.runtime.evaluate.maps import SeenMaps, joined_maps, map_subject, see_maps
 from vit_edge.runtime.evaluate.settings import CompareSettings
+from vit_edge.runtime.evaluate.truth.base import Truth
 from vit_edge.runtime.evaluate.truth.read import truth_notes
 from vit_edge.runtime.evaluate.views import Viewer, distinct
+from vit_edge.runtime.image.limits import DecodeLimits
 from vit_edge.runtime.model.file import ModelFile
-from vit_edge.runtime.session.session import Session
+from vit_edge.runtime.session.session import Session, SessionSettings
+from vit_edge.runtime.spread.task import Chunk
 from vit_edge.spec import OutputKind, Tolerance
 from vit_edge.verify.looks import place_look
 from vit_edge.verify.maps import changed_maps, judge_maps
@@ -38,15 +44,15 @@ def compare_maps(
         raise UsageError("--expect-top1 is about models of single labels only; leave it out")
     pairs = ((float_model, quant_model), (quant_model, float_model))
     specs = [common_preprocess(*pair) for pair in pairs]
-    reference, other = (
-        map_subject(
-            model, float_model, Session(dataclasses.replace(model, preprocess=spec), settings.session), spec
-        )
+    models = [
+        dataclasses.replace(model, preprocess=spec)
         for model, spec in zip((float_model, quant_model), specs, strict=True)
-    )
+    ]
+    opens = functools.partial(_opened, images.truth)
+    both = runs(models, settings.session, images.limits, opens, settings.spread)
     names = common_labels(float_model, quant_model)
     viewer = Viewer()
-    found = evaluate_maps(reference, [other], images, settings.batch_size, progress, viewer)
+    found = joined_maps(both.of(images, settings.batch_size), len(images), progress, viewer)
     kept = distinct(images, viewer.views(), found.outlines, apart=settings.independent)
     looked = frozenset(viewer.views().digests)
     place = place_look(settings.earlier, looked)
@@ -73,3 +79,15 @@ def compare_maps(
         notes=(*borrowed(float_model, quant_model), *truth_notes(images)),
         kind=OutputKind.MAP,
     )
+
+
+def _opened(
+    truth: Truth | None, models: tuple[ModelFile, ...], session: SessionSettings, limits: DecodeLimits
+) -> Callable[[Chunk], SeenMaps]:
+    """Both models, ready for batches of images."""
+    reference, other = (
+        map_subject(model, models[0], Session(model, session), model.preprocess)
+        for model in models
+        if model.preprocess is not None  # `common_preprocess` has refused others
+    )
+    return functools.partial(see_maps, reference, [other], truth, limits)

@@ -1,7 +1,8 @@
 """Two forms of one embedder on the same images, from the checks before to the verdict."""
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+import functools
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +13,18 @@ from vit_edge.bundle import Role, is_bundle, read_bundle
 from vit_edge.embedding_report import EmbeddingReport
 from vit_edge.errors import BundleError, DatasetError, ModelError, UsageError
 from vit_edge.progress import Step
-from vit_edge.runtime.evaluate.answers import Pixels, batch_pixels
+from vit_edge.runtime.evaluate.answers import batch_pixels
 from vit_edge.runtime.evaluate.comparison import named
 from vit_edge.runtime.evaluate.compatible import borrowed, common_preprocess
 from vit_edge.runtime.evaluate.dataset import ImageSet
+from vit_edge.runtime.evaluate.elsewhere import runs
 from vit_edge.runtime.evaluate.looks import Pair, looks_json
 from vit_edge.runtime.evaluate.settings import CompareSettings
-from vit_edge.runtime.evaluate.views import Copies, Viewer, distinct
+from vit_edge.runtime.evaluate.views import Copies, Viewer, Views, distinct, views_of
+from vit_edge.runtime.image.limits import DecodeLimits
 from vit_edge.runtime.model.file import ModelFile, read_model
-from vit_edge.runtime.session.session import Session
+from vit_edge.runtime.session.session import Session, SessionSettings
+from vit_edge.runtime.spread.task import Chunk
 from vit_edge.spec import EmbeddingTolerance, PreprocessSpec
 from vit_edge.verify import judge_embeddings
 from vit_edge.verify.copies import find_scenes_by_embeddings
@@ -159,6 +163,14 @@ def _check_pair(float_model: ModelFile, quant_model: ModelFile) -> None:
         )
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Seen:
+    """Of a batch: what both give, of patches only how alike they are, as all would fill the memory."""
+
+    outputs: dict[str, ComparedOutput]
+    views: Views
+
+
 def _run(
     models: tuple[ModelFile, ModelFile],
     specs: tuple[PreprocessSpec, PreprocessSpec],
@@ -166,32 +178,33 @@ def _run(
     settings: CompareSettings,
     progress: Step | None,
 ) -> Answers:
-    """What both give, image after image; of patches only how alike they are, as all would fill the memory."""
-    if settings.batch_size < 1:
-        raise UsageError(f"batch_size must be at least 1, got {settings.batch_size}")
-    if not len(images):
-        raise DatasetError(f"{images.name} holds no image; give at least one")
+    """What both give, image after image."""
     complete = [
         dataclasses.replace(model, preprocess=spec) for model, spec in zip(models, specs, strict=True)
     ]
-    sessions = [Session(model, settings.session) for model in complete]
-    viewer = Viewer()
+    both = runs(complete, settings.session, images.limits, _opened, settings.spread)
+    viewer, done = Viewer(), 0
     parts: dict[str, list[ComparedOutput]] = {name: [] for name in models[0].outputs}
-    for done, pixels in _batches(images, specs, settings.batch_size):
-        made = [session.outputs(pixels[spec]) for session, spec in zip(sessions, specs, strict=True)]
+    for seen in both.of(images, settings.batch_size):
         for name, kept in parts.items():
-            kept.append(ComparedOutput.of(made[0][name], made[1][name]))
-        viewer.add(pixels)
+            kept.append(seen.outputs[name])
+        viewer.keep(seen.views)
+        done += len(seen.views.digests)
         if progress is not None:
             progress(done, len(images))
     return {name: ComparedOutput.joined(kept) for name, kept in parts.items()}, viewer
 
 
-def _batches(
-    images: ImageSet, specs: Sequence[PreprocessSpec], size: int
-) -> Iterator[tuple[int, dict[PreprocessSpec, Pixels]]]:
-    """(images so far, pixels by each way of preprocessing)."""
-    different = list(dict.fromkeys(specs))
-    for start in range(0, len(images), size):
-        paths = images.paths[start : start + size]
-        yield start + len(paths), batch_pixels(paths, different, images.limits)
+def _opened(
+    models: tuple[ModelFile, ...], session: SessionSettings, limits: DecodeLimits
+) -> Callable[[Chunk], _Seen]:
+    """Both models, ready for batches of images."""
+    return functools.partial(_see, [Session(model, session) for model in models], limits)
+
+
+def _see(sessions: Sequence[Session], limits: DecodeLimits, paths: Chunk) -> _Seen:
+    specs = [each.model.preprocess for each in sessions if each.model.preprocess is not None]
+    pixels = batch_pixels([Path(path) for path in paths], list(dict.fromkeys(specs)), limits)
+    made = [session.outputs(pixels[spec]) for session, spec in zip(sessions, specs, strict=True)]
+    compared = {name: ComparedOutput.of(given, made[1][name]) for name, given in made[0].items()}
+    return _Seen(compared, views_of(pixels))

@@ -2,16 +2,19 @@
 
 import dataclasses
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vit_edge.errors import DatasetError, ModelError, UsageError
+from vit_edge.errors import ModelError
 from vit_edge.progress import Step
-from vit_edge.runtime.evaluate.answers import batch_pixels
+from vit_edge.runtime.evaluate.answers import batch_pixels, batches_of
 from vit_edge.runtime.evaluate.dataset import ImageSet
-from vit_edge.runtime.evaluate.views import Viewer
+from vit_edge.runtime.evaluate.truth.base import Truth
+from vit_edge.runtime.evaluate.views import Viewer, Views, views_of
+from vit_edge.runtime.image.limits import DecodeLimits
 from vit_edge.runtime.model.file import ModelFile
 from vit_edge.runtime.model.maps import DetectionOutputs, detection_outputs
 from vit_edge.runtime.session.session import Session
@@ -50,6 +53,14 @@ class MapAnswers:
     """Of the reference and then of each model against truth; empty where the images carry none."""
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class SeenMaps:
+    """What models of maps give for a batch, and what it looks like to them."""
+
+    answers: MapAnswers
+    views: Views
+
+
 def map_subject(model: ModelFile, reference: ModelFile, session: Session, spec: PreprocessSpec) -> MapSubject:
     """A model whose maps are matched with the reference's, by name or, where names differ, by place.
 
@@ -84,36 +95,65 @@ def evaluate_maps(
         ModelError: maps that are not finite, or differ in shape.
         UsageError: a batch size below 1.
     """
-    if batch_size < 1:
-        raise UsageError(f"batch_size must be at least 1, got {batch_size}")
-    if not len(images):
-        raise DatasetError(f"{images.name} holds no image; give at least one")
-    viewer = viewer or Viewer()
+    cuts = batches_of(images, batch_size)
+    seen = (see_maps(reference, others, images.truth, images.limits, batch) for batch in cuts)
+    return joined_maps(seen, len(images), progress, viewer or Viewer())
+
+
+def see_maps(
+    reference: MapSubject,
+    others: Sequence[MapSubject],
+    truth: Truth | None,
+    limits: DecodeLimits,
+    batch: Sequence[str] | Sequence[Path],
+) -> SeenMaps:
+    """Decode a batch of image files once, run every model on it, and measure its maps.
+
+    Raises:
+        DatasetError: an image that cannot be decoded.
+        ModelError: maps that are not finite, or differ in shape.
+    """
+    paths = [Path(path) for path in batch]
     specs = list(dict.fromkeys(subject.preprocess for subject in (reference, *others)))
-    outlines: list[NDArray[np.float32]] = []
-    found: list[list[list[MapChanges]]] = [[] for _ in others]
-    scores: list[list[Scores]] = [[] for _ in (reference, *others)]
-    for start in range(0, len(images), batch_size):
-        batch = images.paths[start : start + batch_size]
-        pixels = batch_pixels(batch, specs, images.limits)
-        given = reference.session.outputs(pixels[reference.preprocess])
-        outlines.append(outlines_of(given[reference.names[0]]))
-        if images.truth is not None:
-            scores[0].append(images.truth.scores(batch, given, reference.preprocess))
-        for parts, own, subject in zip(found, scores[1:], others, strict=True):
-            same = subject is reference
-            made = given if same else subject.session.outputs(pixels[subject.preprocess])
-            parts.append(_changes(reference, given, subject.names, made))
-            if images.truth is not None:
-                alike = {
-                    mine: made[other] for mine, other in zip(reference.names, subject.names, strict=True)
-                }
-                own.append(scores[0][-1] if same else images.truth.scores(batch, alike, subject.preprocess))
-        viewer.add(pixels)
+    pixels = batch_pixels(paths, specs, limits)
+    given = reference.session.outputs(pixels[reference.preprocess])
+    scores = [] if truth is None else [truth.scores(paths, given, reference.preprocess)]
+    changes = []
+    for subject in others:
+        same = subject is reference
+        made = given if same else subject.session.outputs(pixels[subject.preprocess])
+        changes.append(tuple(_changes(reference, given, subject.names, made)))
+        if truth is not None:
+            pairs = zip(reference.names, subject.names, strict=True)
+            alike = {mine: made[other] for mine, other in pairs}
+            scores.append(scores[0] if same else truth.scores(paths, alike, subject.preprocess))
+    outlines = outlines_of(given[reference.names[0]])
+    return SeenMaps(MapAnswers(outlines, tuple(changes), tuple(scores)), views_of(pixels))
+
+
+def joined_maps(seen: Iterable[SeenMaps], count: int, progress: Step | None, viewer: Viewer) -> MapAnswers:
+    """Batches in their order, whoever ran them, as one.
+
+    Args:
+        seen: at least one batch.
+        count: images in all.
+        progress: told after each batch.
+        viewer: keeps what the models saw.
+    """
+    parts, done = list[MapAnswers](), 0
+    for batch in seen:
+        parts.append(batch.answers)
+        viewer.keep(batch.views)
+        done += len(batch.views.digests)
         if progress is not None:
-            progress(start + len(batch), len(images))
-    pooled = () if images.truth is None else tuple(type(parts[0]).joined(parts) for parts in scores)
-    return MapAnswers(np.concatenate(outlines), tuple(_of_all(parts) for parts in found), pooled)
+            progress(done, count)
+    scores = zip(*(part.scores for part in parts), strict=True)
+    changes = zip(*(part.changes for part in parts), strict=True)
+    return MapAnswers(
+        np.concatenate([part.outlines for part in parts]),
+        tuple(_of_all(each) for each in changes),
+        tuple(type(each[0]).joined(each) for each in scores),
+    )
 
 
 def outlines_of(maps: NDArray[np.float32]) -> NDArray[np.float32]:

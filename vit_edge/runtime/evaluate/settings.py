@@ -4,6 +4,7 @@ import dataclasses
 
 from vit_edge.errors import UsageError
 from vit_edge.runtime.session.session import SessionSettings
+from vit_edge.runtime.spread.task import ALONE, Spread
 from vit_edge.verify.looks import Looked
 
 
@@ -25,6 +26,9 @@ class CompareSettings:
     """Percent that the float model must reach."""
     stated_top1: float | None = None
     """Percent that its card or manifest states."""
+
+    spread: Spread = ALONE
+    """Who runs them; the report does not depend on it."""
 
     def __post_init__(self) -> None:
         """Refuse what no random generator takes."""

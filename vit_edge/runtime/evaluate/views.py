@@ -32,6 +32,13 @@ class Views:
         return Views(tuple(self.digests[row] for row in rows), self.thumbnails[rows])
 
 
+def views_of(pixels: Mapping[PreprocessSpec, Pixels]) -> Views:
+    """Of a batch, each array (N, H, W, 3) uint8."""
+    arrays = list(pixels.values())
+    digests = tuple(_digest([array[row] for array in arrays]) for row in range(len(arrays[0])))
+    return Views(digests, np.stack([_thumbnail(image) for image in arrays[0]]))
+
+
 class Viewer:
     """Keeps the views of the images that pass by."""
 
@@ -39,14 +46,10 @@ class Viewer:
         self._digests: list[str] = []
         self._thumbnails: list[Pixels] = []
 
-    def add(self, pixels: Mapping[PreprocessSpec, Pixels]) -> Views:
-        """Take in a batch, each array (N, H, W, 3) uint8, and give its views."""
-        arrays = list(pixels.values())
-        digests = [_digest([array[row] for array in arrays]) for row in range(len(arrays[0]))]
-        thumbnails = np.stack([_thumbnail(image) for image in arrays[0]])
-        self._digests += digests
-        self._thumbnails.append(thumbnails)
-        return Views(tuple(digests), thumbnails)
+    def keep(self, views: Views) -> None:
+        """Those of a batch."""
+        self._digests += views.digests
+        self._thumbnails.append(views.thumbnails)
 
     def views(self) -> Views:
         """Of all images so far."""

@@ -1,22 +1,12 @@
-"""The rows of images, in this process or in several."""
+"""The rows of images, by this process or by several workers."""
 
-import collections
-import contextlib
 import dataclasses
 import functools
-import itertools
-import multiprocessing
-import os
-import signal
-import threading
 from collections.abc import Callable, Generator, Iterable, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Literal, TypeVar
 
-from vit_edge.errors import ImageError, StepError
+from vit_edge.errors import ImageError, UsageError
 from vit_edge.manifest import Role
 from vit_edge.runtime.image.limits import DEFAULT_LIMITS, DecodeLimits
 from vit_edge.runtime.image.preprocess import Decoding
@@ -29,13 +19,14 @@ from vit_edge.runtime.predict.detector import Detector
 from vit_edge.runtime.predict.embedder import Embedder, read_embedder
 from vit_edge.runtime.predict.segmentation import UNSEEN, Segmentation
 from vit_edge.runtime.predict.segmenter import Segmenter
+from vit_edge.runtime.spread.results import results_of
+from vit_edge.runtime.spread.task import Chunk, Place, Spread, threads_of
 from vit_edge.spec import OutputKind
 
 Rows = Generator[Row, None, None]
 Answer = TypeVar("Answer")
 
-CHUNK = 16  # images that a process is given at a time
-_AHEAD = 3  # chunks for each process that wait or are worked on
+CHUNK = 16  # images that a worker is given at a time
 
 
 @dataclasses.dataclass(frozen=True)
@@ -197,30 +188,69 @@ class Answerer:
             )
 
 
-def rows_of(answerer: Answerer, names: Sequence[str], workers: int) -> Rows:
+@dataclasses.dataclass(frozen=True)
+class AnswerTask:
+    """Rows of images, as a worker makes them."""
+
+    opening: Opening
+    model_sha256: str  # of the file that is meant
+
+    @property
+    def threads(self) -> int:
+        """Of one worker."""
+        return threads_of(self.opening.threads)
+
+    @property
+    def goes_on(self) -> str:
+        """Rows that are written stay."""
+        return "to go on"
+
+    def opened(self) -> Callable[[Chunk], list[Row]]:
+        """The model loaded.
+
+        Raises:
+            UsageError: another file lies there.
+            VitEdgeError: as `Answerer`.
+        """
+        found = self.opening.read()
+        if found.sha256 != self.model_sha256:
+            raise UsageError(f"{found.path} is another file there than here; copy the bundle again")
+        answerer = Answerer(self.opening)
+        return lambda names: list(answerer.rows([str(name) for name in names]))
+
+
+def rows_of(
+    answerer: Answerer, model_sha256: str, names: Sequence[str], spread: Spread, place: Place
+) -> Rows:
     """One row per image, in the order of the names.
 
     Args:
         answerer: of this process.
+        model_sha256: of its model.
         names: of the images.
-        workers: processes, each with a model of its own; 1 is this process.
+        spread: over workers, each with a model of its own.
+        place: what must be the same on each machine of an engine.
 
     Raises:
-        StepError: a process ended by itself.
-        VitEdgeError: as `Answerer`.
+        VitEdgeError: as `results_of`.
     """
-    if workers == 1 or len(names) <= CHUNK:
-        return answerer.rows(names)
-    return _rows_of_processes(shared(answerer.opening), names, workers)
+    if spread.alone or (spread.engine is None and len(names) <= CHUNK):
+        yield from answerer.rows(names)
+        return
+    task = AnswerTask(_shared(answerer.opening), model_sha256)
+    for rows in results_of(task, cut(names), spread, place):
+        yield from rows
 
 
-def shared(opening: Opening) -> Opening:
-    """For one of several processes, which share the cores: one thread unless another number is asked for."""
-    return opening if opening.threads is not None else dataclasses.replace(opening, threads=1)
+def _shared(opening: Opening) -> Opening:
+    """For one of several workers, in whatever folder it begins: one thread unless threads are stated."""
+    path, trust = opening.path.absolute(), opening.trust and opening.trust.absolute()
+    threads = 1 if opening.threads is None else opening.threads
+    return dataclasses.replace(opening, path=path, trust=trust, threads=threads)
 
 
 def cut(names: Sequence[str]) -> list[Sequence[str]]:
-    """What a process is given at a time."""
+    """What a worker is given at a time."""
     return [names[start : start + CHUNK] for start in range(0, len(names), CHUNK)]
 
 
@@ -239,50 +269,3 @@ def _painted(name: str, found: Segmentation, folder: Path, threshold: float) -> 
     write_mask(path, mask)
     seen = float((mask != UNSEEN).mean())
     return Painted(f"{folder.name}/{path.name}", found.size, seen, found.shares(mask))
-
-
-def _rows_of_processes(opening: Opening, names: Sequence[str], workers: int) -> Rows:
-    chunks = cut(names)
-    chunk, left = chunks[0], iter(chunks)
-    running: collections.deque[tuple[Sequence[str], Future[list[Row]]]] = collections.deque()
-    context = multiprocessing.get_context("spawn")  # a fork would find onnxruntime's threads gone
-    pool = ProcessPoolExecutor(min(workers, len(chunks)), context, _begin, (opening,))
-    try:
-        for chunk in itertools.islice(left, _AHEAD * workers):
-            running.append((chunk, pool.submit(_work, chunk)))
-        while running:
-            chunk, future = running.popleft()
-            yield from future.result()
-            running.extend((more, pool.submit(_work, more)) for more in itertools.islice(left, 1))
-    except BrokenProcessPool:
-        raise StepError(
-            f"a worker process ended by itself (killed, or out of memory) at {chunk[0]} or one of the "
-            f"{_AHEAD * workers * CHUNK} images behind it; run the same command again to go on, with fewer "
-            "--workers if memory is short"
-        ) from None
-    finally:
-        pool.shutdown(wait=False, cancel_futures=True)
-
-
-_answerer: Answerer | None = None  # of a worker process, which is started for one model
-
-
-def _begin(opening: Opening) -> None:
-    """In a worker: load the model; end with whoever started it, and leave Ctrl-C to that one."""
-    global _answerer  # noqa: PLW0603  what a pool's initializer makes has no other place
-    with contextlib.suppress(ValueError):
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    _answerer = Answerer(opening)
-
-
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        wait([parent.sentinel])
-        os._exit(1)  # whoever waits for the rows is gone
-
-
-def _work(names: Sequence[str]) -> list[Row]:
-    assert _answerer is not None  # noqa: S101  `_begin` has made it
-    return list(_answerer.rows(names))

@@ -5,7 +5,7 @@ import glob
 import os
 import re
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Self
 
 from vit_edge.errors import DatasetError, UsageError
@@ -104,11 +104,6 @@ def listed(data: bytes) -> tuple[str, ...]:
     if not names:
         raise DatasetError("the list names no image; give one path per line")
     return names
-
-
-def is_relative(names: Iterable[str]) -> bool:
-    """Whether what the names mean depends on the folder that the process works in."""
-    return any(not os.path.isabs(name) for name in names)  # noqa: PTH117
 
 
 def _below(folder: str, patterns: Sequence[str], limits: DecodeLimits) -> list[str]:

@@ -2,44 +2,26 @@
 
 import contextlib
 import dataclasses
-import enum
 import hashlib
 import json
-import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 from vit_edge.errors import UsageError
 from vit_edge.manifest import EMBEDDER_ROLES, MODEL_ROLES, Role
-from vit_edge.runtime.job.answers import Answerer, Opening, Rows, rows_of
-from vit_edge.runtime.job.names import Wanted, is_relative, names_of
-from vit_edge.runtime.job.on_ray import Place, check_ray, rows_of_ray
+from vit_edge.runtime.job.answers import Answerer, Opening, rows_of
+from vit_edge.runtime.job.names import Wanted, names_of
 from vit_edge.runtime.job.parquet import PARQUET, ParquetFile, check_pyarrow
 from vit_edge.runtime.job.record import Job
 from vit_edge.runtime.job.results import ArrayFile, Results, RowFile
 from vit_edge.runtime.job.rows import RowForm, Task
 from vit_edge.runtime.model.file import ModelFile
 from vit_edge.runtime.predict.embedder import outputs_by_kind, without_kind
+from vit_edge.runtime.spread.task import Place, Spread
 from vit_edge.spec import OutputKind
 
 ARRAY_SUFFIX = ".npy"
 
-
-class Engine(enum.Enum):
-    """What spreads a job over workers; the value is what users call it."""
-
-    RAY = "ray"
-
-
-@dataclasses.dataclass(frozen=True)
-class Spread:
-    """How many work on a job, and by what."""
-
-    workers: int | None = None  # processes; None: one, or of an engine one for each CPU that it has
-    engine: Engine | None = None  # None: processes of this machine
-
-
-ALONE = Spread()
 
 Tell = Callable[[int, int, int], None]  # (rows of this run, rows that it is to make, errors in all)
 
@@ -76,13 +58,9 @@ def run_job(wanted: Wanted, opening: Opening, results: Path, spread: Spread, tel
 
     Raises:
         UsageError: the results are of another job, damaged, in use, or cannot be written.
-        MissingExtraError: `.parquet` is asked for, and pyarrow is not installed, or an engine that is not.
+        MissingExtraError: `.parquet` is asked for, and pyarrow is not installed.
         VitEdgeError: the images cannot be listed, the model cannot be opened, or a worker ended.
     """
-    if spread.workers is not None and spread.workers < 1:
-        raise UsageError(f"--workers must be at least 1, got {spread.workers}")
-    if spread.engine is Engine.RAY:
-        check_ray()
     if results.suffix == PARQUET:
         check_pyarrow()
     if spread.engine is not None and opening.task is Task.SEGMENT:
@@ -95,13 +73,13 @@ def run_job(wanted: Wanted, opening: Opening, results: Path, spread: Spread, tel
     file = opening.read()
     names = names_of(wanted, opening.limits)
     answerer = Answerer(opening)  # what cannot be opened is refused before anything is written
-    base = os.path.realpath(".") if is_relative(names) else None
-    sink = _sink(results, file, opening, _job(file, opening, results, base, wanted))
+    place = Place.of(names, wanted.given)
+    sink = _sink(results, file, opening, _job(file, opening, results, place.base, wanted))
     complete = False
     try:
         left = [name for name in names if name not in sink.done]
         earlier = len(sink.done)
-        with contextlib.closing(_rows(answerer, left, spread, _place(wanted, base, file))) as rows:
+        with contextlib.closing(rows_of(answerer, file.sha256, left, spread, place)) as rows:
             for count, row in enumerate(rows, 1):
                 sink.append(row)
                 tell(count, len(left), sink.failed)
@@ -109,17 +87,6 @@ def run_job(wanted: Wanted, opening: Opening, results: Path, spread: Spread, tel
     finally:
         sink.close(complete)
     return Done(len(sink.done), earlier, sink.failed)
-
-
-def _rows(answerer: Answerer, names: Sequence[str], spread: Spread, place: Place) -> Rows:
-    if spread.engine is None or not names:
-        return rows_of(answerer, names, spread.workers or 1)
-    return rows_of_ray(answerer.opening, names, spread.workers, place)
-
-
-def _place(wanted: Wanted, base: str | None, file: ModelFile) -> Place:
-    folders = tuple(os.path.abspath(each) for each in wanted.given if os.path.isdir(each))  # noqa: PTH100, PTH112
-    return Place(base, folders, file.sha256)
 
 
 def _job(file: ModelFile, opening: Opening, results: Path, base: str | None, wanted: Wanted) -> Job:

@@ -1,4 +1,5 @@
-// Not compiled where this package was made: there was no Android SDK. The library behind Pixels was, with its check.
+// Not compiled where this package was made, and never with the Android SDK. vit-edge's tests compile it with Kotlin 1.3
+// against stand-ins for the classes of Android and onnxruntime that it uses, and hold its answers to Python's.
 package vitedge
 
 import ai.onnxruntime.OnnxJavaType
@@ -28,7 +29,7 @@ data class Prediction(val label: String, val score: Double, val index: Int)
 
 /** A model of the assets folder; `name` is float or int8. */
 class Classifier(assets: AssetManager, name: String? = null) : AutoCloseable {
-    private val about = JSONObject(assets.open("model.json").use { it.readBytes().decodeToString() })
+    private val about = JSONObject(assets.open("model.json").use { String(it.readBytes()) })
     private val kind = about.getString("output_kind")
     private val labels = about.optJSONArray("labels")
     private val file = chosen(about.getJSONArray("files"), name ?: about.getString("default"))
@@ -69,7 +70,7 @@ class Classifier(assets: AssetManager, name: String? = null) : AutoCloseable {
 
     private fun scores(values: FloatArray): List<Double> = when (kind) {
         "single_label_logits" -> {
-            val most = values.max()
+            val most = values.fold(Float.NEGATIVE_INFINITY) { one, other -> maxOf(one, other) }
             val powers = values.map { exp((it - most).toDouble()) }
             powers.map { it / powers.sum() }
         }

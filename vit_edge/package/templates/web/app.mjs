@@ -45,34 +45,44 @@ async function show(image, what) {
     if (mine !== newest) return;
     answers.replaceChildren(...found.map(bar));
     get("overlay").hidden = !about.gives;
-    state.textContent = `${what}: ${ms.toFixed(1)} ms with the ${chosen === "int8" ? "INT8" : "float"} model`;
+    const first = found.length ? `${found[0].label} ${said(found[0].score)}` : "nothing found";
+    tell(`${what}: ${first}, ${ms.toFixed(1)} ms with the ${chosen === "int8" ? "INT8" : "float"} model`);
     document.body.dataset.state = "done";
   } catch (error) {
     if (mine === newest) fail(error);
   }
 }
 
+// What a screen reader hears, and an eye finds without looking for it.
+function tell(text) {
+  state.textContent = text;
+  state.scrollIntoView({ block: "nearest" });
+}
+
+const values = about.output_kind === "regression"; // and no probabilities
+const said = (score) => (values ? score.toPrecision(5) : `${(100 * score).toFixed(1)} %`);
+
 function bar({ label, score }) {
   const row = document.createElement("li"), name = document.createElement("span");
   const value = document.createElement("span");
   name.textContent = label;
-  if (about.output_kind === "regression") {
-    value.textContent = score.toPrecision(5);
-    row.append(name, value);
-    return row;
-  }
-  const meter = document.createElement("meter");
-  meter.value = score;
-  meter.setAttribute("aria-label", `${label}: ${(100 * score).toFixed(1)} percent`);
-  value.textContent = `${(100 * score).toFixed(1)} %`;
-  row.append(name, meter, value);
+  row.dataset.score = score;
+  value.textContent = said(score);
+  row.append(name, value);
+  if (values) return row;
+  const track = document.createElement("span"), filled = document.createElement("span");
+  track.className = "track";
+  track.setAttribute("aria-hidden", "true"); // the text beside it says the same
+  filled.style.width = `${100 * score}%`;
+  track.append(filled);
+  name.after(track);
   return row;
 }
 
 function fail(error) {
   answers.replaceChildren();
   get("overlay").hidden = true;
-  state.textContent = `This does not work: ${error.message}`;
+  tell(`This does not work: ${error.message}`);
   document.body.dataset.state = "failed";
 }
 
@@ -110,9 +120,9 @@ get("check").addEventListener("click", async () => {
   state.textContent = "Checking …";
   try {
     const found = await check(), bad = found.filter((each) => !each.good);
-    state.textContent = bad.length
+    tell(bad.length
       ? `${bad.length} of ${found.length} checks failed: ${bad.map((each) => each.what).join(", ")}`
-      : `All ${found.length} checks hold: this browser computes what was recorded.`;
+      : `All ${found.length} checks hold: this browser computes what was recorded.`);
     document.body.dataset.state = bad.length ? "failed" : "done";
   } catch (error) {
     fail(error);
@@ -141,9 +151,19 @@ if (Math.max(about.preprocess.height, about.preprocess.width) <= 64) {
     context.lineTo(...place(event));
     context.stroke();
   });
-  canvas.addEventListener("pointerup", () =>
-    show(context.getImageData(0, 0, canvas.width, canvas.height), "your drawing"));
-  get("clear").addEventListener("click", clear);
+  canvas.addEventListener("pointerup", () => {
+    get("picture").hidden = true; // of another image
+    show(context.getImageData(0, 0, canvas.width, canvas.height), "your drawing");
+  });
+  get("clear").addEventListener("click", () => {
+    clear();
+    if (last?.what !== "your drawing") return;
+    newest++;
+    last = null;
+    answers.replaceChildren();
+    tell("Ready.");
+    document.body.dataset.state = "ready";
+  });
 }
 
 try {

@@ -1,0 +1,81 @@
+"""Processes of this machine that work on chunks."""
+
+import collections
+import contextlib
+import itertools
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Callable, Generator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing.connection import wait
+from typing import Any, TypeVar
+
+from vit_edge.errors import StepError
+from vit_edge.runtime.spread.task import Chunk, Task
+
+Result = TypeVar("Result")
+
+_AHEAD = 3  # chunks for each process that wait or are worked on
+
+
+def results_of_processes(
+    task: Task[Result], chunks: Sequence[Chunk], workers: int
+) -> Generator[Result, None, None]:
+    """One result per chunk, in their order.
+
+    Args:
+        task: what to do; each process opens it once.
+        chunks: what to do it with.
+        workers: processes at most.
+
+    Raises:
+        StepError: a process ended by itself.
+        VitEdgeError: as the task.
+    """
+    chunk, left = chunks[0], iter(chunks)
+    running: collections.deque[tuple[Chunk, Future[Result]]] = collections.deque()
+    context = multiprocessing.get_context("spawn")  # a fork would find onnxruntime's threads gone
+    pool = ProcessPoolExecutor(min(workers, len(chunks)), context, _begin, (task,))
+    try:
+        for chunk in itertools.islice(left, _AHEAD * workers):
+            running.append((chunk, pool.submit(_work, chunk)))
+        while running:
+            chunk, future = running.popleft()
+            yield future.result()
+            running.extend((more, pool.submit(_work, more)) for more in itertools.islice(left, 1))
+    except BrokenProcessPool:
+        behind = _AHEAD * workers * max(map(len, chunks[:1]))
+        raise StepError(
+            f"a worker process ended by itself (killed, or out of memory) at {chunk[0]} or one of the "
+            f"{behind} images behind it; run the same command again {task.goes_on}, with fewer --workers if "
+            "memory is short"
+        ) from None
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
+_opened: Callable[[Chunk], Any] | None = None  # of a worker process, which is started for one task
+
+
+def _begin(task: Task[Any]) -> None:
+    """In a worker: load what is needed; end with whoever started it, and leave Ctrl-C to that one."""
+    global _opened  # noqa: PLW0603  what a pool's initializer makes has no other place
+    with contextlib.suppress(ValueError):
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    _opened = task.opened()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        wait([parent.sentinel])
+        os._exit(1)  # whoever waits for the results is gone
+
+
+def _work(chunk: Chunk) -> Any:
+    assert _opened is not None  # noqa: S101  `_begin` has made it
+    return _opened(chunk)
