@@ -30,6 +30,7 @@ from vit_edge.spec.outputs import (
     LOGITS,
     PATCH_FEATURES,
     POOLED_EMBEDDING,
+    TAP,
     OutputKind,
 )
 from vit_edge.spec.preprocess import CropRule, Interpolation, PreprocessSpec, ResizeMode
@@ -62,6 +63,7 @@ __all__ = [
     "POOLED_EMBEDDING",
     "PORTABLE",
     "SESSION_OPTIONS",
+    "TAP",
     "WRITTEN",
     "ActivationType",
     "Arithmetic",

@@ -62,7 +62,11 @@ class FloatEmbedder:
 
 
 def float_embedder(
-    original: onnx.ModelProto, canonical: Canonical, source: Source, form: ModelForm = PORTABLE
+    original: onnx.ModelProto,
+    canonical: Canonical,
+    source: Source,
+    form: ModelForm = PORTABLE,
+    taps: Sequence[int] = (),
 ) -> FloatEmbedder:
     """The float32 embedder of a classifier.
 
@@ -71,12 +75,14 @@ def float_embedder(
         canonical: from `canonicalise`, not folded.
         source: what both come from.
         form: batch and input of the file.
+        taps: as in `feature_graph`.
 
     Raises:
         ContractError: the model has no grid of patches.
+        UsageError: as in `feature_graph`.
         ParityError: the head on these embeddings gives other logits than the original.
     """
-    features, name = feature_graph(canonical), canonical.name
+    features, name = feature_graph(canonical, taps=taps), canonical.name
     settings = LowerSettings(form, normalisation_of(source.preprocess))
     with_head = lower(features.canonical, dataclasses.replace(settings, outputs=(*features.outputs, LOGITS)))
     parity = check_parity(
@@ -107,7 +113,7 @@ def int8_embedder(
     Raises:
         UsageError: the model has no output that is aimed at.
     """
-    folded = feature_graph(search.canonical, plain.norm)
+    folded = feature_graph(search.canonical, plain.norm, plain.taps)
     own = embedder_search(folded, search, target.arithmetic, source.preprocess, aim.outputs)
     return written_embedder(folded, searched(own, aim.chosen), source, target)
 
@@ -156,6 +162,7 @@ def export_embedder(
     out: str | os.PathLike[str],
     batch: int | None = None,
     versions: VersionsWanted = AS_WRITTEN,
+    taps: Sequence[int] = (),
 ) -> WrittenEmbedder:
     """Write the float32 embedder of a source.
 
@@ -164,6 +171,7 @@ def export_embedder(
         out: the file.
         batch: a fixed batch size, or None for a dynamic one.
         versions: of the file.
+        taps: as in `feature_graph`.
 
     Raises:
         ContractError: the source is no canonical ViT, and so has no grid of patches.
@@ -173,7 +181,7 @@ def export_embedder(
     check_output(out)
     original, _ = export(source)
     canonical = canonical_of(source, original)
-    made = float_embedder(original, canonical, source, form)
+    made = float_embedder(original, canonical, source, form, taps)
     written = Written(Path(out), save_onnx(made.model, out), made.parity, canonical)
     return WrittenEmbedder(written, read_model(out).outputs)
 
@@ -200,7 +208,7 @@ def quantize_embedder_file(
     check_output(out)
     original, _ = export(source)
     canonical = canonical_of(source, original)
-    plain = float_embedder(original, canonical, source)
+    plain = float_embedder(original, canonical, source, taps=settings.taps)
     paths = list_images(settings.calibration, settings.quantize.limits).paths
     wanted = settings_for(settings.quantize, [target])
     doing = Doing("calibrate", progress)

@@ -9,6 +9,9 @@ and the outputs are, for one image:
     patch_features (1, rows, columns, D)  the patch tokens behind the final LayerNormalization, row by row;
                                           prefix tokens (class, distillation, registers) are left out
 
+    tap_K (1, rows, columns, D)           of each block K that is asked for, from 0: the patch tokens as they
+                                          leave it, not normalised
+
 Where a model normalises the mean of its tokens instead of the tokens (`fc_norm` of timm), patch_features are
 the tokens as they leave the last block, and pooled_embedding is their normalised mean. Where it has no final
 normalization, nothing is normalised.
@@ -23,12 +26,12 @@ import numpy as np
 import onnx_ir as ir
 
 from vit_edge.arrays import Array
-from vit_edge.errors import ContractError
+from vit_edge.errors import ContractError, UsageError
 from vit_edge.host.lower.sizes import patches_of
 from vit_edge.host.rewrite.canonical import Canonical
 from vit_edge.host.rewrite.composites import DOMAIN, EMBED, MEAN, SELECT, composites, is_composite, is_norm
 from vit_edge.host.rewrite.values import constant_of, integer, static_shape, users
-from vit_edge.spec import CLS_EMBEDDING, PATCH_FEATURES, POOLED_EMBEDDING
+from vit_edge.spec import CLS_EMBEDDING, PATCH_FEATURES, POOLED_EMBEDDING, TAP
 
 
 class NormPlace(enum.Enum):
@@ -64,16 +67,26 @@ class FeatureGraph:
     norm: FinalNorm
     last_block: str  # "blocks.11"
     pruned: bool  # whether the classifier computes the last block for few tokens only
+    taps: tuple[int, ...] = ()  # blocks whose patches are among the outputs
+
+    @property
+    def whole(self) -> tuple[str, ...]:
+        """The outputs that are of the last block."""
+        return tuple(name for name in self.outputs if not name.startswith(TAP))
 
 
-def feature_graph(canonical: Canonical, norm: FinalNorm | None = None) -> FeatureGraph:
+def feature_graph(
+    canonical: Canonical, norm: FinalNorm | None = None, taps: Sequence[int] = ()
+) -> FeatureGraph:
     """The embedder's graph; the classifier's is left unchanged.
 
     Args:
         canonical: from `canonicalise`.
         norm: the final normalization, where quantization has folded that of `canonical` into the head.
+        taps: blocks, from 0, whose patches are outputs, too.
 
     Raises:
+        UsageError: there is no such block.
         ContractError: the model has no grid of patches, or several final normalizations.
     """
     found = canonical.description
@@ -87,14 +100,21 @@ def feature_graph(canonical: Canonical, norm: FinalNorm | None = None) -> Featur
             f"{canonical.name} has no one grid of patches to give embeddings of: it merges them in "
             f"{len(found.stages)} stages; build it without --embedder"
         )
+    beyond = [tap for tap in taps if not 0 <= tap < found.depth]
+    if beyond:
+        raise UsageError(
+            f"--taps {beyond[0]} is no block of {canonical.name}, which has 0 to {found.depth - 1}"
+        )
     model = canonical.model.clone()
     last = f"blocks.{found.depth - 1}"
     builder = _Builder(model.graph, canonical.name)
     stream, pruned = builder.whole_stream(f"{last}.add2")
     norm = norm or builder.final_norm(stream)
     embeddings = builder.embeddings(stream, norm)
+    embeddings |= {f"{TAP}{tap}": builder.tapped(f"blocks.{tap}.add2") for tap in taps}
     model.graph.outputs[:] = [*embeddings.values(), *model.graph.outputs]
-    return FeatureGraph(dataclasses.replace(canonical, model=model), tuple(embeddings), norm, last, pruned)
+    made = dataclasses.replace(canonical, model=model)
+    return FeatureGraph(made, tuple(embeddings), norm, last, pruned, tuple(taps))
 
 
 class _Builder:
@@ -156,18 +176,33 @@ class _Builder:
 
     def embeddings(self, stream: ir.Value, norm: FinalNorm) -> dict[str, ir.Value]:
         """Output name -> value; what is for one image (1, D) or (1, rows, columns, D)."""
-        prefix, dim, grid = self.patches.prefix, self.patches.dim, (self.patches.rows, self.patches.columns)
+        prefix, dim = self.patches.prefix, self.patches.dim
         has_cls = prefix > 0 and (0, 1) in _read_ranges(stream, 0, self.tokens)
         tokens = self.normalised(stream, norm) if norm.place is NormPlace.TOKENS else stream
         made = {}
         if has_cls:
             made[CLS_EMBEDDING] = self.select(tokens, 0, 1)
-        patches = self.select(tokens, prefix, self.tokens) if prefix else tokens
+        patches = self.patch_rows(tokens)
         pooled = self.node(MEAN, [patches], (1, dim), domain=DOMAIN)
         made[POOLED_EMBEDDING] = self.normalised(pooled, norm) if norm.place is NormPlace.MEAN else pooled
-        shape = self.constant(np.asarray([-1, *grid, dim], np.int64), f"{PATCH_FEATURES}.shape")
-        made[PATCH_FEATURES] = self.node("Reshape", [patches, shape], (1, *grid, dim))
+        made[PATCH_FEATURES] = self.as_grid(patches)
         return made
+
+    def tapped(self, name: str) -> ir.Value:
+        """The patches that a node of the stream gives, as a grid."""
+        stream = next(node for node in self.graph if node.name == name).outputs[0]
+        return self.as_grid(self.patch_rows(stream))
+
+    def patch_rows(self, tokens: ir.Value) -> ir.Value:
+        """Without what stands in front of the patches."""
+        return self.select(tokens, self.patches.prefix, self.tokens) if self.patches.prefix else tokens
+
+    def as_grid(self, patches: ir.Value) -> ir.Value:
+        """(1, rows, columns, D)."""
+        sizes, name = (self.patches.rows, self.patches.columns, self.patches.dim), f"{PATCH_FEATURES}.shape"
+        known = self.graph.initializers.get(name)
+        shape = self.constant(np.asarray([-1, *sizes], np.int64), name) if known is None else known
+        return self.node("Reshape", [patches, shape], (1, *sizes))
 
     @property
     def tokens(self) -> int:

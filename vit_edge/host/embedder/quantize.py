@@ -103,7 +103,7 @@ def feature_probe(features: FeatureGraph, search: Search, aims: Sequence[str] = 
         )
     model = features.canonical.model.clone()
     named = dict(zip(features.outputs, model.graph.outputs, strict=False))  # and behind them the logits
-    used = {name: value for name, value in named.items() if name in aims or not aims}
+    used = {name: value for name, value in named.items() if name in (aims or features.whole)}
     model.graph.outputs[:] = list(used.values())
     settings = dataclasses.replace(search.lowering, outputs=tuple(used))
     canonical = dataclasses.replace(features.canonical, model=model)

@@ -46,6 +46,7 @@ from vit_edge.spec import (
     LOGITS,
     PATCH_FEATURES,
     POOLED_EMBEDDING,
+    TAP,
     InputForm,
     OutputKind,
     PreprocessSpec,
@@ -111,7 +112,8 @@ class ModelFile:
             return {self.output.output_name: (self.classes,)}
         dim, grid = self.features.dim, self.features.grid
         vectors = [CLS_EMBEDDING, POOLED_EMBEDDING] if self.features.has_cls else [POOLED_EMBEDDING]
-        return {**dict.fromkeys(vectors, (dim,)), PATCH_FEATURES: (*grid, dim)}
+        grids = [PATCH_FEATURES, *(f"{TAP}{tap}" for tap in self.features.taps)]
+        return {**dict.fromkeys(vectors, (dim,)), **dict.fromkeys(grids, (*grid, dim))}
 
 
 def read_model(
