@@ -238,8 +238,8 @@ def test_threads_spinning_and_options_are_accepted(data: Path) -> None:
 @pytest.mark.parametrize(
     ("settings", "expected"),
     [
-        (SessionSettings("cpu"), {SPIN_FOR: "100"}),
-        (SessionSettings("cpu", threads=2), {SPIN_FOR: "100"}),
+        (SessionSettings("cpu"), {SPIN_FOR: "20"}),
+        (SessionSettings("cpu", threads=2), {SPIN_FOR: "20"}),
         (SessionSettings("cpu", spinning=True), {SPINS: "1"}),
         (SessionSettings("cpu", spinning=False), {SPINS: "0"}),
         (SessionSettings("cpu", options=((SPINS, "1"),)), {SPINS: "1"}),

@@ -40,7 +40,7 @@ _EXACT, _SIGNED = "session.x64quantprecision", "session.qdqisint8allowed"
 _SPINS, _SPIN_FOR = "session.intra_op.allow_spinning", "session.intra_op.spin_duration_us"
 # Longer than the gaps between operators, so that a machine of one's own loses nothing; where something else
 # wants the cores, threads that wait longer give theirs up. onnxruntime 1.24 ignores it.
-_BRIEFLY_US = "100"
+_BRIEFLY_US = "20"
 _LOG_ERRORS = 3  # onnxruntime's severity; its warnings are about its own optimisations
 
 
