@@ -41,19 +41,24 @@ class Attention(OpRun):
         k: Array,
         v: Array,
         bias: Array | None = None,
+        sizes: Array | None = None,
+        frame: Array | None = None,
         *,
         heads: int,
         scale: float,
         windows: int | None = None,
         **_: Any,
-    ) -> tuple[Array]:
+    ) -> tuple[Array, ...]:
         # The evaluator passes the attributes of ONNX's own Attention too, being of the same name.
         count = windows or 1
         added = np.zeros((heads, 1, 1), np.float32) if bias is None else bias
+        added = added if sizes is None else added + np.log(sizes[:, 0])
         biases = [added] * count if added.ndim == 3 else list(added)
         groups = zip(*(np.split(x, count) for x in (q, k, v)), biases, strict=True)
         made = [_attention((q, k, v), own, heads, scale) for q, k, v, own in groups]
-        return (np.concatenate(made),)
+        unfolded = k if frame is None else k * frame[0] + frame[1]
+        alike = np.mean(np.split(unfolded, heads, axis=1), axis=0)
+        return np.concatenate(made), alike.astype(np.float32)
 
 
 def _attention(operands: Sequence[Array], bias: Array, heads: int, scale: float) -> Array:
@@ -74,8 +79,45 @@ class SelectTokens(OpRun):
 class MeanTokens(OpRun):
     op_domain = "vit_edge"
 
-    def _run(self, x: Array) -> tuple[Array]:
-        return (x.mean(axis=0, keepdims=True),)
+    def _run(self, x: Array, sizes: Array | None = None) -> tuple[Array]:
+        each = np.ones((len(x), 1), np.float32) if sizes is None else sizes
+        return ((x * each).sum(axis=0, keepdims=True) / each.sum(),)
+
+
+class MergeTokens(OpRun):
+    op_domain = "vit_edge"
+
+    def _run(
+        self, x: Array, alike: Array, sizes: Array | None = None, *, count: int, prefix: int
+    ) -> tuple[Array, Array]:
+        each = np.ones((len(x), 1), np.float32) if sizes is None else sizes
+        return merge_tokens(x, alike, each, count, prefix)
+
+
+def merge_tokens(x: Array, alike: Array, sizes: Array, count: int, prefix: int) -> tuple[Array, Array]:
+    """One step of ToMe's bipartite soft matching, pair by pair, as section 3 of the paper says it.
+
+    Args:
+        x: (tokens, dim).
+        alike: (tokens, any), compared by cosine.
+        sizes: (tokens, 1).
+        count: pairs that merge.
+        prefix: tokens that do not.
+
+    Returns:
+        The prefix, the tokens of even places that are left, and those of odd places; their sizes (n, 1).
+    """
+    unit = alike / np.sqrt(np.square(alike).sum(axis=1, keepdims=True))
+    even = [place for place in range(prefix, len(x)) if place % 2 == 0]
+    odd = [place for place in range(prefix, len(x)) if place % 2 == 1]
+    partner = {place: max(odd, key=lambda other: float(unit[place] @ unit[other])) for place in even}
+    edges = sorted(even, key=lambda place: -float(unit[place] @ unit[partner[place]]))
+    total, weight = x * sizes, sizes.copy()
+    for place in edges[:count]:
+        total[partner[place]] += total[place]
+        weight[partner[place]] += weight[place]
+    left = [*range(prefix), *(place for place in even if place not in edges[:count]), *odd]
+    return (total / weight)[left], weight[left]
 
 
 class Rotary(OpRun):
@@ -110,6 +152,13 @@ class HeadUnit(OpRun):
         return (np.concatenate(made, axis=1).astype(np.float32),)
 
 
+class RmsNorm(OpRun):
+    op_domain = "vit_edge"
+
+    def _run(self, x: Array, scale: Array, epsilon: float) -> tuple[Array]:
+        return (x / np.sqrt(np.square(x).mean(axis=-1, keepdims=True) + np.float32(epsilon)) * scale,)
+
+
 class Swish(OpRun):
     op_domain = "vit_edge"
 
@@ -133,8 +182,10 @@ COMPOSITES = [
     Rotary,
     HeadNorm,
     HeadUnit,
+    RmsNorm,
     Swish,
     PermuteTokens,
+    MergeTokens,
 ]
 
 

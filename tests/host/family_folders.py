@@ -62,6 +62,8 @@ PROCESSORS: dict[str, tuple[str, dict[str, Any]]] = {  # transformers' own for t
 
 # By transformers' class of an image tower: its model type, its sizes, and whose processor it has.
 IMAGE_TOWERS: dict[str, tuple[str, dict[str, Any], str]] = {
+    "Aimv2Model": ("aimv2", CONFIGS["clip"], "clip"),
+    "Aimv2VisionModel": ("aimv2_vision_model", _MLP, "clip"),
     "BeitModel": ("beit", CONFIGS["beit"], "beit"),
     "CLIPModel": ("clip", CONFIGS["clip"], "clip"),
     "CLIPVisionModel": ("clip_vision_model", _MLP, "clip"),

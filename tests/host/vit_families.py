@@ -107,6 +107,28 @@ def _with_mlp(attention: Callable[[], nn.Module], mlp: Callable[[], nn.Module]) 
     return PlainVit(*blocks)
 
 
+class WrittenOutRms(nn.Module):
+    """RMS normalization as language models write it, in float32 whatever comes in."""
+
+    def __init__(self, columns: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(columns))
+
+    def forward(self, x: Tensor) -> Tensor:
+        wide = x.to(torch.float32)
+        made: Tensor = self.weight * (wide * torch.rsqrt(wide.pow(2).mean(-1, keepdim=True) + 1e-5))
+        return made
+
+
+def _of_rms(norm: Callable[[int], nn.Module]) -> nn.Module:
+    """A ViT that normalises by the root of the mean square throughout, its MLPs gated."""
+    model = _with_mlp(PackedAttention, lambda: Gated(normed=False))
+    for block in model.blocks:  # type: ignore[union-attr]
+        block.norm1, block.norm2 = norm(DIM), norm(DIM)
+    model.norm = norm(DIM)
+    return model
+
+
 class PooledVit(PlainVit):
     """As timm's `map`: a learned query reads all patches, then an MLP of its own."""
 
@@ -223,6 +245,15 @@ FAMILIES: dict[str, Form] = {
     "gated-packed": Form(
         lambda: _with_mlp(PackedAttention, lambda: Gated(packed=True, normed=False)),
         described(activation="gated_silu"),
+    ),
+    "rms": Form(lambda: _of_rms(nn.RMSNorm), described(activation="gated_silu")),
+    "rms-written-out": Form(lambda: _of_rms(WrittenOutRms), described(activation="gated_silu")),
+    "aimv2": Form(
+        lambda: _tower("Aimv2Vision", hidden_act="silu"), described(activation="gated_silu", **_POOLED)
+    ),
+    "aimv2-native": Form(
+        lambda: _tower("Aimv2Vision", hidden_act="silu", is_native=True),
+        described(activation="gated_silu", **_POOLED),
     ),
     "normed-heads": Form(lambda: plain(NormedAttention), described()),
     "normed-rotary": Form(lambda: plain(NormedRotaryAttention), described(**_TURNED)),

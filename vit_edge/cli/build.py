@@ -1,6 +1,7 @@
 """`build`: the main job."""
 
 import argparse
+import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -8,15 +9,21 @@ from typing import Any
 from vit_edge.bundle import check_replaceable
 from vit_edge.cli import arguments, layout_option, values
 from vit_edge.cli.checks import few_images
-from vit_edge.cli.compare_embedders import criterion_sentence, embedding_claim
+from vit_edge.cli.compare_embedders import criterion_lines, embedder_lines, embedding_claim
 from vit_edge.cli.console import check_json, one_line, progress, table, tell_notes, write_json
-from vit_edge.cli.embedding_options import add_embedding_tolerance, embedding_tolerance, refuse_idle
+from vit_edge.cli.embedding_options import (
+    add_embedder,
+    add_embedding_tolerance,
+    embedding_tolerance,
+    outputs_used,
+    refuse_idle,
+)
 from vit_edge.cli.measure import status_of
+from vit_edge.cli.merging_option import add_merging, merging_lines
 from vit_edge.cli.parser import Commands, settings_from, tolerance_from
 from vit_edge.cli.spread_option import spread_of
 from vit_edge.cli.targets import best_here, target_named
 from vit_edge.cli.truth_option import add_truth, check_truth
-from vit_edge.embedding_report import EmbeddingReport
 from vit_edge.manifest import (
     AccuracyRecord,
     EmbedderRecord,
@@ -67,11 +74,8 @@ def add(commands: Commands) -> None:
         help="one of `vit-edge targets`, a .toml file, or auto, the default: what fits this machine best; "
         "may be repeated, the bundle runs the first that is good enough",
     )
-    parser.add_argument(
-        "--embedder",
-        action="store_true",
-        help="the bundle gives embeddings, too: onnx/embedder.onnx and its INT8 form",
-    )
+    add_embedder(parser, "the bundle gives embeddings, too: onnx/embedder.onnx and its INT8 form")
+    add_merging(parser, "taken where the INT8 file still passes and is faster for it")
     arguments.add_versions(parser)
     arguments.add_tolerance(parser)
     add_embedding_tolerance(parser)
@@ -102,7 +106,7 @@ def run(args: argparse.Namespace) -> int:
     check_replaceable(args.out)
     tolerance = tolerance_from(args)
     embeddings = embedding_tolerance(args, wanted=True)
-    versions, spread = settings_from(args, VersionsWanted), spread_of(args)
+    spread = spread_of(args)
     targets = {target.name: target for target in map(target_named, args.targets)}
     taken = None
     if not targets:
@@ -119,9 +123,10 @@ def run(args: argparse.Namespace) -> int:
         BuildSettings,
         targets=tuple(targets.values()),
         quantize=settings_from(args, QuantizeSettings, preset=Preset(args.preset), spread=spread),
-        versions=versions,
+        versions=settings_from(args, VersionsWanted),
         tolerance=tolerance,
         embedding_tolerance=embeddings,
+        embedder_for=outputs_used(args),
         repair=Repair(args.repair),
         stated_top1=stated_accuracy(args.source),
         reference=_reference(args),
@@ -132,7 +137,7 @@ def run(args: argparse.Namespace) -> int:
     if not args.embedder and source.output.task is not OutputKind.EMBEDDING:
         refuse_idle(args)
     with progress(args.quiet) as tell:
-        bundle = build_bundle(source, settings, args.out, tell)
+        bundle = build_bundle(source, settings, args.out, tell, _tell_now)
     tell_notes([*source.notes, *few_images(args.calibration, args.images, args.limits)])
     write_json(args.json, bundle.manifest.to_json())
     accuracy, recipe = bundle.manifest.accuracy, bundle.manifest.quantization
@@ -150,6 +155,12 @@ def run(args: argparse.Namespace) -> int:
     return status_of(_worst(recipe.repair, accuracy, targets if args.targets else ()).value)
 
 
+def _tell_now(note: str) -> None:
+    """A note that is of use before minutes of work, whoever reads along."""
+    tell_notes([note])
+    sys.stdout.flush()
+
+
 def _details(manifest: Manifest, taken: str | None) -> Iterator[str]:
     """What was made, and why it is as it is."""
     from vit_edge.host.report.bundled import REPORT
@@ -162,6 +173,7 @@ def _details(manifest: Manifest, taken: str | None) -> Iterator[str]:
     if REPORT not in manifest.files:
         yield f"note: {REPORT} is left out: what draws its charts is missing; pip install 'vit-edge[report]'"
     yield from judged_apart(manifest.quantization.repair, manifest.accuracy.model)
+    yield from merging_lines(manifest.quantization.merging)
     yield from embedder_lines(manifest.quantization.embedder)
     own = manifest.accuracy.report.evidence.embeddings
     yield from () if own is None else criterion_lines("embedding", own)
@@ -224,26 +236,6 @@ def judged_apart(repair: RepairRecord, about: str) -> list[str]:
         f"{name}: {each.verdict.value}, {_kept(each)}: {each.reason}"
         for name, each in repair.files.items()
         if name != about
-    ]
-
-
-def embedder_lines(embedder: EmbedderRecord | None) -> list[str]:
-    """The verdict on the INT8 embedder, and each criterion that does not pass."""
-    if embedder is None or embedder.report is None:
-        return []
-    report = embedder.report
-    lines = [f"embedder: {embedding_claim(report)}", *criterion_lines("embedder", report)]
-    if report.verdict is Verdict.UNDECIDED:
-        lines.append(f"embedder: would decide: {judged.more_images(report.images_needed)}")
-    return [*lines, *([f"embedder: INT8 is left out: {embedder.left_out}"] if embedder.left_out else [])]
-
-
-def criterion_lines(what: str, report: EmbeddingReport) -> list[str]:
-    """Each criterion that does not pass."""
-    return [
-        f"{what}: {each.output}: {criterion_sentence(each)}: {each.verdict.value}"
-        for each in report.criteria
-        if each.verdict is not Verdict.PASS
     ]
 
 

@@ -13,6 +13,7 @@ from vit_edge.cli.parser import session_settings, settings_from
 from vit_edge.cli.spread_option import spread_of
 from vit_edge.embedding_report import CriterionFigures, EmbeddingReport
 from vit_edge.errors import UsageError
+from vit_edge.manifest import EmbedderRecord
 from vit_edge.progress import step_of
 from vit_edge.runtime.evaluate.dataset import read_grouped
 from vit_edge.runtime.evaluate.embeddings import EmbeddingComparison, compare_embedders
@@ -124,3 +125,23 @@ def _check(figures: CriterionFigures, quant: Path) -> Check:
     if figures.verdict is Verdict.UNDECIDED:
         sentence += f"; would decide: {more_images(figures.images_needed)}"
     return Check(title, figures.verdict, sentence)
+
+
+def embedder_lines(embedder: EmbedderRecord | None) -> list[str]:
+    """The verdict on the INT8 embedder, and each criterion that does not pass."""
+    if embedder is None or embedder.report is None:
+        return []
+    report = embedder.report
+    lines = [f"embedder: {embedding_claim(report)}", *criterion_lines("embedder", report)]
+    if report.verdict is Verdict.UNDECIDED:
+        lines.append(f"embedder: would decide: {more_images(report.images_needed)}")
+    return [*lines, *([f"embedder: INT8 is left out: {embedder.left_out}"] if embedder.left_out else [])]
+
+
+def criterion_lines(what: str, report: EmbeddingReport) -> list[str]:
+    """Each criterion that does not pass."""
+    return [
+        f"{what}: {each.output}: {criterion_sentence(each)}: {each.verdict.value}"
+        for each in report.criteria
+        if each.verdict is not Verdict.PASS
+    ]

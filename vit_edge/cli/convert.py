@@ -7,6 +7,8 @@ from pathlib import Path
 from vit_edge.cli import arguments
 from vit_edge.cli.checks import check_out, few_images
 from vit_edge.cli.console import one_line, progress, tell_notes
+from vit_edge.cli.embedding_options import add_embedder, outputs_used
+from vit_edge.cli.merging_option import add_merging, check_alone, tell_merging
 from vit_edge.cli.parser import Commands, Parser, settings_from
 from vit_edge.cli.spread_option import spread_of
 from vit_edge.cli.targets import target_named
@@ -16,6 +18,8 @@ from vit_edge.manifest import Method
 from vit_edge.spec import InputForm, ModelForm, VersionsWanted
 from vit_edge.verify.words import decibel
 
+_EMBEDDER = "write the embedder: class token, mean and grid of the patch tokens in place of logits"
+
 
 def add(commands: Commands) -> None:
     """Declare the three commands."""
@@ -23,8 +27,9 @@ def add(commands: Commands) -> None:
     export.add_argument("source", metavar="SOURCE")
     _add_out(export)
     export.add_argument("--batch", type=int, metavar="N", help="fixed batch size (default: dynamic)")
-    _add_embedder(export)
+    add_embedder(export, _EMBEDDER, quantized=False)
     _add_attention(export)
+    add_merging(export, "`vit-edge compare` says what it costs")
     arguments.add_versions(export)
     arguments.add_source(export)
     export.set_defaults(run=run_export)
@@ -54,8 +59,9 @@ def add(commands: Commands) -> None:
     quantize.add_argument("source", metavar="IN.onnx")
     _add_out(quantize)
     arguments.add_quantize(quantize)
-    _add_embedder(quantize)
+    add_embedder(quantize, _EMBEDDER)
     _add_attention(quantize)
+    add_merging(quantize, "`vit-edge compare` says what it costs")
     quantize.add_argument(
         "--target",
         default="cpu",
@@ -84,13 +90,20 @@ def run_export(args: argparse.Namespace) -> int:
         print(f"the classifier's head makes the same logits of it: {made.written.parity}")
         _print_outputs(made.outputs, {})
         return _done(made.written.path, made.written.size)
-    write = export_with_attention if args.attention else export_model
-    written = write(source, args.out, args.batch, versions)
+    if args.merge_tokens:
+        from vit_edge.host.convert.merging import export_merged
+
+        written = export_merged(source, args.out, args.merge_tokens, args.batch, versions)
+    else:
+        write = export_with_attention if args.attention else export_model
+        written = write(source, args.out, args.batch, versions)
     tell_notes(source.notes)
     if written.parity is not None:
         reference = "torch" if source.onnx_path is None else "the file"
         reference = "the export" if args.attention else reference
+        reference = "the export as long as no tokens merge" if args.merge_tokens else reference
         print(f"same as {reference}: {written.parity}")
+    tell_merging(written.canonical)
     return _done(written.path, written.size)
 
 
@@ -124,6 +137,7 @@ def run_optimize(args: argparse.Namespace) -> int:
 def run_quantize(args: argparse.Namespace) -> int:
     """`vit-edge quantize`."""
     _check_one_kind(args)
+    used = outputs_used(args)
     check_out(args.out)
     target, spread = target_named(args.target), spread_of(args)
     from vit_edge.host.convert.one_file import QuantizeFileSettings, quantize_model
@@ -137,6 +151,7 @@ def run_quantize(args: argparse.Namespace) -> int:
         versions=settings_from(args, VersionsWanted),
         allow_uncanonical=args.allow_uncanonical,
         attention=args.attention,
+        merge_tokens=args.merge_tokens,
     )
     source = resolve(args.source, settings_from(args, SourceOptions))
     if source.onnx_path is not None and Path(args.out).resolve() == source.onnx_path.resolve():
@@ -145,7 +160,7 @@ def run_quantize(args: argparse.Namespace) -> int:
         if args.embedder:
             from vit_edge.host.embedder.files import quantize_embedder_file
 
-            made = quantize_embedder_file(source, args.out, settings, tell)
+            made = quantize_embedder_file(source, args.out, settings, tell, used)
             written, outputs, fidelity = made.written, made.outputs, made.fidelity
         else:
             written, outputs, fidelity = quantize_model(source, args.out, settings, tell), {}, {}
@@ -154,6 +169,7 @@ def run_quantize(args: argparse.Namespace) -> int:
         if not args.quiet:
             for layer in written.quantization.layers:
                 print(f"{layer.name}: {layer.form.value} ({one_line(layer.reason)})")
+        tell_merging(written.canonical)
         if not args.embedder:
             print(reached(written.quantization.recipe))
     _print_outputs(outputs, fidelity)
@@ -169,14 +185,6 @@ def reached(recipe: Method) -> str:
     )
 
 
-def _add_embedder(parser: Parser) -> None:
-    parser.add_argument(
-        "--embedder",
-        action="store_true",
-        help="write the embedder: class token, mean and grid of the patch tokens in place of logits",
-    )
-
-
 def _add_attention(parser: Parser) -> None:
     parser.add_argument(
         "--attention",
@@ -186,6 +194,7 @@ def _add_attention(parser: Parser) -> None:
 
 
 def _check_one_kind(args: argparse.Namespace) -> None:
+    check_alone(args)
     if args.embedder and args.attention:
         raise UsageError("--embedder and --attention make different files: give one of them")
 

@@ -2,14 +2,16 @@
 
 import argparse
 import json
+from pathlib import Path
 from typing import Any
 
-from vit_edge.cli import places
+from vit_edge.cli import jobs, places
 from vit_edge.cli.console import one_line, pairs, tell_each
 from vit_edge.cli.parser import Commands
 from vit_edge.errors import UsageError
+from vit_edge.runtime.job.answers import Looking
 from vit_edge.runtime.predict.detection import Detection, drawn
-from vit_edge.runtime.predict.detector import THRESHOLD, Detector
+from vit_edge.runtime.predict.detector import THRESHOLD
 
 
 def add(commands: Commands) -> None:
@@ -17,24 +19,35 @@ def add(commands: Commands) -> None:
     parser = commands.add_parser("detect", help="the objects in images: class, score and box of each")
     least = "the least probability of an object that is shown"
     places.add_places(parser, "a detector", "its boxes", (THRESHOLD, least))
+    parser.add_argument(
+        "-o",
+        "--out",
+        type=Path,
+        metavar="FILE",
+        help="write a row per image to this .jsonl, .csv or .parquet file as it is answered; the same "
+        "command goes on where an earlier run ended",
+    )
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
     """`vit-edge detect`; a bad image is reported, the rest goes on, and the status is 2."""
-    places.check_one_image(args.images, {"--draw": args.draw})
     if not 0 <= args.threshold <= 1:
         raise UsageError(f"--threshold must lie between 0 and 1, got {args.threshold}")
-    detect = Detector(
-        args.model, provider=args.provider, threads=args.threads, limits=args.limits, trust=args.trust
-    )
+    opening = jobs.looking_of(args, Looking(args.threshold))
+    if args.out is not None:
+        places.check_job(args)
+        return jobs.work(args, opening)
+    images = jobs.images_of(args)
+    places.check_one_image(images, {"--draw": args.draw})
+    detect = opening.detector()
 
     def tell(image: str, answer: tuple[Detection, ...]) -> None:
         print(json.dumps(_found(image, answer)) if args.json else _words(image, answer))
         places.draw(args, image, lambda picture: drawn(picture, answer))
 
-    answers = detect.batch(args.images, threshold=args.threshold)
-    return tell_each(args.images, answers, args.json, tell)
+    answers = detect.batch(images, threshold=args.threshold)
+    return tell_each(images, answers, args.json, tell)
 
 
 def _found(image: str, answer: tuple[Detection, ...]) -> dict[str, Any]:

@@ -6,7 +6,40 @@ import dataclasses
 from vit_edge.cli.parser import Parser
 from vit_edge.cli.values import finite
 from vit_edge.errors import UsageError
-from vit_edge.spec import EmbeddingTolerance
+from vit_edge.spec import CLS_EMBEDDING, PATCH_FEATURES, POOLED_EMBEDDING, EmbeddingTolerance
+
+_USED = {"cls": CLS_EMBEDDING, "pooled": POOLED_EMBEDDING, "patches": PATCH_FEATURES}
+
+
+def add_embedder(parser: Parser, text: str, *, quantized: bool = True) -> None:
+    """An embedder is wanted, and which of its outputs are used.
+
+    Args:
+        parser: of a command.
+        text: what the command makes of it, for its help.
+        quantized: whether there is an INT8 form to choose.
+    """
+    parser.add_argument("--embedder", action="store_true", help=text)
+    if not quantized:
+        return
+    parser.add_argument(
+        "--embedder-for",
+        action="append",
+        choices=_USED,
+        default=[],
+        help="with --embedder: the INT8 form is chosen for this output; may be repeated (default: for all)",
+    )
+
+
+def outputs_used(args: argparse.Namespace) -> tuple[str, ...]:
+    """Names of the outputs that an embedder is for; empty: all.
+
+    Raises:
+        UsageError: there is no embedder.
+    """
+    if args.embedder_for and not args.embedder:
+        raise UsageError("--embedder-for says what an embedder is for: add --embedder, or leave it out")
+    return tuple(_USED[name] for name in args.embedder_for)
 
 
 def add_embedding_tolerance(parser: Parser) -> None:

@@ -8,6 +8,7 @@ from vit_edge.bundle import is_bundle, verify_bundle
 from vit_edge.cli import arguments
 from vit_edge.cli.build import summary
 from vit_edge.cli.console import one_line, pairs, table
+from vit_edge.cli.merging_option import merging_lines
 from vit_edge.cli.parser import Commands, settings_from
 from vit_edge.errors import VitEdgeError
 from vit_edge.spec import PreprocessSpec
@@ -40,7 +41,7 @@ def _bundle(path: Path) -> None:
     manifest = bundle.manifest
     files = [["file", "role", "bytes", "SHA-256"]]
     files += [[name, f.role.value, str(f.size), f.sha256] for name, f in sorted(manifest.files.items())]
-    accuracy = manifest.accuracy
+    accuracy, recipe = manifest.accuracy, manifest.quantization
     verdict = "nothing was measured" if accuracy is None else accuracy.report.verdict.value
     rows = [
         ("bundle", f"format {manifest.format_version}, every file has the recorded SHA-256"),
@@ -49,6 +50,7 @@ def _bundle(path: Path) -> None:
         ("runs by default", manifest.default_model),
         ("answers", manifest.output.value),
         ("preprocessing", _recipe(manifest.preprocess)),
+        *(("merging", each) for each in merging_lines(None if recipe is None else recipe.merging)),
         ("source -> float", str(manifest.source_parity)),
         ("verdict", verdict),
         *(("finding", str(finding)) for finding in manifest.findings),
@@ -95,7 +97,15 @@ def _onnx(path: Path, args: argparse.Namespace) -> None:
             "session options",
             json.dumps(dict(metadata.session_options)) if metadata.session_options else "none",
         ),
-        *_known(found.sha256, *(() if metadata.source is None else metadata.source[1:])),
+        *(
+            [("merges", f"{metadata.merged_tokens} tokens in each block, so that its answers are its own")]
+            if metadata.merged_tokens
+            else []
+        ),
+        *_known(
+            found.sha256,
+            *(() if metadata.source is None or metadata.merged_tokens else metadata.source[1:]),
+        ),
         *_as_source(args),
     ]
     print(pairs(rows))

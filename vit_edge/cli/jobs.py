@@ -1,4 +1,4 @@
-"""What `classify` and `embed` share where they work through folders: options, progress, the last line."""
+"""What commands share that work through folders: options, progress, the last line."""
 
 import argparse
 import sys
@@ -10,7 +10,8 @@ from vit_edge.cli.console import check_file
 from vit_edge.cli.parser import Commands, Parser
 from vit_edge.cli.spread_option import add_spread, spread_of
 from vit_edge.errors import UsageError
-from vit_edge.runtime.job.answers import Opening
+from vit_edge.runtime.image.preprocess import Decoding
+from vit_edge.runtime.job.answers import Looking, Opening
 from vit_edge.runtime.job.merge import merge_results
 from vit_edge.runtime.job.names import MOST_LIST_BYTES, WHOLE, Shard, Wanted, listed, names_of
 from vit_edge.runtime.job.run import Done, model_of, run_job
@@ -60,7 +61,11 @@ def add(commands: Commands) -> None:
     """Declare `merge`."""
     parser = commands.add_parser("merge", help="join the results of several shards")
     parser.add_argument(
-        "parts", metavar="PART", nargs="+", type=Path, help=".jsonl, .csv or .parquet of classify"
+        "parts",
+        metavar="PART",
+        nargs="+",
+        type=Path,
+        help=".jsonl, .csv or .parquet of classify, detect or segment",
     )
     parser.add_argument(
         "-o", "--out", type=Path, required=True, metavar="FILE", help="with the ending of the parts"
@@ -123,8 +128,24 @@ def work(args: argparse.Namespace, opening: Opening) -> int:
     return 2 if done.failed else 0
 
 
+def looking_of(args: argparse.Namespace, looking: Looking) -> Opening:
+    """How the arguments have a detector or a segmenter opened, whose images are decoded in full."""
+    return Opening(
+        Path(args.model),
+        None,
+        provider=args.provider,
+        threads=args.threads,
+        decoding=Decoding.EXACT,
+        model=model_of(args.file, embedder=False),
+        limits=args.limits,
+        output=getattr(args, "output", None),
+        trust=args.trust,
+        looking=looking,
+    )
+
+
 def opening_of(args: argparse.Namespace, kind: str | None) -> Opening:
-    """How the arguments have the model opened."""
+    """How the arguments have a classifier, or the embedder of a kind, opened."""
     more = {} if kind else {"top": args.top, "output": args.output, "output_kind": args.output_kind}
     return Opening(
         Path(args.model),

@@ -7,12 +7,14 @@ from pathlib import Path
 
 from PIL import Image
 
-from vit_edge.cli import arguments
+from vit_edge.cli import arguments, jobs
 from vit_edge.cli.console import check_file, write_bytes
 from vit_edge.cli.parser import Parser
 from vit_edge.cli.values import finite
 from vit_edge.errors import UsageError
 from vit_edge.runtime.image.decode import decode
+from vit_edge.runtime.job.merge import form_of
+from vit_edge.runtime.job.parquet import lines_of
 
 
 def add_places(parser: Parser, model: str, drawn: str, threshold: tuple[float, str]) -> None:
@@ -25,7 +27,7 @@ def add_places(parser: Parser, model: str, drawn: str, threshold: tuple[float, s
         threshold: the default, and what it is of.
     """
     parser.add_argument("model", metavar="BUNDLE", help=f"bundle of {model}, or ONNX file")
-    parser.add_argument("images", metavar="IMAGE", nargs="+", help="image files")
+    jobs.add_images(parser)
     parser.add_argument(
         "--draw", type=Path, metavar="FILE.png", help=f"write the image with its {drawn} (one IMAGE)"
     )
@@ -37,9 +39,22 @@ def add_places(parser: Parser, model: str, drawn: str, threshold: tuple[float, s
         help=f"{threshold[1]} (default: %(default)s)",
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object per image and line")
+    jobs.add_job(parser)
     arguments.add_formats(parser)
     arguments.add_session(parser)
     arguments.add_trust(parser)
+
+
+def check_job(args: argparse.Namespace) -> None:
+    """Refuse what prints or draws beside a file of results.
+
+    Raises:
+        UsageError: names the option.
+    """
+    form_of(lines_of(args.out))
+    for option in ("json", "draw"):
+        if getattr(args, option):
+            raise UsageError(f"--{option} and rows in {args.out} are two ways to answer; give one of them")
 
 
 def check_one_image(images: Sequence[str], files: Mapping[str, Path | None]) -> None:

@@ -1,6 +1,7 @@
 """`segment`: the maps of images, in words, as JSON or drawn."""
 
 import argparse
+import dataclasses
 import io
 import json
 from pathlib import Path
@@ -8,12 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from vit_edge.cli import places
+from vit_edge.cli import jobs, places
 from vit_edge.cli.console import one_line, pairs, tell_each, write_bytes
 from vit_edge.cli.parser import Commands
+from vit_edge.runtime.job.answers import Looking
+from vit_edge.runtime.job.masks import mask_folder
 from vit_edge.runtime.predict.segmentation import UNSEEN, Segmentation
-from vit_edge.runtime.predict.segmenter import Segmenter
 
+ARRAYS = ".npz"
 _SHOWN = 8  # classes
 
 
@@ -23,7 +26,12 @@ def add(commands: Commands) -> None:
     above = "of a single channel, above which a pixel counts"
     places.add_places(parser, "a model of maps", "its map laid over it", (0.5, above))
     parser.add_argument(
-        "-o", "--out", type=Path, metavar="FILE.npz", help="write the maps and the mask as arrays (one IMAGE)"
+        "-o",
+        "--out",
+        type=Path,
+        metavar="FILE",
+        help="FILE.npz: the maps and the mask as arrays (one IMAGE); .jsonl, .csv or .parquet: a job with a "
+        "row per image, masks as PNG in FILE.masks; the same command goes on where an earlier run ended",
     )
     parser.add_argument("--output", metavar="NAME", help="of a file with several maps, the one to show")
     parser.set_defaults(run=run)
@@ -31,15 +39,13 @@ def add(commands: Commands) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """`vit-edge segment`; a bad image is reported, the rest goes on, and the status is 2."""
-    places.check_one_image(args.images, {"--draw": args.draw, "--out": args.out})
-    segment = Segmenter(
-        args.model,
-        provider=args.provider,
-        threads=args.threads,
-        limits=args.limits,
-        output=args.output,
-        trust=args.trust,
-    )
+    opening = jobs.looking_of(args, Looking(args.threshold, mask_folder(args.out or Path("x"))))
+    if args.out is not None and args.out.suffix != ARRAYS:
+        places.check_job(args)
+        return jobs.work(args, opening)
+    images = jobs.images_of(args)
+    places.check_one_image(images, {"--draw": args.draw, "--out": args.out})
+    segment = opening.segmenter()
 
     def tell(image: str, answer: Segmentation) -> None:
         found = _found(image, answer, args.threshold)
@@ -47,22 +53,20 @@ def run(args: argparse.Namespace) -> int:
         places.draw(args, image, answer.drawn)
         _write(args, answer)
 
-    return tell_each(args.images, segment.batch(args.images), args.json, tell)
+    return tell_each(images, segment.batch(images), args.json, tell)
 
 
 def _found(image: str, answer: Segmentation, threshold: float) -> dict[str, Any]:
     """What is said of an image."""
     mask = answer.mask(threshold)
-    seen = mask != UNSEEN
-    counts = np.bincount(mask[seen], minlength=max(answer.channels, 2))
-    total = max(int(seen.sum()), 1)
+    shares = answer.shares(mask)
     first = answer.map
     made = {
         "image": image,
         "size": list(answer.size),
         "map": next(iter(answer.maps)),
         "shape": list(first.shape),
-        "seen": float(seen.mean()),
+        "seen": float((mask != UNSEEN).mean()),
     }
     if answer.channels == 1:
         row, column = np.unravel_index(int(np.nanargmax(answer.scores())), answer.size)
@@ -70,16 +74,10 @@ def _found(image: str, answer: Segmentation, threshold: float) -> dict[str, Any]
             "low": float(first.min()),
             "high": float(first.max()),
             "highest_at": [int(row), int(column)],
-            "above": float(counts[1] / total),
+            "above": next((each.share for each in shares if each.index == 1), 0.0),
             "threshold": threshold,
         }
-    shown = np.flatnonzero(counts)[np.argsort(-counts[counts > 0], kind="stable")]
-    return made | {
-        "classes": [
-            {"label": _label(answer, index), "index": index, "share": float(counts[index] / total)}
-            for index in shown.tolist()
-        ]
-    }
+    return made | {"classes": [dataclasses.asdict(each) for each in shares]}
 
 
 def _words(found: dict[str, Any]) -> str:
@@ -93,10 +91,6 @@ def _words(found: dict[str, Any]) -> str:
         rows.append(("range", f"{found['low']:.4g} to {found['high']:.4g}, highest at {at}"))
         rows.append((f"above {found['threshold']:g}", f"{found['above']:.1%} of what is seen"))
     return pairs(rows)
-
-
-def _label(answer: Segmentation, index: int) -> str:
-    return str(index) if answer.labels is None else answer.labels[index]
 
 
 def _write(args: argparse.Namespace, answer: Segmentation) -> None:

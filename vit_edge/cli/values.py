@@ -43,6 +43,13 @@ def threads(text: str) -> int | Literal["auto"]:
         raise argparse.ArgumentTypeError(f"{text!r} is neither a number of threads nor auto") from None
 
 
+def tokens(text: str) -> int:
+    """How many tokens."""
+    if not re.fullmatch(r"\d{1,6}", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of tokens, which is 0 or more")
+    return int(text)
+
+
 def size(text: str) -> tuple[int, int]:
     """`224`, or `HEIGHTxWIDTH`."""
     found = re.fullmatch(r"(\d{1,5})(?:x(\d{1,5}))?", text)

@@ -67,6 +67,8 @@ class FileRecipe:
     """Operands of reduced range, by the layer's name; None where all have eight bits."""
     verification: tuple[Verification, ...]
     """How it is known that such files run on the target as they should."""
+    merged_tokens: Annotated[int, Mark.OMITTED] = 0
+    """That become part of others in each block."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -152,6 +154,18 @@ class RepairRecord:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class MergingRecord:
+    """Tokens that were asked to merge."""
+
+    count: int
+    """In each block."""
+    tokens: tuple[int, ...]
+    """That would be left behind each block that merges; () where it was not tried."""
+    files: Mapping[str, str]
+    """What became of it, by the INT8 file's path."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class EmbedderRecord:
     """How close the INT8 embedder is to the float one."""
 
@@ -201,5 +215,7 @@ class Recipe:
     pareto: tuple[Seen, ...]
     """Every model that was seen, the float one first."""
     repair: RepairRecord
+    merging: Annotated[MergingRecord | None, Mark.OMITTED] = None
+    """Where tokens were asked to merge."""
     embedder: Annotated[EmbedderRecord | None, Mark.OMITTED] = None
     """Of a bundle with embedders."""

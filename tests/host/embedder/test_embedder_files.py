@@ -23,10 +23,11 @@ from vit_edge.host.convert.one_file import QuantizeFileSettings, export_model
 from vit_edge.host.convert.onnx_io import finish, read_metadata, save_onnx
 from vit_edge.host.embedder.files import WrittenEmbedder, export_embedder, quantize_embedder_file
 from vit_edge.host.embedder.graph import FeatureGraph, feature_graph
-from vit_edge.host.embedder.quantize import feature_probe, quantize_embedder
+from vit_edge.host.embedder.quantize import embedder_search, feature_probe
 from vit_edge.host.plan import QuantPlan
+from vit_edge.host.quantize.probe import decibels
 from vit_edge.host.quantize.search import Search, search_of
-from vit_edge.host.quantize.types import Form, Preset, Quantization, QuantizeSettings
+from vit_edge.host.quantize.types import Form, Goal, Preset, Quantization, QuantizeSettings
 from vit_edge.host.sources import Source, SourceOptions, resolve
 from vit_edge.host.vit import VisionTransformer
 from vit_edge.manifest import Role
@@ -196,6 +197,11 @@ def small_one(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
     return Small(plain, feature_graph(search.canonical, plain.norm), search, search.first())
 
 
+def own_search(small_one: Small, *aims: str) -> Search:
+    known = small_one.search
+    return embedder_search(small_one.folded, known, known.plan_set.arithmetic, PREPROCESS, aims)
+
+
 def test_the_folds_of_quantization_leave_the_embeddings_as_they_are(small_one: Small) -> None:
     """Among them one that moves a scale out of the final norm into the head."""
     before = feature_probe(small_one.plain, small_one.search).reference
@@ -208,7 +214,7 @@ def test_the_folds_of_quantization_leave_the_embeddings_as_they_are(small_one: S
 def test_the_last_block_is_calibrated_on_every_token(small_one: Small) -> None:
     """Static ranges of the class token alone would clip the patches: at least 1 dB in this block's noise."""
     static = small_one.search.plain()
-    found = quantize_embedder(small_one.folded, small_one.search, static, PREPROCESS)
+    found = own_search(small_one).plain()
     assert set(found.plan.linears) == set(static.plan.linears) - {"head"}
     probe, last = feature_probe(small_one.folded, small_one.search), f"{small_one.folded.last_block}."
 
@@ -220,11 +226,35 @@ def test_the_last_block_is_calibrated_on_every_token(small_one: Small) -> None:
 
 
 def test_a_classifier_of_static_ranges_alone_has_such_an_embedder(small_one: Small) -> None:
-    found = quantize_embedder(small_one.folded, small_one.search, small_one.quantization, PREPROCESS)
+    found = own_search(small_one).toward(small_one.quantization.goal)
     forms = {layer.form for layer in found.layers if layer.name.startswith(small_one.folded.last_block)}
     if small_one.quantization.goal is None:
         assert Form.PER_TOKEN not in forms
     assert forms <= {Form.STATIC, Form.PER_TOKEN, Form.FLOAT}
+
+
+@pytest.mark.parametrize("aims", [(), ("patch_features",), ("cls_embedding", "patch_features")])
+def test_every_output_that_is_used_reaches_the_goal(small_one: Small, aims: tuple[str, ...]) -> None:
+    """On the images of the search; the goal of float layers is one that can be reached."""
+    goal = Goal(30.0, float_layers=True)
+    found = own_search(small_one, *aims).toward(goal)
+    noises = {
+        name: feature_probe(small_one.folded, small_one.search, (name,)).noise(found.plan)
+        for name in aims or OUTPUTS
+    }
+    assert max(noises.values()) <= goal.noise
+    assert found.recipe.probe_db == pytest.approx(decibels(max(noises.values())), abs=0.02)
+
+
+def test_an_embedder_for_its_class_token_alone_may_be_faster(small_one: Small) -> None:
+    goal = Goal(30.0, float_layers=True)
+    of_all, of_cls = (own_search(small_one, *aims) for aims in ((), ("cls_embedding",)))
+    assert of_cls.milliseconds(of_cls.toward(goal)) <= of_all.milliseconds(of_all.toward(goal))
+
+
+def test_an_output_that_there_is_not_is_refused_by_name(small_one: Small) -> None:
+    with pytest.raises(UsageError, match=r"gives cls_.*, but no logits: leave that --embedder-for"):
+        own_search(small_one, "logits")
 
 
 def test_a_bundle_holds_both_embedders_beside_its_classifiers(bundle: Bundle) -> None:

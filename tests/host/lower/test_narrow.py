@@ -150,7 +150,7 @@ def test_the_noise_that_is_told_is_that_of_the_file(search: Search, plan: FullIn
     """And not that of the model in which forms were chosen, where other operators are float."""
     target = load_target("qnn-htp")
     taken = for_target(search.first(), target)
-    told = as_written(search, taken, target).recipe.probe_db
+    told = as_written(search, search.canonical, taken, target).recipe.probe_db
     made = lower_full_integer(search.canonical, WIDE, widths(plan, target))
     exact, found = (
         search.calibration.reference[0],
@@ -159,4 +159,4 @@ def test_the_noise_that_is_told_is_that_of_the_file(search: Search, plan: FullIn
     assert told == pytest.approx(decibels(exact, found), abs=0.01)
     assert told != taken.recipe.probe_db
     portable = load_target("cpu")
-    assert as_written(search, taken, portable) is taken
+    assert as_written(search, search.canonical, taken, portable) is taken

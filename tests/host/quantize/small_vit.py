@@ -40,9 +40,9 @@ def proto(depth: int = DEPTH, dim: int = DIM) -> onnx.ModelProto:
     return to_onnx(model, Export(False, 17, None), (3, SIDE, SIDE))
 
 
-def small(depth: int = DEPTH, dim: int = DIM) -> Canonical:
+def small(depth: int = DEPTH, dim: int = DIM, *, key_bias: bool = False) -> Canonical:
     """The canonical form."""
-    return canonicalise(proto(depth, dim), "small")
+    return canonicalise(proto(depth, dim), "small", key_bias=key_bias)
 
 
 def lowering(batch: int | None = 1, form: InputForm = InputForm.PIXELS) -> LowerSettings:

@@ -33,6 +33,8 @@ LEAST = {
     "eva": 14,
     "normed-rotary": 31,
     "dinov2-giant": 28,
+    "rms-written-out": 22,
+    "aimv2": 31,
     "swin": 34,
     "swin-v2": 28,
 }

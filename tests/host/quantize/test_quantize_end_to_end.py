@@ -13,8 +13,8 @@ from vit_edge import plain
 from vit_edge.errors import ImageError, ModelError
 from vit_edge.host.lower.model import lower
 from vit_edge.host.plan import FLOAT, AttentionPlan, LinearPlan
-from vit_edge.host.quantize.search import GOALS, search_of
-from vit_edge.host.quantize.types import Form, Preset, Quantization, QuantizeSettings
+from vit_edge.host.quantize.search import search_of
+from vit_edge.host.quantize.types import GOALS, Form, Preset, Quantization, QuantizeSettings
 from vit_edge.host.rewrite.canonical import Canonical
 from vit_edge.host.rewrite.composites import ATTENTION, LINEAR, composites
 from vit_edge.manifest import LayerRecord, Method

@@ -32,6 +32,7 @@ from vit_edge.host.rewrite.rules.fuse_gelu import FuseGelu
 from vit_edge.host.rewrite.rules.fuse_gelu_tanh import FuseGeluTanh
 from vit_edge.host.rewrite.rules.fuse_layer_normalization import FuseLayerNormalization
 from vit_edge.host.rewrite.rules.fuse_reciprocal import FuseReciprocal
+from vit_edge.host.rewrite.rules.fuse_rms_norm import FuseRmsNorm
 from vit_edge.host.rewrite.rules.fuse_swish import FuseSwish
 from vit_edge.host.rewrite.rules.merge_bias import MergeBias
 from vit_edge.host.rewrite.rules.merge_gate import MergeGate
@@ -373,6 +374,58 @@ SPELLINGS: dict[str, tuple[type[Rule], str]] = {
             y = Relu(a)
         }""",
     ),
+    "rows whose every value is chosen from one of two": (
+        RemoveNeutralArithmetic,
+        HEADER
+        + """(float[2,3] x, float[2,3] z) => (float[2,3] y) <bool[2,1] never = {0, 0}, float[2,3] a> {
+            a = Where(never, z, x)
+            y = Relu(a)
+        }""",
+    ),
+    "a product with the reciprocal of the root of the mean of squares as a product": (
+        FuseRmsNorm,
+        HEADER
+        + """(float[1,2,4] x) => (float[1,2,4] y)
+        <int64[1] axes = {2}, float eps = {0.001}, float[1,2,1] r> {
+            square = Mul(x, x)
+            mean = ReduceMean<keepdims=1>(square, axes)
+            shifted = Add(eps, mean)
+            d = Sqrt(shifted)
+            r = Reciprocal(d)
+            y = Mul(r, x)
+        }""",
+    ),
+    "a scale behind an RmsNorm": (
+        FoldNormAffine,
+        HEADER
+        + """(float[2,4] x) => (float[2,4] y)
+        <float[4] g = {1., 2., 3., 4.}, float[4] c = {0.5, 1., -1., 2.}, float[2,4] a> {
+            a = vit_edge.RmsNorm<epsilon=0.001>(x, g)
+            y = Mul(c, a)
+        }""",
+    ),
+    "an RmsNorm of three axes": (
+        FlattenStream,
+        HEADER
+        + """(float[1,3,2] x) => (float[1,3,2] y) <float[2] g = {2., 3.}> {
+            y = vit_edge.RmsNorm<epsilon=0.001>(x, g)
+        }""",
+    ),
+    "a selection behind an RmsNorm": (
+        SinkSelect,
+        HEADER
+        + """(float[4,4] x) => (float[1,4] y) <float[4] g = {1., 2., 3., 4.}, float[4,4] a> {
+            a = vit_edge.RmsNorm<epsilon=0.001>(x, g)
+            y = vit_edge.SelectTokens<start=1, stop=2>(a)
+        }""",
+    ),
+    "the mean of the one row that a pooling makes": (
+        RaiseMean,
+        HEADER
+        + """(float[1,1,4] x) => (float[1,4] y) <int64[1] axes = {1}> {
+            y = ReduceMean<keepdims=0>(x, axes)
+        }""",
+    ),
     "an Einsum with a matrix, all other axes rows, the columns in front": (
         ExpandEinsum,
         HEADER
@@ -643,6 +696,34 @@ NEAR_MISSES: dict[str, tuple[type[Rule], str, str]] = {
         RemoveNeutralArithmetic,
         HEADER + "(float[2,3] x) => (float[2,3] y) <float zero = {0.0}> { y = Sub(zero, x) }",
         "no operand is neutral",
+    ),
+    "a choice that differs from row to row": (
+        RemoveNeutralArithmetic,
+        HEADER
+        + """(float[2,3] x, float[2,3] z) => (float[2,3] y) <bool[2,1] some = {1, 0}> {
+            y = Where(some, z, x)
+        }""",
+        "no operand is neutral",
+    ),
+    "the mean square of all rows": (
+        FuseRmsNorm,
+        FuseRmsNorm.FIRES.replace("axes = {-1}", "axes = {0}").replace("float[2,1] d", "float[1,4] d"),
+        "no row over the root of its own mean square",
+    ),
+    "the mean of cubes": (
+        FuseRmsNorm,
+        FuseRmsNorm.FIRES.replace("two = {2.0}", "two = {3.0}"),
+        "no row over the root of its own mean square",
+    ),
+    "a vector added behind an RmsNorm, which has no bias": (
+        FoldNormAffine,
+        HEADER
+        + """(float[2,4] x) => (float[2,4] y)
+        <float[4] g = {1., 2., 3., 4.}, float[4] c = {0.5, 1., -1., 2.}, float[2,4] a> {
+            a = vit_edge.RmsNorm<epsilon=0.001>(x, g)
+            y = Add(a, c)
+        }""",
+        "no operand is a LayerNormalization",
     ),
     "a normalization over two axes": (
         FlattenStream,

@@ -25,8 +25,10 @@ from vit_edge.source_parity import ProofState
 from vit_edge.spec import CropRule, OutputKind
 
 TOLERANCE = 1e-5  # of numbers about 1: attention written out, against torch's own kernel
-POOLED = ("BeitModel", "CLIPVisionModel", "SiglipVisionModel", "SwinModel")  # transformers' pooler_output
-UNIT = ("CLIPModel", "CLIPVisionModelWithProjection", "MetaClip2", "Siglip")  # compared with texts
+# transformers' pooler_output
+POOLED = ("Aimv2VisionModel", "BeitModel", "CLIPVisionModel", "SiglipVisionModel", "SwinModel")
+# compared with texts
+UNIT = ("Aimv2Model", "CLIPModel", "CLIPVisionModelWithProjection", "MetaClip2", "Siglip")
 
 
 def theirs(model: Any, kind: str, images: torch.Tensor) -> torch.Tensor:
@@ -60,7 +62,7 @@ def test_a_tower_is_read_and_gives_the_vector_of_transformers(kind: str, tmp_pat
 
 
 @pytest.mark.parametrize(
-    "kind", ["CLIPVisionModelWithProjection", "DINOv3ViTModel", "SiglipModel", "ViTModel"]
+    "kind", ["Aimv2Model", "CLIPVisionModelWithProjection", "DINOv3ViTModel", "SiglipModel", "ViTModel"]
 )
 def test_its_graph_becomes_canonical_and_is_named_for_what_it_gives(kind: str, tmp_path: Path) -> None:
     image_tower_folder(tmp_path, kind)
@@ -224,5 +226,5 @@ def test_dinov3_says_that_its_own_resize_is_another(tmp_path: Path) -> None:
     raw = {**json.loads(config.read_text()), "image_processor_type": "DINOv3ViTImageProcessorFast"}
     config.write_text(json.dumps(raw))
     source = resolve(str(tmp_path), SourceOptions())
-    with pytest.raises(SourceError, match="resizes images of DINOv3 as numbers, by torchvision"):
+    with pytest.raises(SourceError, match="as numbers, by torchvision, which cannot be imported"):
         own_reference(source)

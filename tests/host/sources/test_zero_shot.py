@@ -155,10 +155,10 @@ def test_a_model_without_a_text_tower_is_refused(names: Path, tmp_path: Path) ->
     with pytest.raises(SourceError, match="which has no text tower: --labels-text goes with a folder"):
         resolve(str(tmp_path / "clip"), options)
     family_folder(tmp_path / "dinov2", "dinov2")
-    with pytest.raises(SourceError, match="is of DINOv2, which knows no texts: --labels-text goes with"):
+    with pytest.raises(SourceError, match="is of DINOv2, whose texts are not read: --labels-text goes with"):
         resolve(str(tmp_path / "dinov2"), options)
     folder_of(tmp_path / "vit", 3, None)
-    with pytest.raises(UsageError, match=r"--labels-text goes with a folder of CLIP or SigLIP .*, not vit"):
+    with pytest.raises(UsageError, match=r"--labels-text goes with a CLIP or SigLIP .*, not vit"):
         resolve(str(tmp_path / "vit"), options)
 
 

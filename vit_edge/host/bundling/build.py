@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 from vit_edge.bundle import Bundle, check_replaceable
@@ -10,11 +11,11 @@ from vit_edge.files import scratch_folder
 from vit_edge.host.bundling.convert import convert
 from vit_edge.host.bundling.gates import gate_for
 from vit_edge.host.bundling.golden import GOLDEN_IMAGES, golden_files
-from vit_edge.host.bundling.images import BuildImages, images_for
+from vit_edge.host.bundling.images import BuildImages, images_for, too_few
 from vit_edge.host.bundling.select import SelectSettings, select
 from vit_edge.host.bundling.settings import FLOAT_MODEL, QUANTIZED_MODEL, BuildSettings
 from vit_edge.host.bundling.trial import Tester, on_disk
-from vit_edge.host.bundling.wanted import preferred_file, settled, wanted_files
+from vit_edge.host.bundling.wanted import check_merging, preferred_file, settled, wanted_files
 from vit_edge.host.bundling.write import Built, write
 from vit_edge.host.convert.int8 import mend_of
 from vit_edge.host.convert.optimize import natural_pixels
@@ -32,7 +33,11 @@ from vit_edge.spec import OutputKind
 
 
 def build_bundle(
-    source: Source, settings: BuildSettings, out: str | os.PathLike[str], progress: Progress | None = None
+    source: Source,
+    settings: BuildSettings,
+    out: str | os.PathLike[str],
+    progress: Progress | None = None,
+    note: Callable[[str], None] | None = None,
 ) -> Bundle:
     """Export, rewrite, quantize, check, time and write; the bundle is written whatever the verdict.
 
@@ -41,6 +46,7 @@ def build_bundle(
         settings: images, targets and tolerance.
         out: the bundle's folder; an existing bundle is replaced.
         progress: told what is being done and how far it is.
+        note: told, before any work, where the check images are too few for any model to pass.
 
     Returns:
         The bundle; its manifest's accuracy.report.verdict is what the images show.
@@ -56,7 +62,11 @@ def build_bundle(
             f"{source.name} gives embeddings itself: leave --embedder out; vit-edge export --embedder writes "
             "its tokens"
         )
+    check_merging(settings)
     images = images_for(source, settings)
+    few = too_few(source, settings, images.check)
+    if few is not None and note is not None:
+        note(few)
     guarded = explained(source.name, tell, mend_of(settings.quantize))
     with scratch_folder() as folder, guarded:
         built = _build(source, settings, images, folder, tell)
@@ -78,7 +88,9 @@ def _build(
     tester = Tester(converted.canonical, source, wanted, gate, folder)
     session = SessionSettings("cpu", threads=settings.threads)
     timing = BenchSettings(session, rounds=settings.rounds)
-    select_settings = SelectSettings(settings.tolerance, timing, settings.repair, settings.bench)
+    select_settings = SelectSettings(
+        settings.tolerance, timing, settings.repair, settings.bench, settings.merge_tokens
+    )
     selected = select(converted.search, tester, preferred, select_settings, progress)
     portable = selected.outcomes[QUANTIZED_MODEL]
     quantization = portable.trial.quantization if portable.kept else None
@@ -87,6 +99,7 @@ def _build(
         settings.embedding_tolerance,
         session,
         folder,
+        used=settings.embedder_for,
         keep_failing=settings.repair is Repair.NEVER,
         progress=progress,
     )

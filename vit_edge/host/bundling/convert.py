@@ -22,6 +22,7 @@ from vit_edge.host.doctor.brief import inner_findings
 from vit_edge.host.embedder.files import FloatEmbedder, float_embedder
 from vit_edge.host.quantize.search import Search, search_of
 from vit_edge.host.rewrite.canonical import Canonical
+from vit_edge.host.rewrite.merging import merged
 from vit_edge.host.sources import Source
 from vit_edge.manifest import Parity
 from vit_edge.progress import Progress
@@ -61,7 +62,11 @@ def convert(
     progress("export", 0, 1)
     exported, to_torch = export(source)
     progress("export", 1, 1)
-    canonical = canonical_of(source, exported, allow_uncanonical=settings.allow_uncanonical)
+    count = settings.merge_tokens
+    canonical = canonical_of(
+        source, exported, allow_uncanonical=settings.allow_uncanonical, key_bias=bool(count)
+    )
+    merged(canonical, count)  # refused before minutes of work
     natural = natural_pixels(images.calibration, source.preprocess, settings.quantize.limits)
     checked = CheckImages(image_size(canonical), source.preprocess, natural)
     portable = PORTABLE.at(settings.versions)

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from vit_edge.gate_report import GateReport
 from vit_edge.host.bundling.pareto import Candidate, Choice, Timings, choose, reason_against
 from vit_edge.host.bundling.repair import REPAIRED_TRIALS, Standing, Trial
-from vit_edge.manifest import FileOutcome, IntegerGraph, Repair, RepairRecord, Seen
+from vit_edge.manifest import FileOutcome, IntegerGraph, MergingRecord, Repair, RepairRecord, Seen
 from vit_edge.spec import Tolerance
 
 FLOAT_NAME = "float32"
@@ -115,6 +115,29 @@ def record(
         integer_graph=fusion,
         files={name: _about(name, each) for name, each in outcomes.items()},
     )
+
+
+def merging_record(
+    trials: Sequence[Trial], outcomes: Mapping[str, Outcome], count: int
+) -> MergingRecord | None:
+    """What the manifest says about merging tokens; None where nobody asked for it.
+
+    Args:
+        trials: all of them.
+        outcomes: the decision about each file.
+        count: tokens that were to merge in each block.
+    """
+    if not count:
+        return None
+    tried = next((trial for trial in trials if trial.merging is not None), None)
+    if tried is None or tried.merging is None:
+        why = "not tried: no quantization keeps the accuracy asked for, even with every token"
+        return MergingRecord(count=count, tokens=(), files=dict.fromkeys(outcomes, why))
+    files = {}
+    for name, each in outcomes.items():
+        row = next(row for row in each.pareto if row.name == tried.name)
+        files[name] = f"merged: {each.reason}" if each.trial is tried else f"not merged: {row.reason}"
+    return MergingRecord(count=count, tokens=tried.merging.tokens, files=files)
 
 
 def _about(name: str, outcome: Outcome) -> FileOutcome:

@@ -11,11 +11,13 @@ from vit_edge.host.bundling.settings import BuildSettings
 from vit_edge.host.sources import Source
 from vit_edge.runtime.evaluate.dataset import ImageSet, list_images, read_grouped, read_images
 from vit_edge.runtime.evaluate.labels import read_class_ids
+from vit_edge.runtime.evaluate.truth.masks import MaskTruth
 from vit_edge.runtime.evaluate.truth.read import with_truth
 from vit_edge.runtime.image.limits import DEFAULT_LIMITS, DecodeLimits
 from vit_edge.runtime.model.file import read_model
 from vit_edge.runtime.model.outputs import OutputWanted
 from vit_edge.spec import OutputKind
+from vit_edge.verify.least import Known, least_images, least_of_embeddings
 
 HELD_OUT_EVERY = 4  # without check images, every fourth calibration image becomes one
 _MAX_BYTES = 2**31  # of an image
@@ -90,6 +92,31 @@ def images_for(source: Source, settings: BuildSettings) -> BuildImages:
         settings.calibration, settings.data, source.labels, settings.class_ids, limits, kind
     )
     return dataclasses.replace(images, check=_with_truth(source, settings.truth, images.check))
+
+
+def too_few(source: Source, settings: BuildSettings, images: ImageSet) -> str | None:
+    """One line where no model could pass on so few check images, whatever it is like; else None."""
+    kind = source.output
+    if kind.task is OutputKind.EMBEDDING:
+        least = least_of_embeddings(settings.embedding_tolerance, grouped=images.labelled)
+        widened = "--min-cosine-tail or another limit"
+    else:
+        least = least_images(kind, _known(images), settings.tolerance)
+        widened = "--max-drop" if images.labelled else "--max-changed"
+    if least is not None and len(images) >= least:
+        return None
+    takes = "not even a million are enough" if least is None else f"it takes {least} at the least"
+    return (
+        f"{len(images)} check images can prove no PASS by {widened}, even of a model that changes nothing: "
+        f"{takes}; give more with --data, or accept more with {widened}"
+    )
+
+
+def _known(images: ImageSet) -> Known:
+    """What is known to be true of check images."""
+    if images.truth is not None:
+        return Known.MASKS if isinstance(images.truth, MaskTruth) else Known.BOXES
+    return Known.LABELS if images.labelled else Known.NOTHING
 
 
 def _with_truth(source: Source, truth: Path | None, images: ImageSet) -> ImageSet:

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from vit_edge import __version__
 from vit_edge.host.bundling.images import BuildImages
+from vit_edge.host.bundling.repair import Trial
 from vit_edge.host.bundling.select import Selected
 from vit_edge.host.bundling.trial import FileWanted
 from vit_edge.host.quantize.types import Quantization
@@ -78,25 +79,27 @@ def recipe_record(
     return Recipe(
         method=selected.outcome.trial.quantization.recipe,
         models={
-            each.name: _made(selected.outcomes[each.name].trial.quantization, each.target)
+            each.name: _made(selected.outcomes[each.name].trial, each.target)
             for each in wanted
             if each.name in selected.files
         },
         pareto=selected.outcome.pareto,
         repair=selected.repair,
+        merging=selected.merging,
         embedder=embedder,
     )
 
 
-def _made(found: Quantization, target: TargetSpec) -> FileRecipe:
+def _made(trial: Trial, target: TargetSpec) -> FileRecipe:
     """What one INT8 file was made for."""
     return FileRecipe(
         target=target.name,
         integer_attention=target.integer_attention,
         activations=target.form.activations,
         elsewhere=target.form.float_type,
-        narrowed=_reduced(found, target),
+        narrowed=_reduced(trial.quantization, target),
         verification=target.verification,
+        merged_tokens=0 if trial.merging is None else trial.merging.count,
     )
 
 

@@ -15,8 +15,8 @@ from typing import Protocol
 
 from vit_edge.gate_report import GateReport
 from vit_edge.host.quantize.choose import Upgrade
-from vit_edge.host.quantize.search import GOALS
-from vit_edge.host.quantize.types import Form, Goal, Quantization
+from vit_edge.host.quantize.types import GOALS, Form, Goal, Quantization
+from vit_edge.host.rewrite.canonical import Merging
 from vit_edge.runtime.evaluate.comparison import Comparison
 from vit_edge.runtime.model.file import ModelFile
 from vit_edge.spec import Tolerance, Verdict
@@ -61,6 +61,8 @@ class Trial:
     """By path in the bundle, for each form that the bundle is to hold."""
     comparisons: Mapping[str, Comparison]
     """Of the same files with the float model."""
+    merging: Merging | None = None
+    """Where tokens merge in these files."""
 
     @property
     def reports(self) -> list[GateReport]:
@@ -120,7 +122,9 @@ def corrected(tolerance: Tolerance) -> Tolerance:
     return dataclasses.replace(tolerance, confidence=1.0 - (1.0 - tolerance.confidence) / REPAIRED_TRIALS)
 
 
-def repaired(search: Searching, first: Trial, try_: Try, wanted: Standing) -> list[Trial]:
+def repaired(
+    search: Searching, first: Trial, try_: Try, wanted: Standing, most: int = REPAIRED_TRIALS
+) -> list[Trial]:
     """Try better quantizations until one is good enough, then at faster ones.
 
     Args:
@@ -128,14 +132,15 @@ def repaired(search: Searching, first: Trial, try_: Try, wanted: Standing) -> li
         first: what was found wanting.
         try_: judges a quantization, by the corrected tolerance.
         wanted: what is good enough; PASS where the images can show that of any model.
+        most: trials beside the first.
 
     Returns:
-        All trials, the first included, in their order; at most `REPAIRED_TRIALS` more.
+        All trials, the first included, in their order.
     """
     trials = [first]
     seen = {_forms(first.quantization)}
     for goal in _rungs(first.quantization):
-        if len(trials) > REPAIRED_TRIALS:
+        if len(trials) > most:
             break
         found = search.reach(goal)
         if _forms(found) in seen:
@@ -143,7 +148,7 @@ def repaired(search: Searching, first: Trial, try_: Try, wanted: Standing) -> li
         seen.add(_forms(found))
         trials.append(try_(f"{goal.target_db:g} dB", found))
         if trials[-1].standing <= wanted:
-            return [*trials, *_stepped_back(search, trials, try_, wanted)]
+            return [*trials, *_stepped_back(search, trials, try_, wanted, most)]
     return trials
 
 
@@ -154,14 +159,16 @@ def _rungs(found: Quantization) -> Iterator[Goal]:
     return (goal for goal in LADDER if goal.target_db > least)
 
 
-def _stepped_back(search: Searching, trials: Sequence[Trial], try_: Try, wanted: Standing) -> Iterator[Trial]:
+def _stepped_back(
+    search: Searching, trials: Sequence[Trial], try_: Try, wanted: Standing, most: int
+) -> Iterator[Trial]:
     """Bisect how many of the upgrades that cost time are needed, down to what failed before."""
     good = trials[-1].quantization
     before = {upgrade.name for upgrade in search.upgrades(trials[-2].quantization)}
     upgrades = search.upgrades(good)
     enough, too_few = len(upgrades), sum(upgrade.name in before for upgrade in upgrades)
     best = good
-    for _ in range(REPAIRED_TRIALS + 1 - len(trials)):
+    for _ in range(most + 1 - len(trials)):
         kept = (enough + too_few) // 2
         if kept <= too_few:
             break

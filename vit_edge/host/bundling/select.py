@@ -3,14 +3,15 @@
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 
-from vit_edge.host.bundling.decide import Outcome, Timed, decide, record
+from vit_edge.host.bundling.decide import Outcome, Timed, decide, merging_record, record
 from vit_edge.host.bundling.fusion import fusion_of
 from vit_edge.host.bundling.pareto import Timings
-from vit_edge.host.bundling.repair import Standing, Trial, corrected, repaired
+from vit_edge.host.bundling.repair import REPAIRED_TRIALS, Standing, Trial, corrected, repaired
 from vit_edge.host.bundling.trial import FileWanted, Tester
 from vit_edge.host.quantize.search import Search
 from vit_edge.host.quantize.types import Quantization
-from vit_edge.manifest import Repair, RepairRecord
+from vit_edge.host.rewrite.merging import merged
+from vit_edge.manifest import MergingRecord, Repair, RepairRecord
 from vit_edge.progress import Progress
 from vit_edge.runtime.capabilities import fit_of, this_machine
 from vit_edge.runtime.measure.benchmark import BenchReport, BenchSettings, bench
@@ -29,6 +30,8 @@ class SelectSettings:
     timing: BenchSettings
     repair: Repair = Repair.AUTO
     bench: Bench = bench
+    merge_tokens: int = 0
+    """That are tried to merge in each block."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -44,6 +47,8 @@ class Selected:
     timed: BenchReport
     """Of the files in the bundle, the float one first."""
     repair: RepairRecord
+    merging: MergingRecord | None = None
+    """What became of merging tokens, where that was asked for."""
 
     @property
     def outcome(self) -> Outcome:
@@ -91,7 +96,8 @@ def select(
         fusion = fusion_of(outcome.trial.files[judged], settings.timing.session)
     held = [1 + columns.index((each.trial.name, name)) for name, each in outcomes.items() if each.kept]
     looked = record(trials, outcomes, judged, settings.repair, settings.tolerance, fusion)
-    return Selected(outcomes, judged, runs, _only(timed, [0, *held]), looked)
+    merging = merging_record(trials, outcomes, settings.merge_tokens)
+    return Selected(outcomes, judged, runs, _only(timed, [0, *held]), looked, merging)
 
 
 def _outcome(
@@ -109,6 +115,25 @@ def _outcome(
 
 
 def _trials(search: Search, tester: Tester, settings: SelectSettings, progress: Progress) -> list[Trial]:
+    """Every token kept, until that is good enough; then, if asked for, the best of these with some merged."""
+    kept = _with_all_tokens(search, tester, settings, progress)
+    good = [trial for trial in kept if trial.standing <= Standing.PLAUSIBLE]
+    if not settings.merge_tokens or not good:
+        return kept
+    best = good[0]
+    if len(good) > 1:  # layers are timed
+        best = min(good, key=lambda trial: search.milliseconds(trial.quantization))
+    name = f"{best.name}, {settings.merge_tokens} tokens merged per block"
+    progress(name, 0, 1)
+    model = merged(search.canonical, settings.merge_tokens, search.folded.frames)
+    seen = tester.trial(name, best.quantization, corrected(settings.tolerance), canonical=model)
+    progress(f"{name}, {seen.verdict.value}", 1, 1)
+    return [*kept, seen]
+
+
+def _with_all_tokens(
+    search: Search, tester: Tester, settings: SelectSettings, progress: Progress
+) -> list[Trial]:
     first = tester.trial(search.settings.preset.value, search.first(), settings.tolerance)
     failing = first.failing
     if settings.repair is Repair.NEVER or not failing:
@@ -122,7 +147,8 @@ def _trials(search: Search, tester: Tester, settings: SelectSettings, progress: 
         return seen
 
     wanted = Standing.PASS if tester.gate.can_pass(strict) else Standing.PLAUSIBLE
-    return repaired(search, first, trial, wanted)
+    most = REPAIRED_TRIALS - 1 if settings.merge_tokens else REPAIRED_TRIALS  # merging is a look, too
+    return repaired(search, first, trial, wanted, most)
 
 
 def runs_here(target: TargetSpec) -> bool:

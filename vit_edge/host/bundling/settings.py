@@ -34,8 +34,12 @@ class BuildSettings:
     versions: VersionsWanted = AS_WRITTEN
     """Of every model file, in place of the targets' own."""
     allow_uncanonical: bool = False
+    merge_tokens: int = 0
+    """That become part of others in each block of an INT8 file, where that passes and is faster."""
     embedder: bool = False
     """Whether the bundle gives embeddings, too."""
+    embedder_for: tuple[str, ...] = ()
+    """Names of the outputs that the INT8 embedder's forms are chosen for; empty: all."""
     embedding_tolerance: EmbeddingTolerance = dataclasses.field(default_factory=EmbeddingTolerance)
     """Of those of INT8."""
     threads: int | None = None
@@ -52,5 +56,7 @@ class BuildSettings:
     """Answers for the source; None: its own library, where that runs."""
 
     def __post_init__(self) -> None:
-        """Refuse a way to repair that there is not."""
+        """Refuse a way to repair that there is not, and fewer than no tokens."""
         settle_members(self)
+        if self.merge_tokens < 0:
+            raise ValueError(f"merge_tokens must be at least 0, got {self.merge_tokens}")

@@ -49,17 +49,25 @@ class Tester:
         quantization: Quantization,
         tolerance: Tolerance,
         wanted: Collection[str] | None = None,
+        canonical: Canonical | None = None,
     ) -> Trial:
-        """Write and judge one quantization: all its files, or those with the names that are wanted."""
+        """Write and judge one quantization: all its files, or those with the names that are wanted.
+
+        With `canonical` it is written in this model in place of the tester's, which has the same layers.
+        """
         self.count += 1
         folder = self.folder / str(self.count)
         chosen = [each for each in self.wanted if wanted is None or each.name in wanted]
-        files = {each.name: self._written(folder, each, quantization) for each in chosen}
+        model = self.canonical if canonical is None else canonical
+        files = {each.name: self._written(folder, each, quantization, model) for each in chosen}
         comparisons = self.gate.judge(list(files.values()), tolerance)
-        return Trial(name, quantization, files, dict(zip(files, comparisons, strict=True)))
+        judged = dict(zip(files, comparisons, strict=True))
+        return Trial(name, quantization, files, judged, model.merging)
 
-    def _written(self, folder: Path, wanted: FileWanted, quantization: Quantization) -> ModelFile:
-        model = quantized(self.canonical, quantization, wanted.target, self.source)
+    def _written(
+        self, folder: Path, wanted: FileWanted, quantization: Quantization, canonical: Canonical
+    ) -> ModelFile:
+        model = quantized(canonical, quantization, wanted.target, self.source)
         return on_disk(folder / wanted.name, to_bytes(model, wanted.name))
 
 

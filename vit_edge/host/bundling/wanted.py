@@ -3,10 +3,12 @@
 from collections.abc import Sequence
 
 from vit_edge.bundle import Role
-from vit_edge.host.bundling.settings import QUANTIZED_MODEL
+from vit_edge.errors import UsageError
+from vit_edge.host.bundling.settings import QUANTIZED_MODEL, BuildSettings
 from vit_edge.host.bundling.trial import FileWanted
 from vit_edge.host.convert.for_target import PORTABLE_TARGET, at_versions, check_target
-from vit_edge.manifest import lowered_name
+from vit_edge.host.convert.int8 import check_merging as check_integers
+from vit_edge.manifest import Repair, lowered_name
 from vit_edge.spec import TargetSpec, VersionsWanted
 from vit_edge.targets import load_target
 
@@ -21,6 +23,26 @@ def settled(targets: Sequence[TargetSpec], versions: VersionsWanted) -> tuple[Ta
     for target in found:
         check_target(target)
     return found
+
+
+def check_merging(settings: BuildSettings) -> None:
+    """Refuse to merge tokens beside what does not go with it.
+
+    Raises:
+        UsageError: an embedder, or a first result that is kept whatever comes of it.
+        TargetError: a target that computes every operator in integers.
+    """
+    if not settings.merge_tokens:
+        return
+    if settings.embedder:
+        raise UsageError("--merge-tokens leaves no grid of patches, which --embedder gives: leave one out")
+    if settings.repair is Repair.NEVER:
+        raise UsageError(
+            "--merge-tokens is taken where it passes and is faster, and --repair never keeps what comes "
+            "first: leave one out"
+        )
+    for target in settings.targets:
+        check_integers(target, settings.merge_tokens)
 
 
 def wanted_files(targets: Sequence[TargetSpec], versions: VersionsWanted) -> tuple[FileWanted, ...]:

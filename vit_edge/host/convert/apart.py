@@ -7,13 +7,16 @@ from vit_edge.host.rewrite.canonical import Canonical, canonicalise
 from vit_edge.host.sources import Source
 
 
-def canonical_of(source: Source, exported: onnx.ModelProto, *, allow_uncanonical: bool = False) -> Canonical:
+def canonical_of(
+    source: Source, exported: onnx.ModelProto, *, allow_uncanonical: bool = False, key_bias: bool = False
+) -> Canonical:
     """What `canonicalise` makes of an exported source.
 
     Args:
         source: what it was exported from.
         exported: its graph.
         allow_uncanonical: as in `canonicalise`.
+        key_bias: as in `canonicalise`.
 
     Raises:
         ContractError: the graph is not a canonical ViT; says what its family has that is not supported, what
@@ -21,7 +24,7 @@ def canonical_of(source: Source, exported: onnx.ModelProto, *, allow_uncanonical
         ModelError: as in `canonicalise`.
     """
     try:
-        return canonicalise(exported, source.name, allow_uncanonical=allow_uncanonical)
+        return canonicalise(exported, source.name, allow_uncanonical=allow_uncanonical, key_bias=key_bias)
     except ContractError as error:
         if source.apart is None:
             raise

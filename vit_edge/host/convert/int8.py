@@ -17,7 +17,7 @@ from vit_edge.host.quantize.observe import EIGHT_BITS
 from vit_edge.host.quantize.probe import decibels
 from vit_edge.host.quantize.search import Search
 from vit_edge.host.quantize.types import Quantization, QuantizeSettings
-from vit_edge.host.rewrite.canonical import Canonical, is_dense
+from vit_edge.host.rewrite.canonical import Canonical, Merging, is_dense
 from vit_edge.host.sources import Source
 from vit_edge.runtime.model.metadata import ModelMetadata
 from vit_edge.spec import ActivationType, Arithmetic, GraphStyle, QuantizedOperators, TargetSpec
@@ -32,11 +32,12 @@ def quantized(
     attention: str = "",
 ) -> onnx.ModelProto:
     """The finished INT8 file for one target; `outputs` and `attention` as in `LowerSettings`."""
-    plan = for_target(quantization, target).plan
+    plan, merging = for_target(quantization, target).plan, canonical.merging
     form = possible_form(canonical, target.form)
     lowering = LowerSettings(form, normalisation_of(source.preprocess), outputs, attention)
     if target.quantized_operators is QuantizedOperators.ALL:
         options = tuple(sorted({**EIGHT_BITS, **dict(target.session_options)}.items()))
+        check_merging(target, 0 if merging is None else merging.count)
         return finish(_full_integer(canonical, quantization, lowering, target), metadata_of(source, options))
     model = lower(canonical, lowering, plan)
     # the quantizer's options rely on uint8 first operands; with signed ones they would pick reference kernels
@@ -45,7 +46,20 @@ def quantized(
     if plan is not FLOAT and target.arithmetic is Arithmetic.EXACT:
         own |= EIGHT_BITS  # so that a CPU without VNNI is slower, and not wrong
     options = tuple(sorted({**own, **dict(target.session_options)}.items()))
-    return finish(model, metadata_of(source, options))
+    return finish(model, metadata_of(source, options, merging))
+
+
+def check_merging(target: TargetSpec, count: int) -> None:
+    """Refuse to merge tokens where there is no floating point to merge them in.
+
+    Raises:
+        TargetError: the target computes every operator in integers.
+    """
+    if count and target.quantized_operators is QuantizedOperators.ALL:
+        raise TargetError(
+            f"target {target.name} computes every operator in integers, and tokens are merged in floating "
+            "point: leave --merge-tokens out, or choose another target"
+        )
 
 
 def _full_integer(
@@ -61,27 +75,38 @@ def _full_integer(
     return lower_full_integer(canonical, lowering, widths(quantization.full_integer, target))
 
 
-def as_written(search: Search, taken: Quantization, target: TargetSpec) -> Quantization:
+def as_written(search: Search, canonical: Canonical, taken: Quantization, target: TargetSpec) -> Quantization:
     """What was taken for a target, with the noise that its file does where that is another model's.
 
-    With every operator in integers the file has little in common with that in which forms were chosen.
+    With every operator in integers the file has little in common with that in which forms were chosen; and
+    one whose tokens merge differs by more than its integers.
+
+    Args:
+        search: in which forms were chosen.
+        canonical: what is written.
+        taken: of the search.
+        target: of the file.
     """
-    if target.quantized_operators is not QuantizedOperators.ALL or taken.full_integer is None:
-        return taken
     form = dataclasses.replace(target.form, batch=1, input=search.lowering.form.input)
     lowering = dataclasses.replace(search.lowering, form=form)
-    model = lower_full_integer(search.canonical, lowering, widths(taken.full_integer, target))
+    if target.quantized_operators is QuantizedOperators.ALL and taken.full_integer is not None:
+        model = lower_full_integer(canonical, lowering, widths(taken.full_integer, target))
+    elif canonical.merging is not None:
+        model = lower(canonical, lowering, taken.plan, check=False)
+    else:
+        return taken
     noise = search.probe.noise_of(model)
     recipe = dataclasses.replace(taken.recipe, probe_db=round(decibels(noise), 2), target_db=None)
     return dataclasses.replace(taken, recipe=recipe)
 
 
-def metadata_of(source: Source, session_options: Sequence[tuple[str, str]] = ()) -> ModelMetadata:
+def metadata_of(
+    source: Source, session_options: Sequence[tuple[str, str]] = (), merging: Merging | None = None
+) -> ModelMetadata:
     """What a file made from this source says about itself."""
-    origin = source.name, source.sha256
-    return ModelMetadata(
-        source.labels or None, source.preprocess, tuple(session_options), origin, source.output
-    )
+    origin, options = (source.name, source.sha256), tuple(session_options)
+    merged = 0 if merging is None else merging.count
+    return ModelMetadata(source.labels or None, source.preprocess, options, origin, source.output, merged)
 
 
 def mend_of(settings: QuantizeSettings) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import onnx
 
-from vit_edge.errors import TargetError, UsageError
+from vit_edge.errors import ModelError, TargetError, UsageError
 from vit_edge.host.convert.answers import answers_of, check_answers
 from vit_edge.host.convert.apart import canonical_of
 from vit_edge.host.convert.attention import described, layout_of, with_attention
@@ -19,7 +19,7 @@ from vit_edge.host.convert.for_target import (
     possible_form,
     settings_for,
 )
-from vit_edge.host.convert.int8 import as_written, mend_of, metadata_of, quantized
+from vit_edge.host.convert.int8 import as_written, check_merging, mend_of, metadata_of, quantized
 from vit_edge.host.convert.normal import normal_form
 from vit_edge.host.convert.onnx_io import check_output, finish, read_metadata, read_onnx, save_onnx
 from vit_edge.host.convert.optimize import (
@@ -31,6 +31,7 @@ from vit_edge.host.convert.optimize import (
 from vit_edge.host.quantize.search import search_of
 from vit_edge.host.quantize.types import Quantization, QuantizeSettings
 from vit_edge.host.rewrite.canonical import Canonical, canonicalise
+from vit_edge.host.rewrite.merging import merged
 from vit_edge.host.sources import Source, SourceOptions, resolve
 from vit_edge.manifest import Parity
 from vit_edge.progress import Progress
@@ -90,6 +91,8 @@ class QuantizeFileSettings:
     allow_uncanonical: bool = False
     attention: bool = False
     """The probabilities of each block's attention are outputs, too."""
+    merge_tokens: int = 0
+    """That become part of others in each block."""
 
 
 def export_model(
@@ -138,6 +141,8 @@ def optimize_model(
     check_output(out)
     original, options = read_onnx(path), settings.options
     metadata = _metadata_with(path, original, options)
+    if metadata.merged_tokens:
+        raise ModelError(f"{path} merges tokens already: pass the classifier that it was made from")
     said = options.output_kind or (
         metadata.output if metadata.output is not OutputKind.SINGLE_LABEL else None
     )
@@ -186,8 +191,15 @@ def quantize_model(
             "nothing to quantize: use `vit-edge build`, or `vit-edge optimize`"
         )
     check_output(out)
+    check_merging(target, settings.merge_tokens)
     original, _ = export(source)
-    canonical = canonical_of(source, original, allow_uncanonical=settings.allow_uncanonical)
+    canonical = canonical_of(
+        source,
+        original,
+        allow_uncanonical=settings.allow_uncanonical,
+        key_bias=bool(settings.merge_tokens),
+    )
+    merged(canonical, settings.merge_tokens)  # refused before minutes of work
     layout = layout_of(canonical) if settings.attention else None
     paths = list_images(settings.calibration, settings.quantize.limits).paths
     wanted = settings_for(settings.quantize, [target])
@@ -196,11 +208,12 @@ def quantize_model(
         search = search_of(canonical, paths, source.preprocess, wanted, doing)
         quantization = search.first()
         shown = "" if layout is None else ATTENTION
-        model = quantized(search.canonical, quantization, target, source, attention=shown)
-        taken = as_written(search, for_target(quantization, target), target)
+        written = merged(search.canonical, settings.merge_tokens, search.folded.frames)
+        model = quantized(written, quantization, target, source, attention=shown)
+        taken = as_written(search, written, for_target(quantization, target), target)
     if layout is not None:
         model = described(model, layout)
-    return Written(Path(out), save_onnx(model, out), None, canonical, taken)
+    return Written(Path(out), save_onnx(model, out), None, written, taken)
 
 
 def _metadata_with(

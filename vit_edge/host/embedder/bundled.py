@@ -6,7 +6,7 @@ from pathlib import Path
 
 from vit_edge.embedding_report import EmbeddingReport
 from vit_edge.host.convert.onnx_io import to_bytes
-from vit_edge.host.embedder.files import FloatEmbedder, int8_embedder
+from vit_edge.host.embedder.files import EmbedderAim, FloatEmbedder, int8_embedder
 from vit_edge.host.quantize.search import Search
 from vit_edge.host.quantize.types import Quantization
 from vit_edge.host.sources import Source
@@ -41,6 +41,8 @@ class EmbedderGate:
     session: SessionSettings
     folder: Path
     """For the files, while they are judged."""
+    used: tuple[str, ...] = ()
+    """The outputs that the INT8 embedder's forms are chosen for; empty: all."""
     keep_failing: bool = False
     """An INT8 embedder that fails is in the bundle all the same."""
     progress: Progress | None = None
@@ -72,7 +74,8 @@ def bundled_embedders(
     files = {FLOAT_EMBEDDER: (to_bytes(plain.model, FLOAT_EMBEDDER), Role.EMBEDDER_FLOAT)}
     if quantization is None:
         return BundledEmbedders(files, EmbedderRecord(images=0, outputs={}, layers=()))
-    model, taken = int8_embedder(plain.features, search, quantization, source, portable)
+    aim = EmbedderAim(quantization.goal, gate.used)
+    model, taken = int8_embedder(plain.features, search, aim, source, portable)
     files[QUANTIZED_EMBEDDER] = to_bytes(model, QUANTIZED_EMBEDDER), Role.EMBEDDER
     report = _judged({name: data for name, (data, _) in files.items()}, gate)
     left_out = ""

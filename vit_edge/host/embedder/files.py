@@ -26,11 +26,11 @@ from vit_edge.host.convert.onnx_io import check_output, finish, read_metadata, s
 from vit_edge.host.convert.optimize import image_size, normalisation_of
 from vit_edge.host.convert.parity import REWRITE_TOLERANCE, check_parity, random_images
 from vit_edge.host.embedder.graph import FeatureGraph, feature_graph
-from vit_edge.host.embedder.quantize import quantize_embedder
+from vit_edge.host.embedder.quantize import embedder_search
 from vit_edge.host.lower.model import LowerSettings, lower
 from vit_edge.host.ort import runner
 from vit_edge.host.quantize.search import Search, search_of
-from vit_edge.host.quantize.types import Quantization
+from vit_edge.host.quantize.types import GOALS, Goal, Quantization
 from vit_edge.host.rewrite.canonical import Canonical
 from vit_edge.host.sources import Source
 from vit_edge.manifest import Parity
@@ -42,6 +42,14 @@ from vit_edge.runtime.steps import Doing, explained
 from vit_edge.spec import AS_WRITTEN, LOGITS, PORTABLE, ModelForm, TargetSpec, VersionsWanted
 from vit_edge.targets import load_target
 from vit_edge.verify.fidelity import fidelity
+
+
+@dataclasses.dataclass(frozen=True)
+class EmbedderAim:
+    """What the forms of an INT8 embedder's layers are chosen for."""
+
+    goal: Goal | None  # of each output that is used; None: one static range for every layer
+    outputs: tuple[str, ...] = ()  # those that are used; empty: all
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -85,20 +93,23 @@ def float_embedder(
 
 
 def int8_embedder(
-    plain: FeatureGraph, search: Search, quantization: Quantization, source: Source, target: TargetSpec
+    plain: FeatureGraph, search: Search, aim: EmbedderAim, source: Source, target: TargetSpec
 ) -> tuple[onnx.ModelProto, Quantization]:
     """The finished INT8 embedder for one target, and how it is quantized.
 
     Args:
         plain: the embedder's graph, made before `search` folded the classifier's.
         search: what is known about the classifier.
-        quantization: of the classifier.
+        aim: what its forms are chosen for.
         source: what the classifier comes from.
-        target: for which device.
+        target: for which device, one of those that the search was made for.
+
+    Raises:
+        UsageError: the model has no output that is aimed at.
     """
     folded = feature_graph(search.canonical, plain.norm)
-    found = quantize_embedder(folded, search, for_target(quantization, target), source.preprocess)
-    taken = for_target(found, target)
+    own = embedder_search(folded, search, target.arithmetic, source.preprocess, aim.outputs)
+    taken = for_target(own.toward(aim.goal), target)
     made = quantized(folded.canonical, taken, target, source, folded.outputs)
     return finish(made, dataclasses.replace(read_metadata(made, source.name), labels=None)), taken
 
@@ -165,12 +176,15 @@ def quantize_embedder_file(
     out: str | os.PathLike[str],
     settings: QuantizeFileSettings,
     progress: Progress | None = None,
+    outputs: tuple[str, ...] = (),
 ) -> WrittenEmbedder:
     """Quantize a source and write its INT8 embedder for one target.
 
-    Its fidelity is measured on some of the calibration images.
+    Its fidelity is measured on some of the calibration images. `outputs` are those that are used, see
+    `EmbedderAim`.
 
     Raises:
+        UsageError: the model has no such output.
         ContractError: the source is no canonical ViT, and so has no grid of patches.
         VitEdgeError: as in `quantize_model`.
     """
@@ -185,7 +199,8 @@ def quantize_embedder_file(
     doing = Doing("calibrate", progress)
     with explained(source.name, doing, mend_of(settings.quantize)):
         search = search_of(canonical, paths, source.preprocess, wanted, doing)
-        model, taken = int8_embedder(plain.features, search, search.first(), source, target)
+        aim = EmbedderAim(GOALS[settings.quantize.preset], outputs)
+        model, taken = int8_embedder(plain.features, search, aim, source, target)
         close = embedding_fidelity(plain.model, model, search.calibration.probed)
     written = Written(Path(out), save_onnx(model, out), None, canonical, taken)
     return WrittenEmbedder(written, read_model(out).outputs, close)

@@ -26,7 +26,7 @@ from vit_edge.arrays import Array
 from vit_edge.errors import ContractError
 from vit_edge.host.lower.sizes import patches_of
 from vit_edge.host.rewrite.canonical import Canonical
-from vit_edge.host.rewrite.composites import DOMAIN, EMBED, MEAN, SELECT, composites, is_composite, is_op
+from vit_edge.host.rewrite.composites import DOMAIN, EMBED, MEAN, SELECT, composites, is_composite, is_norm
 from vit_edge.host.rewrite.values import constant_of, integer, static_shape, users
 from vit_edge.spec import CLS_EMBEDDING, PATCH_FEATURES, POOLED_EMBEDDING
 
@@ -41,11 +41,18 @@ class NormPlace(enum.Enum):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class FinalNorm:
-    """The LayerNormalization between the last block and the head."""
+    """The normalization between the last block and the head."""
 
     place: NormPlace
     constants: tuple[Array, ...] = ()  # scale (D,), and bias (D,) where there is one
     attributes: Mapping[str, ir.Attr] = dataclasses.field(default_factory=dict)
+    kind: str = "LayerNormalization"  # of the operator
+    domain: str = ""
+
+    @classmethod
+    def of(cls, node: ir.Node, place: NormPlace) -> "FinalNorm":
+        """That which a node is."""
+        return cls(place, _constants(node), node.attributes, node.op_type, node.domain)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -136,8 +143,8 @@ class _Builder:
             (NormPlace.TOKENS, list(_rows_of(stream))),
             (NormPlace.MEAN, [node.outputs[0] for node in means]),
         ):
-            norms = [node for value in sources for node in users(value) if is_op(node, "LayerNormalization")]
-            found = [FinalNorm(place, _constants(node), node.attributes) for node in norms]
+            norms = [node for value in sources for node in users(value) if is_norm(node)]
+            found = [FinalNorm.of(node, place) for node in norms]
             if any(not _equal(found[0], other) for other in found[1:]):
                 raise ContractError(
                     f"{self.name} has no embedding of its patches: its head normalises the tokens in "
@@ -170,7 +177,8 @@ class _Builder:
     def normalised(self, value: ir.Value, norm: FinalNorm) -> ir.Value:
         constants = [self.constant(array, f"features.norm.{i}") for i, array in enumerate(norm.constants)]
         shape = static_shape(value) or ()
-        return self.node("LayerNormalization", [value, *constants], shape, attributes=norm.attributes)
+        inputs, kind = [value, *constants], norm.kind
+        return self.node(kind, inputs, shape, domain=norm.domain, attributes=norm.attributes)
 
     def select(self, value: ir.Value, start: int, stop: int, after: ir.Node | None = None) -> ir.Value:
         bounds = {"start": ir.AttrInt64("start", start), "stop": ir.AttrInt64("stop", stop)}
@@ -233,7 +241,7 @@ def _read_ranges(value: ir.Value, start: int, stop: int) -> set[tuple[int, int]]
         if is_composite(node, SELECT):
             first = start + integer(node, "start")
             ranges |= _read_ranges(node.outputs[0], first, start + integer(node, "stop"))
-        elif is_op(node, "LayerNormalization"):
+        elif is_norm(node):
             ranges |= _read_ranges(node.outputs[0], start, stop)
         else:
             ranges.add((start, stop))
@@ -246,8 +254,10 @@ def _constants(norm: ir.Node) -> tuple[Array, ...]:
 
 
 def _equal(one: FinalNorm, other: FinalNorm) -> bool:
-    return len(one.constants) == len(other.constants) and all(
-        np.array_equal(a, b) for a, b in zip(one.constants, other.constants, strict=True)
+    return (
+        one.kind == other.kind
+        and len(one.constants) == len(other.constants)
+        and all(np.array_equal(a, b) for a, b in zip(one.constants, other.constants, strict=True))
     )
 
 

@@ -1,125 +1,140 @@
-"""The INT8 form of an embedder, from what quantizing the classifier has found out.
+"""The INT8 form of an embedder: a search of its own, which aims at the embeddings that are used.
 
-All blocks but the last are quantized exactly as in the classifier. The last one is another: the classifier
-may compute it for the class token alone, whose values are no measure of those of the patches. Its layers are
-calibrated again, on every token, and get the fastest forms with which they add no more noise to the
-embeddings than the blocks before them do on average.
+Ranges and rounded weights of all blocks but the last are those of the classifier. The last one is another:
+the classifier may compute it for the class token alone, whose values are no measure of those of the patches,
+so its layers are calibrated again, on every token. Which form each layer takes is chosen anew for all blocks:
+what the classifier can do without, since its head reads one token, may be what the patches need.
 """
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Sequence
 
+from vit_edge.errors import UsageError
 from vit_edge.host.embedder.graph import FeatureGraph
-from vit_edge.host.plan import QuantPlan
-from vit_edge.host.quantize.choose import Option, allowed, choose_forms
-from vit_edge.host.quantize.measured import choices
 from vit_edge.host.quantize.observe import Observer
 from vit_edge.host.quantize.passes import Reader, observed
-from vit_edge.host.quantize.plan_set import reaches_of
-from vit_edge.host.quantize.plans import GELU, LayerPlans, plan_layers
-from vit_edge.host.quantize.probe import Probe, decibels
+from vit_edge.host.quantize.plan_set import PlanSet, reaches_of
+from vit_edge.host.quantize.plans import LayerPlans, plan_layers
+from vit_edge.host.quantize.probe import Probe
 from vit_edge.host.quantize.reduced_range import reduced_plans
 from vit_edge.host.quantize.search import Search
-from vit_edge.host.quantize.types import Form, Goal, LayerDecision, Quantization
 from vit_edge.host.rewrite.composites import ATTENTION, LINEAR, composites
-from vit_edge.progress import silent
+from vit_edge.progress import Progress
 from vit_edge.spec import Arithmetic, PreprocessSpec
 
-STATIC_ONLY = Goal(target_db=0.0, per_token=False)  # of a classifier for which nothing was chosen
 
-
-def quantize_embedder(
-    features: FeatureGraph, search: Search, quantization: Quantization, preprocess: PreprocessSpec
-) -> Quantization:
-    """The quantization of an embedder.
+def embedder_search(
+    features: FeatureGraph,
+    search: Search,
+    arithmetic: Arithmetic,
+    preprocess: PreprocessSpec,
+    aims: Sequence[str] = (),
+) -> Search:
+    """The search for the forms of an embedder's layers; a goal is reached by each output that it aims at.
 
     Args:
         features: of the model that `search` has folded.
         search: what is known about the classifier.
-        quantization: of the classifier.
+        arithmetic: for which the embedder is made, one of the search's.
         preprocess: from image to model input.
+        aims: names of the outputs that are used; empty: all of them.
 
     Raises:
+        UsageError: the model has no such output, or the cache folder cannot be written.
         ImageError: a calibration image cannot be read.
-        UsageError: the cache folder cannot be written.
     """
-    again = f"{features.last_block}." if features.pruned else None
-
-    def stays(name: str) -> bool:
-        return name.startswith("blocks.") and (again is None or not name.startswith(again))
-
-    plan = _restricted(quantization.plan, stays)
-    layers = tuple(layer for layer in quantization.layers if stays(layer.name) or layer.name == GELU)
-    if again is not None:
+    probe = feature_probe(features, search, aims)
+    calibration = dataclasses.replace(
+        search.calibration, lowering=probe.settings, reference=tuple(probe.reference)
+    )
+    folded = dataclasses.replace(search.folded, canonical=probe.canonical, calibration=calibration)
+    known, again = search.plan_set, f"{features.last_block}."
+    exact = _blocks_of(known.exact, again if features.pruned else None)
+    plans = {arithmetic: _blocks_of(known.by_arithmetic[arithmetic], again if features.pruned else None)}
+    if features.pruned:
         block = _LastBlock(features, search, preprocess)
-        plan, decisions = block.added_to(plan, quantization)
-        layers += decisions
-    return quantization.with_plan(plan, layers)
+        whole = block.plans()
+        exact = _joined(exact, whole)
+        reduced = block.reduced(whole) if arithmetic is Arithmetic.SATURATING else whole
+        plans[arithmetic] = _joined(plans[arithmetic], reduced)
+    told = None if search.progress is None else _of_embedder(search.progress)
+    return Search(folded, PlanSet(exact, plans, None), search.settings, told, each=True)
 
 
-def feature_probe(features: FeatureGraph, search: Search) -> Probe:
-    """What plans do to the embeddings of the images that the search looks at."""
-    settings = dataclasses.replace(search.lowering, outputs=features.outputs)
-    return Probe(features.canonical, settings, search.calibration.probed)
+def feature_probe(features: FeatureGraph, search: Search, aims: Sequence[str] = ()) -> Probe:
+    """What plans do to the embeddings (or some) of the images that the search looks at.
+
+    Raises:
+        UsageError: the model has no such output.
+    """
+    missing = [name for name in aims if name not in features.outputs]
+    if missing:
+        raise UsageError(
+            f"{features.canonical.name} gives {', '.join(features.outputs)}, but no {missing[0]}: leave that "
+            "--embedder-for out"
+        )
+    model = features.canonical.model.clone()
+    named = dict(zip(features.outputs, model.graph.outputs, strict=False))  # and behind them the logits
+    used = {name: value for name, value in named.items() if name in aims or not aims}
+    model.graph.outputs[:] = list(used.values())
+    settings = dataclasses.replace(search.lowering, outputs=tuple(used))
+    canonical = dataclasses.replace(features.canonical, model=model)
+    return Probe(canonical, settings, search.calibration.probed)
 
 
 class _LastBlock:
     """The block that the classifier computes for few tokens only."""
 
     def __init__(self, features: FeatureGraph, search: Search, preprocess: PreprocessSpec) -> None:
-        self.features, self.search = features, search
+        self.features, self.search, self.preprocess = features, search, preprocess
         self.graph = features.canonical.model.graph
         mine = f"{features.last_block}."
         self.linears, self.attentions = (
             {name: node for node in composites(self.graph, kind) if (name := str(node.name)).startswith(mine)}
             for kind in (LINEAR, ATTENTION)
         )
-        self.preprocess = preprocess
-
-    def added_to(
-        self, plan: QuantPlan, quantization: Quantization
-    ) -> tuple[QuantPlan, tuple[LayerDecision, ...]]:
-        """The plan of the blocks before with this one's, and what was decided about it."""
-        plans = self.plans(quantization.arithmetic)
-        goal = quantization.goal or STATIC_ONLY
-        probe = feature_probe(self.features, self.search)
-        before = int(self.features.last_block.removeprefix("blocks."))
-        budget = probe.noise(plan) / before if before else goal.noise
-        layers = choices(self.features.canonical, plans, probe, self.search.costs, silent)
-        taken = choose_forms(allowed(layers, goal), budget)
-        own = plans.chosen({name: option.form for name, option in taken.items()})
-        decisions = tuple(_decision(name, option, plans) for name, option in taken.items())
-        whole = dataclasses.replace(
-            plan, linears={**plan.linears, **own.linears}, attentions={**plan.attentions, **own.attentions}
-        )
-        return whole, decisions
-
-    def plans(self, arithmetic: Arithmetic) -> LayerPlans:
-        """Every form of every layer, calibrated on all tokens."""
         operands = [f"{name}.{letter}" for name in self.attentions for letter in "qkvp"]
-        observer = Observer(self.features.canonical, self.search.lowering, [*self.linears, *operands])
-        images, settings, tell = self.search.calibration.images, self.search.settings, self.search.step
-        step = tell("calibrate the embedder")
-        read = Reader(self.preprocess, (), settings.limits)
-        seen = observed(observer, images, read, settings.cache, step, settings.spread)
-        plans = plan_layers(self.graph, self.linears, self.attentions, seen, None, tell("round its weights"))
-        if arithmetic is not Arithmetic.SATURATING:
-            return plans
-        reaches = reaches_of(self.features.canonical, self.search.calibration, plans, self.search.progress)
-        return reduced_plans(plans, self.graph, seen, reaches, None)
+        observer = Observer(features.canonical, search.lowering, [*self.linears, *operands])
+        images, settings, tell = search.calibration.images, search.settings, search.step
+        read, step = Reader(preprocess, (), settings.limits), tell("calibrate the embedder")
+        self.seen = observed(observer, images, read, settings.cache, step, settings.spread)
+
+    def plans(self) -> LayerPlans:
+        """Every form of every layer in eight bits."""
+        tell = self.search.step("round its weights")
+        return plan_layers(self.graph, self.linears, self.attentions, self.seen, None, tell)
+
+    def reduced(self, plans: LayerPlans) -> LayerPlans:
+        """The same for saturating arithmetic."""
+        features, search = self.features, self.search
+        reaches = reaches_of(features.canonical, search.calibration, plans, search.progress)
+        return reduced_plans(plans, self.graph, self.seen, reaches, None)
 
 
-def _decision(name: str, taken: Option, plans: LayerPlans) -> LayerDecision:
-    alone = "no quantization noise"
-    if taken.form is not Form.FLOAT:
-        alone = f"{decibels(taken.noise):.1f} dB in the embeddings where it alone is quantized"
-    return LayerDecision(name, taken.form, None, f"{alone}, {taken.cost:.3f} ms", plans.methods.get(name))
+def _blocks_of(plans: LayerPlans, but: str | None) -> LayerPlans:
+    """The plans of the blocks alone, without the one whose layers have this prefix, and of no head."""
 
+    def stays(name: str) -> bool:
+        return name.startswith("blocks.") and (but is None or not name.startswith(but))
 
-def _restricted(plan: QuantPlan, stays: Callable[[str], bool]) -> QuantPlan:
-    """The plan of some layers only."""
     return dataclasses.replace(
-        plan,
-        linears={name: layer for name, layer in plan.linears.items() if stays(name)},
-        attentions={name: core for name, core in plan.attentions.items() if stays(name)},
+        plans,
+        linears={name: forms for name, forms in plans.linears.items() if stays(name)},
+        attentions={name: forms for name, forms in plans.attentions.items() if stays(name)},
+        methods={name: method for name, method in plans.methods.items() if stays(name)},
     )
+
+
+def _joined(plans: LayerPlans, more: LayerPlans) -> LayerPlans:
+    """Those of other layers as well."""
+    return dataclasses.replace(
+        plans,
+        linears={**plans.linears, **more.linears},
+        attentions={**plans.attentions, **more.attentions},
+        methods={**plans.methods, **more.methods},
+    )
+
+
+def _of_embedder(progress: Progress) -> Progress:
+    """Tells the same of the embedder."""
+    return lambda what, done, count: progress(f"{what} of the embedder", done, count)

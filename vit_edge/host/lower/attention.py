@@ -34,6 +34,8 @@ class Added:
     scale: float = 1.0
     bias: Array | None = None
     """((windows,) heads, queries, keys)"""
+    of_keys: ir.Value | None = None
+    """(batch, 1, 1, keys): the same for each query and head."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -144,6 +146,8 @@ def _scores(w: GraphWriter, product: ir.Value, added: Added, name: str) -> ir.Va
     if added.scale != 1.0:
         factor = w.shared(np.asarray(added.scale, np.float32), "factor")
         scores = w.op("Mul", [scores, factor], f"{name}.scaled")
+    if added.of_keys is not None:
+        scores = w.op("Add", [scores, added.of_keys], f"{name}.sized")
     if added.bias is None:
         return scores
     bias = w.constant(added.bias[None], f"{name}.bias")

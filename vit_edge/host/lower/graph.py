@@ -9,7 +9,7 @@ import onnx_ir as ir
 from vit_edge.arrays import Array
 from vit_edge.host.affine import Affine
 from vit_edge.host.rewrite.values import digest_of
-from vit_edge.spec import PORTABLE, ActivationType, ModelForm
+from vit_edge.spec import PORTABLE, ActivationType, FloatType, GraphStyle, ModelForm
 
 Attributes = Mapping[str, Any]
 _MOST_WRITTEN_OUT = 16  # numbers in the name of a constant
@@ -26,6 +26,7 @@ class GraphWriter:
     def __init__(self, form: ModelForm = PORTABLE) -> None:
         self.signed = form.activations is ActivationType.INT8
         self.symmetric, self.style = form.symmetric, form.style
+        self.narrow = self.style is GraphStyle.COMPILER or form.float_type is FloatType.FLOAT16
         self.nodes: list[ir.Node] = []
         self.initializers: dict[str, ir.Value] = {}
         self._names: set[str] = set()

@@ -11,7 +11,7 @@ from vit_edge.errors import ModelError
 from vit_edge.host.affine import Affine
 from vit_edge.host.lower import attention as attentions
 from vit_edge.host.lower import embed as embeds
-from vit_edge.host.lower import tokens
+from vit_edge.host.lower import merging, tokens
 from vit_edge.host.lower.conv import activation_behind, int8_conv, is_plain_conv
 from vit_edge.host.lower.embed import Normalisation, Patches
 from vit_edge.host.lower.graph import GraphWriter
@@ -34,13 +34,13 @@ from vit_edge.host.rewrite.composites import (
     EMBED,
     LINEAR,
     MEAN,
-    PERMUTE,
-    SELECT,
-    SWISH,
+    MERGE,
+    RMS_NORM,
     is_composite,
     is_op,
 )
 from vit_edge.host.rewrite.values import (
+    adds_table,
     attention_bias,
     by_head,
     constant_of,
@@ -92,6 +92,8 @@ class NodeWriter:
             self.made[node.outputs[0]] = self.embed(node)
         elif is_plain_conv(node):
             self.conv(node)
+        elif is_composite(node, MERGE):
+            self.merge(node)
         elif (made := self.tokens(node)) is not None:
             self.made[node.outputs[0]] = made
         elif is_by_head(node) and not serves_attention(node):
@@ -146,16 +148,25 @@ class NodeWriter:
         heads = heads_of(node)
         q, k, v = self.operands(node, heads, name)
         self.taps.update({f"{name}.{letter}": value for letter, value in zip("qkv", (q, k, v), strict=True)})
-        plan = self.plan.attentions.get(name)
+        plan, added = self.plan.attentions.get(name), added_in(node)
+        if len(node.inputs) > 4 and node.inputs[4] is not None:
+            added = merging.sized(self.w, added, self.value(node.inputs[4]), heads.keys, name)
         if plan is None:
-            mixed, weights = attentions.float_core(self.w, q, k, v, added_in(node), name)
+            mixed, weights = attentions.float_core(self.w, q, k, v, added, name)
             self.taps[f"{name}.p"] = weights.parts
         else:
-            mixed, weights = attentions.int8_core(self.w, q, k, v, plan, added_in(node), name)
+            mixed, weights = attentions.int8_core(self.w, q, k, v, plan, added, name)
+        if len(node.outputs) > 1:
+            self.made[node.outputs[1]] = merging.alike(self.w, k, node, name)
         self.weights[name] = weights
         joined = attentions.join_heads(self.w, mixed, heads, name)
         self.taps[f"{name}.out"] = joined
         return joined
+
+    def merge(self, node: ir.Node) -> None:
+        """A MergeTokens: the tokens that are left, and their sizes."""
+        given = [None if value is None else self.value(value) for value in node.inputs]
+        self.made.update(zip(node.outputs, merging.written(self.w, node, given), strict=True))
 
     def probabilities(self, node: ir.Node) -> ir.Value:
         """What an Attention that was written weighs its values with, (batch, heads, queries, keys)."""
@@ -224,25 +235,19 @@ class NodeWriter:
         return place(self.w, projected, table, patches)
 
     def tokens(self, node: ir.Node) -> ir.Value | None:
-        """What moves, joins or pools tokens, and Swish; None of any other node."""
+        """What moves, joins or pools tokens, RmsNorm and Swish; None of any other node."""
         if self.canonical.description is not None and joins_rows(node):
             longer = (static_shape(node.outputs[0]) or (0, 0))[1]
             return self.w.reshape(self.value(node.inputs[0]), (-1, longer), node.name or node.op_type)
-        if not any(is_composite(node, kind) for kind in (SELECT, MEAN, PERMUTE, SWISH)):
+        if adds_table(node):
+            x, table = sorted(map(self.value, node.inputs), key=lambda value: value.const_value is not None)
+            shape = static_shape(node.outputs[0]) or (0, 0)
+            return tokens.with_table(self.w, x, table, (shape[0], shape[1]), node.name or "Add")
+        if not tokens.moves(node):
             return None
-        x, name = self.value(node.inputs[0]), node.name or node.op_type
-        rows, columns = static_shape(node.inputs[0]) or (0, 0)
-        shape = rows, columns
-        if is_composite(node, SELECT):
-            return tokens.selected(self.w, x, shape, (integer(node, "start"), integer(node, "stop")), name)
-        if is_composite(node, MEAN):
-            return tokens.mean(self.w, x, shape, name)
-        if is_composite(node, SWISH):
-            return tokens.swish(self.w, x, number(node, "alpha"), name)
-        order = constant_of(node.inputs[1])
-        if order is None:
-            raise ModelError(f"{self.canonical.name}: the order of {name} is not constant")
-        return tokens.permuted(self.w, x, shape, order, name)
+        reads = is_composite(node, MEAN) or is_composite(node, RMS_NORM)
+        second = self.value(node.inputs[1]) if reads and len(node.inputs) > 1 else None
+        return tokens.written(self.w, node, self.value(node.inputs[0]), second, self.canonical.name)
 
     def copy(self, node: ir.Node) -> None:
         """An operator that stays as it is."""

@@ -166,6 +166,7 @@ OPERATORS: Mapping[str, Operator] = {
     "MatMul": each(torch.matmul),
     "Max": each(_largest),
     "Mul": each(torch.mul),
+    "Pow": each(torch.pow),
     "QuantizeLinear": _quantize,
     "Reciprocal": each(torch.reciprocal),
     "ReduceMax": _reduced(lambda x, axes, keep: x.amax(axes, keep)),

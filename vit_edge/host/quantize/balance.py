@@ -6,6 +6,7 @@ weight's rows lose.
 """
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 import onnx_ir as ir
@@ -15,7 +16,8 @@ from vit_edge.host.affine import Affine
 from vit_edge.host.quantize import folds
 from vit_edge.host.quantize.tally import Activation
 from vit_edge.host.quantize.weights import column_scales, nearest
-from vit_edge.host.rewrite.composites import ATTENTION, composites, is_op
+from vit_edge.host.rewrite.composites import ATTENTION, RMS_NORM, composites, is_composite, is_norm
+from vit_edge.host.rewrite.merging import KeyFrame
 from vit_edge.host.rewrite.values import integer, linear_parts
 from vit_edge.manifest import Fold
 
@@ -23,18 +25,30 @@ STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0)
 SCORED_ROWS = 512
 
 
-def balance(graph: ir.Graph, seen: dict[str, Activation]) -> list[Fold]:
+class Balanced(NamedTuple):
+    """What was folded."""
+
+    folds: list[Fold]
+    frames: dict[str, KeyFrame]
+    """What the keys of each attention were, by its name."""
+
+
+def balance(graph: ir.Graph, seen: dict[str, Activation]) -> Balanced:
     """Choose and apply every fold, in place; `seen` is brought up to date.
 
     Args:
         graph: a canonical graph of composites.
         seen: the observed input of each Linear, and the operands `.q`, `.k` and `.v` of each attention.
     """
-    chosen = [_balance_norm(graph, node, seen) for node in graph if is_op(node, "LayerNormalization")]
+    chosen = [_balance_norm(graph, node, seen) for node in graph if is_norm(node)]
+    frames: dict[str, KeyFrame] = {}
     for attention in composites(graph, ATTENTION):
         chosen.append(_balance_values(graph, attention, seen))
-        chosen.append(_balance_keys(graph, attention, seen))
-    return [fold for fold in chosen if fold is not None]
+        keys = _balance_keys(graph, attention, seen)
+        if keys is not None:
+            chosen.append(keys[0])
+            frames[str(attention.name)] = keys[1]
+    return Balanced([fold for fold in chosen if fold is not None], frames)
 
 
 def _candidates(low: Float64, high: Float64) -> Iterator[tuple[float, bool, Float64, Float64]]:
@@ -61,7 +75,10 @@ def _balance_norm(graph: ir.Graph, norm: ir.Node, seen: dict[str, Activation]) -
             _linear_noise(seen[name].folded(scale, shift), weight * scale[:, None]) for name, weight in pairs
         )
 
-    strength, shifted, scale, shift = min(_candidates(widest.low, widest.high), key=noise)
+    candidates = _candidates(widest.low, widest.high)
+    if is_composite(norm, RMS_NORM):  # which has no bias that a shift could go into
+        candidates = (candidate for candidate in candidates if not candidate[1])
+    strength, shifted, scale, shift = min(candidates, key=noise)
     folds.fold_norm(graph, norm, scale, shift)
     for name in names:
         seen[name] = seen[name].folded(scale, shift)
@@ -88,7 +105,9 @@ def _balance_values(graph: ir.Graph, attention: ir.Node, seen: dict[str, Activat
     return Fold(f"{name}.v", strength, shifted)
 
 
-def _balance_keys(graph: ir.Graph, attention: ir.Node, seen: dict[str, Activation]) -> Fold | None:
+def _balance_keys(
+    graph: ir.Graph, attention: ir.Node, seen: dict[str, Activation]
+) -> tuple[Fold, KeyFrame] | None:
     queries, keys = folds.operand_columns(attention, 0), folds.operand_columns(attention, 1)
     name, heads = str(attention.name), integer(attention, "heads")
     if queries is None or keys is None:
@@ -115,7 +134,8 @@ def _balance_keys(graph: ir.Graph, attention: ir.Node, seen: dict[str, Activatio
     strength, shifted, scale, shift = min(candidates(), key=noise)
     folds.fold_keys(graph, queries, keys, scale, shift)
     seen[f"{name}.q"], seen[f"{name}.k"] = q.folded(1.0 / scale, none), k.folded(scale, shift)
-    return Fold(f"{name}.k", strength, shifted)
+    frame = KeyFrame(scale.astype(np.float32), shift.astype(np.float32))
+    return Fold(f"{name}.k", strength, shifted), frame
 
 
 def _reach(activation: Activation, shift: Float64, turned_heads: int) -> Float64:

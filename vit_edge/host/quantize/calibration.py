@@ -15,6 +15,7 @@ from vit_edge.host.quantize.probe import Probe
 from vit_edge.host.quantize.tally import Activation
 from vit_edge.host.quantize.types import QuantizeSettings
 from vit_edge.host.rewrite.canonical import Canonical
+from vit_edge.host.rewrite.merging import Frames
 from vit_edge.manifest import Fold, OutlierChannels
 from vit_edge.progress import Progress, step_of
 from vit_edge.spec import PreprocessSpec
@@ -49,6 +50,8 @@ class Folded:
     calibration: Calibration
     folds: tuple[Fold, ...]
     outliers: tuple[OutlierChannels, ...]
+    frames: Frames
+    """What the keys of each attention were, for who asks which tokens are alike."""
 
 
 def calibrate(
@@ -89,9 +92,10 @@ def fold(canonical: Canonical, calibration: Calibration) -> Folded:
     """A copy of the model with its channels evened out, outliers apart, and the calibration of that copy."""
     copy = dataclasses.replace(canonical, model=canonical.model.clone())
     seen = dict(calibration.seen)
-    folds = balance(copy.model.graph, seen)
+    balanced = balance(copy.model.graph, seen)
     outliers = split_outliers(copy.model.graph, seen)
-    return Folded(copy, dataclasses.replace(calibration, seen=seen), tuple(folds), tuple(outliers))
+    known = dataclasses.replace(calibration, seen=seen)
+    return Folded(copy, known, tuple(balanced.folds), tuple(outliers), balanced.frames)
 
 
 def _spread(images: Sequence[Path], count: int) -> list[Path]:

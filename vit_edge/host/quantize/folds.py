@@ -2,7 +2,7 @@
 
 `fold_norm` moves a scale and a shift per channel from behind a LayerNormalization into its own scale and
 bias and into the linear layers that read it (RepQ-ViT, Li et al. 2023; Outlier Suppression+, Wei et al.
-2023).
+2023); from behind an RmsNorm a scale alone.
 `fold_values` moves them from the output projection of attention into the values: attention mixes tokens,
 never channels, and its weights sum to one (SmoothQuant, Xiao et al. 2023, for attention).
 `fold_keys` moves a scale between queries and keys, and centres the keys, which softmax cannot notice. Where
@@ -15,7 +15,7 @@ import numpy as np
 import onnx_ir as ir
 
 from vit_edge.arrays import Array, Float64
-from vit_edge.host.rewrite.composites import LINEAR, PERMUTE, ROTARY, SELECT, is_composite, is_op
+from vit_edge.host.rewrite.composites import LINEAR, PERMUTE, RMS_NORM, ROTARY, SELECT, is_composite, is_op
 from vit_edge.host.rewrite.values import by_head, constant_of, linear_parts, users
 
 
@@ -55,13 +55,19 @@ def _linears_behind(value: ir.Value) -> list[ir.Node]:
 
 
 def fold_norm(graph: ir.Graph, norm: ir.Node, scale: Float64, shift: Float64) -> None:
-    """Make the normalised output (x - shift) / scale instead of x, and its readers undo it; in place."""
+    """Make the normalised output (x - shift) / scale instead of x, and its readers undo it; in place.
+
+    Of an RmsNorm the shift is zero.
+    """
     gamma = constant_of(norm.inputs[1])
     if gamma is None:
         raise ValueError(f"{norm.name}: the scale is not constant")
-    beta = constant_of(norm.inputs[2]) if len(norm.inputs) > 2 else None
-    beta = np.zeros_like(gamma) if beta is None else beta
-    set_inputs(graph, norm, [gamma / scale, (beta - shift) / scale])
+    if is_composite(norm, RMS_NORM):
+        set_inputs(graph, norm, [gamma / scale])
+    else:
+        beta = constant_of(norm.inputs[2]) if len(norm.inputs) > 2 else None
+        beta = np.zeros_like(gamma) if beta is None else beta
+        set_inputs(graph, norm, [gamma / scale, (beta - shift) / scale])
     for linear in norm_readers(norm):
         _undo(graph, linear, scale, shift)
 

@@ -23,6 +23,7 @@ class Probe:
         settings: batch 1, `pixels`, and the names of the outputs that are compared.
         images: uint8 (H, W, 3) each.
         reference: what the float model gives for them, see `outputs`; None: what `canonical` gives in float.
+        each: a goal is for each output, not for the mean over them.
     """
 
     def __init__(
@@ -31,8 +32,10 @@ class Probe:
         settings: LowerSettings,
         images: Sequence[Pixels],
         reference: Sequence[Float32] | None = None,
+        *,
+        each: bool = False,
     ) -> None:
-        self.canonical, self.settings, self.images = canonical, settings, images
+        self.canonical, self.settings, self.images, self.each = canonical, settings, images, each
         self._reference = reference
 
     @functools.cached_property
@@ -51,8 +54,17 @@ class Probe:
 
     def noise_of(self, model: onnx.ModelProto) -> float:
         """The same of any model that takes what the settings say."""
+        return sum(self._noises_of(model))
+
+    def reached(self, plan: QuantPlan) -> float:
+        """What a goal is compared with: the noise, or where it is for each output, that of the worst."""
+        found = self._noises_of(lower(self.canonical, self.settings, plan, check=False))
+        return max(found) * len(found) if self.each else sum(found)
+
+    def _noises_of(self, model: onnx.ModelProto) -> list[float]:
+        """What each output adds to the mean."""
         each = zip(self.run(model), self.reference, self.weights, strict=True)
-        return sum(_power((found - exact) * weights) for found, exact, weights in each)
+        return [_power((found - exact) * weights) for found, exact, weights in each]
 
     def outputs(self, plan: QuantPlan) -> list[Float32]:
         """Each output for all images, float32 (N, ...)."""

@@ -30,7 +30,7 @@ from vit_edge.host.quantize.plan_set import PlanSet, plan_set
 from vit_edge.host.quantize.plans import GELU, LayerPlans
 from vit_edge.host.quantize.probe import Probe, decibels
 from vit_edge.host.quantize.reduced_range import reduced_operands
-from vit_edge.host.quantize.types import Form, Goal, LayerDecision, Preset, Quantization, QuantizeSettings
+from vit_edge.host.quantize.types import GOALS, Form, Goal, LayerDecision, Quantization, QuantizeSettings
 from vit_edge.host.quantize.widths import needs
 from vit_edge.host.rewrite.canonical import Canonical
 from vit_edge.host.rewrite.composites import is_op
@@ -39,13 +39,6 @@ from vit_edge.manifest import Method
 from vit_edge.progress import Progress, Step, step_of
 from vit_edge.spec import Arithmetic, PreprocessSpec
 
-# On ViT-Tiny 20 dB goes with 97.5 % agreement with the float model, 24 dB with 98.5 %, and 27 dB with 99 %.
-GOALS = {
-    Preset.ACCURATE: Goal(29.5, float_layers=True),
-    Preset.BALANCED: Goal(26.5),
-    Preset.FAST: Goal(22.5),
-    Preset.STATIC: None,
-}
 CORRECTIONS = 5  # choices that are measured while the budget is corrected by what the whole model really does
 LEAST_STEP = 0.97  # of the budget, so that another choice comes soon
 LOOSER = (2.5, 6.0)  # budgets that are tried too where a goal is out of reach
@@ -61,18 +54,24 @@ class Search:
         plans: every form that its layers may take.
         settings: preset; what the calibration was made with.
         progress: called with (what, done, count).
+        each: a goal is for each output, not for the mean over them.
     """
 
     def __init__(
-        self, folded: Folded, plans: PlanSet, settings: QuantizeSettings, progress: Progress | None = None
+        self,
+        folded: Folded,
+        plans: PlanSet,
+        settings: QuantizeSettings,
+        progress: Progress | None = None,
+        *,
+        each: bool = False,
     ) -> None:
         self.folded, self.canonical, self.calibration = folded, folded.canonical, folded.calibration
         self.plan_set, self.settings, self.progress = plans, settings, progress
         self.costs = Costs()
         self.measured: dict[frozenset[tuple[str, Form]], float] = {}  # the noise of forms that were tried
-        self.probe = Probe(
-            folded.canonical, self.lowering, self.calibration.probed, self.calibration.reference
-        )
+        probed, reference = self.calibration.probed, self.calibration.reference
+        self.probe = Probe(folded.canonical, self.lowering, probed, reference, each=each)
 
     @property
     def lowering(self) -> LowerSettings:
@@ -86,16 +85,18 @@ class Search:
 
     def first(self) -> Quantization:
         """What the preset asks for."""
-        goal = GOALS[self.settings.preset]
+        return self.toward(GOALS[self.settings.preset])
+
+    def toward(self, goal: Goal | None) -> Quantization:
+        """What reaches a goal; without one, what needs no measurement."""
         return self.plain() if goal is None else self.reach(goal)
 
     def plain(self) -> Quantization:
         """Every layer in one static range: what needs no measurement."""
-        every = [*self.plans.linears, *self.plans.attentions, *self.plans.convs]
-        forms = dict.fromkeys(every, Form.STATIC)
+        plans, reason = self.plans, "one static range for every layer"
+        forms = dict.fromkeys([*plans.linears, *plans.attentions, *plans.convs], Form.STATIC)
         decisions = [
-            LayerDecision(name, form, None, "one static range for every layer", self.plans.methods.get(name))
-            for name, form in forms.items()
+            LayerDecision(name, form, None, reason, plans.methods.get(name)) for name, form in forms.items()
         ]
         return self.finished(forms, decisions, None)
 
@@ -129,7 +130,7 @@ class Search:
         """That of the layers in the given forms together; the same forms are measured once."""
         key = frozenset(forms.items())
         if key not in self.measured:
-            self.measured[key] = self.probe.noise(self.plans.chosen(forms))
+            self.measured[key] = self.probe.reached(self.plans.chosen(forms))
         return self.measured[key]
 
     def upgrades(self, given: Quantization) -> list[Upgrade]:
@@ -190,12 +191,11 @@ class Search:
         given = self.plan_set
         plain = {kind: plans.chosen(forms) for kind, plans in given.by_arithmetic.items()}
         plain = plain or {given.arithmetic: given.exact.chosen(forms)}
-        corrected = {
-            kind: self.corrected(
-                plan, self.noise(forms) if kind is given.arithmetic else self.probe.noise(plan)
-            )
-            for kind, plan in plain.items()
+        before = {
+            kind: self.probe.reached(plan) for kind, plan in plain.items() if kind is not given.arithmetic
         }
+        before[given.arithmetic] = self.noise(forms)
+        corrected = {kind: self.corrected(plan, before[kind]) for kind, plan in plain.items()}
         kept, noise = corrected[given.arithmetic]
         recipe = Method(
             preset=self.settings.preset.value,
@@ -238,10 +238,9 @@ class Search:
             plan: uncorrected.
             before: its noise.
         """
-        better = correct_biases(
-            self.canonical, self.lowering, plan, self.calibration.corrected, self.step("correct biases")
-        )
-        after = self.probe.noise(better)
+        images, tell = self.calibration.corrected, self.step("correct biases")
+        better = correct_biases(self.canonical, self.lowering, plan, images, tell)
+        after = self.probe.reached(better)
         return (better, after) if after < before else (plan, before)
 
     def step(self, what: str) -> Step:

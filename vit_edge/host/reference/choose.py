@@ -4,6 +4,7 @@ from typing import Any
 
 from vit_edge.errors import SourceError
 from vit_edge.host.reference.embedding_pipeline import EmbeddingPipeline
+from vit_edge.host.reference.numbers_pipeline import NumbersPipeline
 from vit_edge.host.reference.onnx_pipeline import OnnxPipeline
 from vit_edge.host.reference.open_clip_pipeline import OpenClipPipeline
 from vit_edge.host.reference.timm_pipeline import TimmPipeline
@@ -40,17 +41,13 @@ def own_reference(source: Source) -> Reference:
     if own.library is Library.TORCHVISION:
         return TorchvisionPipeline(own, spec, source.numbers, source.output)
     if own.library is Library.OPEN_CLIP:
-        return OpenClipPipeline(own, spec)
+        return OpenClipPipeline(own, spec, source.output)
     processor = _processor(own, spec)
     if own.library is Library.ONNXRUNTIME:
         return OnnxPipeline(own.path, source, processor)
     if own.tower is not None:
         if processor is None and own.tower == _RESIZES_NUMBERS:
-            raise SourceError(
-                "transformers resizes images of DINOv3 as numbers, by torchvision, the runtime as bytes, by "
-                "Pillow, which may lie a grey level apart: name what answers for it with --reference, or "
-                "state the preprocessing, which Pillow then does for both"
-            )
+            return NumbersPipeline(own.path, own.tower, spec)
         return EmbeddingPipeline(own.path, own.tower, processor, (spec.height, spec.width))
     if own.prompts is not None:
         return ZeroShotPipeline(own.path, own.prompts, processor, (spec.height, spec.width))

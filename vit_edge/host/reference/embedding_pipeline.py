@@ -26,13 +26,20 @@ class EmbeddingPipeline(ProcessorPipeline):
         kind: a key of TOWERS.
         processor: an image processor's config in place of the folder's.
         size: pixels (height, width) that the model is to see.
+        backend: what the processor works by, "pil" or "torchvision".
 
     Raises:
         SourceError: transformers is not installed, or cannot load the folder.
     """
 
     def __init__(
-        self, folder: Path, kind: str, processor: Mapping[str, Any] | None, size: tuple[int, int]
+        self,
+        folder: Path,
+        kind: str,
+        processor: Mapping[str, Any] | None,
+        size: tuple[int, int],
+        *,
+        backend: str = "pil",
     ) -> None:
         try:
             import transformers
@@ -42,7 +49,7 @@ class EmbeddingPipeline(ProcessorPipeline):
             try:
                 loaded = getattr(transformers, kind).from_pretrained(folder, dtype=torch.float32, **LOCAL)
                 self._model: Any = loaded.eval()
-                self._processor = image_processor(folder, processor)
+                self._processor = image_processor(folder, processor, backend)
             except Exception as error:  # it raises whatever a file leads it to
                 raise SourceError(f"transformers cannot load {folder.name} ({first_line(error)})") from error
         self._tower = TOWERS[kind]
@@ -56,11 +63,7 @@ class EmbeddingPipeline(ProcessorPipeline):
 
     def answer(self, path: Path) -> Answer:
         """The vector, as the numbers of an answer without any class."""
-        try:
-            vector = self.logits(self.pixel_values(path))
-        except Exception as error:
-            raise SourceError(f"{self.name} fails on {path.name} ({first_line(error)})") from error
-        return Answer(None, None, None, vector.astype(np.float64))
+        return self.vector(path)
 
     def logits(self, pixel_values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """The vector (D,)."""

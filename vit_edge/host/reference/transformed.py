@@ -8,9 +8,7 @@ import numpy.typing as npt
 import torch
 from PIL import Image
 
-from vit_edge.errors import SourceError
 from vit_edge.host.reference.types import Answer, Pipeline, answer_of
-from vit_edge.host.sources.quiet import first_line
 from vit_edge.spec import OutputKind
 
 
@@ -29,11 +27,7 @@ class TransformedPipeline(Pipeline):
 
     def answer(self, path: Path) -> Answer:
         """The class and all probabilities, by softmax unless another meaning is stated."""
-        try:
-            logits = self.logits(self.pixel_values(path))
-        except Exception as error:  # it raises whatever an image leads it to
-            raise SourceError(f"{self.name} fails on {path.name} ({first_line(error)})") from error
-        return answer_of(logits, self._kind)
+        return answer_of(self.numbers(path), self._kind)
 
     def decoded(self, path: Path) -> npt.NDArray[np.uint8]:
         """As both libraries' data sets load it, which leaves the EXIF orientation alone."""

@@ -113,15 +113,15 @@ class TransformersPipeline(Pipeline):
         return np.asarray(outputs["logits"][0], np.float32)
 
 
-def image_processor(folder: Path, config: Mapping[str, Any] | None = None) -> Any:
-    """Transformers' processor on Pillow images, of a folder or of a config in place of the folder's."""
+def image_processor(folder: Path, config: Mapping[str, Any] | None = None, backend: str = "pil") -> Any:
+    """Transformers' processor by Pillow or torchvision, of a folder or of a config in its place."""
     import transformers
 
     if config is None:
-        return transformers.AutoImageProcessor.from_pretrained(folder, backend="pil", **LOCAL)
+        return transformers.AutoImageProcessor.from_pretrained(folder, backend=backend, **LOCAL)
     with tempfile.TemporaryDirectory(prefix="vit-edge-") as scratch:
         (Path(scratch) / PROCESSOR).write_text(json.dumps(config))
-        return transformers.AutoImageProcessor.from_pretrained(scratch, backend="pil", **LOCAL)
+        return transformers.AutoImageProcessor.from_pretrained(scratch, backend=backend, **LOCAL)
 
 
 def _model(transformers: Any, folder: Path, adapter: Path | None) -> Any:

@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from vit_edge.errors import SourceError
+from vit_edge.host.sources.quiet import first_line
 from vit_edge.spec import OutputKind
 
 
@@ -56,6 +58,21 @@ class Reference(abc.ABC):
 
 class Pipeline(Reference):
     """A reference whose stages can be looked at, so that a difference can be located."""
+
+    def numbers(self, path: Path) -> npt.NDArray[np.float32]:
+        """What its model gives for an image file, (C,) or (D,).
+
+        Raises:
+            SourceError: it fails on it.
+        """
+        try:
+            return self.logits(self.pixel_values(path))
+        except Exception as error:  # it raises whatever an image leads it to
+            raise SourceError(f"{self.name} fails on {path.name} ({first_line(error)})") from error
+
+    def vector(self, path: Path) -> Answer:
+        """The numbers of an embedding, as those of an answer without any class."""
+        return Answer(None, None, None, self.numbers(path).astype(np.float64))
 
     @abc.abstractmethod
     def decoded(self, path: Path) -> npt.NDArray[np.uint8]:

@@ -10,6 +10,7 @@ from vit_edge.host.rewrite.composites import (
     SELECT,
     is_activation,
     is_composite,
+    is_norm,
     is_op,
 )
 from vit_edge.host.rewrite.rule import producer_of
@@ -37,12 +38,12 @@ class Blocks:
         if made is stream:
             return stream
         made = self.walk.behind("Reshape", made, f"{name}.merge_reshape")
-        made = self.walk.behind("LayerNormalization", made, f"{name}.merge_layernormalization")
+        made = self.walk.behind_norm(made, f"{name}.merge_layernormalization")
         linear = self.walk.only(made, LINEAR, "the layer that merges patches")
         linear.name = f"{name}.merge"
         self.stages.append(0)
         self.mlp_widths.clear()
-        return self.walk.behind("LayerNormalization", linear.outputs[0], f"{name}.merge_norm")
+        return self.walk.behind_norm(linear.outputs[0], f"{name}.merge_norm")
 
     def block(self, name: str, stream: ir.Value, attention: ir.Node) -> ir.Value:
         """One encoder layer: x + proj(attention(norm1(x))), then x + fc2(act(fc1(norm2(x)))).
@@ -52,19 +53,19 @@ class Blocks:
         attention.name = f"{name}.attention"
         self.projections(name, stream, attention)
         mixed = self.walk.behind(SELECT, attention.outputs[0], f"{name}.attention_rows")
-        mixed = self.walk.behind("LayerNormalization", mixed, f"{name}.attention_norm")
+        mixed = self.walk.behind_norm(mixed, f"{name}.attention_norm")
         proj = self.walk.only(mixed, LINEAR, "the output projection behind attention")
         proj.name = f"{name}.proj"
         branch = self.walk.behind(PERMUTE, proj.outputs[0], f"{name}.attention_restored")
-        behind = self.walk.behind("LayerNormalization", branch, f"{name}.post_norm1")
+        behind = self.walk.behind_norm(branch, f"{name}.post_norm1")
         middle = self.residual(f"{name}.add1", behind, stream)
         if behind is not branch:  # Swin V2: both halves are normalised behind, not in front
             made = self.mlp(name, middle)
-            made = self.walk.behind("LayerNormalization", made, f"{name}.post_norm2")
+            made = self.walk.behind_norm(made, f"{name}.post_norm2")
             return self.residual(f"{name}.add2", made, middle)
-        norm = next((n for n in users(middle) if is_op(n, "LayerNormalization")), None)
+        norm = next((n for n in users(middle) if is_norm(n)), None)
         if norm is None:
-            self.walk.fail(f"expected a LayerNormalization behind the attention, found {kinds_of(middle)}")
+            self.walk.fail(f"expected a normalization behind the attention, found {kinds_of(middle)}")
         if only_user(middle) is norm and any(is_op(node, "Add") for node in users(norm.outputs[0])):
             self.walk.fail(
                 "the sum behind the attention is normalised itself (post-norm); expected a normalization "
@@ -88,7 +89,7 @@ class Blocks:
         if is_op(split, "Split") and split is not None:
             kind = f"gated_{kind}"
             made = self.gated(name, made, split.outputs[1])
-        made = self.walk.behind("LayerNormalization", made, f"{name}.mlp_norm")
+        made = self.walk.behind_norm(made, f"{name}.mlp_norm")
         fc2 = self.walk.only(made, LINEAR, "the second layer of the MLP")
         fc2.name = f"{name}.fc2"
         self.activations.add(kind)
@@ -145,13 +146,13 @@ class Blocks:
             if norm is stream:
                 continue  # normalised behind, as the residual shows
             source = norm.producer() if norm is not None else None
-            if source is None or not is_op(source, "LayerNormalization"):
+            if source is None or not is_norm(source):
                 self.walk.fail(
-                    f"the input of {node.name} is {kind_of(source)}, expected the pre-norm LayerNormalization"
+                    f"the input of {node.name} is {kind_of(source)}, expected the normalization in front"
                 )
             if source.inputs[0] is not stream:
                 self.walk.fail(
-                    f"the LayerNormalization in front of attention does not read the {self.walk.where} input"
+                    f"the normalization in front of attention does not read the {self.walk.where} input"
                 )
             source.name = f"{name}.norm1"
 

@@ -19,6 +19,7 @@ from vit_edge.host.rewrite.description import Description
 from vit_edge.host.rewrite.order import STAGES
 from vit_edge.host.rewrite.prepare import prepare
 from vit_edge.host.rewrite.rule import Outcome, Rule, apply_rule, register_constants
+from vit_edge.host.rewrite.rules.drop_key_bias import DropKeyBias
 from vit_edge.runtime.steps import explained
 from vit_edge.spec import EMBEDDING, LOGITS
 
@@ -32,6 +33,23 @@ _EXPORT_AGAIN = "export it again, with another opset or exporter"
 
 
 @dataclasses.dataclass(frozen=True)
+class Merging:
+    """Tokens that become part of others, which no source has and somebody asked for."""
+
+    count: int
+    """In each block."""
+    of: int
+    """Tokens that the model has."""
+    tokens: tuple[int, ...]
+    """That are left behind each block that merges."""
+
+    def __str__(self) -> str:
+        """Where it leads."""
+        blocks = len(self.tokens)
+        return f"{self.count} tokens merge in each of {blocks} blocks: {self.of} become {self.tokens[-1]}"
+
+
+@dataclasses.dataclass(frozen=True)
 class Canonical:
     """A model as composites, for one image, and what was found and done."""
 
@@ -40,6 +58,7 @@ class Canonical:
     outcomes: tuple[Outcome, ...]  # one per rule, in order
     description: Description | None  # None where the contract did not hold and that was allowed
     refusal: str | None  # why it did not hold
+    merging: Merging | None = None  # None: every token goes all the way
 
     @property
     def embeds(self) -> bool:
@@ -47,13 +66,16 @@ class Canonical:
         return [value.name for value in self.model.graph.outputs] == [EMBEDDING]
 
 
-def canonicalise(model: onnx.ModelProto, name: str, *, allow_uncanonical: bool = False) -> Canonical:
+def canonicalise(
+    model: onnx.ModelProto, name: str, *, allow_uncanonical: bool = False, key_bias: bool = False
+) -> Canonical:
     """The canonical form of an ONNX image classifier.
 
     Args:
         model: the classifier, one float32 image input (N, C, H, W); left unchanged.
         name: how errors call it.
         allow_uncanonical: return what was recognised instead of raising where the contract does not hold.
+        key_bias: leave the keys their bias. No answer depends on it, but which tokens are alike does.
 
     Raises:
         ModelError: the file is no image classifier of one fixed size.
@@ -61,7 +83,9 @@ def canonicalise(model: onnx.ModelProto, name: str, *, allow_uncanonical: bool =
     """
     with explained(name, "preparing the graph", _EXPORT_AGAIN):
         prepared = prepare(model, name)
-    outcomes = tuple(outcome for stage in STAGES for outcome in _until_stable(stage, prepared, name))
+    left_out = (DropKeyBias,) if key_bias else ()
+    stages = [tuple(rule for rule in stage if rule not in left_out) for stage in STAGES]
+    outcomes = tuple(outcome for stage in stages for outcome in _until_stable(stage, prepared, name))
     register_constants(prepared.graph)
     _name_convolutions(prepared.graph)
     try:

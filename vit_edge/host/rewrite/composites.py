@@ -14,6 +14,14 @@ size, which is what lets lowering choose a fixed or a dynamic one. All tensors a
         columns. The bias is a constant: positions relative to one another. With more than one window the
         rows are as many consecutive groups, and each attends to itself alone; m and n are then those of one
         window, and the bias may have one more axis in front, for each window its own.
+        Where tokens were merged it has two more inputs and another output, see `merging`:
+        Attention(..., bias?, sizes (n, 1)?, frame (2, dim); heads, scale) -> (m, dim), (n, dim / heads)
+        log(sizes) is added to the scores of each key. The second output is the mean over the heads of
+        k * frame[0] + frame[1], by which tokens are told alike.
+    MergeTokens(x (tokens, dim), alike (tokens, width), sizes (tokens, 1)?; count, prefix)
+            -> (tokens - count, dim), (tokens - count, 1)
+        ToMe's bipartite soft matching, see `merging`. Sizes say of how many tokens each is the mean; without
+        them each is one.
     PermuteTokens(x (tokens, dim), order (tokens)) -> (tokens, dim)
         Row order[i] as row i.
     Rotary(x (rows, dim), cos (rows, width), sin (rows, width); heads) -> (rows, dim)
@@ -25,12 +33,14 @@ size, which is what lets lowering choose a fixed or a dynamic one. All tensors a
     HeadUnit(x (rows, dim), factor (heads); heads) -> (rows, dim)
         Each head's columns divided by their length, times its factor: cosine attention. Only queries and keys
         have it.
+    RmsNorm(x (rows, dim), scale (dim); epsilon) -> (rows, dim)
+        x / sqrt(mean(x^2) + epsilon) * scale over each row: a normalization that leaves the mean where it is.
     Swish(x (rows, columns); alpha) -> (rows, columns)
         x * sigmoid(alpha * x): SiLU with alpha 1, QuickGELU with 1.702.
     SelectTokens(x (tokens, dim); start, stop) -> (stop - start, dim)
         Rows start to stop.
-    MeanTokens(x (tokens, dim)) -> (1, dim)
-        Mean over the rows.
+    MeanTokens(x (tokens, dim), sizes (tokens, 1)?) -> (1, dim)
+        Mean over the rows, each counting as its size says.
 """
 
 from collections.abc import Iterator
@@ -44,8 +54,10 @@ ATTENTION = "Attention"
 ROTARY = "Rotary"
 HEAD_NORM = "HeadNorm"
 HEAD_UNIT = "HeadUnit"
+RMS_NORM = "RmsNorm"
 SWISH = "Swish"
 PERMUTE = "PermuteTokens"
+MERGE = "MergeTokens"
 
 # Operators on maps (1, channels, rows, columns); none of them acts on tokens.
 SPATIAL = (
@@ -85,6 +97,11 @@ def is_composite(value_or_node: ir.Value | ir.Node | None, op_type: str) -> bool
 def is_activation(node: ir.Node) -> bool:
     """Whether a node is a non-linearity that acts on each number alone."""
     return is_composite(node, SWISH) or any(is_op(node, kind) for kind in ACTIVATIONS)
+
+
+def is_norm(value_or_node: ir.Value | ir.Node | None) -> bool:
+    """Whether a node, or the node that makes a value, normalises rows: with their mean taken off, or not."""
+    return is_op(value_or_node, "LayerNormalization") or is_composite(value_or_node, RMS_NORM)
 
 
 def is_spatial(value_or_node: ir.Value | ir.Node | None) -> bool:

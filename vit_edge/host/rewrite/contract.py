@@ -19,12 +19,13 @@ from vit_edge.host.rewrite.composites import (
     SELECT,
     composites,
     is_composite,
+    is_norm,
     is_op,
     is_spatial,
 )
 from vit_edge.host.rewrite.description import Description
 from vit_edge.host.rewrite.rule import Outcome
-from vit_edge.host.rewrite.values import integer, integers, static_shape
+from vit_edge.host.rewrite.values import adds_table, integer, integers, only_user, static_shape
 from vit_edge.host.rewrite.walk import Walk, depends, downstream, kind_of, listed, upstream
 from vit_edge.spec import EMBEDDING
 
@@ -63,7 +64,8 @@ class _Contract:
             made = kind_of(embed.inputs[0].producer() if embed.inputs[0] is not None else None)
             reason = self.walk.declined("FoldNormalisation")
             self.walk.fail(f"the patches are cut from what {made} makes of the image{reason}")
-        stream = self.walk.behind("LayerNormalization", embed.outputs[0], "embed.norm")  # CLIP-like models
+        stream = self.walk.behind_norm(embed.outputs[0], "embed.norm")  # CLIP-like models
+        stream = self.positions(stream)
         for i, attention in enumerate(attentions):
             self.walk.where = f"block {i}"
             stream = self.blocks.merged(f"blocks.{i}", stream)
@@ -79,6 +81,14 @@ class _Contract:
         pooling = self.head(stream)
         self.check_tokenwise()
         return self.summary(embed, attentions, pooling, stream)
+
+    def positions(self, stream: ir.Value) -> ir.Value:
+        """The stream behind positions that are added to it, where they could not be folded into the table."""
+        add = only_user(stream)
+        if add is None or not adds_table(add):
+            return stream
+        add.name = "embed.positions"
+        return add.outputs[0]
 
     def check_attentions(self) -> None:
         """Every Softmax but one that makes the output was recognised as a part of an attention."""
@@ -153,7 +163,7 @@ class _Contract:
                 continue
             elif is_composite(node, LINEAR):
                 node.name, linears = f"head.{linears}" if linears else "head", linears + 1
-            elif is_op(node, "LayerNormalization"):
+            elif is_norm(node):
                 node.name, norms = f"norm.{norms}" if norms else "norm", norms + 1
         return pooled, linears
 

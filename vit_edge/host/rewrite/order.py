@@ -20,6 +20,7 @@ from vit_edge.host.rewrite.rules.fuse_gelu import FuseGelu
 from vit_edge.host.rewrite.rules.fuse_gelu_tanh import FuseGeluTanh
 from vit_edge.host.rewrite.rules.fuse_layer_normalization import FuseLayerNormalization
 from vit_edge.host.rewrite.rules.fuse_reciprocal import FuseReciprocal
+from vit_edge.host.rewrite.rules.fuse_rms_norm import FuseRmsNorm
 from vit_edge.host.rewrite.rules.fuse_swish import FuseSwish
 from vit_edge.host.rewrite.rules.merge_bias import MergeBias
 from vit_edge.host.rewrite.rules.merge_gate import MergeGate
@@ -52,7 +53,8 @@ RAISE: tuple[type[Rule], ...] = (
     RemoveNeutralLayout,  # as RemoveNeutralArithmetic, of padding by nothing
     FuseReciprocal,  # a written-out normalization may multiply by 1 / deviation
     FuseLayerNormalization,  # before any rule takes the Mul and Add behind it for those of something else
-    FoldNormAffine,  # completes the nodes that FuseLayerNormalization has just made
+    FuseRmsNorm,  # behind FuseLayerNormalization, whose deviation is a root of a mean square, too
+    FoldNormAffine,  # completes the nodes that both have just made
     FuseGelu,  # its Mul by a half must be gone before FoldLinearScale looks for one
     FuseGeluTanh,  # as FuseGelu
     FuseSwish,  # as FuseGelu; its inner factor is no scale of a layer

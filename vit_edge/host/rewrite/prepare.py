@@ -9,6 +9,7 @@ import re
 import onnx
 import onnx_ir as ir
 from onnx import version_converter
+from onnx.inliner import inline_selected_functions
 from onnx_ir.passes.common import ClearMetadataAndDocStringPass, InlinePass
 
 from vit_edge.errors import ModelError
@@ -18,6 +19,9 @@ from vit_edge.host.rewrite.values import static_shape
 from vit_edge.spec import WRITTEN
 
 OPSET = WRITTEN.opset
+
+# Operators younger than OPSET, which ONNX itself defines by those that are older.
+_YOUNGER = [("", name) for name in ("Attention", "RMSNormalization", "RotaryEmbedding", "Swish")]
 
 _QUANTIZED = re.compile(r"Quantize|Integer|^QLinear|NBits|^QGemm|^QAttention|QMoE|Bnb4")
 
@@ -88,6 +92,8 @@ def _at_opset(model: onnx.ModelProto, name: str) -> onnx.ModelProto:
     if version == OPSET:
         return model
     try:
+        if version > OPSET:
+            model = inline_selected_functions(model, _YOUNGER, inline_schema_functions=True)
         return version_converter.convert_version(model, OPSET)
     except Exception as error:  # the converter raises whatever its C++ side throws
         reason = str(error).splitlines()[0][:200]

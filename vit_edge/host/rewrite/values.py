@@ -82,6 +82,13 @@ def digest_of(array: Array) -> str:
     return hashlib.sha256(content).hexdigest()[:16]
 
 
+def adds_table(node: ir.Node) -> bool:
+    """Whether a node adds a constant with a row for each token."""
+    table = next((array for value in node.inputs if (array := constant_of(value)) is not None), None)
+    several = table is not None and table.ndim == 2 and len(table) > 1
+    return composites.is_op(node, "Add") and several
+
+
 def typed(value: ir.Value, shape: Sequence[int], dtype: ir.DataType = ir.DataType.FLOAT) -> ir.Value:
     """Give a freshly made value its shape and element type."""
     value.shape = ir.Shape(list(shape))
@@ -180,6 +187,12 @@ def permute(op: Any, x: ir.Value, order: Array) -> ir.Value:
     """A `PermuteTokens` composite."""
     table = constant(op, order.astype(np.int64), "order")
     return typed(op.PermuteTokens(x, table, _domain=composites.DOMAIN, _version=1), _known(x))
+
+
+def rms_norm(op: Any, x: ir.Value, scale: Array, epsilon: float) -> ir.Value:
+    """An `RmsNorm` composite, of any rank, with a float32 scale (last dimension,)."""
+    gamma = constant(op, scale.astype(np.float32), "scale")
+    return typed(op.RmsNorm(x, gamma, epsilon=epsilon, _domain=composites.DOMAIN, _version=1), _known(x))
 
 
 def swish(op: Any, x: ir.Value, alpha: float) -> ir.Value:

@@ -5,7 +5,7 @@ from typing import NoReturn
 import onnx_ir as ir
 
 from vit_edge.errors import ContractError
-from vit_edge.host.rewrite.composites import LINEAR, PERMUTE, SELECT, SWISH, is_composite, is_op
+from vit_edge.host.rewrite.composites import LINEAR, PERMUTE, SELECT, SWISH, is_composite, is_norm, is_op
 from vit_edge.host.rewrite.rule import Outcome, producer_of
 from vit_edge.host.rewrite.values import number, only_user, static_shape, users
 
@@ -21,6 +21,14 @@ class Walk:
         """Behind the one node of a kind that alone reads a value, where there is one; else the value."""
         node = only_user(value)
         if node is None or not (is_op(node, kind) or is_composite(node, kind)):
+            return value
+        node.name = name
+        return node.outputs[0]
+
+    def behind_norm(self, value: ir.Value, name: str) -> ir.Value:
+        """Behind the one normalization that alone reads a value, where there is one; else the value."""
+        node = only_user(value)
+        if node is None or not is_norm(node):
             return value
         node.name = name
         return node.outputs[0]

@@ -18,6 +18,8 @@ class Family:
 
 
 FAMILIES: Mapping[str, Family] = {
+    "aimv2": Family("AIMv2", backbone="transformers has no classifier of it, only Aimv2Model"),
+    "aimv2_vision_model": Family("AIMv2", backbone="it is an image tower without a classifier"),
     "beit": Family("BEiT"),
     "clip": Family("CLIP"),
     "data2vec-vision": Family("Data2Vec"),

@@ -1,7 +1,7 @@
 """Somebody's ONNX file, with labels and preprocessing from its own metadata or from options."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -24,7 +24,13 @@ from vit_edge.host.sources.labels import choose_labels, label_maps
 from vit_edge.host.sources.meaning import PROBLEMS
 from vit_edge.host.sources.preprocessing import rule_notes, size_notes, to_processor, with_options
 from vit_edge.host.sources.types import Library, OwnPipeline, Source, SourceKind, SourceOptions
-from vit_edge.runtime.model.metadata import PREPROCESS_KEY, labels_of, output_of, preprocess_of
+from vit_edge.runtime.model.metadata import (
+    PREPROCESS_KEY,
+    labels_of,
+    merged_tokens_of,
+    output_of,
+    preprocess_of,
+)
 from vit_edge.spec import PATCH_FEATURES, OutputKind, PreprocessSpec
 
 T = TypeVar("T")
@@ -62,8 +68,8 @@ def from_onnx(file: Path, options: SourceOptions, beside: Beside | None = None) 
     beside = beside or Beside(file.stem)
     try:
         model, digest = read_hashed(file)
-        _refuse_embedder(model, file)
         metadata = properties(model)
+        _refuse_made(model, metadata, file)
         stated_labels = _own(file, labels_of, metadata) or beside.labels
         known = None if stated_labels is None else len(stated_labels)
         own = _own(file, output_of, metadata)
@@ -149,7 +155,10 @@ def _answer_notes(
     return tuple(notes)
 
 
-def _refuse_embedder(model: onnx.ModelProto, file: Path) -> None:
+def _refuse_made(model: onnx.ModelProto, metadata: Mapping[str, str], file: Path) -> None:
+    """Refuse what is no classifier any more, or no plain one."""
+    if _own(file, merged_tokens_of, dict(metadata)):
+        raise SourceError(f"{file} merges tokens already: pass the classifier that it was made from")
     if PATCH_FEATURES in {output.name for output in model.graph.output}:
         raise SourceError(f"{file} is an embedder: pass the classifier that it was made from")
 

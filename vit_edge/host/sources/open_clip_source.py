@@ -9,7 +9,7 @@ from torch import Tensor
 
 from vit_edge.errors import SourceError, UsageError
 from vit_edge.host.sources.checkpoints import files_sha256, read_weights
-from vit_edge.host.sources.checkpoints.form import build_form, form_notes, parts_of
+from vit_edge.host.sources.checkpoints.form import Told, build_form, form_notes, parts_of
 from vit_edge.host.sources.checkpoints.layouts.open_clip import OPEN_CLIP, OPEN_CLIP_TIMM
 from vit_edge.host.sources.configs import one_if_square
 from vit_edge.host.sources.jsonfile import read_object
@@ -21,6 +21,7 @@ from vit_edge.host.sources.open_clip_config import (
     told_of_trunk,
     tower_named,
 )
+from vit_edge.host.sources.open_clip_texts import with_texts
 from vit_edge.host.sources.preprocessing import size_notes, to_processor, with_options
 from vit_edge.host.sources.timm_names import TimmName
 from vit_edge.host.sources.types import Apart, Library, OwnPipeline, Source, SourceKind, SourceOptions
@@ -93,17 +94,18 @@ def from_clip_file(
             f"{file} has a patch embedding of shape {shape}, which is not that of {arch_name}: "
             "check the architecture"
         )
-    model, trained = build_form(OPEN_CLIP, state, told, str(file), options.image_size)
+    model, trained = build_form(OPEN_CLIP, state, _lengths(told, options), str(file), options.image_size)
     spec = prepared_by_config({}, trained.image_size, arch_name)
     told_of = f"images are prepared as OpenAI's CLIP does it, as nothing beside {file.name} says how"
     made = _source(model, trained, spec, options, str(file))
-    return dataclasses.replace(
+    whole = dataclasses.replace(
         made,
         name=arch_name.replace("/", "-"),
         sha256=files_sha256((file,)),
         own_pipeline=_pipeline(file, options, named.open_clips_name),
         decided=(*made.decided, told_of),
     )
+    return whole if options.labels_text is None else with_texts(whole, options)
 
 
 def _from_config(
@@ -121,17 +123,24 @@ def _from_config(
     if trunk is not None and parts_of(form, state, str(file)) != trunk.parts:
         raise SourceError(f"{file} does not have the parts of {trunk.name}, which {where} says it has")
     told = told_by_config(config, where) if trunk is None else told_of_trunk(config, trunk)
+    told = _lengths(told, options)
     # open_clip, too, resamples positions for the size in the config
     model, trained = build_form(form, state, told, str(file), options.image_size or told.image_size)
     spec = prepared_by_config(recipe, told.image_size or trained.image_size, where)
     made = _source(model, trained, spec, options, where, trunk)
-    whole = file.name in _WEIGHTS
-    return dataclasses.replace(
+    known = file.name in _WEIGHTS
+    whole = dataclasses.replace(
         made,
         name=name,
         sha256=files_sha256((file,)),
-        own_pipeline=_pipeline(folder, options, "") if whole and options.weights is None else None,
+        own_pipeline=_pipeline(folder, options, "") if known else None,
     )
+    return whole if options.labels_text is None else with_texts(whole, options)
+
+
+def _lengths(told: Told, options: SourceOptions) -> Told:
+    """Vectors as long as they are where texts make a classifier of them, which normalises them itself."""
+    return told if options.labels_text is None else dataclasses.replace(told, unit=False)
 
 
 def _pipeline(path: Path, options: SourceOptions, arch: str) -> OwnPipeline | None:

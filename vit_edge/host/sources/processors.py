@@ -59,6 +59,8 @@ _OF_MODEL = {  # the processor of a model type whose config names none; ViT for 
     "deit": "DeiT",
     "beit": "Beit",
     "data2vec-vision": "Beit",
+    "aimv2": "CLIP",
+    "aimv2_vision_model": "CLIP",
     "clip": "CLIP",
     "metaclip_2": "CLIP",
     "dinov2": "Bit",

@@ -36,8 +36,7 @@ def resolve(text: str, options: SourceOptions) -> Source:
     found = _found(text, options)
     if options.labels_text is not None and (found.own_pipeline is None or found.own_pipeline.prompts is None):
         raise UsageError(
-            f"--labels-text goes with a folder of CLIP or SigLIP with both towers, not {found.name}: "
-            "leave it out"
+            f"--labels-text goes with a CLIP or SigLIP that has both towers, not {found.name}: leave it out"
         )
     return with_meaning(found, options)
 

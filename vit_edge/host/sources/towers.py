@@ -47,6 +47,8 @@ class Tower:
 _CLS, _POOLED = Tower(Vector.CLS), Tower(Vector.POOLED)
 _SHARED = Tower(Vector.PROJECTED, unit=True)
 TOWERS: Mapping[str, Tower] = {
+    "Aimv2Model": dataclasses.replace(_SHARED, texts=True),
+    "Aimv2VisionModel": _POOLED,
     "BeitModel": _POOLED,
     "CLIPModel": dataclasses.replace(_SHARED, texts=True),
     "CLIPVisionModel": _POOLED,

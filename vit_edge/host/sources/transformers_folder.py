@@ -7,6 +7,7 @@ from typing import Any
 from vit_edge.errors import SourceError
 from vit_edge.host.sources.checkpoints import files_sha256, read_weights
 from vit_edge.host.sources.configs import with_labels
+from vit_edge.host.sources.families import TOWERS as TEXT_TOWERS
 from vit_edge.host.sources.families import Family
 from vit_edge.host.sources.folder_processor import FolderProcessor
 from vit_edge.host.sources.labels import choose_labels, from_id2label
@@ -102,7 +103,7 @@ def from_transformers(
         ),
         decided=(
             f"the model is {kind} of transformers {transformers.__version__}{_of_texts(prompts)}",
-            *_of_tower(tower),
+            *_of_tower(tower, kind),
             *processor.decided(preprocess, options),
             *_resized(model, size),
         ),
@@ -118,10 +119,11 @@ def _output(model_type: str, prompts: Prompts | None, tower: Tower | None) -> Ou
     return OutputKind.SINGLE_LABEL if prompts is None else meaning_of(model_type)
 
 
-def _of_tower(tower: Tower | None) -> tuple[str, ...]:
+def _of_tower(tower: Tower | None, kind: str) -> tuple[str, ...]:
     if tower is None:
         return ()
-    texts = "; its text tower is left out (name classes with --labels-text to use it)" if tower.texts else ""
+    use = " (name classes with --labels-text to use it)" if kind in TEXT_TOWERS.values() else ""
+    texts = f"; its text tower is left out{use}" if tower.texts else ""
     return (f"it has no classifier: {tower.words}{texts}",)
 
 

@@ -1,8 +1,4 @@
-"""A classifier of named classes from a model of images and texts (CLIP, SigLIP); the text tower runs once.
-
-Source: Radford et al., "Learning Transferable Visual Models From Natural Language Supervision" (ICML 2021),
-section 3.1.2; Zhai et al., "Sigmoid Loss for Language Image Pre-Training" (ICCV 2023).
-"""
+"""A classifier of named classes from transformers' model of images and texts; the text tower runs once."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,6 +12,7 @@ from vit_edge.errors import SourceError, UsageError
 from vit_edge.fields import shown
 from vit_edge.host.sources.families import TOWERS, Family
 from vit_edge.host.sources.labels import read_labels
+from vit_edge.host.sources.named_classes import NamedClasses, distance, two_images
 from vit_edge.host.sources.quiet import first_line, quiet_transformers
 from vit_edge.host.sources.transformers_model import own_size
 from vit_edge.host.sources.types import TEMPLATE, Prompts, SourceOptions
@@ -23,8 +20,6 @@ from vit_edge.spec import OutputKind
 
 _SIGMOID = ("siglip",)  # each text is judged by itself
 _AT_ONCE = 64  # texts
-_TOLERANCE = 1e-4  # share of the largest logit, of the one normalization in place of another
-_EPSILON = 1e-12  # of a mean square that is about 1
 
 
 def prompts_of(options: SourceOptions) -> Prompts:
@@ -56,7 +51,7 @@ def tower_name(raw: Mapping[str, Any], model_type: str, family: Family, where: s
     made = TOWERS.get(model_type)
     if made is None:
         raise SourceError(
-            f"{where} is of {family.name}, which knows no texts: --labels-text goes with a folder of "
+            f"{where} is of {family.name}, whose texts are not read: --labels-text goes with a folder of "
             f"{', '.join(TOWERS.values())}"
         )
     named = raw.get("architectures") or [made]
@@ -73,38 +68,27 @@ def meaning_of(model_type: str) -> OutputKind:
     return OutputKind.MULTI_LABEL if model_type in _SIGMOID else OutputKind.SINGLE_LABEL
 
 
-class ZeroShot(nn.Module):
-    """The image tower with the texts as a linear classifier: pixel_values (N, 3, H, W) to logits (N, C).
+class _Projected(nn.Module):
+    """The image tower of transformers' model, with its projection where it has one: embeddings (N, D)."""
 
-    The logits are `scale x / |x| . t + bias` for an embedding x and the normalised embeddings t of the texts.
-    The normalization is written as a LayerNormalization of (x, -x), whose mean is zero and whose variance is
-    |x|^2 / D: an operator that is quantized around as any other.
-
-    Args:
-        towers: transformers' model.
-        texts: float32 (C, D), each of length 1.
-    """
-
-    def __init__(self, towers: Any, texts: Tensor) -> None:
+    def __init__(self, towers: Any) -> None:
         super().__init__()
-        self.config = towers.config
         self.vision = towers.vision_model
         self.projection = getattr(towers, "visual_projection", None)
-        classes, dim = texts.shape
-        scale = float(towers.logit_scale.exp()) / dim**0.5 / 2
-        bias = getattr(towers, "logit_bias", None)
-        self.classifier = nn.Linear(2 * dim, classes, bias=bias is not None)
-        self.classifier.weight = nn.Parameter(torch.cat([texts, -texts], 1) * scale)
-        if bias is not None:
-            self.classifier.bias = nn.Parameter(bias.detach().reshape(1).repeat(classes))
 
     def forward(self, pixel_values: Tensor, **more: bool) -> Tensor:
-        """Logits (N, C)."""
-        pooled = self.vision(pixel_values=pixel_values, **more).pooler_output
-        embedded = pooled if self.projection is None else self.projection(pooled)
-        both = torch.cat([embedded, embedded * -1.0], 1)  # the contract knows Mul, not Neg
-        logits: Tensor = self.classifier(F.layer_norm(both, both.shape[1:], eps=_EPSILON))
-        return logits
+        """Of any length."""
+        pooled: Tensor = self.vision(pixel_values=pixel_values, **more).pooler_output
+        return pooled if self.projection is None else self.projection(pooled)
+
+
+class ZeroShot(NamedClasses):
+    """Of transformers' towers and normalised embeddings of texts (C, D)."""
+
+    def __init__(self, towers: Any, texts: Tensor) -> None:
+        bias = getattr(towers, "logit_bias", None)
+        super().__init__(_Projected(towers), texts, float(towers.logit_scale.exp()), bias)
+        self.config = towers.config
 
 
 def zero_shot(transformers: Any, towers: Any, folder: Path, prompts: Prompts) -> ZeroShot:
@@ -133,8 +117,8 @@ def zero_shot(transformers: Any, towers: Any, folder: Path, prompts: Prompts) ->
             raise SourceError(
                 f"{folder}: {type(towers).__name__} cannot read the texts ({first_line(error)}): shorten them"
             ) from error
-    apart = float((expected - got).abs().max())
-    if not apart <= _TOLERANCE * max(1.0, float(expected.abs().max())):
+    apart = distance(expected, got)
+    if apart is not None:
         raise SourceError(
             f"{folder}: as a classifier it gives other logits than {type(towers).__name__} (by {apart:.1e}); "
             "please report this model"
@@ -158,7 +142,7 @@ def _tokens(transformers: Any, towers: Any, folder: Path, prompts: Prompts) -> l
 def _checked(towers: Any, tokens: list[Any]) -> tuple[ZeroShot, Tensor, Tensor]:
     """The classifier, and for two images the towers' logits and its own."""
     height, width = own_size(towers.config) or (0, 0)
-    images = torch.randn(2, 3, height, width, generator=torch.Generator().manual_seed(0))
+    images = two_images((height, width))
     with torch.no_grad():
         answers = [towers(pixel_values=images, **part) for part in tokens]
         texts = F.normalize(torch.cat([each.text_embeds for each in answers]), dim=1)

@@ -1,26 +1,42 @@
 """The rows of images, by this process or by several workers."""
 
 import dataclasses
-from collections.abc import Callable, Generator, Sequence
+import functools
+from collections.abc import Callable, Generator, Iterable, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 from vit_edge.errors import ImageError, UsageError
 from vit_edge.manifest import Role
 from vit_edge.runtime.image.limits import DEFAULT_LIMITS, DecodeLimits
 from vit_edge.runtime.image.preprocess import Decoding
-from vit_edge.runtime.job.rows import Row
+from vit_edge.runtime.job.masks import mask_name, write_mask
+from vit_edge.runtime.job.rows import Painted, Row, Task
 from vit_edge.runtime.model.file import ModelFile, check_classifier, read_model
 from vit_edge.runtime.model.outputs import OutputWanted
 from vit_edge.runtime.predict.classifier import Classifier
+from vit_edge.runtime.predict.detector import Detector
 from vit_edge.runtime.predict.embedder import Embedder, read_embedder
+from vit_edge.runtime.predict.segmentation import UNSEEN, Segmentation
+from vit_edge.runtime.predict.segmenter import Segmenter
 from vit_edge.runtime.spread.results import results_of
 from vit_edge.runtime.spread.task import Chunk, Place, Spread, threads_of
 from vit_edge.spec import OutputKind
 
 Rows = Generator[Row, None, None]
+Answer = TypeVar("Answer")
 
 CHUNK = 16  # images that a worker is given at a time
+
+
+@dataclasses.dataclass(frozen=True)
+class Looking:
+    """What is asked of a model whose answers lie on the image."""
+
+    threshold: float
+    """Of boxes the least probability; of a single channel, above which a pixel counts."""
+    masks: Path | None = None
+    """The folder that masks are written to; None: it gives boxes."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,6 +54,31 @@ class Opening:
     output: str | None = None
     output_kind: OutputKind | None = None
     trust: Path | None = None
+    looking: Looking | None = None
+    """Of a detector or a segmenter; None: of the others."""
+
+    @property
+    def task(self) -> Task:
+        """What it is opened for."""
+        if self.looking is not None:
+            return Task.DETECT if self.looking.masks is None else Task.SEGMENT
+        return Task.CLASSIFY if self.kind is None else Task.EMBED
+
+    def detector(self) -> Detector:
+        """Opened so.
+
+        Raises:
+            VitEdgeError: as `Detector`.
+        """
+        return Detector(*self._places)
+
+    def segmenter(self) -> Segmenter:
+        """Opened so.
+
+        Raises:
+            VitEdgeError: as `Segmenter`.
+        """
+        return Segmenter(*self._places)
 
     def classifier(self) -> Classifier:
         """Opened so.
@@ -64,8 +105,32 @@ class Opening:
         if self.kind is not None:
             return read_embedder(self.path, self.model, self.trust)
         file = read_model(self.path, self.model, OutputWanted(self.output, self.output_kind), self.trust)
-        check_classifier(file)
+        if self.looking is None:  # of the others what they give is checked where they are opened
+            check_classifier(file)
         return file
+
+    @property
+    def _places(
+        self,
+    ) -> tuple[
+        Path,
+        str,
+        int | Literal["auto"] | None,
+        Role | None,
+        DecodeLimits,
+        str | None,
+        Path | None,
+    ]:
+        """What detectors and segmenters take, in their order."""
+        return (
+            self.path,
+            self.provider,
+            self.threads,
+            self.model,
+            self.limits,
+            self.output,
+            self.trust,
+        )
 
     @property
     def _more(
@@ -90,24 +155,37 @@ class Answerer:
 
     def __init__(self, opening: Opening) -> None:
         self.opening = opening
-        self._model: Classifier | Embedder
-        self._model = opening.classifier() if opening.kind is None else opening.embedder()
+        self._model: Classifier | Embedder | Detector | Segmenter
+        opened: dict[Task, Callable[[], Classifier | Embedder | Detector | Segmenter]] = {
+            Task.CLASSIFY: opening.classifier,
+            Task.EMBED: opening.embedder,
+            Task.DETECT: opening.detector,
+            Task.SEGMENT: opening.segmenter,
+        }
+        self._model = opened[opening.task]()
 
     def rows(self, names: Sequence[str]) -> Rows:
         """One row per image, in their order; the next are decoded meanwhile."""
-        if isinstance(self._model, Classifier):
-            for name, answer in zip(names, self._model.batch(names, 1, self.opening.top), strict=True):
-                yield (
-                    _failed(name, answer)
-                    if isinstance(answer, ImageError)
-                    else Row(name, None, tuple(answer))
-                )
-            return
-        for name, found in zip(names, self._model.batch(names, 1), strict=True):
-            if isinstance(found, ImageError):
-                yield _failed(name, found)
-            else:
-                yield Row(name, None, vector=getattr(found, self.opening.kind or "pooled"))
+        model, looking = self._model, self.opening.looking
+        if isinstance(model, Classifier):
+            yield from _each(
+                names,
+                model.batch(names, 1, self.opening.top),
+                lambda name, found: Row(name, None, tuple(found)),
+            )
+        elif isinstance(model, Detector) and looking is not None:
+            found_by = model.batch(names, 1, looking.threshold)
+            yield from _each(names, found_by, lambda name, found: Row(name, None, objects=found))
+        elif isinstance(model, Segmenter) and looking is not None and looking.masks is not None:
+            paint = functools.partial(_painted, folder=looking.masks, threshold=looking.threshold)
+            yield from _each(
+                names, model.batch(names, 1), lambda name, found: Row(name, None, painted=paint(name, found))
+            )
+        elif isinstance(model, Embedder):
+            kind = self.opening.kind or "pooled"
+            yield from _each(
+                names, model.batch(names, 1), lambda name, found: Row(name, None, vector=getattr(found, kind))
+            )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -176,5 +254,18 @@ def cut(names: Sequence[str]) -> list[Sequence[str]]:
     return [names[start : start + CHUNK] for start in range(0, len(names), CHUNK)]
 
 
-def _failed(name: str, error: ImageError) -> Row:
-    return Row(name, str(error))
+def _each(
+    names: Sequence[str], answers: Iterable[Answer | ImageError], row: Callable[[str, Answer], Row]
+) -> Rows:
+    """The row of each answer; of an image that was refused, why."""
+    for name, found in zip(names, answers, strict=True):
+        yield Row(name, str(found)) if isinstance(found, ImageError) else row(name, found)
+
+
+def _painted(name: str, found: Segmentation, folder: Path, threshold: float) -> Painted:
+    """What was found, its mask written; a row names only a mask that is there."""
+    mask = found.mask(threshold)
+    path = folder / mask_name(name)
+    write_mask(path, mask)
+    seen = float((mask != UNSEEN).mean())
+    return Painted(f"{folder.name}/{path.name}", found.size, seen, found.shares(mask))

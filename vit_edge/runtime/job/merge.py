@@ -12,7 +12,7 @@ from vit_edge.runtime.job.names import WHOLE
 from vit_edge.runtime.job.parquet import PARQUET, check_pyarrow, convert, lines_of
 from vit_edge.runtime.job.record import Job, read_job, record_of, write_job
 from vit_edge.runtime.job.results import write_all, writing
-from vit_edge.runtime.job.rows import Read, RowForm, header, read_rows
+from vit_edge.runtime.job.rows import Read, RowForm, Task, header, read_rows
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,7 +42,9 @@ def merge_results(parts: Sequence[Path], target: Path) -> Merged:
     if target.suffix == PARQUET:
         check_pyarrow()
         found = merge_results(parts, lines_of(target))
-        convert(lines_of(target), target)
+        job = read_job(lines_of(target))
+        assert job is not None  # noqa: S101  it was written just now
+        convert(lines_of(target), target, Task(job.command))
         return found
     form = form_of(target)
     jobs = [_job_of(part, form) for part in parts]
@@ -51,6 +53,7 @@ def merge_results(parts: Sequence[Path], target: Path) -> Merged:
         if reason is not None:
             raise UsageError(f"{part} is of another job than {parts[0]} ({reason})")
     _check_shards(jobs)
+    _check_masks(jobs[0], parts, target)
     merged = dataclasses.replace(jobs[0], shard=WHOLE, base=_common([job.base for job in jobs]))
     with writing(target), draft_beside(target) as draft:
         found = _joined(parts, jobs, form, draft)
@@ -94,11 +97,20 @@ def _check_shards(jobs: Sequence[Job]) -> None:
             )
 
 
+def _check_masks(job: Job, parts: Sequence[Path], target: Path) -> None:
+    """Refuse to part rows from the masks that they name."""
+    elsewhere = [part for part in parts if part.parent.resolve() != target.parent.resolve()]
+    if job.layout.task is Task.SEGMENT and elsewhere:
+        raise UsageError(
+            f"{elsewhere[0]} names its masks from its own folder; write the merged file into that folder"
+        )
+
+
 def _joined(parts: Sequence[Path], jobs: Sequence[Job], form: RowForm, draft: Path) -> Merged:
     seen: dict[str, bytes] = {}
     failed = read = 0
     with draft.open("r+b") as out:
-        write_all(out, header(form, jobs[0].columns))
+        write_all(out, header(form, jobs[0].layout))
         for part, job in zip(parts, jobs, strict=True):
             count = 0
             for count, row in enumerate(_rows(part, job, form), 1):  # noqa: B007  counted to the last
@@ -123,7 +135,7 @@ def _rows(part: Path, job: Job, form: RowForm) -> Iterator[Read]:
             file = stack.enter_context(part.open("rb"))
         except OSError as error:
             raise UsageError(f"{part} cannot be read ({error.strerror})") from None
-        yield from read_rows(file, form, job.columns, str(part))
+        yield from read_rows(file, form, job.layout, str(part))
 
 
 def _common(bases: Sequence[str | None]) -> str | None:

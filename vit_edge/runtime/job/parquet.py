@@ -15,7 +15,7 @@ from vit_edge.errors import MissingExtraError, UsageError
 from vit_edge.files import draft_beside
 from vit_edge.runtime.job.record import Job
 from vit_edge.runtime.job.results import IDS_SUFFIX, RowFile, writing
-from vit_edge.runtime.job.rows import Row, RowForm
+from vit_edge.runtime.job.rows import Row, RowForm, Task
 
 PARQUET = ".parquet"
 EXTRA = "parquet"
@@ -51,7 +51,7 @@ class ParquetFile:
 
     def __init__(self, path: Path, job: Job) -> None:
         check_pyarrow()
-        self._path, self._lines = path, lines_of(path)
+        self._path, self._lines, self._task = path, lines_of(path), job.layout.task
         if path.exists() and not self._lines.exists():
             raise UsageError(
                 f"{path} exists, and no {self._lines.name} says what its rows are; choose another output"
@@ -80,29 +80,45 @@ class ParquetFile:
         """Have the lines on the disk; with every image there, write the Parquet file."""
         self._rows.close(complete)
         if complete:
-            convert(self._lines, self._path)
+            convert(self._lines, self._path, self._task)
 
 
-def convert(lines: Path, path: Path) -> None:
+def convert(lines: Path, path: Path, task: Task) -> None:
     """Write a Parquet file from the lines of a finished job, complete or not at all.
 
-    Its columns are image (string), error (string, null where there is none) and predictions (a list of
-    label, score in double precision, and index). A file name that is no UTF-8 is written with escapes.
+    Its columns are image (string), error (string, null where there is none) and what a line holds behind
+    them, see `_columns`. A file name that is no UTF-8 is written with escapes.
 
     Raises:
         UsageError: a file cannot be read or written.
         MissingExtraError: pyarrow is not installed.
     """
     arrow, parquet = _pyarrow()
-    answer = arrow.struct([("label", arrow.string()), ("score", arrow.float64()), ("index", arrow.int64())])
-    schema = arrow.schema(
-        [("image", arrow.string()), ("error", arrow.string()), ("predictions", arrow.list_(answer))]
-    )
+    schema = arrow.schema([("image", arrow.string()), ("error", arrow.string()), *_columns(arrow, task)])
     with writing(path), draft_beside(path) as draft:
         with contextlib.closing(parquet.ParquetWriter(draft, schema, compression="zstd")) as writer:
             for rows in _grouped(lines):
                 writer.write_table(arrow.Table.from_pylist(rows, schema=schema))
         draft.replace(path)
+
+
+def _columns(arrow: Any, task: Task) -> list[tuple[str, Any]]:
+    """What an answer is made of; numbers in double precision."""
+    label, index = ("label", arrow.string()), ("index", arrow.int64())
+    scored = [label, ("score", arrow.float64()), index]
+    if task is Task.DETECT:
+        box = ("box", arrow.list_(arrow.float64(), 4))
+        return [("objects", arrow.list_(arrow.struct([*scored, box])))]
+    if task is Task.SEGMENT:
+        shares = arrow.struct([label, index, ("share", arrow.float64())])
+        sides = [("height", arrow.int64()), ("width", arrow.int64())]
+        return [
+            ("mask", arrow.string()),
+            *sides,
+            ("seen", arrow.float64()),
+            ("classes", arrow.list_(shares)),
+        ]
+    return [("predictions", arrow.list_(arrow.struct(scored)))]
 
 
 def _grouped(lines: Path) -> Iterator[list[dict[str, Any]]]:

@@ -9,6 +9,7 @@ from vit_edge import fields
 from vit_edge.errors import UsageError
 from vit_edge.files import read_file, write_file
 from vit_edge.runtime.job.names import Shard
+from vit_edge.runtime.job.rows import Layout, Task
 
 FORMAT_VERSION = 1
 SUFFIX = ".job"  # behind the name of the results
@@ -22,7 +23,7 @@ _OWN = frozenset({"shard", "base", "rows"})
 class Job:
     """Everything that a row depends on."""
 
-    command: str  # classify or embed
+    command: str  # the value of a Task
     model: str  # name of the file
     model_sha256: str
     settings: tuple[str, ...]  # those that answers depend on, as words
@@ -50,7 +51,7 @@ class Job:
             raise ValueError(f"format version {version} is of a newer vit-edge; use that one")
         keys = fields.exact_keys(raw, names | {"format_version"}, "the record")
         return cls(
-            command=fields.choice(keys["command"], "command", ("classify", "embed")),
+            command=fields.choice(keys["command"], "command", tuple(task.value for task in Task)),
             model=fields.string(keys["model"], "model"),
             model_sha256=fields.sha256(keys["model_sha256"], "model_sha256"),
             settings=fields.strings(keys["settings"], "settings"),
@@ -59,6 +60,11 @@ class Job:
             shard=Shard.of(fields.string(keys["shard"], "shard")),
             rows=None if keys["rows"] is None else fields.integer(keys["rows"], "rows", 0, 2**53),
         )
+
+    @property
+    def layout(self) -> Layout:
+        """How its answers lie in a row."""
+        return Layout(Task(self.command), self.columns)
 
     def same_answers(self, other: "Job") -> str | None:
         """The first thing that makes answers of two jobs differ, None where there is none."""

@@ -83,7 +83,7 @@ class RowFile:
         """Take in what is there and cut off what is not whole; returns the end."""
         end = 0
         with self._path.open("rb") as file:
-            for row in read_rows(file, self._form, self._job.columns, str(self._path)):
+            for row in read_rows(file, self._form, self._job.layout, str(self._path)):
                 if row.image in self._done:
                     raise UsageError(f"{self._path} has two rows of {row.image}; move it away")
                 self._done.add(row.image)
@@ -94,7 +94,7 @@ class RowFile:
             self._file.truncate(end)
             self._file.seek(end)
         if not end:
-            self._write(header(self._form, self._job.columns))
+            self._write(header(self._form, self._job.layout))
         return self._end
 
     @property
@@ -118,7 +118,7 @@ class RowFile:
         Raises:
             UsageError: the file cannot be written.
         """
-        self._write(encode(row, self._form, self._job.columns))
+        self._write(encode(row, self._form, self._job.layout))
         self._done.add(row.image)
         self._failed += row.error is not None
 

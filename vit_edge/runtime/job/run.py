@@ -14,14 +14,13 @@ from vit_edge.runtime.job.names import Wanted, names_of
 from vit_edge.runtime.job.parquet import PARQUET, ParquetFile, check_pyarrow
 from vit_edge.runtime.job.record import Job
 from vit_edge.runtime.job.results import ArrayFile, Results, RowFile
-from vit_edge.runtime.job.rows import RowForm
+from vit_edge.runtime.job.rows import RowForm, Task
 from vit_edge.runtime.model.file import ModelFile
 from vit_edge.runtime.predict.embedder import outputs_by_kind, without_kind
 from vit_edge.runtime.spread.task import Place, Spread
 from vit_edge.spec import OutputKind
 
 ARRAY_SUFFIX = ".npy"
-CLASSIFY, EMBED = "classify", "embed"
 
 
 Tell = Callable[[int, int, int], None]  # (rows of this run, rows that it is to make, errors in all)
@@ -53,7 +52,7 @@ def run_job(wanted: Wanted, opening: Opening, results: Path, spread: Spread, tel
     Args:
         wanted: the images.
         opening: of the model.
-        results: `.jsonl`, `.csv` or `.parquet` of a classifier, `.npy` of an embedder.
+        results: `.jsonl`, `.csv` or `.parquet`; `.npy` of an embedder.
         spread: over processes of this machine, or over an engine.
         tell: is called after every row.
 
@@ -64,6 +63,11 @@ def run_job(wanted: Wanted, opening: Opening, results: Path, spread: Spread, tel
     """
     if results.suffix == PARQUET:
         check_pyarrow()
+    if spread.engine is not None and opening.task is Task.SEGMENT:
+        raise UsageError(
+            f"--engine {spread.engine.value} writes masks where its workers are: leave it out, or take one "
+            "--shard on each machine"
+        )
     if opening.top < 1:
         raise UsageError(f"--top must be at least 1, got {opening.top}")
     file = opening.read()
@@ -90,13 +94,20 @@ def _job(file: ModelFile, opening: Opening, results: Path, base: str | None, wan
     settings = [f"decoding={opening.decoding.value}", f"output={file.output.value}"]
     settings += [f"preprocess={hashlib.sha256(recipe.encode()).hexdigest()[:16]}"]
     settings += [f"format={each.value}" for each in opening.limits.formats]
-    settings += [f"kind={opening.kind}"] if opening.kind else [f"top={opening.top}", f"scores={file.scores}"]
+    own = {
+        Task.CLASSIFY: [f"top={opening.top}", f"scores={file.scores}"],
+        Task.EMBED: [f"kind={opening.kind}"],
+    }
+    looking = opening.looking
+    settings += own.get(
+        opening.task, [f"threshold={looking.threshold if looking else 0}", f"scores={file.scores}"]
+    )
     return Job(
-        command=CLASSIFY if opening.kind is None else EMBED,
+        command=opening.task.value,
         model=file.path.name,
         model_sha256=file.sha256,
         settings=tuple(settings),
-        columns=0 if opening.kind else _columns(file, opening, results),
+        columns=_columns(file, opening, results) if opening.task is Task.CLASSIFY else 0,
         base=base,
         shard=wanted.shard,
     )

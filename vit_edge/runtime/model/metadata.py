@@ -17,6 +17,9 @@ PREPROCESS_KEY = "vit_edge.preprocess"  # object, PreprocessSpec.to_json()
 SESSION_OPTIONS_KEY = "vit_edge.session_options"  # object of spec.SESSION_OPTIONS entries
 OUTPUT_KEY = "vit_edge.output"  # string, the value of an OutputKind; absent: single-label logits
 SOURCE_KEY = "vit_edge.source"  # object, name and SHA-256 of the checkpoint
+MERGED_KEY = "vit_edge.merged_tokens"  # integer, how many tokens merge in each block; absent: none
+
+_MOST_MERGED = 2**18  # tokens in a block
 
 Properties = Mapping[str, str]  # all metadata_props of a file
 T = TypeVar("T")
@@ -35,6 +38,8 @@ class ModelMetadata:
     """Name and SHA-256 of the checkpoint."""
     output: OutputKind = OutputKind.SINGLE_LABEL
     """What its numbers mean, of a classifier."""
+    merged_tokens: int = 0
+    """That become part of others in each block."""
 
     def to_properties(self) -> dict[str, str]:
         """The metadata_props that say this; what is unknown is left out."""
@@ -49,6 +54,8 @@ class ModelMetadata:
             found[SOURCE_KEY] = json.dumps({"name": self.source[0], "sha256": self.source[1]})
         if self.output is not OutputKind.SINGLE_LABEL:
             found[OUTPUT_KEY] = json.dumps(self.output.value)
+        if self.merged_tokens:
+            found[MERGED_KEY] = json.dumps(self.merged_tokens)
         return found
 
     @classmethod
@@ -64,6 +71,7 @@ class ModelMetadata:
             session_options_of(properties),
             _read(properties, SOURCE_KEY, _source),
             output_of(properties) or OutputKind.SINGLE_LABEL,
+            merged_tokens_of(properties),
         )
 
 
@@ -87,6 +95,11 @@ def output_of(properties: Properties) -> OutputKind | None:
     return _read(properties, OUTPUT_KEY, output_kind)
 
 
+def merged_tokens_of(properties: Properties) -> int:
+    """How many tokens merge in each block; ValueError where that is malformed."""
+    return _read(properties, MERGED_KEY, _merged_tokens) or 0
+
+
 def _read(properties: Properties, key: str, read: Callable[[object], T]) -> T | None:
     if key not in properties:
         return None
@@ -101,6 +114,10 @@ def _labels(raw: object) -> tuple[str, ...]:
     if not labels:
         raise ValueError("labels must not be empty")
     return labels
+
+
+def _merged_tokens(raw: object) -> int:
+    return fields.integer(raw, "merged tokens", 1, _MOST_MERGED)
 
 
 def _source(raw: object) -> tuple[str, str]:

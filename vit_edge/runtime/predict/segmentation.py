@@ -14,6 +14,17 @@ UNSEEN = -1  # in a mask, what the crop of the preprocessing cut off
 _GOLDEN = 0.61803398875  # of a turn of hue from one class to the next: neighbours differ
 
 
+@dataclasses.dataclass(frozen=True)
+class Share:
+    """How much of what the model saw of an image is of one class."""
+
+    label: str
+    """Its index where the file has no labels."""
+    index: int
+    share: float
+    """0 to 1."""
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class Segmentation:
     """Maps of one image, as the model gives them, and where on the image they lie."""
@@ -84,6 +95,22 @@ class Segmentation:
                 np.copyto(best, scores, where=better)
         chosen[unseen] = UNSEEN
         return chosen
+
+    def shares(self, mask: npt.NDArray[np.int32]) -> tuple[Share, ...]:
+        """The classes that a mask of this image shows, the largest first.
+
+        Args:
+            mask: from `mask`.
+        """
+        counts = np.bincount(mask[mask != UNSEEN])
+        total = max(int(counts.sum()), 1)
+        found = np.flatnonzero(counts)[np.argsort(-counts[counts > 0], kind="stable")]
+        return tuple(Share(self.label(i), i, float(counts[i] / total)) for i in found.tolist())
+
+    def label(self, index: int) -> str:
+        """What a class is called; of a single channel there are two, 0 and 1, without names."""
+        named = self.labels is not None and self.channels > 1
+        return self.labels[index] if named and self.labels is not None else str(index)
 
     def drawn(self, image: Image.Image, strength: float = 0.5) -> Image.Image:
         """The image with its mask (of a single channel, its scores) laid over it in colour.

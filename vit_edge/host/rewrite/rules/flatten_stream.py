@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 import onnx_ir as ir
 
-from vit_edge.host.rewrite.composites import is_op, is_spatial
+from vit_edge.host.rewrite.composites import is_norm, is_op, is_spatial
 from vit_edge.host.rewrite.rule import Declined, NodeRule, required
 from vit_edge.host.rewrite.values import again, constant, constant_of, flatten, integer, reshape, static_shape
 
@@ -20,7 +20,13 @@ BINARY = ("Add", "Sub", "Mul", "Div")
 class FlattenStream(NodeRule[tuple[int, ...]]):
     """f(x of rank > 2) -> Reshape(f(Reshape(x))) for f on the last axis or elementwise."""
 
-    ROOTS: ClassVar[tuple[str, ...]] = ("LayerNormalization", "vit_edge::Swish", *ELEMENTWISE, *BINARY)
+    ROOTS: ClassVar[tuple[str, ...]] = (
+        "LayerNormalization",
+        "vit_edge::RmsNorm",
+        "vit_edge::Swish",
+        *ELEMENTWISE,
+        *BINARY,
+    )
     FIRES = """<ir_version: 10, opset_import: ["": 20]>
         g (float[1,3,2] x, float[1,3,2] z) => (float[1,3,2] y) { y = Add(x, z) }"""
     HOLDS = """<ir_version: 10, opset_import: ["": 20]>
@@ -36,7 +42,7 @@ class FlattenStream(NodeRule[tuple[int, ...]]):
             return Declined("the result is rank 2 already, or its shape is unknown")
         if any(_is_map(value) for value in node.inputs):
             return Declined("it acts on a map, whose last axis is no channel")
-        if is_op(node, "LayerNormalization"):
+        if is_norm(node):
             last = integer(node, "axis", -1) in (-1, len(shape) - 1)
             return shape if last else Declined("the normalization spans more than the last axis")
         if all(_flattens(value, shape) for value in node.inputs):
@@ -46,7 +52,7 @@ class FlattenStream(NodeRule[tuple[int, ...]]):
     def replace(self, op: Any, node: ir.Node, found: tuple[int, ...]) -> ir.Value:
         """Flatten the operands, apply, restore the shape."""
         shape = found
-        if is_op(node, "LayerNormalization"):
+        if is_norm(node):
             operands = [flatten(op, required(node.inputs[0], node)), *node.inputs[1:]]
         else:
             operands = [_flat_operand(op, required(value, node), shape) for value in node.inputs]
@@ -71,13 +77,15 @@ def _flattens(value: ir.Value | None, shape: tuple[int, ...]) -> bool:
     if own == shape:
         return True
     array = constant_of(value)
-    return array is not None and (
-        array.size == 1 or (array.size == shape[-1] and array.shape[-1] == shape[-1])
-    )
+    if array is None or array.size == 1:
+        return array is not None
+    return array.size in (shape[-1], math.prod(shape)) and array.shape[-1:] == shape[-1:]
 
 
 def _flat_operand(op: Any, value: ir.Value, shape: tuple[int, ...]) -> ir.Value:
     array = constant_of(value)
-    if array is not None and array.shape != shape:
-        return constant(op, array.reshape(-1), "vector")
-    return flatten(op, value)
+    if array is None:
+        return flatten(op, value)
+    if array.size > shape[-1]:
+        return constant(op, array.reshape(-1, shape[-1]), "table")
+    return constant(op, array.reshape(-1), "vector")

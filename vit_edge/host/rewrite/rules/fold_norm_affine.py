@@ -1,4 +1,7 @@
-"""A Mul or Add of a constant vector behind LayerNormalization becomes its scale and bias."""
+"""A Mul or Add of a constant vector behind LayerNormalization becomes its scale and bias.
+
+Behind RmsNorm, which has no bias, a Mul becomes its scale.
+"""
 
 from typing import Any
 
@@ -6,9 +9,9 @@ import numpy as np
 import onnx_ir as ir
 
 from vit_edge.arrays import Array
-from vit_edge.host.rewrite.composites import is_op
-from vit_edge.host.rewrite.rule import Declined, NodeRule
-from vit_edge.host.rewrite.values import constant, constant_of, number, static_shape, users
+from vit_edge.host.rewrite.composites import RMS_NORM, is_composite, is_norm, is_op
+from vit_edge.host.rewrite.rule import Declined, NodeRule, required
+from vit_edge.host.rewrite.values import constant, constant_of, number, rms_norm, static_shape, users
 
 
 class FoldNormAffine(NodeRule[tuple[ir.Node, Array, Array]]):
@@ -37,9 +40,11 @@ class FoldNormAffine(NodeRule[tuple[ir.Node, Array, Array]]):
             source = made.producer() if made is not None else None
             if vector is None or shape is None or source is None or made is None:
                 continue
-            if not is_op(source, "LayerNormalization") or not _folds_into_all(made):
+            if not is_norm(source) or not _folds_into_all(made):
                 continue
             gamma = constant_of(source.inputs[1])
+            if is_composite(source, RMS_NORM) and not is_op(node, "Mul"):
+                continue
             if gamma is not None and vector.size == shape[-1] and vector.shape[-1:] == shape[-1:]:
                 return source, gamma, vector.reshape(-1)
         return Declined("no operand is a LayerNormalization with a vector beside it")
@@ -47,6 +52,8 @@ class FoldNormAffine(NodeRule[tuple[ir.Node, Array, Array]]):
     def replace(self, op: Any, node: ir.Node, found: tuple[ir.Node, Array, Array]) -> ir.Value:
         """Combine the vectors now."""
         source, gamma, vector = found
+        if is_composite(source, RMS_NORM):
+            return rms_norm(op, required(source.inputs[0], source), gamma * vector, number(source, "epsilon"))
         beta = constant_of(source.inputs[2]) if len(source.inputs) > 2 else None
         beta = np.zeros_like(gamma) if beta is None else beta
         gamma, beta = (gamma * vector, beta * vector) if is_op(node, "Mul") else (gamma, beta + vector)

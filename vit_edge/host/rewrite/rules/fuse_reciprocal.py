@@ -50,7 +50,7 @@ class FuseReciprocal(NodeRule[_Quotient]):
             return Declined("the product has no static shape")
         left, right = node.inputs[0], node.inputs[1]
         for dividend, reciprocal in ((left, right), (right, left)):
-            divisor = _under_one(reciprocal)
+            divisor = root_under(reciprocal)
             if dividend is not None and divisor is not None and is_op(dividend, "Sub"):
                 return _Quotient(dividend, divisor, shape)
         return Declined("it is no difference times one divided by a square root")
@@ -61,7 +61,7 @@ class FuseReciprocal(NodeRule[_Quotient]):
         return typed(made, found.shape, node.outputs[0].dtype or ir.DataType.FLOAT)
 
 
-def _under_one(value: ir.Value | None) -> ir.Value | None:
+def root_under(value: ir.Value | None) -> ir.Value | None:
     """The square root y of Reciprocal(y), or of Div(1, y) where the one does not change its shape."""
     node = None if value is None else value.producer()
     if node is None:

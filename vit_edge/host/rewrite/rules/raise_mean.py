@@ -39,9 +39,11 @@ class RaiseMean(NodeRule[_Mean]):
         return Declined("the mean is not over the tokens") if turned is None else _Mean(turned, result)
 
     def replace(self, op: Any, node: ir.Node, found: _Mean) -> ir.Value:
-        """Mean of the rows."""
+        """Mean of the rows; of a single one, which attention may have made, the row itself."""
         flat = flatten(op, found.x)
-        columns = required(static_shape(flat), node)[1]
+        rows, columns = required(static_shape(flat), node)
+        if rows == 1:
+            return reshape(op, flat, found.shape)
         made = typed(op.MeanTokens(flat, _domain=DOMAIN, _version=1), (1, columns))
         return reshape(op, made, found.shape)
 

@@ -13,6 +13,7 @@ from vit_edge.host.rewrite.composites import (
     HEAD_NORM,
     HEAD_UNIT,
     LINEAR,
+    RMS_NORM,
     ROTARY,
     SWISH,
     is_composite,
@@ -33,7 +34,7 @@ from vit_edge.host.rewrite.values import (
     static_shape,
 )
 
-COMPOSITES = (ATTENTION, LINEAR, HEAD_NORM, HEAD_UNIT, SWISH)
+COMPOSITES = (ATTENTION, LINEAR, HEAD_NORM, HEAD_UNIT, RMS_NORM, SWISH)
 ELEMENTWISE = ("Gelu", "Relu", "Tanh", "Sigmoid", "LayerNormalization", "Add", "Mul")
 
 
