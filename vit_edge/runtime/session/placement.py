@@ -38,6 +38,10 @@ from vit_edge.spec import ProviderSpec, session_options
 
 MOST_THREADS = 1024
 _EXACT, _SIGNED = "session.x64quantprecision", "session.qdqisint8allowed"
+_SPINS, _SPIN_FOR = "session.intra_op.allow_spinning", "session.intra_op.spin_duration_us"
+# Longer than the gaps between operators, so that a machine of one's own loses nothing; where something else
+# wants the cores, threads that wait longer give theirs up. onnxruntime 1.24 ignores it.
+_BRIEFLY_US = "20"
 _LOG_ERRORS = 3  # onnxruntime's severity; its warnings are about its own optimisations
 
 
@@ -54,7 +58,7 @@ class SessionSettings:
     provider_options: tuple[tuple[str, str], ...] = ()  # for the provider that is named, over its target's
     # Within one operator; None leaves it to onnxruntime (one per physical core), auto measures it.
     threads: int | Literal["auto"] | None = None
-    spinning: bool | None = None  # whether idle threads spin; None leaves it to the model file or onnxruntime
+    spinning: bool | None = None  # whether idle threads spin; None: briefly, or as the model file says
     options: tuple[
         tuple[str, str], ...
     ] = ()  # spec.SESSION_OPTIONS entries; they win over those in the model file
@@ -274,8 +278,11 @@ def _session_options(model: ModelFile, settings: SessionSettings) -> onnxruntime
         **as_this_cpu_needs(model.session_options),
     }
     if settings.spinning is not None:
-        entries["session.intra_op.allow_spinning"] = str(int(settings.spinning))
-    for key, value in (entries | dict(settings.options)).items():
+        entries[_SPINS] = str(int(settings.spinning))
+    entries |= dict(settings.options)
+    if _SPINS not in entries:
+        entries[_SPIN_FOR] = _BRIEFLY_US
+    for key, value in entries.items():
         options.add_session_config_entry(key, value)
     return options
 
