@@ -22,6 +22,7 @@ def _saved(
     nodes: list[onnx.NodeProto],
     constants: dict[str, Array],
     outputs: dict[str, list[int]],
+    spec: PreprocessSpec,
 ) -> Path:
     image = helper.make_tensor_value_info("pixel_values", TensorProto.FLOAT, ["batch", 3, SIDE, SIDE])
     given = [
@@ -31,12 +32,12 @@ def _saved(
     stored = [numpy_helper.from_array(array, name) for name, array in constants.items()]
     graph = helper.make_graph(nodes, "places", [image], given, stored)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=9)
-    told = ModelMetadata(NAMES, SPEC, (), ("places", "0" * 64), OutputKind.MAP)
+    told = ModelMetadata(NAMES, spec, (), ("places", "0" * 64), OutputKind.MAP)
     save_onnx(finish(model, told), path)
     return path
 
 
-def detector(path: Path) -> Path:
+def detector(path: Path, spec: PreprocessSpec = SPEC) -> Path:
     """Boxes that move with the colours of the image, some of them of nothing."""
     random = np.random.default_rng(1)
     nodes = [
@@ -55,11 +56,11 @@ def detector(path: Path) -> Path:
         "logits_shape": np.asarray([-1, QUERIES, classes], np.int64),
         "boxes_shape": np.asarray([-1, QUERIES, 4], np.int64),
     }
-    return _saved(path, nodes, constants, {"logits": [QUERIES, classes], "pred_boxes": [QUERIES, 4]})
+    return _saved(path, nodes, constants, {"logits": [QUERIES, classes], "pred_boxes": [QUERIES, 4]}, spec)
 
 
-def segmenter(path: Path) -> Path:
+def segmenter(path: Path, spec: PreprocessSpec = SPEC) -> Path:
     """Each class where a mixture of colours is strongest."""
     weight = np.random.default_rng(2).normal(size=(len(NAMES), 3, 1, 1)).astype(np.float32)
     nodes = [helper.make_node("Conv", ["pixel_values", "weight"], ["scores"])]
-    return _saved(path, nodes, {"weight": weight}, {"scores": [len(NAMES), SIDE, SIDE]})
+    return _saved(path, nodes, {"weight": weight}, {"scores": [len(NAMES), SIDE, SIDE]}, spec)

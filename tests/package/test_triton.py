@@ -128,7 +128,7 @@ def test_the_recorded_answers_hold_without_session_options(package: Path, server
 def test_bytes_and_fixed_batches_are_configured_as_they_are(digits: Digits) -> None:
     packed = contents_of(digits.bundle).models[0]
     model = dataclasses.replace(packed.model, form=InputForm.PIXELS, batch=1)
-    text = config(dataclasses.replace(packed, model=model), "one", 10, None)
+    text = config(dataclasses.replace(packed, model=model), "one", {"logits": (10,)}, None)
     assert 'name: "pixels" data_type: TYPE_UINT8 dims: [1, 32, 32, 3]' in text
     assert 'name: "logits" data_type: TYPE_FP32 dims: [1, 10] }' in text
     assert "max_batch_size: 0\n" in text

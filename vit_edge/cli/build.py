@@ -14,6 +14,7 @@ from vit_edge.cli.console import check_json, one_line, progress, table, tell_not
 from vit_edge.cli.embedding_options import (
     add_embedder,
     add_embedding_tolerance,
+    check_taps,
     embedding_tolerance,
     outputs_used,
     refuse_idle,
@@ -103,6 +104,7 @@ def run(args: argparse.Namespace) -> int:
     """`vit-edge build`."""
     check_json(args.json)
     layout_option.check_textual(args)
+    check_taps(args)
     check_replaceable(args.out)
     tolerance = tolerance_from(args)
     embeddings = embedding_tolerance(args, wanted=True)

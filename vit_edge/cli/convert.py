@@ -7,7 +7,7 @@ from pathlib import Path
 from vit_edge.cli import arguments
 from vit_edge.cli.checks import check_out, few_images
 from vit_edge.cli.console import one_line, progress, tell_notes
-from vit_edge.cli.embedding_options import add_embedder, outputs_used
+from vit_edge.cli.embedding_options import add_embedder, check_taps, outputs_used
 from vit_edge.cli.merging_option import add_merging, check_alone, tell_merging
 from vit_edge.cli.parser import Commands, Parser, settings_from
 from vit_edge.cli.spread_option import spread_of
@@ -86,7 +86,7 @@ def run_export(args: argparse.Namespace) -> int:
     if args.embedder:
         from vit_edge.host.embedder.files import export_embedder
 
-        made = export_embedder(source, args.out, args.batch, versions)
+        made = export_embedder(source, args.out, args.batch, versions, args.taps)
         print(f"the classifier's head makes the same logits of it: {made.written.parity}")
         _print_outputs(made.outputs, {})
         return _done(made.written.path, made.written.size)
@@ -152,6 +152,7 @@ def run_quantize(args: argparse.Namespace) -> int:
         allow_uncanonical=args.allow_uncanonical,
         attention=args.attention,
         merge_tokens=args.merge_tokens,
+        taps=args.taps,
     )
     source = resolve(args.source, settings_from(args, SourceOptions))
     if source.onnx_path is not None and Path(args.out).resolve() == source.onnx_path.resolve():
@@ -195,6 +196,7 @@ def _add_attention(parser: Parser) -> None:
 
 def _check_one_kind(args: argparse.Namespace) -> None:
     check_alone(args)
+    check_taps(args)
     if args.embedder and args.attention:
         raise UsageError("--embedder and --attention make different files: give one of them")
 

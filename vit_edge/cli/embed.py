@@ -1,9 +1,9 @@
 """`embed`: the embeddings of images, for another program to work on."""
 
 import argparse
-import dataclasses
 import io
 import json
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,9 +15,8 @@ from vit_edge.cli.console import check_file, one_line, tell_each, write_bytes
 from vit_edge.cli.parser import Commands
 from vit_edge.errors import UsageError
 from vit_edge.runtime.job.run import ARRAY_SUFFIX
-from vit_edge.runtime.predict.embedder import Embedder, Embedding, Floats, without_kind
-
-KINDS = tuple(field.name for field in dataclasses.fields(Embedding))
+from vit_edge.runtime.predict.embedder import KINDS, Embedder, Embedding, Floats, without_kind
+from vit_edge.spec import TAP
 
 _VALUES_SHOWN = 4
 
@@ -34,10 +33,11 @@ def add(commands: Commands) -> None:
     parser.add_argument(
         "--kind",
         action="append",
-        choices=KINDS,
+        type=kind_named,
+        metavar="{cls,pooled,patches,tap_K}",
         dest="kinds",
         help="class token, mean of the patch tokens (of an embedding model its own vector), or grid of patch "
-        "tokens; may be repeated (default: all that the model has)",
+        "tokens, or that behind block K of a file with taps; may be repeated (default: all there are)",
     )
     parser.add_argument(
         "-o",
@@ -69,7 +69,7 @@ def run(args: argparse.Namespace) -> int:
     names: list[str] = []
 
     def tell(image: str, answer: Embedding) -> None:
-        found = {kind: getattr(answer, kind) for kind in kinds}
+        found = {kind: answer.of(kind) for kind in kinds}
         if args.json:
             print(json.dumps({"image": image} | {kind: values.tolist() for kind, values in found.items()}))
         elif args.out is None:
@@ -100,7 +100,7 @@ def _kinds(embed: Embedder, args: argparse.Namespace) -> tuple[str, ...]:
     lacking = [kind for kind in args.kinds or () if kind not in embed.kinds]
     if lacking:
         raise UsageError(without_kind(Path(args.model), lacking[0], embed.kinds))
-    return tuple(kind for kind in embed.kinds if kind in (args.kinds or KINDS))
+    return tuple(kind for kind in embed.kinds if kind in (args.kinds or embed.kinds))
 
 
 def _shown(kind: str, values: Floats) -> str:
@@ -114,3 +114,12 @@ def _write(path: Path, names: Sequence[str], kept: dict[str, list[Floats]]) -> N
     np.savez(stream, images=np.asarray(names), **{kind: np.stack(rows) for kind, rows in kept.items()})  # type: ignore[arg-type]
     write_bytes("--out", path, stream.getvalue())
     print(f"{path}: {len(names)} images, {', '.join(kept)}", file=sys.stderr)
+
+
+def kind_named(text: str) -> str:
+    """A kind of embedding."""
+    if text not in KINDS and not re.fullmatch(rf"{TAP}(0|[1-9]\d{{0,3}})", text):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is none of {', '.join(KINDS)} and {TAP}K, K being a block"
+        )
+    return text

@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import re
 
 from vit_edge.cli.parser import Parser
 from vit_edge.cli.values import finite
@@ -12,7 +13,7 @@ _USED = {"cls": CLS_EMBEDDING, "pooled": POOLED_EMBEDDING, "patches": PATCH_FEAT
 
 
 def add_embedder(parser: Parser, text: str, *, quantized: bool = True) -> None:
-    """An embedder is wanted, and which of its outputs are used.
+    """An embedder is wanted, which blocks it gives the patches of, and which of its outputs are used.
 
     Args:
         parser: of a command.
@@ -20,6 +21,7 @@ def add_embedder(parser: Parser, text: str, *, quantized: bool = True) -> None:
         quantized: whether there is an INT8 form to choose.
     """
     parser.add_argument("--embedder", action="store_true", help=text)
+    _add_taps(parser)
     if not quantized:
         return
     parser.add_argument(
@@ -89,3 +91,32 @@ def refuse_idle(args: argparse.Namespace) -> None:
     idle = [name for name in names if getattr(args, name) is not None]
     if idle:
         raise UsageError(f"--{idle[0].replace('_', '-')} judges embeddings: add --embedder, or leave it out")
+
+
+def _add_taps(parser: Parser) -> None:
+    """Blocks whose patches an embedder gives, too."""
+    parser.add_argument(
+        "--taps",
+        type=blocks,
+        default=(),
+        metavar="K,K",
+        help="with --embedder: blocks, from 0, whose patches are outputs tap_K, too: (N, rows, columns, D)",
+    )
+
+
+def check_taps(args: argparse.Namespace) -> None:
+    """Refuse taps of a file that is no embedder.
+
+    Raises:
+        UsageError: they are asked for without --embedder.
+    """
+    if args.taps and not args.embedder:
+        raise UsageError("--taps are outputs of an embedder: add --embedder")
+
+
+def blocks(text: str) -> tuple[int, ...]:
+    """`3,6,9,11`."""
+    found = text.split(",")
+    if not all(re.fullmatch(r"\d{1,4}", each) for each in found) or len(set(map(int, found))) < len(found):
+        raise argparse.ArgumentTypeError(f"{text!r} is no list of different blocks such as 3,6,9,11")
+    return tuple(map(int, found))

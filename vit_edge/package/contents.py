@@ -16,6 +16,7 @@ from vit_edge.golden import TENSORS
 from vit_edge.manifest import FORMAT_VERSION
 from vit_edge.runtime.image.preprocess import to_pixels
 from vit_edge.runtime.model.file import ModelFile, check_classifier, read_model
+from vit_edge.runtime.model.maps import detection_outputs, what_is_given
 from vit_edge.spec import LOGITS, InputForm, OutputKind, PreprocessSpec
 
 NAMES = {Role.FLOAT: "float", Role.QUANTIZED: "int8"}  # of the files in a package
@@ -40,6 +41,13 @@ class PackedModel:
         """Of one image."""
         height, width = self.model.input_size or (0, 0)
         return (1, height, width, 3) if self.model.form is InputForm.PIXELS else (1, 3, height, width)
+
+    @property
+    def outputs(self) -> dict[str, tuple[int, ...]]:
+        """What it gives for one image: the logits, or every map by its name."""
+        if not self.model.maps:
+            return {LOGITS: (self.model.classes or 0,)}
+        return {each.name: tuple(side or 0 for side in each.shape) for each in self.model.maps}
 
     @property
     def input_type(self) -> str:
@@ -83,6 +91,12 @@ class Contents:
     cases: tuple[Recorded, ...]
     files: Mapping[str, bytes]  # models, golden cases and vectors
 
+    @property
+    def gives(self) -> str | None:
+        """`boxes` or `maps`; None of a classifier."""
+        maps = self.models[0].model.maps
+        return what_is_given(maps)[0] if maps else None
+
     def about(self) -> dict[str, Any]:
         """The content of `model.json`."""
         return {
@@ -101,14 +115,25 @@ class Contents:
                     "input": each.model.form.value,
                     "input_type": each.input_type,
                     "input_shape": list(each.input_shape),
-                    "output": LOGITS,
+                    "output": each.model.scores if self.gives else LOGITS,
+                    **(
+                        {"outputs": {name: list(shape) for name, shape in each.outputs.items()}}
+                        if self.gives
+                        else {}
+                    ),
                     "session_options": dict(each.model.session_options),
                 }
                 for each in self.models
             ],
+            **({"gives": self.gives, **self._boxes()} if self.gives else {}),
             "vectors": [dataclasses.asdict(each) for each in self.vectors],
             "labels": None if self.labels is None else list(self.labels),
         }
+
+    def _boxes(self) -> dict[str, Any]:
+        """The outputs that boxes are read from."""
+        found = detection_outputs(self.models[0].model.maps)
+        return {} if found is None else {"boxes": {"logits": found.logits, "boxes": found.boxes}}
 
 
 def contents_of(path: Path) -> Contents:
@@ -143,7 +168,10 @@ def contents_of(path: Path) -> Contents:
 
 def _packed(bundle: Bundle, name: str, role: Role) -> PackedModel:
     model = read_model(bundle.path, name)
-    check_classifier(model)
+    if not model.maps:
+        check_classifier(model)
+    elif any(side is None for each in model.maps for side in each.shape):
+        raise ModelError(f"{model.path} leaves the size of its maps open; export it for one size of image")
     if model.batch not in (None, 1):
         raise ModelError(
             f"{model.path} takes {model.batch} images at a time; an app needs a file that takes one"

@@ -36,6 +36,10 @@ class Home(enum.Enum):
     IOS = "ios"
 
 
+# Whose checks hold every output of a model of boxes or maps.
+_OF_PLACES = (Home.NODE, Home.WEB, Home.TRITON, Home.KSERVE)
+
+
 @dataclasses.dataclass(frozen=True)
 class Written:
     """What was written, and what is left for the user to do."""
@@ -62,6 +66,7 @@ def package(bundle: Path, home: Home, target: Path, modules: Path | None = None)
     """
     check_free(target)
     contents = contents_of(bundle)
+    check_home(contents, home, bundle)
     make: dict[Home, Callable[[Contents, Path | None], tuple[Files, str]]] = {
         Home.NODE: _node,
         Home.WEB: _web,
@@ -74,6 +79,21 @@ def package(bundle: Path, home: Home, target: Path, modules: Path | None = None)
     files, next_step = make[home](contents, modules)
     write_files(target, files)
     return Written(target, len(files), sum(map(len, files.values())), next_step.format(target=target))
+
+
+def check_home(contents: Contents, home: Home, bundle: Path) -> None:
+    """Refuse a home that knows classes alone for a bundle of boxes or maps.
+
+    Raises:
+        UsageError: says which homes serve it.
+    """
+    if contents.gives and home not in _OF_PLACES:
+        others = ", ".join(each.value for each in _OF_PLACES)
+        command, opener = {"boxes": ("detect", "Detector")}.get(contents.gives, ("segment", "Segmenter"))
+        raise UsageError(
+            f"--for {home.value} packs classifiers, and {bundle} gives {contents.gives}: choose {others}, or "
+            f"run vit-edge {command} or vit_edge.{opener} on the device"
+        )
 
 
 def site_files(bundle: Path, modules: Path | None = None) -> Files:

@@ -7,6 +7,8 @@ keys and wrong types, and from then on it is only read. Import the names from he
 from vit_edge.spec.form import (
     AS_WRITTEN,
     IR_VERSIONS,
+    KERNELS_DOMAIN,
+    KERNELS_PACKAGE,
     MAX_BATCH,
     OPSETS,
     PORTABLE,
@@ -28,6 +30,7 @@ from vit_edge.spec.outputs import (
     LOGITS,
     PATCH_FEATURES,
     POOLED_EMBEDDING,
+    TAP,
     OutputKind,
 )
 from vit_edge.spec.preprocess import CropRule, Interpolation, PreprocessSpec, ResizeMode
@@ -50,6 +53,8 @@ __all__ = [
     "CLS_EMBEDDING",
     "EMBEDDING",
     "IR_VERSIONS",
+    "KERNELS_DOMAIN",
+    "KERNELS_PACKAGE",
     "LEAST_COSINE",
     "LOGITS",
     "MAX_BATCH",
@@ -58,6 +63,7 @@ __all__ = [
     "POOLED_EMBEDDING",
     "PORTABLE",
     "SESSION_OPTIONS",
+    "TAP",
     "WRITTEN",
     "ActivationType",
     "Arithmetic",

@@ -8,6 +8,7 @@ EMBEDDING = "embedding"  # float32 (N, D), all that the model gives
 CLS_EMBEDDING = "cls_embedding"  # float32 (N, D), where a class token stands for the whole image
 POOLED_EMBEDDING = "pooled_embedding"  # float32 (N, D)
 PATCH_FEATURES = "patch_features"  # float32 (N, rows, columns, D)
+TAP = "tap_"  # and the number of a block from 0: float32 (N, rows, columns, D), the patches as they leave it
 
 
 class OutputKind(enum.Enum):

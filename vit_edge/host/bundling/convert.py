@@ -74,7 +74,9 @@ def convert(
     form = possible_form(canonical, portable)
     plain, to_export = optimized(exported, canonical, form, checked)
     float_model = on_disk(folder / FLOAT_MODEL, to_bytes(finish(plain, metadata_of(source)), FLOAT_MODEL))
-    embedder = float_embedder(exported, canonical, source, portable) if settings.embedder else None
+    embedder = None
+    if settings.embedder:
+        embedder = float_embedder(exported, canonical, source, portable, settings.taps)
     wanted = settings_for(settings.quantize, [load_target(PORTABLE_TARGET), *settings.targets])
     search = search_of(canonical, images.calibration, source.preprocess, wanted, progress)
     parity = {"rewrite": to_export} if to_torch is None else {"export": to_torch, "rewrite": to_export}

@@ -3,7 +3,7 @@
 import dataclasses
 import io
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ _CPU = SessionSettings("cpu")
 
 Pixels = npt.NDArray[np.uint8]
 Outputs = dict[str, npt.NDArray[np.float32]]
+Run = Callable[[ModelFile, Pixels, SessionSettings], Outputs]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -56,44 +57,63 @@ def golden_files(families: Sequence[Mapping[str, ModelFile]], pixels: Pixels) ->
     tensors: dict[str, bytes] = {}
     lines: list[str] = []
     for family in families:
-        for name, model, found in _family_answers(family, pixels):
+        for name, _, found in _family_answers(family, pixels):
             cases += [case for each in found for case in _cases(name, each, list(files))]
-            for line, made in (
-                entry for each in found for entry in _neutral(name, model, each, pixels, lone=len(found) == 1)
-            ):
-                lines.append(json.dumps(line, allow_nan=False))
-                tensors |= made
+        for line, made in _tensors(family, pixels[:_TENSOR_IMAGES]):
+            lines.append(json.dumps(line, allow_nan=False))
+            tensors |= made
     neutral = {TENSORS: _listing(lines), **tensors} if lines else {}
     return {**files, EXPECTED: golden_bytes(cases), **neutral}
 
 
-def _family_answers(
+def _tensors(
     family: Mapping[str, ModelFile], pixels: Pixels
+) -> Iterator[tuple[dict[str, Any], dict[str, bytes]]]:
+    """The same as tensors for any language: of maps every number, where those are not too many."""
+    for name, model, found in _family_answers(family, pixels, _whole):
+        size = sum(values[:1].nbytes for each in found for values in each.outputs.values())
+        if model.maps and size > _MOST_TENSOR_BYTES:
+            return
+        for each in found:
+            yield from _neutral(name, model, each, pixels, lone=len(found) == 1)
+
+
+def _family_answers(
+    family: Mapping[str, ModelFile], pixels: Pixels, run: Run | None = None
 ) -> Iterator[tuple[str, ModelFile, list[_Answers]]]:
     plain: Outputs | None = None
+    run = run or _one_by_one
     for name, model in family.items():
         if plain is None:
-            plain = _one_by_one(model, pixels, _CPU)
-            allowed = {each: EXPORT_TOLERANCE * _scale(plain, each) for each in OUTPUTS if each in plain}
+            plain = run(model, pixels, _CPU)
+            allowed = {each: EXPORT_TOLERANCE * _scale(plain, each) for each in _held_to(plain, model)}
             yield name, model, [_Answers(None, plain, allowed)]
         else:
-            yield name, model, [_held(kind, made, plain) for kind, made in _in_each(model, pixels)]
+            yield (
+                name,
+                model,
+                [_held(kind, made, plain, model) for kind, made in _in_each(model, pixels, run)],
+            )
 
 
-def _in_each(model: ModelFile, pixels: Pixels) -> Iterator[tuple[Arithmetic, Outputs]]:
+def _held_to(made: Outputs, model: ModelFile) -> list[str]:
+    """The outputs that a device is held to: of an embedder not those of every patch."""
+    return [each for each in made if model.maps or each in OUTPUTS]
+
+
+def _in_each(model: ModelFile, pixels: Pixels, run: Run) -> Iterator[tuple[Arithmetic, Outputs]]:
     """An INT8 model's answers in exact arithmetic, and in saturating arithmetic where this CPU does that."""
     exact = dataclasses.replace(_CPU, options=tuple(EXACT_OPTIONS.items()))
     saturates = arithmetic_of(_CPU, model) is Arithmetic.SATURATING
-    yield Arithmetic.EXACT, _one_by_one(model, pixels, exact if saturates else _CPU)
+    yield Arithmetic.EXACT, run(model, pixels, exact if saturates else _CPU)
     if saturates:
-        yield Arithmetic.SATURATING, _one_by_one(model, pixels, _CPU)
+        yield Arithmetic.SATURATING, run(model, pixels, _CPU)
 
 
-def _held(arithmetic: Arithmetic, made: Outputs, plain: Outputs) -> _Answers:
+def _held(arithmetic: Arithmetic, made: Outputs, plain: Outputs, model: ModelFile) -> _Answers:
     allowed = {
         each: max(_LEAST_INT8_TOLERANCE * _scale(made, each), float(np.abs(made[each] - plain[each]).max()))
-        for each in OUTPUTS
-        if each in made
+        for each in _held_to(made, model)
     }
     return _Answers(arithmetic, made, allowed)
 
@@ -123,14 +143,15 @@ def _neutral(
         lone: whether these are the model's only answers, so that every device is held to them.
     """
     arithmetic = "any" if lone or answers.arithmetic is None else answers.arithmetic.value
-    for index, image in enumerate(() if model.maps else pixels[:_TENSOR_IMAGES]):  # apps of maps: none yet
+    for index, image in enumerate(pixels):
         [(entry, given)] = feed_of(model, image[None], model.preprocess).items()
         if index and (index + 1) * given.nbytes > _MOST_TENSOR_BYTES:
             return
         input_file = f"golden/{model.form.value}.{index}.bin"
-        for output, allowed in answers.tolerance.items():
+        for place, (output, allowed) in enumerate(answers.tolerance.items()):
             values = answers.outputs[output][index : index + 1]
-            output_file = f"golden/{Path(name).stem}.{output}.{arithmetic}.{index}.bin"
+            called = f"map{place}" if model.maps else output
+            output_file = f"golden/{Path(name).stem}.{called}.{arithmetic}.{index}.bin"
             line = {
                 "model": name,
                 "arithmetic": arithmetic,
@@ -138,7 +159,7 @@ def _neutral(
                 "input_type": given.dtype.name,
                 "input_shape": list(given.shape),
                 "input_file": input_file,
-                "output": model.scores if output in (LOGITS, EMBEDDING) else output,
+                "output": model.scores if output in (LOGITS, EMBEDDING) and not model.maps else output,
                 "output_type": "float32",
                 "output_shape": list(values.shape),
                 "output_file": output_file,
@@ -171,6 +192,15 @@ def _one_by_one(model: ModelFile, pixels: Pixels, settings: SessionSettings) -> 
     """
     session = Session(model, settings)
     made = [answers_of(session, image[None]) for image in pixels]
+    return {name: np.concatenate([each[name] for each in made]) for name in made[0]}
+
+
+def _whole(model: ModelFile, pixels: Pixels, settings: SessionSettings) -> Outputs:
+    """The same, of maps every number of every output."""
+    if not model.maps:
+        return _one_by_one(model, pixels, settings)
+    session = Session(model, settings)
+    made = [session.outputs(image[None]) for image in pixels]
     return {name: np.concatenate([each[name] for each in made]) for name in made[0]}
 
 

@@ -38,6 +38,8 @@ class BuildSettings:
     """That become part of others in each block of an INT8 file, where that passes and is faster."""
     embedder: bool = False
     """Whether the bundle gives embeddings, too."""
+    taps: tuple[int, ...] = ()
+    """Of the embedder: blocks whose patches are outputs, too."""
     embedder_for: tuple[str, ...] = ()
     """Names of the outputs that the INT8 embedder's forms are chosen for; empty: all."""
     embedding_tolerance: EmbeddingTolerance = dataclasses.field(default_factory=EmbeddingTolerance)

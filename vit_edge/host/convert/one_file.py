@@ -93,6 +93,8 @@ class QuantizeFileSettings:
     """The probabilities of each block's attention are outputs, too."""
     merge_tokens: int = 0
     """That become part of others in each block."""
+    taps: tuple[int, ...] = ()
+    """Of an embedder: blocks whose patches are outputs, too."""
 
 
 def export_model(

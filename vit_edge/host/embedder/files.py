@@ -26,11 +26,11 @@ from vit_edge.host.convert.onnx_io import check_output, finish, read_metadata, s
 from vit_edge.host.convert.optimize import image_size, normalisation_of
 from vit_edge.host.convert.parity import REWRITE_TOLERANCE, check_parity, random_images
 from vit_edge.host.embedder.graph import FeatureGraph, feature_graph
-from vit_edge.host.embedder.quantize import embedder_search
+from vit_edge.host.embedder.quantize import embedder_search, searched
 from vit_edge.host.lower.model import LowerSettings, lower
 from vit_edge.host.ort import runner
 from vit_edge.host.quantize.search import Search, search_of
-from vit_edge.host.quantize.types import GOALS, Goal, Quantization
+from vit_edge.host.quantize.types import Quantization
 from vit_edge.host.rewrite.canonical import Canonical
 from vit_edge.host.sources import Source
 from vit_edge.manifest import Parity
@@ -48,7 +48,7 @@ from vit_edge.verify.fidelity import fidelity
 class EmbedderAim:
     """What the forms of an INT8 embedder's layers are chosen for."""
 
-    goal: Goal | None  # of each output that is used; None: one static range for every layer
+    chosen: Quantization  # of the classifier: the goal, and what time it takes
     outputs: tuple[str, ...] = ()  # those that are used; empty: all
 
 
@@ -62,7 +62,11 @@ class FloatEmbedder:
 
 
 def float_embedder(
-    original: onnx.ModelProto, canonical: Canonical, source: Source, form: ModelForm = PORTABLE
+    original: onnx.ModelProto,
+    canonical: Canonical,
+    source: Source,
+    form: ModelForm = PORTABLE,
+    taps: Sequence[int] = (),
 ) -> FloatEmbedder:
     """The float32 embedder of a classifier.
 
@@ -71,12 +75,14 @@ def float_embedder(
         canonical: from `canonicalise`, not folded.
         source: what both come from.
         form: batch and input of the file.
+        taps: as in `feature_graph`.
 
     Raises:
         ContractError: the model has no grid of patches.
+        UsageError: as in `feature_graph`.
         ParityError: the head on these embeddings gives other logits than the original.
     """
-    features, name = feature_graph(canonical), canonical.name
+    features, name = feature_graph(canonical, taps=taps), canonical.name
     settings = LowerSettings(form, normalisation_of(source.preprocess))
     with_head = lower(features.canonical, dataclasses.replace(settings, outputs=(*features.outputs, LOGITS)))
     parity = check_parity(
@@ -107,9 +113,16 @@ def int8_embedder(
     Raises:
         UsageError: the model has no output that is aimed at.
     """
-    folded = feature_graph(search.canonical, plain.norm)
+    folded = feature_graph(search.canonical, plain.norm, plain.taps)
     own = embedder_search(folded, search, target.arithmetic, source.preprocess, aim.outputs)
-    taken = for_target(own.toward(aim.goal), target)
+    return written_embedder(folded, searched(own, aim.chosen), source, target)
+
+
+def written_embedder(
+    folded: FeatureGraph, found: Quantization, source: Source, target: TargetSpec
+) -> tuple[onnx.ModelProto, Quantization]:
+    """The finished file of a quantization, and what of it the target takes."""
+    taken = for_target(found, target)
     made = quantized(folded.canonical, taken, target, source, folded.outputs)
     return finish(made, dataclasses.replace(read_metadata(made, source.name), labels=None)), taken
 
@@ -149,6 +162,7 @@ def export_embedder(
     out: str | os.PathLike[str],
     batch: int | None = None,
     versions: VersionsWanted = AS_WRITTEN,
+    taps: Sequence[int] = (),
 ) -> WrittenEmbedder:
     """Write the float32 embedder of a source.
 
@@ -157,6 +171,7 @@ def export_embedder(
         out: the file.
         batch: a fixed batch size, or None for a dynamic one.
         versions: of the file.
+        taps: as in `feature_graph`.
 
     Raises:
         ContractError: the source is no canonical ViT, and so has no grid of patches.
@@ -166,7 +181,7 @@ def export_embedder(
     check_output(out)
     original, _ = export(source)
     canonical = canonical_of(source, original)
-    made = float_embedder(original, canonical, source, form)
+    made = float_embedder(original, canonical, source, form, taps)
     written = Written(Path(out), save_onnx(made.model, out), made.parity, canonical)
     return WrittenEmbedder(written, read_model(out).outputs)
 
@@ -193,13 +208,13 @@ def quantize_embedder_file(
     check_output(out)
     original, _ = export(source)
     canonical = canonical_of(source, original)
-    plain = float_embedder(original, canonical, source)
+    plain = float_embedder(original, canonical, source, taps=settings.taps)
     paths = list_images(settings.calibration, settings.quantize.limits).paths
     wanted = settings_for(settings.quantize, [target])
     doing = Doing("calibrate", progress)
     with explained(source.name, doing, mend_of(settings.quantize)):
         search = search_of(canonical, paths, source.preprocess, wanted, doing)
-        aim = EmbedderAim(GOALS[settings.quantize.preset], outputs)
+        aim = EmbedderAim(search.first(), outputs)
         model, taken = int8_embedder(plain.features, search, aim, source, target)
         close = embedding_fidelity(plain.model, model, search.calibration.probed)
     written = Written(Path(out), save_onnx(model, out), None, canonical, taken)

@@ -9,6 +9,9 @@ and the outputs are, for one image:
     patch_features (1, rows, columns, D)  the patch tokens behind the final LayerNormalization, row by row;
                                           prefix tokens (class, distillation, registers) are left out
 
+    tap_K (1, rows, columns, D)           of each block K that is asked for, from 0: the patch tokens as they
+                                          leave it, not normalised
+
 Where a model normalises the mean of its tokens instead of the tokens (`fc_norm` of timm), patch_features are
 the tokens as they leave the last block, and pooled_embedding is their normalised mean. Where it has no final
 normalization, nothing is normalised.
@@ -16,19 +19,20 @@ normalization, nothing is normalised.
 
 import dataclasses
 import enum
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import onnx_ir as ir
 
 from vit_edge.arrays import Array
-from vit_edge.errors import ContractError
+from vit_edge.errors import ContractError, UsageError
+from vit_edge.host.embedder.walk import ancestors, read_ranges, rows_of
 from vit_edge.host.lower.sizes import patches_of
 from vit_edge.host.rewrite.canonical import Canonical
 from vit_edge.host.rewrite.composites import DOMAIN, EMBED, MEAN, SELECT, composites, is_composite, is_norm
 from vit_edge.host.rewrite.values import constant_of, integer, static_shape, users
-from vit_edge.spec import CLS_EMBEDDING, PATCH_FEATURES, POOLED_EMBEDDING
+from vit_edge.spec import CLS_EMBEDDING, PATCH_FEATURES, POOLED_EMBEDDING, TAP
 
 
 class NormPlace(enum.Enum):
@@ -64,16 +68,26 @@ class FeatureGraph:
     norm: FinalNorm
     last_block: str  # "blocks.11"
     pruned: bool  # whether the classifier computes the last block for few tokens only
+    taps: tuple[int, ...] = ()  # blocks whose patches are among the outputs
+
+    @property
+    def whole(self) -> tuple[str, ...]:
+        """The outputs that are of the last block."""
+        return tuple(name for name in self.outputs if not name.startswith(TAP))
 
 
-def feature_graph(canonical: Canonical, norm: FinalNorm | None = None) -> FeatureGraph:
+def feature_graph(
+    canonical: Canonical, norm: FinalNorm | None = None, taps: Sequence[int] = ()
+) -> FeatureGraph:
     """The embedder's graph; the classifier's is left unchanged.
 
     Args:
         canonical: from `canonicalise`.
         norm: the final normalization, where quantization has folded that of `canonical` into the head.
+        taps: blocks, from 0, whose patches are outputs, too.
 
     Raises:
+        UsageError: there is no such block.
         ContractError: the model has no grid of patches, or several final normalizations.
     """
     found = canonical.description
@@ -87,14 +101,21 @@ def feature_graph(canonical: Canonical, norm: FinalNorm | None = None) -> Featur
             f"{canonical.name} has no one grid of patches to give embeddings of: it merges them in "
             f"{len(found.stages)} stages; build it without --embedder"
         )
+    beyond = [tap for tap in taps if not 0 <= tap < found.depth]
+    if beyond:
+        raise UsageError(
+            f"--taps {beyond[0]} is no block of {canonical.name}, which has 0 to {found.depth - 1}"
+        )
     model = canonical.model.clone()
     last = f"blocks.{found.depth - 1}"
     builder = _Builder(model.graph, canonical.name)
     stream, pruned = builder.whole_stream(f"{last}.add2")
     norm = norm or builder.final_norm(stream)
     embeddings = builder.embeddings(stream, norm)
+    embeddings |= {f"{TAP}{tap}": builder.tapped(f"blocks.{tap}.add2") for tap in taps}
     model.graph.outputs[:] = [*embeddings.values(), *model.graph.outputs]
-    return FeatureGraph(dataclasses.replace(canonical, model=model), tuple(embeddings), norm, last, pruned)
+    made = dataclasses.replace(canonical, model=model)
+    return FeatureGraph(made, tuple(embeddings), norm, last, pruned, tuple(taps))
 
 
 class _Builder:
@@ -112,7 +133,7 @@ class _Builder:
         """
         last = next(node for node in self.graph if node.name == last_node)
         stream = last.outputs[0]
-        above = _ancestors(last)
+        above = ancestors(last)
         selections = [node for node in above if is_composite(node, SELECT)]
         if not selections:
             return stream, False
@@ -138,9 +159,9 @@ class _Builder:
 
     def final_norm(self, stream: ir.Value) -> FinalNorm:
         """What normalises the tokens, or else their mean."""
-        means = [node for value in _rows_of(stream) for node in users(value) if is_composite(node, MEAN)]
+        means = [node for value in rows_of(stream) for node in users(value) if is_composite(node, MEAN)]
         for place, sources in (
-            (NormPlace.TOKENS, list(_rows_of(stream))),
+            (NormPlace.TOKENS, list(rows_of(stream))),
             (NormPlace.MEAN, [node.outputs[0] for node in means]),
         ):
             norms = [node for value in sources for node in users(value) if is_norm(node)]
@@ -156,18 +177,33 @@ class _Builder:
 
     def embeddings(self, stream: ir.Value, norm: FinalNorm) -> dict[str, ir.Value]:
         """Output name -> value; what is for one image (1, D) or (1, rows, columns, D)."""
-        prefix, dim, grid = self.patches.prefix, self.patches.dim, (self.patches.rows, self.patches.columns)
-        has_cls = prefix > 0 and (0, 1) in _read_ranges(stream, 0, self.tokens)
+        prefix, dim = self.patches.prefix, self.patches.dim
+        has_cls = prefix > 0 and (0, 1) in read_ranges(stream, 0, self.tokens)
         tokens = self.normalised(stream, norm) if norm.place is NormPlace.TOKENS else stream
         made = {}
         if has_cls:
             made[CLS_EMBEDDING] = self.select(tokens, 0, 1)
-        patches = self.select(tokens, prefix, self.tokens) if prefix else tokens
+        patches = self.patch_rows(tokens)
         pooled = self.node(MEAN, [patches], (1, dim), domain=DOMAIN)
         made[POOLED_EMBEDDING] = self.normalised(pooled, norm) if norm.place is NormPlace.MEAN else pooled
-        shape = self.constant(np.asarray([-1, *grid, dim], np.int64), f"{PATCH_FEATURES}.shape")
-        made[PATCH_FEATURES] = self.node("Reshape", [patches, shape], (1, *grid, dim))
+        made[PATCH_FEATURES] = self.as_grid(patches)
         return made
+
+    def tapped(self, name: str) -> ir.Value:
+        """The patches that a node of the stream gives, as a grid."""
+        stream = next(node for node in self.graph if node.name == name).outputs[0]
+        return self.as_grid(self.patch_rows(stream))
+
+    def patch_rows(self, tokens: ir.Value) -> ir.Value:
+        """Without what stands in front of the patches."""
+        return self.select(tokens, self.patches.prefix, self.tokens) if self.patches.prefix else tokens
+
+    def as_grid(self, patches: ir.Value) -> ir.Value:
+        """(1, rows, columns, D)."""
+        sizes, name = (self.patches.rows, self.patches.columns, self.patches.dim), f"{PATCH_FEATURES}.shape"
+        known = self.graph.initializers.get(name)
+        shape = self.constant(np.asarray([-1, *sizes], np.int64), name) if known is None else known
+        return self.node("Reshape", [patches, shape], (1, *sizes))
 
     @property
     def tokens(self) -> int:
@@ -211,41 +247,6 @@ class _Builder:
         value.shape, value.dtype = ir.Shape(array.shape), ir.DataType.from_numpy(array.dtype)
         self.graph.register_initializer(value)
         return value
-
-
-def _ancestors(node: ir.Node) -> list[ir.Node]:
-    """The node and everything that it depends on."""
-    reached: dict[ir.Node, None] = {node: None}
-    pending = [node]
-    while pending:
-        for value in pending.pop().inputs:
-            maker = None if value is None else value.producer()
-            if maker is not None and maker not in reached:
-                reached[maker] = None
-                pending.append(maker)
-    return list(reached)
-
-
-def _rows_of(value: ir.Value) -> Iterator[ir.Value]:
-    """The value, and whatever is selected from it."""
-    yield value
-    for node in users(value):
-        if is_composite(node, SELECT):
-            yield from _rows_of(node.outputs[0])
-
-
-def _read_ranges(value: ir.Value, start: int, stop: int) -> set[tuple[int, int]]:
-    """The ranges of tokens that the head reads; `value` holds those from start to stop."""
-    ranges = {(start, stop)} if value.is_graph_output() else set[tuple[int, int]]()
-    for node in users(value):
-        if is_composite(node, SELECT):
-            first = start + integer(node, "start")
-            ranges |= _read_ranges(node.outputs[0], first, start + integer(node, "stop"))
-        elif is_norm(node):
-            ranges |= _read_ranges(node.outputs[0], start, stop)
-        else:
-            ranges.add((start, stop))
-    return ranges
 
 
 def _constants(norm: ir.Node) -> tuple[Array, ...]:

@@ -184,7 +184,7 @@ class Answerer:
         elif isinstance(model, Embedder):
             kind = self.opening.kind or "pooled"
             yield from _each(
-                names, model.batch(names, 1), lambda name, found: Row(name, None, vector=getattr(found, kind))
+                names, model.batch(names, 1), lambda name, found: Row(name, None, vector=found.of(kind))
             )
 
 

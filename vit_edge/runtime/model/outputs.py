@@ -1,6 +1,7 @@
 """Which output of a model file holds its answers, and what these numbers mean."""
 
 import dataclasses
+import re
 from collections.abc import Mapping
 
 import numpy as np
@@ -16,6 +17,7 @@ from vit_edge.spec import (
     MAX_BATCH,
     PATCH_FEATURES,
     POOLED_EMBEDDING,
+    TAP,
     OutputKind,
 )
 
@@ -34,6 +36,7 @@ class Features:
     dim: int  # D, the length of every embedding
     grid: tuple[int, int]  # patches (rows, columns)
     has_cls: bool  # whether cls_embedding is among the outputs
+    taps: tuple[int, ...] = ()  # blocks, from 0, whose patches are among them, in the order of the file
 
 
 @dataclasses.dataclass(frozen=True)
@@ -265,4 +268,13 @@ def _features(outputs: Mapping[str, TensorInfo]) -> Features:
                 raise ValueError(
                     f"has {name} of another dimension than {PATCH_FEATURES} ({dim}); export it again"
                 )
-    return Features(dim, (rows, columns), CLS_EMBEDDING in outputs)
+    return Features(dim, (rows, columns), CLS_EMBEDDING in outputs, _taps(outputs, (rows, columns, dim)))
+
+
+def _taps(outputs: Mapping[str, TensorInfo], shape: tuple[int, int, int]) -> tuple[int, ...]:
+    names = [name for name in outputs if re.fullmatch(rf"{TAP}(0|[1-9]\d{{0,3}})", name)]
+    for name in names:
+        check_tensor(outputs[name], FLOAT, "float32 (N, rows, columns, dim)", 4)
+        if (outputs[name].dims or ())[1:] != shape:
+            raise ValueError(f"has {name} of another shape than {PATCH_FEATURES} {shape}; export it again")
+    return tuple(int(name.removeprefix(TAP)) for name in names)

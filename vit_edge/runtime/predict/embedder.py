@@ -2,7 +2,7 @@
 
 import dataclasses
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -18,11 +18,12 @@ from vit_edge.runtime.image.source import ImageSource
 from vit_edge.runtime.model.file import ModelFile, read_model
 from vit_edge.runtime.predict.batching import in_batches
 from vit_edge.runtime.predict.image_model import ImageModel, key_file, opened_with, preprocess_of
-from vit_edge.spec import CLS_EMBEDDING, EMBEDDING, PATCH_FEATURES, POOLED_EMBEDDING, OutputKind
+from vit_edge.spec import CLS_EMBEDDING, EMBEDDING, PATCH_FEATURES, POOLED_EMBEDDING, TAP, OutputKind
 
 Floats = npt.NDArray[np.float32]
 
 _OUTPUTS = {"cls": CLS_EMBEDDING, "pooled": POOLED_EMBEDDING, "patches": PATCH_FEATURES}
+KINDS = tuple(_OUTPUTS)  # beside those of taps
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -38,6 +39,19 @@ class Embedding:
     cls: Floats | None  # (D,), the class token; None where the model's head does not read one by itself
     pooled: Floats  # (D,), the mean of the patch tokens; of an embedding model its own vector
     patches: Floats  # (rows, columns, D), one token per patch, from the top left; (0, 0, D) of one vector
+    taps: Mapping[int, Floats] = dataclasses.field(default_factory=dict)
+    """By the number of a block, from 0: (rows, columns, D), the patches as they leave it; only with taps."""
+
+    def of(self, kind: str) -> Floats:
+        """What `Embedder.kinds` calls so: cls, pooled, patches, or tap_ with the number of a block.
+
+        Raises:
+            KeyError: the model has no such tap.
+        """
+        if kind.startswith(TAP):
+            return self.taps[int(kind.removeprefix(TAP))]
+        found: Floats = getattr(self, kind)
+        return found
 
 
 class Embedder(ImageModel):
@@ -103,7 +117,7 @@ class Embedder(ImageModel):
 
     @property
     def kinds(self) -> tuple[str, ...]:
-        """The fields of an `Embedding` that the model gives."""
+        """What an `Embedding` has of this model, see `Embedding.of`."""
         return tuple(outputs_by_kind(self._file))
 
     def __call__(self, source: ImageSource) -> Embedding:
@@ -144,7 +158,16 @@ class Embedder(ImageModel):
         if self._file.features is None:
             none = np.empty((*self.grid, self.dim), np.float32)
             return [Embedding(None, row[EMBEDDING], none) for row in rows]
-        return [Embedding(row.get(CLS_EMBEDDING), row[POOLED_EMBEDDING], row[PATCH_FEATURES]) for row in rows]
+        taps = self._file.features.taps
+        return [
+            Embedding(
+                row.get(CLS_EMBEDDING),
+                row[POOLED_EMBEDDING],
+                row[PATCH_FEATURES],
+                {tap: row[f"{TAP}{tap}"] for tap in taps},
+            )
+            for row in rows
+        ]
 
 
 def read_embedder(path: Path, model: Role | str | None, trust: Path | None) -> ModelFile:
@@ -183,7 +206,10 @@ def outputs_by_kind(file: ModelFile) -> dict[str, str]:
     """By the fields of an `Embedding` that a model file gives, what it calls them."""
     if file.features is None:
         return {"pooled": EMBEDDING}
-    return {kind: name for kind, name in _OUTPUTS.items() if name in file.outputs}
+    taps = (f"{TAP}{tap}" for tap in file.features.taps)
+    return {kind: name for kind, name in _OUTPUTS.items() if name in file.outputs} | {
+        tap: tap for tap in taps
+    }
 
 
 def without_kind(path: Path, kind: str, kinds: tuple[str, ...]) -> str:

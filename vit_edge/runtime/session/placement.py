@@ -11,6 +11,7 @@ import onnxruntime
 from vit_edge.errors import ModelError, ProviderError, UsageError
 from vit_edge.runtime.device.machine import may_saturate
 from vit_edge.runtime.model.file import ModelFile
+from vit_edge.runtime.model.own_kernels import kernels_library
 from vit_edge.runtime.session.contexts import (
     Context,
     ContextKey,
@@ -120,6 +121,14 @@ def open_session(model: ModelFile, settings: SessionSettings) -> Opened:
         ProviderError: the requested provider is not installed, or did not take the model.
         TargetError: the provider is named by a file that is no target.
     """
+    opened = _opened_as_asked(model, settings)
+    if model.instead_of is None:
+        return opened
+    place = opened.placement
+    return Opened(opened.session, dataclasses.replace(place, reason=f"{place.reason}; {model.instead_of}"))
+
+
+def _opened_as_asked(model: ModelFile, settings: SessionSettings) -> Opened:
     if settings.provider.lower() == AUTO:
         return _first_that_works(model, settings)
     spec = described(settings.provider)
@@ -256,6 +265,8 @@ def as_this_cpu_needs(options: Iterable[tuple[str, str]]) -> dict[str, str]:
 def _session_options(model: ModelFile, settings: SessionSettings) -> onnxruntime.SessionOptions:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = _LOG_ERRORS
+    if model.own_kernels:
+        options.register_custom_ops_library(kernels_library())
     if settings.trace is not None:
         options.enable_profiling = True
         options.profile_file_prefix = str(settings.trace)

@@ -1,4 +1,4 @@
-// An image classifier that vit-edge packed for Node: `classify(path | Buffer | ImageData)`.
+// A model that vit-edge packed for Node: `classify`, `detect` or `segment` of (path | Buffer | ImageData).
 import { createHash } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import { checked, Model } from "./model.mjs";
@@ -13,21 +13,38 @@ const about = JSON.parse(await bytes("model.json"));
 /** One label per class, or null where the model has none. */
 export const labels = about.labels;
 
-/** A classifier on one of the package's files: "float" or "int8". */
+/** What the model gives: "boxes" or "maps"; null of a classifier. */
+export const gives = about.gives ?? null;
+
+/** The model on one of the package's files, "float" or "int8", with the one of these that it is for. */
 export async function open({ file = about.default } = {}) {
   const wanted = about.files.find((each) => each.name === file);
   if (!wanted) throw new RangeError(`no file is called ${file}; there are ${about.files.map((each) => each.name).join(", ")}`);
   const model = await loaded(wanted);
+  if (gives === "boxes")
+    return { detect: async (source, { threshold = 0.5 } = {}) => model.detect(await decoded(source), threshold) };
+  if (gives === "maps")
+    return { segment: async (source, { threshold = 0.5 } = {}) => model.segment(await decoded(source), threshold) };
   return { classify: async (source, { top = 5 } = {}) => model.classify(await decoded(source), top) };
 }
 
-let first; // the default classifier, opened once
+let first; // the default file, opened once
+
+async function asked(what, source, options) {
+  first ??= open();
+  const model = await first;
+  if (!model[what]) throw new TypeError(`this model is for ${Object.keys(model)[0]}, not for ${what}`);
+  return model[what](source, options);
+}
 
 /** The likeliest classes of an image: a path, a Buffer of a file, or {data, width, height} of RGB or RGBA. */
-export async function classify(source, options) {
-  first ??= open();
-  return (await first).classify(source, options);
-}
+export const classify = (source, options) => asked("classify", source, options);
+
+/** The objects on an image, the surest first, boxes in its pixels. */
+export const detect = (source, options) => asked("detect", source, options);
+
+/** The class of each pixel of an image, and the share of each class. */
+export const segment = (source, options) => asked("segment", source, options);
 
 /** Holds this machine to the recorded answers: [{what, difference, tolerance, good}]. */
 export async function check() {

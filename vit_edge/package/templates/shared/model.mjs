@@ -1,5 +1,6 @@
 // One model file of the package on onnxruntime, whichever build of it: from an image to its answers.
 import { normalized, preprocessed } from "./pixels.mjs";
+import { boxesOf, maskOf, sharesOf } from "./places.mjs";
 
 const sigmoid = (z) => 1 / (1 + Math.exp(-z));
 
@@ -39,17 +40,44 @@ export class Model {
   }
 
   /** The model's numbers for an input as the file takes it: a Uint8Array or Float32Array. */
-  async run(values) {
+  async run(values, output = this.file.output) {
+    return (await this.outputs(values))[output].data;
+  }
+
+  /** The same of every output, by its name, as tensors. */
+  async outputs(values) {
     const given = new this.ort.Tensor(this.file.input_type, values, this.file.input_shape);
-    return (await this.session.run({ [this.file.input]: given }))[this.file.output].data;
+    return this.session.run({ [this.file.input]: given });
+  }
+
+  /** The outputs for an image. */
+  async answered(image) {
+    const { preprocess } = this.about, bytes = preprocessed(image, preprocess);
+    return this.outputs(this.file.input_type === "uint8" ? bytes : normalized(bytes, preprocess));
+  }
+
+  /** [{label, index, score, box}] of a model of boxes, the surest first; see boxesOf. */
+  async detect(image, threshold = 0.5) {
+    const { gives, boxes: names } = this.about;
+    if (gives !== "boxes") throw new TypeError(`this model gives ${gives ?? "classes"}, no boxes`);
+    const made = await this.answered(image);
+    return boxesOf(made[names.logits].data, made[names.boxes].data, image, this.about, threshold);
+  }
+
+  /** {mask: {data, width, height}, classes: [{label, index, share}]} of a model of maps; see maskOf. */
+  async segment(image, threshold = 0.5) {
+    const { gives, labels } = this.about, shape = this.file.outputs?.[this.file.output];
+    if (gives !== "maps" || shape.length !== 3) throw new TypeError(`this model gives ${gives ?? "classes"}, no masks`);
+    const map = (await this.answered(image))[this.file.output].data;
+    const mask = maskOf(map, shape, image, this.about, threshold);
+    return { mask, classes: sharesOf(mask, shape[0] > 1 ? labels : null) };
   }
 
   /** [{label, index, score}] of an image, the likeliest first; of a regression all values in their order. */
   async classify(image, top = 5) {
     if (!Number.isInteger(top) || top < 1) throw new RangeError(`top must be an integer from 1, got ${top}`);
-    const { preprocess, labels, output_kind } = this.about;
-    const bytes = preprocessed(image, preprocess);
-    const values = await this.run(this.file.input_type === "uint8" ? bytes : normalized(bytes, preprocess));
+    const { labels, output_kind } = this.about;
+    const values = (await this.answered(image))[this.file.output].data;
     const found = scores(output_kind, values)
       .map((score, index) => ({ label: labels ? labels[index] : String(index), index, score }));
     if (output_kind === "regression") return found;
@@ -83,7 +111,8 @@ export async function checked(about, read, open) {
         const raw = await read(each.input_file);
         const given = each.input_type === "uint8" ? new Uint8Array(raw) : new Float32Array(raw);
         const expected = new Float32Array(await read(each.output_file));
-        judgements.push(judged(`${file.file} (${arithmetic})`, await model.run(given), expected, each.tolerance));
+        const what = about.gives ? `${file.file} ${each.output} (${arithmetic})` : `${file.file} (${arithmetic})`;
+        judgements.push(judged(what, await model.run(given, each.output), expected, each.tolerance));
       }
       if (best === null || judgements.every((each) => each.good)) best = judgements;
     }

@@ -92,6 +92,13 @@ export function preprocessed(image, spec) {
   return made;
 }
 
+/** What of an image reaches the model, [left, top, right, bottom] in its pixels; beyond it where it is padded. */
+export function seenBox(width, height, spec) {
+  const [wide, high] = resizedSize(width, height, spec), x = width / wide, y = height / high;
+  const left = offset(wide, spec.width, spec.crop), top = offset(high, spec.height, spec.crop);
+  return [left * x, top * y, (left + spec.width) * x, (top + spec.height) * y];
+}
+
 /** float32 (3, height, width) of bytes (height, width, 3): (byte - 255 mean) / (255 std). */
 export function normalized(bytes, spec) {
   const area = bytes.length / 3, made = new Float32Array(bytes.length);

@@ -1,7 +1,22 @@
 import { about, check, decoded, open } from "./classifier.mjs";
+import { drawBoxes, drawMask } from "./drawn.mjs";
 
 const get = (id) => document.getElementById(id);
 const state = get("state"), answers = get("answers");
+const MOST = 12; // answers that are listed of a model of boxes or maps
+// What is asked of the model; gives the rows of the list, and draws what lies on the image.
+const asked = {
+  boxes: async (model, image) => {
+    const found = await model.detect(image);
+    drawBoxes(get("overlay"), image, found);
+    return found.slice(0, MOST);
+  },
+  maps: async (model, image) => {
+    const { mask, classes } = await model.segment(image);
+    drawMask(get("overlay"), image, mask);
+    return classes.slice(0, MOST).map(({ label, share }) => ({ label, score: share }));
+  },
+}[about.gives] ?? ((model, image) => model.classify(image, 5));
 let newest = 0; // of several images on their way, the last one's answer is shown
 
 const files = about.files.map((each) => each.name);
@@ -25,11 +40,12 @@ async function show(image, what) {
   try {
     const model = await open(chosen);
     const start = performance.now();
-    const found = await model.classify(image, 5);
+    const found = await asked(model, image);
     const ms = performance.now() - start;
     if (mine !== newest) return;
     answers.replaceChildren(...found.map(bar));
-    const first = `${found[0].label} ${said(found[0].score)}`;
+    get("overlay").hidden = !about.gives;
+    const first = found.length ? `${found[0].label} ${said(found[0].score)}` : "nothing found";
     tell(`${what}: ${first}, ${ms.toFixed(1)} ms with the ${chosen === "int8" ? "INT8" : "float"} model`);
     document.body.dataset.state = "done";
   } catch (error) {
@@ -65,6 +81,7 @@ function bar({ label, score }) {
 
 function fail(error) {
   answers.replaceChildren();
+  get("overlay").hidden = true;
   tell(`This does not work: ${error.message}`);
   document.body.dataset.state = "failed";
 }
