@@ -19,7 +19,7 @@ normalization, nothing is normalised.
 
 import dataclasses
 import enum
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -27,6 +27,7 @@ import onnx_ir as ir
 
 from vit_edge.arrays import Array
 from vit_edge.errors import ContractError, UsageError
+from vit_edge.host.embedder.reads import ancestors, read_ranges, rows_of
 from vit_edge.host.lower.sizes import patches_of
 from vit_edge.host.rewrite.canonical import Canonical
 from vit_edge.host.rewrite.composites import DOMAIN, EMBED, MEAN, SELECT, composites, is_composite, is_norm
@@ -132,7 +133,7 @@ class _Builder:
         """
         last = next(node for node in self.graph if node.name == last_node)
         stream = last.outputs[0]
-        above = _ancestors(last)
+        above = ancestors(last)
         selections = [node for node in above if is_composite(node, SELECT)]
         if not selections:
             return stream, False
@@ -158,9 +159,9 @@ class _Builder:
 
     def final_norm(self, stream: ir.Value) -> FinalNorm:
         """What normalises the tokens, or else their mean."""
-        means = [node for value in _rows_of(stream) for node in users(value) if is_composite(node, MEAN)]
+        means = [node for value in rows_of(stream) for node in users(value) if is_composite(node, MEAN)]
         for place, sources in (
-            (NormPlace.TOKENS, list(_rows_of(stream))),
+            (NormPlace.TOKENS, list(rows_of(stream))),
             (NormPlace.MEAN, [node.outputs[0] for node in means]),
         ):
             norms = [node for value in sources for node in users(value) if is_norm(node)]
@@ -177,7 +178,7 @@ class _Builder:
     def embeddings(self, stream: ir.Value, norm: FinalNorm) -> dict[str, ir.Value]:
         """Output name -> value; what is for one image (1, D) or (1, rows, columns, D)."""
         prefix, dim = self.patches.prefix, self.patches.dim
-        has_cls = prefix > 0 and (0, 1) in _read_ranges(stream, 0, self.tokens)
+        has_cls = prefix > 0 and (0, 1) in read_ranges(stream, 0, self.tokens)
         tokens = self.normalised(stream, norm) if norm.place is NormPlace.TOKENS else stream
         made = {}
         if has_cls:
@@ -246,41 +247,6 @@ class _Builder:
         value.shape, value.dtype = ir.Shape(array.shape), ir.DataType.from_numpy(array.dtype)
         self.graph.register_initializer(value)
         return value
-
-
-def _ancestors(node: ir.Node) -> list[ir.Node]:
-    """The node and everything that it depends on."""
-    reached: dict[ir.Node, None] = {node: None}
-    pending = [node]
-    while pending:
-        for value in pending.pop().inputs:
-            maker = None if value is None else value.producer()
-            if maker is not None and maker not in reached:
-                reached[maker] = None
-                pending.append(maker)
-    return list(reached)
-
-
-def _rows_of(value: ir.Value) -> Iterator[ir.Value]:
-    """The value, and whatever is selected from it."""
-    yield value
-    for node in users(value):
-        if is_composite(node, SELECT):
-            yield from _rows_of(node.outputs[0])
-
-
-def _read_ranges(value: ir.Value, start: int, stop: int) -> set[tuple[int, int]]:
-    """The ranges of tokens that the head reads; `value` holds those from start to stop."""
-    ranges = {(start, stop)} if value.is_graph_output() else set[tuple[int, int]]()
-    for node in users(value):
-        if is_composite(node, SELECT):
-            first = start + integer(node, "start")
-            ranges |= _read_ranges(node.outputs[0], first, start + integer(node, "stop"))
-        elif is_norm(node):
-            ranges |= _read_ranges(node.outputs[0], start, stop)
-        else:
-            ranges.add((start, stop))
-    return ranges
 
 
 def _constants(norm: ir.Node) -> tuple[Array, ...]:
