@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import onnx_ir as ir
 
-from vit_edge.host.rewrite.composites import SELECT, is_composite
+from vit_edge.host.rewrite.composites import SELECT, is_composite, is_norm
 from vit_edge.host.rewrite.values import integer, users
 
 
