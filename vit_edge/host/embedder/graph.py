@@ -27,7 +27,7 @@ import onnx_ir as ir
 
 from vit_edge.arrays import Array
 from vit_edge.errors import ContractError, UsageError
-from vit_edge.host.embedder.walk import ancestors, read_ranges, rows_of
+from vit_edge.host.embedder.reads import ancestors, read_ranges, rows_of
 from vit_edge.host.lower.sizes import patches_of
 from vit_edge.host.rewrite.canonical import Canonical
 from vit_edge.host.rewrite.composites import DOMAIN, EMBED, MEAN, SELECT, composites, is_composite, is_norm

@@ -1,4 +1,4 @@
-"""Walking the graph of a classifier: what a node depends on, and which tokens its head reads."""
+"""Who reads which tokens of a stream: up from a node, and down to the head."""
 
 from collections.abc import Iterator
 
