@@ -28,12 +28,12 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 import onnx.compose
-import onnx.shape_inference
 import onnxruntime
 import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from tools.cut_encoder import cut_encoder
 from tools.dense_heads import BoxHead, Objects, box_loss
 from tools.digits_dense import Given, export
 from tools.vit_or_cnn import done
@@ -124,18 +124,6 @@ def write_folders(out: Path, train: Sequence[Photo], test: Sequence[Photo]) -> N
     made = {"images": images, "categories": named, "annotations": boxes}
     (out / "boxes.json").write_text(json.dumps(made), encoding="utf-8")
     (out / "labels.txt").write_text("".join(f"{label}\n" for label in LABELS), encoding="utf-8")
-
-
-def cut_encoder(path: Path, tokens: str, size: tuple[int, int]) -> onnx.ModelProto:
-    """The part of a model that gives the tokens, for images of a size."""
-    model = onnx.load(path)
-    for dim, pixels in zip(model.graph.input[0].type.tensor_type.shape.dim[2:], size, strict=True):
-        dim.dim_value = pixels
-    inferred = onnx.shape_inference.infer_shapes(model)
-    image = inferred.graph.input[0].name
-    made: onnx.ModelProto = onnx.utils.Extractor(inferred).extract_model([image], [tokens])
-    del made.graph.value_info[:]  # of sizes that were inferred for other images
-    return made
 
 
 def features(

@@ -23,7 +23,7 @@ def main(words: list[str] | None = None) -> int:
     given = parser.parse_args(words)
     try:
         figures = of_record(json.loads(given.record.read_text(encoding="utf-8")))
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         print(f"card_figures: {given.record} holds no run of {HOME} ({error})", file=sys.stderr)
         return 2
     given.output.write_text(to_text(figures), encoding="utf-8")

@@ -7,7 +7,8 @@ vit_edge still catches the right thing. A message is one sentence that says what
     ├── UsageError            (ValueError)       an argument or option that cannot be honoured
     ├── SourceError           (ValueError)       a checkpoint, config file or callable that is no readable ViT
     ├── ModelError            (ValueError)       an ONNX file that cannot be loaded, or is not what it must be
-    │   └── ContractError                        a graph that is not the canonical ViT; names the block
+    │   ├── ContractError                        a graph that is not the canonical ViT; names the block
+    │   └── KernelsError                         a file of operators that this machine does not have
     ├── ParityError           (ArithmeticError)  two forms of one model disagree beyond the tolerance
     ├── StepError             (RuntimeError)     a library failed inside a step; names step and mend
     ├── BundleError           (ValueError)       a bundle with missing, malformed or unexpected parts
@@ -39,6 +40,10 @@ class ModelError(VitEdgeError, ValueError):
 
 class ContractError(ModelError):
     """A graph that is not the canonical ViT; the message names the block and what was found there."""
+
+
+class KernelsError(ModelError):
+    """A file of operators that this machine does not have: of `vit-edge-kernels`."""
 
 
 class ParityError(VitEdgeError, ArithmeticError):

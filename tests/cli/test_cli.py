@@ -353,7 +353,7 @@ REFUSALS = [
     (["export", "{digits}", "-o", "{new}", "--image-size", "big"], "neither a size such as 224"),
     (
         ["export", "{digits}", "-o", "{new}", "--interpolation", "cubic"],
-        "invalid Interpolation value: 'cubic'",
+        "argument --interpolation: 'cubic' is none of nearest",
     ),
     (["export", "{digits}", "-o", "{new}", "--crop-pct", "2"], "error: --crop-pct must be above 0"),
     (["export", "{digits}", "-o", "{new}", "--labels", "absent.txt"], "--labels absent.txt does not exist"),

@@ -206,7 +206,7 @@ def test_without_ray_one_line_says_what_to_install(images: Path, tmp_path: Path,
     ("more", "message"),
     [
         (["--engine", "ray"], "--engine is of a job with results in a file"),
-        (["--engine", "abacus", "-o", "r.jsonl"], "argument --engine: invalid"),
+        (["--engine", "abacus", "-o", "r.jsonl"], "argument --engine: 'abacus' is none of ray"),
     ],
 )
 def test_an_engine_that_cannot_be_used_is_refused(

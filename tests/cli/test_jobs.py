@@ -287,6 +287,29 @@ def test_shards_are_disjoint_complete_and_join_to_what_one_run_writes(
     assert classify(folder, "-o", tmp_path / "all.jsonl") == 2  # there is nothing left to do
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="limits of POSIX")
+def test_a_disk_that_is_full_leaves_nothing_of_what_is_joined(folder: Path, tmp_path: Path) -> None:
+    parts = [tmp_path / f"{index}.jsonl" for index in (1, 2)]
+    for index, part in enumerate(parts, 1):
+        assert classify(folder, "-o", part, "--shard", f"{index}/2") in (0, 2)
+    before = [part.read_bytes() for part in parts]
+    target = tmp_path / "all.jsonl"
+    limit = max(map(len, before)) + 1  # more than a part, less than both
+    program = f"import resource; resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit})); "
+    words = ["merge", *map(str, parts), "-o", str(target)]
+    program += f"from vit_edge.cli import main; raise SystemExit(main({words}))"
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False, timeout=120
+    )
+    assert done.returncode == 2
+    assert done.stderr == (
+        f"vit-edge: error: {target} cannot be written (File too large); nothing is left of it and the parts "
+        "are as they were: mend it and run the same command again\n"
+    )
+    assert not [each for each in tmp_path.iterdir() if each.name.startswith(("all", "."))]
+    assert [part.read_bytes() for part in parts] == before
+
+
 @pytest.mark.parametrize("count", [1, 2, 7])
 def test_a_share_does_not_depend_on_where_the_folder_lies_or_what_is_beside(count: int) -> None:
     shares = [Shard(index, count) for index in range(1, count + 1)]

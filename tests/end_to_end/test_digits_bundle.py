@@ -22,6 +22,7 @@ from vit_edge import Classifier, read_model, selftest, verify_bundle
 from vit_edge.bundle import Role
 from vit_edge.cli import main
 from vit_edge.golden import held_to, read_golden
+from vit_edge.host.bundling.transformers_js import measured
 from vit_edge.runtime.device.machine import may_saturate
 from vit_edge.runtime.image.preprocess import normalize
 from vit_edge.runtime.session.arithmetic import arithmetic_of
@@ -279,6 +280,7 @@ def test_the_card_shows_the_measured_figures(built: Built) -> None:
     assert "**PASS**" in card
     assert f"{accuracy['top1_quant']:.2f} %" in card
     assert "SHA-256" in card
+    assert measured().sentence in card  # of transformers.js
 
 
 def test_building_again_replaces_the_bundle_and_holds_out_images(

@@ -93,3 +93,13 @@ def test_a_tolerance_for_embeddings_without_embedders_is_refused(folder: Path, c
     assert main(asked) == 2
     assert "--min-recall judges embeddings: add --embedder, or leave it out" in capsys.readouterr().err
     assert not (folder / "none").exists()
+
+
+@pytest.mark.parametrize("command", ["build", "quantize"])
+def test_an_output_of_no_embedder_is_refused(command: str, folder: Path, capsys: Output) -> None:
+    words = [command, str(folder / "source"), "--calib", str(folder / "calibration")]
+    assert main([*words, "-o", str(folder / "no.onnx"), "--embedder-for", "patches"]) == 2
+    assert (
+        "--embedder-for says what an embedder is for: add --embedder, or leave it out"
+        in capsys.readouterr().err
+    )

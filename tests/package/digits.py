@@ -1,5 +1,6 @@
 """A bundle of the embedded model, made in seconds: a float and an INT8 file, and their golden cases."""
 
+import json
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,6 +26,7 @@ from vit_edge.spec import PORTABLE
 
 ROOT = Path(__file__).resolve().parents[2]
 FLOAT, INT8 = "onnx/model.onnx", "onnx/model_quantized.onnx"
+CONFIG, PROCESSOR = "config.json", "preprocessor_config.json"  # for transformers.js
 
 
 class Digits(NamedTuple):
@@ -58,7 +60,9 @@ def _make(place: Path) -> None:
     models = {name: read_model(made / name) for name in (FLOAT, INT8)}
     files = {FLOAT: models[FLOAT].data, INT8: models[INT8].data}
     files |= golden_files([models], np.stack(pixels))
-    roles = {FLOAT: Role.FLOAT, INT8: Role.QUANTIZED}
+    configs = {CONFIG: source.huggingface_config, PROCESSOR: source.preprocessor_config}
+    files |= {name: json.dumps(config).encode() for name, config in configs.items()}
+    roles = {FLOAT: Role.FLOAT, INT8: Role.QUANTIZED, CONFIG: Role.CONFIG, PROCESSOR: Role.CONFIG}
     manifest = Manifest(
         files={name: FileEntry.of(data, roles.get(name, Role.GOLDEN)) for name, data in files.items()},
         default_model=INT8,

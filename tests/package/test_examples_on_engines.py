@@ -8,14 +8,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.package.conftest import CACHE, run
-from tests.package.digits import ROOT
+from tests.package.conftest import run
+from tests.ray_environment import NEEDED, PYTHON, ROOT
 from vit_edge import Classifier, ImageError
 
 MODEL = ROOT / "tests" / "data" / "dynamic.onnx"
-PACKAGES = "pip_ray-2.60.0_daft-0.7.26_pyspark-4.3.0"  # with pandas, pyarrow and what vit_edge needs
-PYTHON = CACHE / PACKAGES / "bin" / "python"
-NEEDED = f"needs Ray, Spark and Daft: an environment {CACHE / PACKAGES} with them and what vit-edge needs"
 
 pytestmark = pytest.mark.skipif(not PYTHON.exists(), reason=NEEDED)
 

@@ -14,6 +14,7 @@ from PIL import Image
 from tests.host.dense_models import GRID, dense_onnx
 from tests.host.vit_forms import DIM, IMAGE
 from tools import bccd as tool
+from tools.cut_encoder import cut_encoder
 
 PHOTOS = Path(__file__).resolve().parents[3] / "shared" / "data" / "bccd"
 HEIGHT, WIDTH = 60, 80
@@ -82,7 +83,7 @@ def test_encoder_and_head_become_one_file_that_gives_what_both_gave(folder: Path
     given.write_bytes(dense_onnx("decoder").SerializeToString())
     tokens = "/norm/Add_1_output_0"  # as torch's exporter calls what the last norm gives
     train, _ = tool.divided(tool.read_photos(folder), 8)
-    encoder = tool.cut_encoder(given, tokens, (IMAGE, IMAGE))
+    encoder = cut_encoder(given, tokens, (IMAGE, IMAGE))
     seen = np.stack(list(tool.features(encoder, train, (IMAGE, IMAGE))))
     assert seen.shape == (8, len(tool.MIRRORED), TOKENS, DIM)
     head = tool.train_head(seen, train, (GRID, GRID), 3)

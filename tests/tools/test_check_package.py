@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from tests.package.digits import Digits
-from tools.check_package.__main__ import HOMES, closeness, main
+from tools.check_package.__main__ import HOMES, by_label, closeness, main
 from tools.check_package.browser import CHROMIUM
-from tools.check_package.modules import onnxruntime_modules, sharp_module
+from tools.check_package.modules import onnxruntime_modules, sharp_module, transformers_module
 from tools.engines.catalogue import default_cache
 from vit_edge.errors import UsageError
 
@@ -27,6 +27,7 @@ def test_a_home_answers_as_python_does(digits: Digits, tmp_path: Path, home: str
     try:
         onnxruntime_modules(CACHE)
         sharp_module(CACHE)
+        transformers_module(CACHE)
     except UsageError as error:
         pytest.skip(str(error))
     output = tmp_path / "record.json"
@@ -39,6 +40,10 @@ def test_a_home_answers_as_python_does(digits: Digits, tmp_path: Path, home: str
         assert row[part]["same_label"] == row[part]["images"] == 12
         assert row[part]["largest_probability_difference"] <= tolerance
     assert ("resize_of_12_megapixels_s" in row) is (home == "node")
+
+
+def test_of_classes_with_one_name_the_likeliest_counts() -> None:
+    assert by_label([("crane", 0.5), ("heron", 0.3), ("crane", 0.1)]) == {"crane": 0.5, "heron": 0.3}
 
 
 def test_closeness_counts_first_labels_and_takes_the_largest_difference() -> None:

@@ -1,8 +1,13 @@
-"""The packages of npm that the homes need, where they are kept."""
+"""The packages of npm that the homes need, where they are kept.
 
+python -m tools.check_package.modules    # fetches those that are absent; no script of theirs is run
+"""
+
+import subprocess
+import sys
 from pathlib import Path
 
-from tools.engines.catalogue import ENGINES
+from tools.engines.catalogue import ENGINES, default_cache
 from vit_edge.errors import UsageError
 
 SHARP = "sharp@0.35.5"
@@ -52,10 +57,32 @@ def transformers_module(cache: Path) -> Path:
 
 def _module(cache: Path, package: str) -> Path:
     name = package.rpartition("@")[0]
-    place = cache / f"npm_{package.lstrip('@').replace('@', '-').replace('/', '-')}"
-    if not (place / "node_modules" / name).is_dir():
-        raise UsageError(f"needs {name}: npm install --ignore-scripts --prefix {place} {package}")
-    return place / "node_modules" / name
+    module = _place(cache, package) / "node_modules" / name
+    if not module.is_dir():
+        raise UsageError(f"needs {name}: {' '.join(_install(cache, package))}")
+    return module
+
+
+def _place(cache: Path, package: str) -> Path:
+    return cache / f"npm_{package.lstrip('@').replace('@', '-').replace('/', '-')}"
+
+
+def _install(cache: Path, package: str) -> list[str]:
+    return ["npm", "install", "--ignore-scripts", "--prefix", str(_place(cache, package)), package]
+
+
+def fetch(cache: Path) -> None:
+    """Install what is absent.
+
+    Raises:
+        OSError, subprocess.CalledProcessError: npm is not there, or fails.
+    """
+    for package in (SHARP, TYPESCRIPT, TRANSFORMERS):
+        try:
+            _module(cache, package)
+        except UsageError:
+            _place(cache, package).mkdir(parents=True, exist_ok=True)
+            subprocess.run([*_install(cache, package), "--no-audit", "--no-fund"], check=True)
 
 
 def link_modules(package: Path, *modules: Path) -> None:
@@ -63,3 +90,10 @@ def link_modules(package: Path, *modules: Path) -> None:
     (package / "node_modules").mkdir(exist_ok=True)
     for module in modules:
         (package / "node_modules" / module.name).symlink_to(module)
+
+
+if __name__ == "__main__":
+    try:
+        fetch(default_cache())
+    except (OSError, subprocess.CalledProcessError) as error:
+        sys.exit(f"modules: {error}")

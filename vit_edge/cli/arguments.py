@@ -7,7 +7,7 @@ from typing import Any
 
 from vit_edge.cli.parser import Parser
 from vit_edge.cli.spread_option import add_spread
-from vit_edge.cli.values import Allow, Triple, finite, image_format, names_of, size, threads
+from vit_edge.cli.values import Allow, Triple, finite, image_format, names_of, one_of, size, threads
 from vit_edge.runtime.image.limits import DEFAULT_FORMATS, DEFAULT_LIMITS, ImageFormat
 from vit_edge.runtime.image.preprocess import Decoding
 from vit_edge.runtime.model.outputs import OutputWanted
@@ -84,20 +84,16 @@ def _add_preprocessing(group: argparse._ArgumentGroup, prefix: str = "") -> None
         )
     group.add_argument(
         f"--{prefix}interpolation",
-        type=Interpolation,
-        choices=list(Interpolation),
+        type=one_of(Interpolation),
         metavar=names_of(Interpolation),
     )
     group.add_argument(
         f"--{prefix}crop-pct", type=finite, metavar="SHARE", help="share of the resized image that is kept"
     )
-    group.add_argument(
-        f"--{prefix}resize-mode", type=ResizeMode, choices=list(ResizeMode), metavar=names_of(ResizeMode)
-    )
+    group.add_argument(f"--{prefix}resize-mode", type=one_of(ResizeMode), metavar=names_of(ResizeMode))
     group.add_argument(
         f"--{prefix}crop-rule",
-        type=CropRule,
-        choices=list(CropRule),
+        type=one_of(CropRule),
         metavar=names_of(CropRule),
         help="who halves an odd margin of the centre crop (default: the source's library)",
     )
@@ -222,9 +218,8 @@ def add_output(parser: Any, probabilities: bool = False, prefix: str = "") -> No
     kinds = [kind for kind in OutputKind if probabilities or kind.logits is kind]
     parser.add_argument(
         f"--{prefix}output-kind",
-        type=OutputKind,
-        choices=kinds,
-        metavar="{" + ",".join(kind.value for kind in kinds) + "}",
+        type=one_of(kinds),
+        metavar=names_of(kinds),
         help="what its numbers mean, where the model does not say so",
     )
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from vit_edge.cli import arguments, jobs
-from vit_edge.cli.console import complain, one_line, tell_each
+from vit_edge.cli.console import complain, one_line, tell_each, tell_instead
 from vit_edge.cli.parser import Commands
 from vit_edge.errors import ImageError, UsageError
 from vit_edge.runtime.job.merge import form_of
@@ -53,6 +53,7 @@ def run(args: argparse.Namespace) -> int:
         return jobs.work(args, jobs.opening_of(args, None))
     images = jobs.images_of(args)
     classify = jobs.opening_of(args, None).classifier()
+    tell_instead(classify.instead_of)
     answers = classify.batch(images, top_k=args.top)
     if args.json:
         return _as_json(zip(images, answers, strict=True))

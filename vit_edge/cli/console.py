@@ -134,6 +134,12 @@ def tell_notes(notes: Sequence[str]) -> None:
         print(f"note: {one_line(note)}")
 
 
+def tell_instead(of: str | None) -> None:
+    """That a file of a bundle runs in place of the one that is meant; beside what is printed as data."""
+    if of is not None:
+        print(f"note: {one_line(of)}", file=sys.stderr)
+
+
 @contextlib.contextmanager
 def progress(quiet: bool = False) -> Iterator[Progress]:
     """A bar on a terminal, a line for each step elsewhere; nothing where it is to be quiet."""

@@ -11,7 +11,8 @@ from vit_edge.cli.console import one_line, pairs, table
 from vit_edge.cli.merging_option import merging_lines
 from vit_edge.cli.parser import Commands, settings_from
 from vit_edge.errors import VitEdgeError
-from vit_edge.spec import PreprocessSpec
+from vit_edge.runtime.model.own_kernels import told
+from vit_edge.spec import KERNELS_DOMAIN, PreprocessSpec
 
 _LABELS_SHOWN = 5
 
@@ -83,6 +84,7 @@ def _onnx(path: Path, args: argparse.Namespace) -> None:
             f"IR {found.ir_version}, " + ", ".join(f"{name} {version}" for name, version in found.opsets),
         ),
         ("onnxruntime", found.onnxruntime),
+        *([("operators from", told())] if KERNELS_DOMAIN in dict(found.opsets) else []),
         ("inputs", "; ".join(found.inputs)),
         ("outputs", "; ".join(found.outputs)),
         ("stored values", f"{found.stored_values:,}"),

@@ -29,9 +29,8 @@ def add(commands: Commands) -> None:
     kind.add_argument(
         "--for",
         dest="home",
-        type=Home,
-        choices=list(Home),
-        metavar="{" + ",".join(home.value for home in Home) + "}",
+        type=values.one_of(Home),
+        metavar=values.names_of(Home),
         help="where it will run",
     )
     add_layout(kind, "of an image tower of CLIP or SigLIP: the folder that a home photo server reads")

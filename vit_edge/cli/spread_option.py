@@ -3,6 +3,7 @@
 import argparse
 from typing import Any
 
+from vit_edge.cli.values import names_of, one_of
 from vit_edge.runtime.spread.results import check_spread
 from vit_edge.runtime.spread.task import Engine, Spread
 
@@ -23,9 +24,8 @@ def add_spread(parser: Any, work: str) -> None:
     )
     parser.add_argument(
         "--engine",
-        type=Engine,
-        choices=list(Engine),
-        metavar="{" + ",".join(engine.value for engine in Engine) + "}",
+        type=one_of(Engine),
+        metavar=names_of(Engine),
         help="spread this over the machines of a cluster: the one that RAY_ADDRESS names or that runs here, "
         "else one of this machine alone",
     )

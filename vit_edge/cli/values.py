@@ -2,14 +2,17 @@
 
 import argparse
 import dataclasses
+import enum
 import math
 import re
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from vit_edge.runtime.image.limits import DecodeLimits, ImageFormat
 from vit_edge.runtime.session.providers import AUTO
-from vit_edge.spec import CropRule, Interpolation, ResizeMode
+
+M = TypeVar("M", bound=enum.Enum)
 
 
 def folder(text: str) -> Path:
@@ -89,6 +92,22 @@ def image_format(text: str) -> ImageFormat:
         raise argparse.ArgumentTypeError(f"{text!r} is none of {known}") from None
 
 
-def names_of(kind: type[Interpolation] | type[ResizeMode] | type[CropRule]) -> str:
+def one_of(members: Iterable[M]) -> Callable[[str], M]:
+    """Reads a member of an enum by its value; a refusal names those there are.
+
+    Args:
+        members: that may be chosen, such as the enum itself.
+    """
+    known = {str(member.value): member for member in members}
+
+    def read(text: str) -> M:
+        if text not in known:
+            raise argparse.ArgumentTypeError(f"{text!r} is none of {', '.join(known)}")
+        return known[text]
+
+    return read
+
+
+def names_of(members: Iterable[enum.Enum]) -> str:
     """The choices of an option, as its help shows them."""
-    return "{" + ",".join(str(member.value) for member in kind) + "}"
+    return "{" + ",".join(str(member.value) for member in members) + "}"

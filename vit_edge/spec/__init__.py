@@ -7,6 +7,8 @@ keys and wrong types, and from then on it is only read. Import the names from he
 from vit_edge.spec.form import (
     AS_WRITTEN,
     IR_VERSIONS,
+    KERNELS_DOMAIN,
+    KERNELS_PACKAGE,
     MAX_BATCH,
     OPSETS,
     PORTABLE,
@@ -51,6 +53,8 @@ __all__ = [
     "CLS_EMBEDDING",
     "EMBEDDING",
     "IR_VERSIONS",
+    "KERNELS_DOMAIN",
+    "KERNELS_PACKAGE",
     "LEAST_COSINE",
     "LOGITS",
     "MAX_BATCH",

@@ -43,6 +43,11 @@ class GraphStyle(enum.Enum):
 
     KERNELS = "kernels"  # onnxruntime's own: flat token stream, uint8 queries, keys transposed as integers
     COMPILER = "compiler"  # an engine that fuses by itself: token stream per image, signed queries and keys
+    NATIVE = "native"  # the operators of vit-edge-kernels, in place of most of onnxruntime's
+
+
+KERNELS_DOMAIN = "vit_edge.kernels"  # of those operators
+KERNELS_PACKAGE = "vit-edge-kernels"  # that brings them
 
 
 OPSETS = range(17, 24)  # LayerNormalization came with 17; 23 is the newest that was tried

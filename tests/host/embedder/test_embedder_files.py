@@ -23,7 +23,13 @@ from vit_edge.host.convert.one_file import QuantizeFileSettings, export_model
 from vit_edge.host.convert.onnx_io import finish, read_metadata, save_onnx
 from vit_edge.host.embedder.files import WrittenEmbedder, export_embedder, quantize_embedder_file
 from vit_edge.host.embedder.graph import FeatureGraph, feature_graph
-from vit_edge.host.embedder.quantize import embedder_search, feature_probe
+from vit_edge.host.embedder.quantize import (
+    MOST_TIME,
+    as_chosen,
+    embedder_search,
+    feature_probe,
+    searched,
+)
 from vit_edge.host.plan import QuantPlan
 from vit_edge.host.quantize.probe import decibels
 from vit_edge.host.quantize.search import Search, search_of
@@ -226,7 +232,7 @@ def test_the_last_block_is_calibrated_on_every_token(small_one: Small) -> None:
 
 
 def test_a_classifier_of_static_ranges_alone_has_such_an_embedder(small_one: Small) -> None:
-    found = own_search(small_one).toward(small_one.quantization.goal)
+    found = searched(own_search(small_one), small_one.quantization)
     forms = {layer.form for layer in found.layers if layer.name.startswith(small_one.folded.last_block)}
     if small_one.quantization.goal is None:
         assert Form.PER_TOKEN not in forms
@@ -234,10 +240,12 @@ def test_a_classifier_of_static_ranges_alone_has_such_an_embedder(small_one: Sma
 
 
 @pytest.mark.parametrize("aims", [(), ("patch_features",), ("cls_embedding", "patch_features")])
-def test_every_output_that_is_used_reaches_the_goal(small_one: Small, aims: tuple[str, ...]) -> None:
-    """On the images of the search; the goal of float layers is one that can be reached."""
+def test_every_output_that_is_used_reaches_a_goal_where_time_allows(
+    small_one: Small, aims: tuple[str, ...]
+) -> None:
+    """On the images of the search; a goal of float layers is one that can be reached."""
     goal = Goal(30.0, float_layers=True)
-    found = own_search(small_one, *aims).toward(goal)
+    found = own_search(small_one, *aims).reach(goal)
     noises = {
         name: feature_probe(small_one.folded, small_one.search, (name,)).noise(found.plan)
         for name in aims or OUTPUTS
@@ -246,10 +254,18 @@ def test_every_output_that_is_used_reaches_the_goal(small_one: Small, aims: tupl
     assert found.recipe.probe_db == pytest.approx(decibels(max(noises.values())), abs=0.02)
 
 
-def test_an_embedder_for_its_class_token_alone_may_be_faster(small_one: Small) -> None:
-    goal = Goal(30.0, float_layers=True)
-    of_all, of_cls = (own_search(small_one, *aims) for aims in ((), ("cls_embedding",)))
-    assert of_cls.milliseconds(of_cls.toward(goal)) <= of_all.milliseconds(of_all.toward(goal))
+def test_an_embedder_takes_little_more_time_than_with_the_forms_of_the_classifier(small_one: Small) -> None:
+    """Where its goal is out of reach, it comes as close as that time allows."""
+    own = own_search(small_one, "patch_features")
+    chosen = dataclasses.replace(small_one.quantization, goal=Goal(80.0, float_layers=True))
+    forms, costs = as_chosen(own, chosen), {}
+    for layer in own.layers:
+        costs[layer.name] = {option.form: option.cost for option in layer.options}
+    before = sum(costs[name][form] for name, form in forms.items())
+    found = searched(own, chosen)
+    taken = {layer.name: layer.form for layer in found.layers}
+    assert sum(costs[name][form] for name, form in taken.items() if name in costs) <= MOST_TIME * before
+    assert own.noise(taken) <= own.noise(forms) * 1.01
 
 
 def test_an_output_that_there_is_not_is_refused_by_name(small_one: Small) -> None:

@@ -114,6 +114,14 @@ def test_a_bare_file_by_name_has_its_texts_read_too(names: Path, tmp_path: Path)
     torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
 
 
+def test_a_file_without_its_text_tower_is_refused_in_a_sentence(names: Path, tmp_path: Path) -> None:
+    model = open_clip.create_model("ViT-S-32-alt").eval()
+    file = tmp_path / "weights.safetensors"
+    save_file({key: each for key, each in model.state_dict().items() if key.startswith("visual.")}, file)
+    with pytest.raises(SourceError, match=r"lacks .*, which ViT-S-32-alt of open_clip reads texts with"):
+        resolve(str(file), SourceOptions(arch="ViT-S-32-alt", labels_text=names))
+
+
 def test_another_size_is_run_with_the_positions_that_open_clip_makes(names: Path, tmp_path: Path) -> None:
     folder_of(tmp_path / "model", {"text_cfg": WORDS}, {})
     options = SourceOptions(labels_text=names, image_size=(2 * SIDE, 2 * SIDE))

@@ -50,6 +50,18 @@ def test_without_a_limit_every_layer_is_as_fast_as_it_can_be(found: list[LayerOp
     assert all(taken[layer.name] == cheapest(layer) for layer in found)
 
 
+@MANY
+@given(layers(), st.floats(1.0, 3.0))
+def test_the_time_that_there_is_is_kept_and_more_of_it_is_no_worse(
+    found: list[LayerOptions], share: float
+) -> None:
+    least = sum(cheapest(layer).cost for layer in found)
+    taken = choose_forms(found, 0.0, share * least)
+    assert sum(option.cost for option in taken.values()) <= share * least * (1 + 1e-9)
+    assert noise(taken) <= noise({layer.name: cheapest(layer) for layer in found}) * (1 + 1e-9)
+    assert noise(choose_forms(found, 0.0)) <= noise(taken) * (1 + 1e-9)
+
+
 def test_of_two_equally_fast_forms_the_better_one_is_taken() -> None:
     better, worse = Option(Form.PER_TOKEN, 0.1, 1.0), Option(Form.STATIC, 0.2, 1.0)
     assert cheapest(LayerOptions("a", (worse, better))) == better

@@ -24,6 +24,7 @@ from vit_edge.host.sources.archs import IMAGENET_MEAN, IMAGENET_STD
 from vit_edge.host.sources.checkpoints import file_sha256
 from vit_edge.host.sources.checkpoints.layouts.timm import TIMM
 from vit_edge.host.sources.infer import described
+from vit_edge.host.sources.labels import label_maps
 from vit_edge.host.sources.preprocessing import from_processor, processor_notes, to_processor
 from vit_edge.host.sources.timm_data import prepared
 from vit_edge.host.vit import Distillation, Pooling, VisionTransformer
@@ -1091,3 +1092,19 @@ def test_real_preprocessing_obeys_the_file_and_the_option() -> None:
     assert (stated.resize_mode, stated.resize) == (ResizeMode.EXACT, (224, 224))
     overridden = resolve(str(VIT_TINY / "hf"), SourceOptions(crop_pct=0.9)).preprocess
     assert (overridden.resize_mode, overridden.resize) == (ResizeMode.SHORT_SIDE, (248, 248))
+
+
+@pytest.mark.parametrize(
+    ("labels", "names"),
+    [
+        (("cat", "dog"), ("cat", "dog")),
+        (("crane", "heron", "crane"), ("crane (0)", "heron", "crane (2)")),
+        (("a", "a", "a (0)"), ("a (0) (0)", "a (1)", "a (0) (2)")),
+    ],
+)
+def test_equal_class_names_are_told_apart_by_their_index(
+    labels: tuple[str, ...], names: tuple[str, ...]
+) -> None:
+    maps = label_maps(labels)
+    assert tuple(maps["id2label"].values()) == names
+    assert [maps["label2id"][name] for name in names] == list(range(len(labels)))

@@ -1,5 +1,6 @@
 """A session gives the same logits whatever the form and batch size, on the provider that was asked for."""
 
+import contextlib
 import dataclasses
 import importlib.util
 from pathlib import Path
@@ -14,11 +15,13 @@ from vit_edge.errors import ModelError, ProviderError, UsageError
 from vit_edge.runtime.image.preprocess import normalize
 from vit_edge.runtime.model.file import ModelFile, read_model
 from vit_edge.runtime.session import providers
+from vit_edge.runtime.session.placement import open_session
 from vit_edge.runtime.session.providers import CPU, find_provider, installed_providers
 from vit_edge.runtime.session.session import Session, SessionSettings
 
 DATA = Path(__file__).parents[2] / "data"
 CPU_ONLY = SessionSettings(provider="cpu", threads=1)
+SPINS, SPIN_FOR = "session.intra_op.allow_spinning", "session.intra_op.spin_duration_us"
 
 
 def pixels(count: int) -> np.ndarray:
@@ -230,3 +233,25 @@ def test_threads_spinning_and_options_are_accepted(data: Path) -> None:
         provider="cpu", threads=2, spinning=False, options=(("session.set_denormal_as_zero", "1"),)
     )
     assert Session(read_model(data / "session_options.onnx"), settings_).run(pixels(2)).shape == (2, 3)
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        (SessionSettings("cpu"), {SPIN_FOR: "20"}),
+        (SessionSettings("cpu", threads=2), {SPIN_FOR: "20"}),
+        (SessionSettings("cpu", spinning=True), {SPINS: "1"}),
+        (SessionSettings("cpu", spinning=False), {SPINS: "0"}),
+        (SessionSettings("cpu", options=((SPINS, "1"),)), {SPINS: "1"}),
+    ],
+)
+def test_threads_wait_for_a_moment_unless_spinning_is_stated(
+    data: Path, settings: SessionSettings, expected: dict[str, str]
+) -> None:
+    """Where something else wants the cores, threads that wait by spinning took up to five times as long."""
+    opened = open_session(read_model(data / "dynamic.onnx"), settings).session.get_session_options()
+    found = {}
+    for key in (SPINS, SPIN_FOR):
+        with contextlib.suppress(RuntimeError):  # which says that there is no such entry
+            found[key] = opened.get_session_config_entry(key)
+    assert found == expected

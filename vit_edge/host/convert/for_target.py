@@ -15,8 +15,10 @@ from vit_edge.host.quantize.types import Form, LayerDecision, Quantization, Quan
 from vit_edge.host.rewrite.canonical import Canonical
 from vit_edge.spec import (
     OPSETS,
+    ActivationType,
     Arithmetic,
     FloatType,
+    GraphStyle,
     ModelForm,
     QuantizedOperators,
     TargetSpec,
@@ -57,12 +59,25 @@ def check_target(target: TargetSpec) -> None:
                 f"target {target.name} asks for {key} {wanted}, but only {' or '.join(map(str, possible))} "
                 "can be written: choose another target"
             )
+    if target.form.style is GraphStyle.NATIVE and not _is_native(target):
+        raise TargetError(
+            f"target {target.name} asks for graph_style native, which takes activation_type uint8 without "
+            "symmetric_activations, float_type float32 and quantized_operators linear or products"
+        )
     least, why = _least_opset(target)
     if target.form.versions.opset < least:
         raise TargetError(
             f"target {target.name} has {why}, which ONNX knows from opset {least} on, not in "
             f"{target.form.versions.opset}: ask for a newer opset, or choose another target"
         )
+
+
+def _is_native(target: TargetSpec) -> bool:
+    """Whether the operators of vit-edge-kernels take such numbers."""
+    form, operators = target.form, target.quantized_operators
+    numbers = form.activations is ActivationType.UINT8 and not form.symmetric
+    some = operators in (QuantizedOperators.LINEAR, QuantizedOperators.PRODUCTS)
+    return numbers and some and form.float_type is FloatType.FLOAT32
 
 
 def _least_opset(target: TargetSpec) -> tuple[int, str]:

@@ -9,6 +9,7 @@ from vit_edge.errors import TargetError
 from vit_edge.host.convert.for_target import for_target, possible_form, widths
 from vit_edge.host.convert.onnx_io import finish
 from vit_edge.host.convert.optimize import normalisation_of
+from vit_edge.host.kernels.convert import to_kernels
 from vit_edge.host.lower.conv import is_plain_conv
 from vit_edge.host.lower.full_integer import lower_full_integer
 from vit_edge.host.lower.model import LowerSettings, lower
@@ -33,7 +34,9 @@ def quantized(
 ) -> onnx.ModelProto:
     """The finished INT8 file for one target; `outputs` and `attention` as in `LowerSettings`."""
     plan, merging = for_target(quantization, target).plan, canonical.merging
-    form = possible_form(canonical, target.form)
+    form, native = possible_form(canonical, target.form), target.form.style is GraphStyle.NATIVE
+    if native:
+        form = dataclasses.replace(form, style=GraphStyle.KERNELS)
     lowering = LowerSettings(form, normalisation_of(source.preprocess), outputs, attention)
     if target.quantized_operators is QuantizedOperators.ALL:
         options = tuple(sorted({**EIGHT_BITS, **dict(target.session_options)}.items()))
@@ -45,6 +48,8 @@ def quantized(
     own = {} if signed or plan is FLOAT else dict(quantization.session_options)
     if plan is not FLOAT and target.arithmetic is Arithmetic.EXACT:
         own |= EIGHT_BITS  # so that a CPU without VNNI is slower, and not wrong
+    if native:
+        model = to_kernels(model)[0]
     options = tuple(sorted({**own, **dict(target.session_options)}.items()))
     return finish(model, metadata_of(source, options, merging))
 

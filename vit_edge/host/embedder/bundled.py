@@ -74,7 +74,7 @@ def bundled_embedders(
     files = {FLOAT_EMBEDDER: (to_bytes(plain.model, FLOAT_EMBEDDER), Role.EMBEDDER_FLOAT)}
     if quantization is None:
         return BundledEmbedders(files, EmbedderRecord(images=0, outputs={}, layers=()))
-    aim = EmbedderAim(quantization.goal, gate.used)
+    aim = EmbedderAim(quantization, gate.used)
     model, taken = int8_embedder(plain.features, search, aim, source, portable)
     files[QUANTIZED_EMBEDDER] = to_bytes(model, QUANTIZED_EMBEDDER), Role.EMBEDDER
     report = _judged({name: data for name, (data, _) in files.items()}, gate)

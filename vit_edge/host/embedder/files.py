@@ -26,11 +26,11 @@ from vit_edge.host.convert.onnx_io import check_output, finish, read_metadata, s
 from vit_edge.host.convert.optimize import image_size, normalisation_of
 from vit_edge.host.convert.parity import REWRITE_TOLERANCE, check_parity, random_images
 from vit_edge.host.embedder.graph import FeatureGraph, feature_graph
-from vit_edge.host.embedder.quantize import embedder_search
+from vit_edge.host.embedder.quantize import embedder_search, searched
 from vit_edge.host.lower.model import LowerSettings, lower
 from vit_edge.host.ort import runner
 from vit_edge.host.quantize.search import Search, search_of
-from vit_edge.host.quantize.types import GOALS, Goal, Quantization
+from vit_edge.host.quantize.types import Quantization
 from vit_edge.host.rewrite.canonical import Canonical
 from vit_edge.host.sources import Source
 from vit_edge.manifest import Parity
@@ -48,7 +48,7 @@ from vit_edge.verify.fidelity import fidelity
 class EmbedderAim:
     """What the forms of an INT8 embedder's layers are chosen for."""
 
-    goal: Goal | None  # of each output that is used; None: one static range for every layer
+    chosen: Quantization  # of the classifier: the goal, and what time it takes
     outputs: tuple[str, ...] = ()  # those that are used; empty: all
 
 
@@ -115,7 +115,14 @@ def int8_embedder(
     """
     folded = feature_graph(search.canonical, plain.norm, plain.taps)
     own = embedder_search(folded, search, target.arithmetic, source.preprocess, aim.outputs)
-    taken = for_target(own.toward(aim.goal), target)
+    return written_embedder(folded, searched(own, aim.chosen), source, target)
+
+
+def written_embedder(
+    folded: FeatureGraph, found: Quantization, source: Source, target: TargetSpec
+) -> tuple[onnx.ModelProto, Quantization]:
+    """The finished file of a quantization, and what of it the target takes."""
+    taken = for_target(found, target)
     made = quantized(folded.canonical, taken, target, source, folded.outputs)
     return finish(made, dataclasses.replace(read_metadata(made, source.name), labels=None)), taken
 
@@ -207,7 +214,7 @@ def quantize_embedder_file(
     doing = Doing("calibrate", progress)
     with explained(source.name, doing, mend_of(settings.quantize)):
         search = search_of(canonical, paths, source.preprocess, wanted, doing)
-        aim = EmbedderAim(GOALS[settings.quantize.preset], outputs)
+        aim = EmbedderAim(search.first(), outputs)
         model, taken = int8_embedder(plain.features, search, aim, source, target)
         close = embedding_fidelity(plain.model, model, search.calibration.probed)
     written = Written(Path(out), save_onnx(model, out), None, canonical, taken)

@@ -3,7 +3,8 @@
 Ranges and rounded weights of all blocks but the last are those of the classifier. The last one is another:
 the classifier may compute it for the class token alone, whose values are no measure of those of the patches,
 so its layers are calibrated again, on every token. Which form each layer takes is chosen anew for all blocks:
-what the classifier can do without, since its head reads one token, may be what the patches need.
+what the classifier can do without, since its head reads one token, may be what the patches need. It takes no
+more time for that than a few percent of what the classifier's forms would take.
 """
 
 import dataclasses
@@ -11,6 +12,7 @@ from collections.abc import Sequence
 
 from vit_edge.errors import UsageError
 from vit_edge.host.embedder.graph import FeatureGraph
+from vit_edge.host.quantize.choose import cheapest
 from vit_edge.host.quantize.observe import Observer
 from vit_edge.host.quantize.passes import Reader, observed
 from vit_edge.host.quantize.plan_set import PlanSet, reaches_of
@@ -18,9 +20,12 @@ from vit_edge.host.quantize.plans import LayerPlans, plan_layers
 from vit_edge.host.quantize.probe import Probe
 from vit_edge.host.quantize.reduced_range import reduced_plans
 from vit_edge.host.quantize.search import Search
+from vit_edge.host.quantize.types import Form, Quantization
 from vit_edge.host.rewrite.composites import ATTENTION, LINEAR, composites
 from vit_edge.progress import Progress
 from vit_edge.spec import Arithmetic, PreprocessSpec
+
+MOST_TIME = 1.03  # of its layers in the forms that they have in the classifier
 
 
 def embedder_search(
@@ -30,7 +35,7 @@ def embedder_search(
     preprocess: PreprocessSpec,
     aims: Sequence[str] = (),
 ) -> Search:
-    """The search for the forms of an embedder's layers; a goal is reached by each output that it aims at.
+    """The search for the forms of an embedder's layers; a goal is one of each output that it aims at.
 
     Args:
         features: of the model that `search` has folded.
@@ -59,6 +64,29 @@ def embedder_search(
         plans[arithmetic] = _joined(plans[arithmetic], reduced)
     told = None if search.progress is None else _of_embedder(search.progress)
     return Search(folded, PlanSet(exact, plans, None), search.settings, told, each=True)
+
+
+def searched(own: Search, chosen: Quantization) -> Quantization:
+    """The forms with which each output that is used comes as close to the classifier's goal as time allows.
+
+    Args:
+        own: from `embedder_search`.
+        chosen: of the classifier, whose goal it is; an embedder takes at most MOST_TIME of what it would take
+            with the forms of the classifier.
+    """
+    if chosen.goal is None:
+        return own.plain()
+    forms = as_chosen(own, chosen)
+    costs = (
+        {option.form: option.cost for option in layer.options}[forms[layer.name]] for layer in own.layers
+    )
+    return own.reach(chosen.goal, MOST_TIME * sum(costs))
+
+
+def as_chosen(own: Search, chosen: Quantization) -> dict[str, Form]:
+    """The forms that the layers of an embedder have in the classifier; the fastest where they have none."""
+    forms = {layer.name: layer.form for layer in chosen.layers}
+    return {layer.name: forms.get(layer.name, cheapest(layer).form) for layer in own.layers}
 
 
 def feature_probe(features: FeatureGraph, search: Search, aims: Sequence[str] = ()) -> Probe:

@@ -6,6 +6,7 @@ are noise powers of the logits and add up; that they do is checked on the finish
 """
 
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 
 from vit_edge.host.quantize.types import Form, Goal
@@ -56,20 +57,22 @@ def _allowed(layer: LayerOptions, goal: Goal) -> tuple[Option, ...]:
     return (*others, *(floats if floats_allowed else ()))
 
 
-def choose_forms(layers: Sequence[LayerOptions], budget: float) -> dict[str, Option]:
-    """The option of each layer; total noise at most `budget` where the options allow it.
+def choose_forms(layers: Sequence[LayerOptions], budget: float, most: float = math.inf) -> dict[str, Option]:
+    """The option of each layer; total noise at most `budget` where the options and the time allow it.
 
     Args:
         layers: each with at least one option.
         budget: noise power over signal power of the logits.
+        most: milliseconds of all layers together.
     """
     taken = {layer.name: cheapest(layer) for layer in layers}
     while sum(option.noise for option in taken.values()) > budget:
+        left = most - sum(option.cost for option in taken.values())
         upgrades = [
             (_worth(taken[layer.name], option), layer.name, option)
             for layer in layers
             for option in layer.options
-            if option.noise < taken[layer.name].noise
+            if option.noise < taken[layer.name].noise and option.cost - taken[layer.name].cost <= left
         ]
         if not upgrades:
             break

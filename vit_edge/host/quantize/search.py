@@ -85,10 +85,7 @@ class Search:
 
     def first(self) -> Quantization:
         """What the preset asks for."""
-        return self.toward(GOALS[self.settings.preset])
-
-    def toward(self, goal: Goal | None) -> Quantization:
-        """What reaches a goal; without one, what needs no measurement."""
+        goal = GOALS[self.settings.preset]
         return self.plain() if goal is None else self.reach(goal)
 
     def plain(self) -> Quantization:
@@ -100,8 +97,8 @@ class Search:
         ]
         return self.finished(forms, decisions, None)
 
-    def reach(self, goal: Goal) -> Quantization:
-        """The fastest forms that reach a goal, or come as close to it as the forms allow."""
+    def reach(self, goal: Goal, most: float = math.inf) -> Quantization:
+        """The fastest forms that reach a goal, or come as close to it as forms of `most` milliseconds can."""
         layers, tell = allowed(self.layers, goal), self.step("choose")
         count = CORRECTIONS + len(LOOSER)
         found: list[tuple[float, dict[str, Option]]] = []
@@ -111,17 +108,17 @@ class Search:
             tell(len(found), count)
             return found[-1][0]
 
-        quietest = choose_forms(layers, 0.0)
-        budget, taken = goal.noise, choose_forms(layers, goal.noise)
+        quietest = choose_forms(layers, 0.0, most)
+        budget, taken = goal.noise, choose_forms(layers, goal.noise, most)
         measured = reached(taken)
         while measured > goal.noise and len(found) < CORRECTIONS and taken != quietest:
             budget *= min(goal.noise / measured, LEAST_STEP)  # by what the whole model really does
-            fewer = choose_forms(layers, budget)
+            fewer = choose_forms(layers, budget, most)
             if fewer != taken:
                 taken, measured = fewer, reached(fewer)
         if measured > goal.noise:  # out of reach, where more upgrades are not always less noise
             for factor in LOOSER:
-                reached(choose_forms(layers, goal.noise * factor))
+                reached(choose_forms(layers, goal.noise * factor, most))
             return self.decided(layers, min(found, key=lambda each: each[0])[1], goal)
         tell(count, count)
         return self.decided(layers, found[-1][1], goal)

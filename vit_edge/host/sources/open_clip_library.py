@@ -1,5 +1,6 @@
 """open_clip itself: imported late, its model made of a folder or a file, its texts read."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -7,10 +8,12 @@ import torch
 from torch import Tensor
 
 from vit_edge.errors import SourceError
+from vit_edge.host.sources.checkpoints.keys import listed
 from vit_edge.host.sources.quiet import first_line
 from vit_edge.host.sources.types import OwnPipeline, Prompts
 
 _AT_ONCE = 64  # texts
+_SHOWN = 3  # keys that a message lists
 
 
 def open_clip_here() -> Any:
@@ -49,6 +52,33 @@ def open_clips_own(own: OwnPipeline, size: tuple[int, int] | None, **recipe: Any
     except Exception as error:  # it raises whatever a file leads it to
         raise SourceError(f"open_clip cannot load {own.path.name} ({first_line(error)})") from error
     return model.eval().float(), transform
+
+
+def model_of(own: OwnPipeline, state: Mapping[str, Tensor]) -> Any:
+    """Its model of a name with these weights, which were read here: also those of OpenAI's archives.
+
+    Args:
+        own: with open_clip's name of its model.
+        state: under its keys; what it does not know is left out.
+
+    Raises:
+        SourceError: it cannot be imported, does not know the name, or weights are missing or do not fit.
+    """
+    library = open_clip_here()
+    try:
+        model = library.create_model(own.arch)
+        wanted = model.state_dict()
+        lacking = [key for key in wanted if key not in state]
+        if not lacking:
+            model.load_state_dict({key: state[key] for key in wanted})
+    except Exception as error:  # it raises whatever a name leads it to
+        raise SourceError(f"open_clip cannot load {own.path.name} ({first_line(error)})") from error
+    if lacking:
+        raise SourceError(
+            f"{own.path.name} lacks {listed(lacking, _SHOWN)}, which {own.arch} of open_clip reads texts "
+            "with: pass the whole checkpoint, or leave --labels-text out"
+        )
+    return model.eval().float()
 
 
 def text_embeddings(model: Any, own: OwnPipeline, prompts: Prompts) -> Tensor:

@@ -105,7 +105,7 @@ def from_clip_file(
         own_pipeline=_pipeline(file, options, named.open_clips_name),
         decided=(*made.decided, told_of),
     )
-    return whole if options.labels_text is None else with_texts(whole, options)
+    return whole if options.labels_text is None else with_texts(whole, options, state)
 
 
 def _from_config(
@@ -135,7 +135,7 @@ def _from_config(
         sha256=files_sha256((file,)),
         own_pipeline=_pipeline(folder, options, "") if known else None,
     )
-    return whole if options.labels_text is None else with_texts(whole, options)
+    return whole if options.labels_text is None else with_texts(whole, options, state)
 
 
 def _lengths(told: Told, options: SourceOptions) -> Told:

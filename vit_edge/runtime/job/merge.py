@@ -55,7 +55,10 @@ def merge_results(parts: Sequence[Path], target: Path) -> Merged:
     _check_shards(jobs)
     _check_masks(jobs[0], parts, target)
     merged = dataclasses.replace(jobs[0], shard=WHOLE, base=_common([job.base for job in jobs]))
-    with writing(target), draft_beside(target) as draft:
+    with (
+        writing(target, "nothing is left of it and the parts are as they were"),
+        draft_beside(target) as draft,
+    ):
         found = _joined(parts, jobs, form, draft)
         draft.replace(target)
     write_job(target, dataclasses.replace(merged, rows=found.images))

@@ -95,7 +95,7 @@ def convert(lines: Path, path: Path, task: Task) -> None:
     """
     arrow, parquet = _pyarrow()
     schema = arrow.schema([("image", arrow.string()), ("error", arrow.string()), *_columns(arrow, task)])
-    with writing(path), draft_beside(path) as draft:
+    with writing(path, f"every row is in {lines_of(path).name}"), draft_beside(path) as draft:
         with contextlib.closing(parquet.ParquetWriter(draft, schema, compression="zstd")) as writer:
             for rows in _grouped(lines):
                 writer.write_table(arrow.Table.from_pylist(rows, schema=schema))

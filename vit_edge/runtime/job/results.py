@@ -263,8 +263,12 @@ def write_all(file: BinaryIO | FileIO, data: bytes) -> None:
 
 
 @contextlib.contextmanager
-def writing(path: Path) -> Iterator[None]:
+def writing(path: Path, left: str = "the rows that are there are whole") -> Iterator[None]:
     """A failure to write becomes one line.
+
+    Args:
+        path: what is written.
+        left: what is there then.
 
     Raises:
         UsageError: instead of an OSError.
@@ -273,8 +277,7 @@ def writing(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise UsageError(
-            f"{path} cannot be written ({error.strerror}); the rows that are there are whole: "
-            "mend it and run the same command again to go on"
+            f"{path} cannot be written ({error.strerror}); {left}: mend it and run the same command again"
         ) from error
 
 

@@ -1,6 +1,8 @@
 """Which model files are refused by their header, before any loader sees them."""
 
 from vit_edge.runtime.model.header import COMPILED, MOST_NODES, OPERATOR_DOMAINS, OnnxHeader, read_header
+from vit_edge.runtime.model.own_kernels import check_kernels, need_kernels
+from vit_edge.spec import KERNELS_DOMAIN
 
 # Operators that run a graph as often as they like, so that how long one run takes cannot be told.
 REPEATING = frozenset(
@@ -61,10 +63,11 @@ def check_compiled(data: bytes) -> None:
 
 
 def _check_domains(header: OnnxHeader) -> None:
-    foreign = sorted(
-        f"{domain}::{op}" for domain, op in header.foreign_operators if domain not in OPERATOR_DOMAINS
-    )
+    known = OPERATOR_DOMAINS | {KERNELS_DOMAIN}
+    foreign = sorted(f"{domain}::{op}" for domain, op in header.foreign_operators if domain not in known)
     if foreign:
         raise ValueError(
             f"uses operators that onnxruntime does not ship ({', '.join(foreign[:3])}); export without them"
         )
+    if need_kernels(header.foreign_operators):
+        check_kernels()

@@ -22,10 +22,11 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from vit_edge.bundle import EMBEDDER_ROLES, MODEL_ROLES, Bundle, Role, is_bundle, read_steadily
-from vit_edge.errors import BundleError, ModelError
+from vit_edge.bundle import Bundle, Role, is_bundle, read_steadily
+from vit_edge.errors import KernelsError, ModelError
 from vit_edge.files import read_file, recover
 from vit_edge.runtime.model.accepted import check_self_contained
+from vit_edge.runtime.model.choice import chosen_name
 from vit_edge.runtime.model.header import read_header
 from vit_edge.runtime.model.interface import ImageInput, image_input
 from vit_edge.runtime.model.maps import Map, what_is_given
@@ -38,6 +39,7 @@ from vit_edge.runtime.model.outputs import (
     read_outputs,
     seem_probabilities,
 )
+from vit_edge.runtime.model.own_kernels import NotHere, need_kernels
 from vit_edge.signing import check_signature
 from vit_edge.spec import (
     CLS_EMBEDDING,
@@ -80,6 +82,8 @@ class ModelFile:
     output: OutputKind = OutputKind.SINGLE_LABEL  # what the numbers of a classifier mean
     told: bool = True  # whether somebody says so, or a final Softmax or Sigmoid shows it
     maps: tuple[Map, ...] = ()  # of a model of maps, the one that is shown first; () of anything else
+    own_kernels: bool = False  # whether it needs the operators of vit-edge-kernels
+    instead_of: str | None = None  # which file of the bundle it runs for, and why that one does not
 
     @property
     def input_size(self) -> tuple[int, int] | None:
@@ -161,24 +165,20 @@ def _read_from_bundle(
 
 
 def _chosen(bundle: Bundle, role: Role | str | None, wanted: OutputWanted) -> ModelFile:
-    folder = bundle.path
-    known = next((each for each in MODEL_ROLES + EMBEDDER_ROLES if role in (each, each.value)), None)
-    if known is None:
-        name = bundle.manifest.default_model if role is None else str(role)
-    else:
-        names = bundle.with_role(known)
-        if len(names) != 1:
-            raise BundleError(
-                f"{folder} has {len(names)} models of role {known.value}; "
-                f"name one of {bundle.models() + bundle.embedders()}"
-            )
-        name = names[0]
-    data = bundle.read(name)
-    models = bundle.models() + bundle.embedders()
-    if name not in models:
-        raise BundleError(f"{folder / name} is no model; models are {models}")
+    name = chosen_name(bundle, role)
+    try:
+        return _of_bundle(bundle, name, wanted)
+    except KernelsError as error:
+        portable = bundle.with_role(Role.QUANTIZED)
+        if role is not None or len(portable) != 1:
+            raise
+        model = _of_bundle(bundle, portable[0], wanted)
+        return dataclasses.replace(model, instead_of=f"{error}: {portable[0]} runs in its place")
+
+
+def _of_bundle(bundle: Bundle, name: str, wanted: OutputWanted) -> ModelFile:
     manifest = bundle.manifest
-    return _model_file(folder / name, data, manifest.preprocess, manifest.output, wanted)
+    return _model_file(bundle.path / name, bundle.read(name), manifest.preprocess, manifest.output, wanted)
 
 
 def check_told(model: ModelFile, values: npt.NDArray[np.float32]) -> None:
@@ -274,8 +274,11 @@ def _model_file(
             output=outputs.kind,
             told=outputs.told,
             maps=outputs.maps,
+            own_kernels=need_kernels(header.foreign_operators),
         )
         _check_agreement(model)
+    except NotHere as error:
+        raise KernelsError(f"{path} {error}") from None
     except ValueError as error:
         raise ModelError(f"{path} {error}") from None
     return model

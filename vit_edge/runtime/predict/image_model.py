@@ -78,6 +78,11 @@ class ImageModel:
         """Which provider runs which share of the graph, and why."""
         return self._session.placement
 
+    @property
+    def instead_of(self) -> str | None:
+        """Which file of the bundle another one runs for, and why; None where the one that is meant runs."""
+        return self._session.model.instead_of
+
     def _portions_of(self, batch_size: int) -> Portions:
         """How batches of a size are divided; a session does that for a model of fixed batch size."""
         divided = self._session.model.batch is None

@@ -25,12 +25,12 @@ def check_default(
     bundle: Bundle, provider: str, machine: Machine, rounds: Rounds
 ) -> tuple[list[Check], Measured | None]:
     """Placement and speed of the model that runs unless another is asked for; nothing if it does not run."""
-    name = bundle.manifest.default_model
-    recorded = _recorded(bundle.manifest.latency, name)
     try:
+        model = read_model(bundle.path)  # the portable file where the default one does not run here
+        name = model.path.relative_to(bundle.path).as_posix()
+        recorded = _recorded(bundle.manifest.latency, name)
         threads = _threads(recorded)
-        settings = SessionSettings(provider, threads=threads)
-        session = Session(read_model(bundle.path, name), settings)
+        session = Session(model, SessionSettings(provider, threads=threads))
         spec = bundle.manifest.preprocess
         pixels = np.zeros((1, spec.height, spec.width, 3), np.uint8)
         times = time_interleaved([lambda: session.outputs(pixels)], rounds)

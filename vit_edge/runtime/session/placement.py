@@ -11,6 +11,7 @@ import onnxruntime
 from vit_edge.errors import ModelError, ProviderError, UsageError
 from vit_edge.runtime.device.machine import may_saturate
 from vit_edge.runtime.model.file import ModelFile
+from vit_edge.runtime.model.own_kernels import kernels_library
 from vit_edge.runtime.session.contexts import (
     Context,
     ContextKey,
@@ -37,6 +38,10 @@ from vit_edge.spec import ProviderSpec, session_options
 
 MOST_THREADS = 1024
 _EXACT, _SIGNED = "session.x64quantprecision", "session.qdqisint8allowed"
+_SPINS, _SPIN_FOR = "session.intra_op.allow_spinning", "session.intra_op.spin_duration_us"
+# Longer than the gaps between operators, so that a machine of one's own loses nothing; where something else
+# wants the cores, threads that wait longer give theirs up. onnxruntime 1.24 ignores it.
+_BRIEFLY_US = "20"
 _LOG_ERRORS = 3  # onnxruntime's severity; its warnings are about its own optimisations
 
 
@@ -53,7 +58,7 @@ class SessionSettings:
     provider_options: tuple[tuple[str, str], ...] = ()  # for the provider that is named, over its target's
     # Within one operator; None leaves it to onnxruntime (one per physical core), auto measures it.
     threads: int | Literal["auto"] | None = None
-    spinning: bool | None = None  # whether idle threads spin; None leaves it to the model file or onnxruntime
+    spinning: bool | None = None  # whether idle threads spin; None: briefly, or as the model file says
     options: tuple[
         tuple[str, str], ...
     ] = ()  # spec.SESSION_OPTIONS entries; they win over those in the model file
@@ -116,6 +121,14 @@ def open_session(model: ModelFile, settings: SessionSettings) -> Opened:
         ProviderError: the requested provider is not installed, or did not take the model.
         TargetError: the provider is named by a file that is no target.
     """
+    opened = _opened_as_asked(model, settings)
+    if model.instead_of is None:
+        return opened
+    place = opened.placement
+    return Opened(opened.session, dataclasses.replace(place, reason=f"{place.reason}; {model.instead_of}"))
+
+
+def _opened_as_asked(model: ModelFile, settings: SessionSettings) -> Opened:
     if settings.provider.lower() == AUTO:
         return _first_that_works(model, settings)
     spec = described(settings.provider)
@@ -252,6 +265,8 @@ def as_this_cpu_needs(options: Iterable[tuple[str, str]]) -> dict[str, str]:
 def _session_options(model: ModelFile, settings: SessionSettings) -> onnxruntime.SessionOptions:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = _LOG_ERRORS
+    if model.own_kernels:
+        options.register_custom_ops_library(kernels_library())
     if settings.trace is not None:
         options.enable_profiling = True
         options.profile_file_prefix = str(settings.trace)
@@ -263,8 +278,11 @@ def _session_options(model: ModelFile, settings: SessionSettings) -> onnxruntime
         **as_this_cpu_needs(model.session_options),
     }
     if settings.spinning is not None:
-        entries["session.intra_op.allow_spinning"] = str(int(settings.spinning))
-    for key, value in (entries | dict(settings.options)).items():
+        entries[_SPINS] = str(int(settings.spinning))
+    entries |= dict(settings.options)
+    if _SPINS not in entries:
+        entries[_SPIN_FOR] = _BRIEFLY_US
+    for key, value in entries.items():
         options.add_session_config_entry(key, value)
     return options
 

@@ -24,6 +24,7 @@ _GIVEN = 2  # chunks that a worker has at a time, so that it need not wait for t
 _AHEAD = 4  # chunks for each worker that may be answered before an earlier one is
 _RETRIES = 3  # for images during which a worker ended
 _LONGEST_S = 600.0  # without an answer from any worker
+_OPENED_S = 30.0  # for a worker whose chunks others have finished meanwhile
 _REACHED_S = 10.0  # for the machine of a cluster that is named
 _STORE_BYTES = 100 * 2**20  # of memory that a cluster of this machine alone shares; more goes to disk
 # Nothing is sent anywhere, graphics processors are left as they are, and workers of a cluster that is started
@@ -167,6 +168,8 @@ def in_order(
         while told in made:
             yield made.pop(told)
             told += 1
+    for call in opening:  # of workers that there was no chunk for: where one is cut off, Ray complains
+        ray.wait([call], num_returns=1, timeout=_OPENED_S)
 
 
 def _fetched(references: Sequence[Any]) -> Task[Any]:

@@ -10,6 +10,7 @@ const images = process.argv.slice(2);
 for (const image of images) console.log(JSON.stringify({ image, ...(await told(image)) }));
 if (!images.length)
   for (const { what, difference, tolerance, good } of await check()) {
-    console.log(good ? "ok  " : "FAIL", what, difference.toPrecision(3), tolerance);
+    const short = (value) => Number(value.toPrecision(2)).toString();
+    console.log(good ? "ok  " : "FAIL", what, `differs by ${short(difference)}, of at most ${short(tolerance)}`);
     if (!good) process.exitCode = 1;
   }

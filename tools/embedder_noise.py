@@ -1,0 +1,171 @@
+"""How close an INT8 embedder comes to the float one, by what its forms are chosen for, and what that costs.
+
+Usage: python -m tools.embedder_noise --source FOLDER --calib DIR --data DIR -o FILE.json
+           [--target NAME] [--preset NAME] [--aims NAME ...] [--calib-images N] [--count N] [--rounds N]
+           [--calib-cache DIR]
+
+One calibration serves all: `logits` takes the forms that the classifier's own search takes, `cls`, `pooled`
+and `patches` are searched for that output, `all` for each of them, as `vit-edge quantize --embedder` does it
+with and without `--embedder-for`. Of each, the signal to noise ratio and the cosine of each output on COUNT
+images of --data, and its latency against that of `logits`: measured interleaved on the whole files, and added
+up of layers that were timed alone by processor time, which other work on the machine does not change.
+"""
+
+import argparse
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import onnx
+
+from vit_edge.cli.console import write_json
+from vit_edge.errors import VitEdgeError
+from vit_edge.host.convert.apart import canonical_of
+from vit_edge.host.convert.export import export
+from vit_edge.host.convert.for_target import settings_for
+from vit_edge.host.convert.onnx_io import save_onnx
+from vit_edge.host.convert.optimize import natural_pixels
+from vit_edge.host.embedder.files import embedding_fidelity, float_embedder, written_embedder
+from vit_edge.host.embedder.graph import feature_graph
+from vit_edge.host.embedder.quantize import as_chosen, embedder_search, searched
+from vit_edge.host.quantize.search import Search, search_of
+from vit_edge.host.quantize.types import Form, LayerDecision, Preset, Quantization, QuantizeSettings
+from vit_edge.host.sources import SourceOptions, resolve
+from vit_edge.runtime.device.machine import describe_machine, version_of
+from vit_edge.runtime.evaluate.dataset import list_images
+from vit_edge.runtime.image.limits import DEFAULT_LIMITS
+from vit_edge.runtime.measure.benchmark import BenchSettings, bench
+from vit_edge.runtime.measure.timing import Rounds
+from vit_edge.runtime.model.file import read_model
+from vit_edge.runtime.session.session import SessionSettings
+from vit_edge.spec import CLS_EMBEDDING, PATCH_FEATURES, POOLED_EMBEDDING
+from vit_edge.targets import load_target
+
+AIMS: Mapping[str, tuple[str, ...]] = {
+    "cls": (CLS_EMBEDDING,),
+    "pooled": (POOLED_EMBEDDING,),
+    "patches": (PATCH_FEATURES,),
+    "all": (),
+}
+LOGITS = "logits"
+TOOLS = ("vit-edge", "onnxruntime", "torch", "numpy")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure, print and write."""
+    given = _parser().parse_args(arguments)
+    try:
+        result = measured(given)
+        write_json(given.out, result)
+    except VitEdgeError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print(table(result))
+    return 0
+
+
+def measured(given: argparse.Namespace) -> dict[str, Any]:
+    """Every aim's figures."""
+    source = resolve(str(given.source), SourceOptions())
+    original, _ = export(source)
+    canonical = canonical_of(source, original)
+    plain = float_embedder(original, canonical, source)
+    target = load_target(given.target)
+    asked = QuantizeSettings(Preset(given.preset), given.calib_images, given.calib_cache)
+    settings = settings_for(asked, [target])
+    search = search_of(
+        canonical, list_images(given.calib, settings.limits).paths, source.preprocess, settings, _told
+    )
+    folded = feature_graph(search.canonical, plain.features.norm)
+    pixels = natural_pixels(list_images(given.data).paths, source.preprocess, DEFAULT_LIMITS, given.count)
+    searches = {
+        aim: embedder_search(folded, search, target.arithmetic, source.preprocess, AIMS[aim])
+        for aim in given.aims
+    }
+    chosen, first = search.first(), next(iter(searches.values()))
+    made: dict[str, onnx.ModelProto] = {}
+    rows: list[dict[str, Any]] = []
+    for aim, own in {LOGITS: first, **searches}.items():
+        found = unsearched(own, chosen) if aim == LOGITS else searched(own, chosen)
+        made[aim], _ = written_embedder(folded, found, source, target)
+        close = embedding_fidelity(plain.model, made[aim], list(pixels))
+        rows.append(
+            {
+                "aim": aim,
+                "outputs": {
+                    name: {"sqnr_db": round(each.sqnr_db, 2), "cosine": round(each.cosine, 5)}
+                    for name, each in close.items()
+                },
+                "layers_ms": round(own.milliseconds(found), 3),
+                "forms": {form.value: sum(layer.form is form for layer in found.layers) for form in Form},
+            }
+        )
+        print(rows[-1], file=sys.stderr, flush=True)
+    for row, ratio in zip(rows, latencies(made, Rounds(given.rounds, 0.0)), strict=True):
+        row["layers_ratio"] = round(row["layers_ms"] / rows[0]["layers_ms"], 3)
+        row["latency_ratio"] = ratio
+    return {
+        "source": source.name,
+        "target": target.name,
+        "preset": given.preset,
+        "images": len(pixels),
+        "aims": rows,
+        "machine": describe_machine().to_json(),
+        "versions": {tool: version_of(tool) for tool in TOOLS},
+    }
+
+
+def unsearched(own: Search, chosen: Quantization) -> Quantization:
+    """An embedder whose layers have the forms that they have in the classifier."""
+    forms = as_chosen(own, chosen)
+    decisions = [LayerDecision(name, form, None, "as in the classifier") for name, form in forms.items()]
+    return own.finished(forms, decisions, chosen.goal)
+
+
+def latencies(models: Mapping[str, onnx.ModelProto], rounds: Rounds) -> list[float]:
+    """Of each the median ratio to the first, interleaved, one thread."""
+    with tempfile.TemporaryDirectory() as folder:
+        files = []
+        for name, model in models.items():
+            save_onnx(model, Path(folder, f"{name}.onnx"))
+            files.append(read_model(Path(folder, f"{name}.onnx")))
+        report = bench(files, BenchSettings(SessionSettings("cpu", threads=1), rounds=rounds))
+    return [round(ratio.median, 3) for ratio in report.ratios]
+
+
+def table(result: Mapping[str, Any]) -> str:
+    """For the documentation."""
+    names = list(result["aims"][0]["outputs"])
+    lines = [f"| forms chosen for | {' | '.join(names)} | layers' time | latency |", "|" + "---|" * 5]
+    for row in result["aims"]:
+        decibels = [f"{row['outputs'][name]['sqnr_db']:.1f} dB" for name in names]
+        times = [f"{row[key]:.2f}" for key in ("layers_ratio", "latency_ratio")]
+        lines.append(f"| {row['aim']} | {' | '.join((*decibels, *times))} |")
+    return "\n".join(lines)
+
+
+def _told(what: str, done: int, count: int) -> None:
+    if done == count:
+        print(f"{what}: {count}", file=sys.stderr, flush=True)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--source", required=True)
+    parser.add_argument("--calib", type=Path, required=True)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("-o", "--out", required=True)
+    parser.add_argument("--target", default="cpu-x86-vnni")
+    parser.add_argument("--preset", default="balanced", choices=[each.value for each in Preset])
+    parser.add_argument("--aims", nargs="+", choices=AIMS, default=["cls", "patches", "all"])
+    parser.add_argument("--calib-images", type=int, default=128)
+    parser.add_argument("--calib-cache", type=Path)
+    parser.add_argument("--count", type=int, default=200)
+    parser.add_argument("--rounds", type=int, default=60)
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""The rules, one file each; their order is in `vit_edge.host.kernels.order`."""
