@@ -147,7 +147,7 @@ def test_a_fixed_batch_and_single_images_give_the_same(batch: int) -> None:
 
 
 def canonical_of(form: str) -> Canonical:
-    how = Export(True, 20, 1) if form == "dinov2-registers" else HOW  # the older exporter has no bicubic
+    how = Export(True, 20, 1) if form in ("dinov2-registers", "rms") else HOW  # what the older one cannot say
     return canonicalise(export_of(ALL[form], how), form, key_bias=True)
 
 

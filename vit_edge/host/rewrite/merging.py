@@ -30,6 +30,7 @@ from vit_edge.host.rewrite.composites import (
     LINEAR,
     MEAN,
     MERGE,
+    RMS_NORM,
     ROTARY,
     SELECT,
     SWISH,
@@ -47,7 +48,7 @@ from vit_edge.host.rewrite.values import (
     typed,
 )
 
-_FOLLOWS = (LINEAR, SWISH, HEAD_NORM, HEAD_UNIT, ATTENTION, SELECT, MEAN)  # with any number of rows
+_FOLLOWS = (LINEAR, SWISH, RMS_NORM, HEAD_NORM, HEAD_UNIT, ATTENTION, SELECT, MEAN)  # with any number of rows
 _ELSE = "leave --merge-tokens out"
 
 
