@@ -16,8 +16,9 @@ from vit_edge.runtime.evaluate.answers import Subject, evaluate
 from vit_edge.runtime.evaluate.dataset import ImageSet
 from vit_edge.runtime.image.preprocess import load_pixels, normalize
 from vit_edge.runtime.measure.timing import Milliseconds, Rounds, time_interleaved
+from vit_edge.runtime.model.own_kernels import kernels_library
 from vit_edge.runtime.session.placement import as_this_cpu_needs
-from vit_edge.spec import InputForm, PreprocessSpec
+from vit_edge.spec import KERNELS_DOMAIN, InputForm, PreprocessSpec
 
 Floats = npt.NDArray[np.float32]
 Inputs = npt.NDArray[Any]  # in the model's own form, see spec.InputForm
@@ -52,6 +53,8 @@ class Onnx:
         options.log_severity_level = 3  # its warnings are about its own optimisations
         for key, value in as_this_cpu_needs(read_metadata(model, path.name).session_options).items():
             options.add_session_config_entry(key, value)
+        if any(each.domain == KERNELS_DOMAIN for each in model.opset_import):
+            options.register_custom_ops_library(kernels_library())
         self.session = onnxruntime.InferenceSession(
             model.SerializeToString(), options, ["CPUExecutionProvider"]
         )

@@ -19,17 +19,20 @@ from vit_edge.host.quantize.types import Preset, QuantizeSettings
 from vit_edge.host.rewrite.canonical import canonicalise
 from vit_edge.host.sources import Source
 from vit_edge.runtime.capabilities import choose_target, this_machine
-from vit_edge.spec import InputForm, TargetSpec
+from vit_edge.runtime.model.own_kernels import kernel_instructions
+from vit_edge.spec import GraphStyle, InputForm, TargetSpec
 from vit_edge.targets import list_targets, load_target
 
 
 def forms() -> dict[str, TargetSpec]:
-    """What one quantization is written as: portable, the same for one image, and as fits this machine."""
+    """What one quantization is written as: portable, for one image, as fits this machine, for own kernels."""
     portable = load_target("cpu")
     here, _ = choose_target(map(load_target, list_targets()), this_machine())
     single = dataclasses.replace(portable, form=dataclasses.replace(portable.form, batch=1))
     own = f"{here.name}, dynamic batch, {'uint8' if here.form.input is InputForm.PIXELS else 'float'} pixels"
-    return {"cpu, dynamic batch": portable, "cpu, batch 1": single, own: here}
+    found = {"cpu, dynamic batch": portable, "cpu, batch 1": single, own: here}
+    targets = map(load_target, list_targets()) if kernel_instructions() is not None else ()
+    return found | {target.name: target for target in targets if target.form.style is GraphStyle.NATIVE}
 
 
 def presets(
