@@ -45,7 +45,6 @@ static inline I either(I mask, I a, I b) { return _mm512_ternarylogic_epi32(mask
 static inline void store_u8(uint8_t *p, I a) {
   _mm_storeu_si128(reinterpret_cast<__m128i *>(p), _mm512_cvtusepi32_epi8(_mm512_max_epi32(a, _mm512_setzero_si512())));
 }
-static inline void store_s8(int8_t *p, I a) { _mm_storeu_si128(reinterpret_cast<__m128i *>(p), _mm512_cvtsepi32_epi8(a)); }
 /* Four unsigned bytes times four signed ones, summed into each lane. */
 static inline I dot(I sum, I u, I s) { /* not the intrinsic: gcc 12 copies every sum in every round of a loop */
   asm("vpdpbusd %2, %1, %0" : "+v"(sum) : "v"(u), "v"(s));
@@ -113,10 +112,6 @@ static inline I either(I mask, I a, I b) { return _mm256_blendv_epi8(b, a, mask)
 static inline void store_u8(uint8_t *p, I a) {
   const __m128i words = _mm_packs_epi32(_mm256_castsi256_si128(a), _mm256_extracti128_si256(a, 1));
   _mm_storel_epi64(reinterpret_cast<__m128i *>(p), _mm_packus_epi16(words, words));
-}
-static inline void store_s8(int8_t *p, I a) {
-  const __m128i words = _mm_packs_epi32(_mm256_castsi256_si128(a), _mm256_extracti128_si256(a, 1));
-  _mm_storel_epi64(reinterpret_cast<__m128i *>(p), _mm_packs_epi16(words, words));
 }
 #if defined(__AVXVNNI__)
 static inline I dot(I sum, I u, I s) {

@@ -14,7 +14,7 @@ from onnx import helper
 from PIL import Image
 
 from tests.manifests import accuracy
-from tests.runtime.conftest import SPEC, ToyModel
+from tests.runtime.conftest import SPEC, ToyModel, toy_model
 from vit_edge import Session, SessionSettings, read_model
 from vit_edge.bundle import FileEntry, Manifest, Role, SourceRecord, write_bundle
 from vit_edge.cli import main
@@ -22,6 +22,8 @@ from vit_edge.errors import KernelsError, ModelError
 from vit_edge.runtime.model import own_kernels
 from vit_edge.runtime.selftest.run import selftest
 from vit_edge.spec import KERNELS_DOMAIN
+
+__all__ = ["toy_model"]  # a fixture of the runtime's tests
 
 FLOAT, UINT8 = onnx.TensorProto.FLOAT, onnx.TensorProto.UINT8
 
