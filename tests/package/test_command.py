@@ -57,7 +57,7 @@ def test_a_folder_that_holds_something_is_left_alone(
     ("bundle", "words", "message"),
     [
         ("absent", ["--for", "node", "-o", "{at}/app"], "absent is no folder"),
-        ("{bundle}", ["--for", "phone", "-o", "{at}/app"], "argument --for: invalid"),
+        ("{bundle}", ["--for", "phone", "-o", "{at}/app"], "argument --for: 'phone' is none of node, web, c"),
         ("{bundle}", ["--for", "node"], "the following arguments are required: -o/--out"),
         ("{bundle}", ["--for", "node", "-o", "-"], "a folder cannot go to standard output"),
         ("{bundle}", ["--for", "node", "-o", "{at}/no/app"], "name a folder in one that exists"),

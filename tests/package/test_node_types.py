@@ -61,7 +61,20 @@ def test_the_types_name_every_export_of_the_module_and_no_other(project: Path) -
     declared, offered = (
         set(found.findall((package / f"index.{end}").read_text())) for end in ("d.ts", "mjs")
     )
-    assert declared == offered == {"check", "classify", "decoded", "labels", "open"}
+    assert (
+        declared
+        == offered
+        == {
+            "check",
+            "classify",
+            "decoded",
+            "detect",
+            "gives",
+            "labels",
+            "open",
+            "segment",
+        }
+    )
 
 
 @pytest.mark.parametrize(

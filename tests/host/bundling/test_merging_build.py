@@ -21,6 +21,7 @@ from vit_edge.host.convert.onnx_io import finish, properties, read_onnx, save_on
 from vit_edge.host.quantize.types import Preset, QuantizeSettings
 from vit_edge.host.sources import SourceOptions, resolve
 from vit_edge.manifest import MergingRecord, Repair
+from vit_edge.runtime.image.preprocess import normalize
 from vit_edge.runtime.model.file import ModelFile
 from vit_edge.runtime.model.metadata import MERGED_KEY, ModelMetadata
 from vit_edge.spec import Tolerance
@@ -167,7 +168,7 @@ def test_the_integer_products_of_a_file_keep_their_forms(
     assert coded[0] == coded[1]
     restored = [sum(node.op_type == "DequantizeLinear" for node in model.graph.node) for model in models]
     assert restored[0] == restored[1] > 30
-    given = images(8, 5)
+    given = normalize(images(8, 5), PREPROCESS)
     assert (run(kept, given) != run(merged, given)).any()
 
 

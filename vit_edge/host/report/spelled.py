@@ -31,6 +31,7 @@ KEYS = {
     "min_cosine": "least mean cosine tolerated",
     "min_cosine_tail": "least cosine of 99 % of images tolerated",
     "min_recall": "least recall tolerated (%)",
+    "merged_tokens": "tokens merged in each block",
     "mode": "repair",
     "ms": "ms per run",
     "narrowed": "operands of reduced range",

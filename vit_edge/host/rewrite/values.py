@@ -83,10 +83,12 @@ def digest_of(array: Array) -> str:
 
 
 def adds_table(node: ir.Node) -> bool:
-    """Whether a node adds a constant with a row for each token."""
+    """Whether a node adds a constant with a row for each token to the tokens of an image."""
     table = next((array for value in node.inputs if (array := constant_of(value)) is not None), None)
-    several = table is not None and table.ndim == 2 and len(table) > 1
-    return composites.is_op(node, "Add") and several
+    if table is None or table.ndim != 2 or len(table) < 2:
+        return False
+    # The sum has the table's shape: scores of several heads that have a mask added are no tokens.
+    return composites.is_op(node, "Add") and static_shape(node.outputs[0]) == table.shape
 
 
 def typed(value: ir.Value, shape: Sequence[int], dtype: ir.DataType = ir.DataType.FLOAT) -> ir.Value:
