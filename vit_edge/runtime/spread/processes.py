@@ -41,12 +41,15 @@ def results_of_processes(
     pool = ProcessPoolExecutor(min(workers, len(chunks)), context, _begin, (task,))
     try:
         for chunk in itertools.islice(left, _AHEAD * workers):
-            running.append((chunk, pool.submit(_work, chunk)))
+            running.append((chunk, _submitted(pool, chunk)))
         while running:
             chunk, future = running.popleft()
             yield future.result()
-            running.extend((more, pool.submit(_work, more)) for more in itertools.islice(left, 1))
+            running.extend((more, _submitted(pool, more)) for more in itertools.islice(left, 1))
     except BrokenProcessPool:
+        # The pool's own thread is closing its pipes; an interpreter that ended meanwhile would write to them.
+        with contextlib.suppress(OSError):
+            pool.shutdown(wait=True, cancel_futures=True)
         behind = _AHEAD * workers * max(map(len, chunks[:1]))
         raise StepError(
             f"a worker process ended by itself (killed, or out of memory) at {chunk[0]} or one of the "
@@ -55,6 +58,18 @@ def results_of_processes(
         ) from None
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _submitted(pool: ProcessPoolExecutor, chunk: Chunk) -> Future[Any]:
+    """A chunk handed to the pool.
+
+    Raises:
+        BrokenProcessPool: a process has ended, also where the pool has only begun to close its pipes.
+    """
+    try:
+        return pool.submit(_work, chunk)
+    except OSError as error:
+        raise BrokenProcessPool(str(error)) from error
 
 
 _opened: Callable[[Chunk], Any] | None = None  # of a worker process, which is started for one task
