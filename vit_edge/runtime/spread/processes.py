@@ -61,15 +61,13 @@ def results_of_processes(
 
 
 def _submitted(pool: ProcessPoolExecutor, chunk: Chunk) -> Future[Any]:
-    """A chunk handed to the pool.
-
-    Raises:
-        BrokenProcessPool: a process has ended, also where the pool has only begun to close its pipes.
-    """
+    """A chunk handed to the pool, also where the pool has lost a process and only begun to close its pipes."""
     try:
         return pool.submit(_work, chunk)
     except OSError as error:
-        raise BrokenProcessPool(str(error)) from error
+        lost: Future[Any] = Future()
+        lost.set_exception(BrokenProcessPool(str(error)))
+        return lost
 
 
 _opened: Callable[[Chunk], Any] | None = None  # of a worker process, which is started for one task
