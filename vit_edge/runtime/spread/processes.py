@@ -61,7 +61,7 @@ def results_of_processes(
 
 
 def _submitted(pool: ProcessPoolExecutor, chunk: Chunk) -> Future[Any]:
-    """A chunk handed to the pool, also where the pool has lost a process and only begun to close its pipes."""
+    """A chunk handed to the pool, also where that has lost a process and only begun to close its pipes."""
     try:
         return pool.submit(_work, chunk)
     except OSError as error:
