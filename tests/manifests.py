@@ -1,20 +1,25 @@
 """Records of a manifest for tests that do not build one."""
 
 import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
 
 import numpy as np
 
+from vit_edge.bundle import FileEntry, Role, write_bundle
 from vit_edge.manifest import (
     AccuracyRecord,
     CheckData,
     FileOutcome,
+    Manifest,
     Method,
     Recipe,
     Repair,
     RepairRecord,
     Seen,
+    SourceRecord,
 )
-from vit_edge.spec import Tolerance, Verdict
+from vit_edge.spec import OutputKind, PreprocessSpec, Tolerance, Verdict
 from vit_edge.verify import judge
 
 METHOD = Method(
@@ -45,6 +50,29 @@ def accuracy(top1_float: float | None = None, verdict: Verdict | None = None) ->
         models={"onnx/model_quantized.onnx": report},
         parity={},
     )
+
+
+def bundle_of_files(
+    folder: Path,
+    files: Mapping[str, tuple[bytes, Role]],
+    default: str,
+    spec: PreprocessSpec,
+    *,
+    judged: AccuracyRecord | None = None,
+    output: OutputKind = OutputKind.SINGLE_LABEL,
+) -> Path:
+    """A bundle that nothing was measured of, but for what a gate said."""
+    manifest = Manifest(
+        files={name: FileEntry.of(data, role) for name, (data, role) in files.items()},
+        default_model=default,
+        preprocess=spec,
+        source=SourceRecord("toy", "0" * 64),
+        tools={},
+        accuracy=judged,
+        output=output,
+        providers={"CPUExecutionProvider": 1.0},
+    )
+    return write_bundle(folder, {name: data for name, (data, _) in files.items()}, manifest).path
 
 
 def seen(name: str, verdict: Verdict | None, latency_ratio: float, chosen: bool, reason: str) -> Seen:

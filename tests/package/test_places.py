@@ -11,14 +11,14 @@ import pytest
 from PIL import Image
 
 from tests.end_to_end.place_models import NAMES, SIDE, SPEC, detector, segmenter
+from tests.manifests import bundle_of_files
 from tests.package.conftest import run
 from tools.check_package.browser import CHROMIUM, visit
 from tools.check_package.modules import link_modules
 from vit_edge import Detector, Segmenter
-from vit_edge.bundle import FileEntry, Role, read_bundle, write_bundle
+from vit_edge.bundle import Role, read_bundle, write_bundle
 from vit_edge.cli import main
 from vit_edge.host.bundling.golden import golden_files
-from vit_edge.manifest import Manifest, SourceRecord
 from vit_edge.package.homes import Home
 from vit_edge.runtime.image.preprocess import random_pixels
 from vit_edge.runtime.model.file import read_model
@@ -46,15 +46,7 @@ def bundle_of(folder: Path, kind: str, spec: PreprocessSpec = SPEC) -> Path:
     model = read_model(KINDS[kind](folder / FLOAT, spec))
     golden = golden_files([{FLOAT: model}], random_pixels(3, (SIDE, SIDE)))
     files = {FLOAT: (model.data, Role.FLOAT)} | {name: (data, Role.GOLDEN) for name, data in golden.items()}
-    manifest = Manifest(
-        files={name: FileEntry.of(data, role) for name, (data, role) in files.items()},
-        default_model=FLOAT,
-        preprocess=spec,
-        source=SourceRecord("places", "0" * 64),
-        tools={},
-        output=OutputKind.MAP,
-    )
-    return write_bundle(folder / "bundle", {name: data for name, (data, _) in files.items()}, manifest).path
+    return bundle_of_files(folder / "bundle", files, FLOAT, spec, output=OutputKind.MAP)
 
 
 @pytest.fixture(scope="module")

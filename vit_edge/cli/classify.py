@@ -4,7 +4,6 @@ import argparse
 import dataclasses
 import json
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 
 from vit_edge.cli import arguments, jobs
 from vit_edge.cli.console import complain, one_line, tell_each, tell_instead
@@ -23,14 +22,7 @@ def add(commands: Commands) -> None:
     parser = commands.add_parser("classify", help="the most probable classes of images, or their values")
     parser.add_argument("model", metavar="BUNDLE", help="bundle or ONNX file")
     jobs.add_images(parser)
-    parser.add_argument(
-        "-o",
-        "--out",
-        type=Path,
-        metavar="FILE",
-        help="write a row per image to this .jsonl, .csv or .parquet file as it is answered; the same "
-        "command goes on where an earlier run ended",
-    )
+    jobs.add_out(parser)
     parser.add_argument(
         "--top", type=int, default=5, metavar="K", help="classes per image (default: %(default)s)"
     )

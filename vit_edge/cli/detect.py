@@ -2,11 +2,10 @@
 
 import argparse
 import json
-from pathlib import Path
 from typing import Any
 
 from vit_edge.cli import jobs, places
-from vit_edge.cli.console import one_line, pairs, tell_each
+from vit_edge.cli.console import one_line, pairs, tell_each, tell_instead
 from vit_edge.cli.parser import Commands
 from vit_edge.errors import UsageError
 from vit_edge.runtime.job.answers import Looking
@@ -19,14 +18,7 @@ def add(commands: Commands) -> None:
     parser = commands.add_parser("detect", help="the objects in images: class, score and box of each")
     least = "the least probability of an object that is shown"
     places.add_places(parser, "a detector", "its boxes", (THRESHOLD, least))
-    parser.add_argument(
-        "-o",
-        "--out",
-        type=Path,
-        metavar="FILE",
-        help="write a row per image to this .jsonl, .csv or .parquet file as it is answered; the same "
-        "command goes on where an earlier run ended",
-    )
+    jobs.add_out(parser)
     parser.set_defaults(run=run)
 
 
@@ -41,6 +33,7 @@ def run(args: argparse.Namespace) -> int:
     images = jobs.images_of(args)
     places.check_one_image(images, {"--draw": args.draw})
     detect = opening.detector()
+    tell_instead(detect.instead_of)
 
     def tell(image: str, answer: tuple[Detection, ...]) -> None:
         print(json.dumps(_found(image, answer)) if args.json else _words(image, answer))

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from vit_edge.cli.console import check_file
+from vit_edge.cli.console import check_file, tell_instead
 from vit_edge.cli.parser import Commands, Parser
 from vit_edge.cli.spread_option import add_spread, spread_of
 from vit_edge.errors import UsageError
@@ -117,6 +117,18 @@ def images_of(args: argparse.Namespace) -> Sequence[str]:
     return names_of(wanted, args.limits)
 
 
+def add_out(parser: argparse.ArgumentParser) -> None:
+    """Where the rows of a job go."""
+    parser.add_argument(
+        "-o",
+        "--out",
+        type=Path,
+        metavar="FILE",
+        help="write a row per image to this .jsonl, .csv or .parquet file as it is answered; the same "
+        "command goes on where an earlier run ended",
+    )
+
+
 def work(args: argparse.Namespace, opening: Opening) -> int:
     """Run the job that the arguments describe; 2 where an image has an error, as without a job."""
     results: Path = args.out
@@ -124,6 +136,7 @@ def work(args: argparse.Namespace, opening: Opening) -> int:
     rate = Rate(results.name, quiet=args.quiet)
     done = run_job(wanted_of(args), opening, results, spread_of(args), rate)
     rate.finish()
+    tell_instead(done.instead_of)
     print(f"{results}: {_told(done)}", file=sys.stderr)
     return 2 if done.failed else 0
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from vit_edge.cli import jobs, places
-from vit_edge.cli.console import one_line, pairs, tell_each, write_bytes
+from vit_edge.cli.console import one_line, pairs, tell_each, tell_instead, write_bytes
 from vit_edge.cli.parser import Commands
 from vit_edge.runtime.job.answers import Looking
 from vit_edge.runtime.job.masks import mask_folder
@@ -46,6 +46,7 @@ def run(args: argparse.Namespace) -> int:
     images = jobs.images_of(args)
     places.check_one_image(images, {"--draw": args.draw, "--out": args.out})
     segment = opening.segmenter()
+    tell_instead(segment.instead_of)
 
     def tell(image: str, answer: Segmentation) -> None:
         found = _found(image, answer, args.threshold)

@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterable
 
 from vit_edge.errors import ProviderError, TargetError
 from vit_edge.runtime.device.machine import cpu_flags
+from vit_edge.runtime.model.own_kernels import NotHere, check_kernels
 from vit_edge.runtime.session.providers import find_provider
-from vit_edge.spec import Packaging, ProviderSpec, TargetSpec
+from vit_edge.spec import GraphStyle, Packaging, ProviderSpec, TargetSpec
 
 FindProvider = Callable[[str, ProviderSpec], object]  # raises ProviderError where there is none
 
@@ -60,7 +61,9 @@ def fit_of(target: TargetSpec, machine: Capabilities, find: FindProvider = find_
         return Fit(target, tuple(reasons))
     try:
         find(provider.name, provider)
-    except ProviderError as error:
+        if target.form.style is GraphStyle.NATIVE:
+            check_kernels()
+    except (ProviderError, NotHere) as error:
         return Fit(target, (str(error),))
     return Fit(target, ())
 

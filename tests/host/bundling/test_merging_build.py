@@ -1,7 +1,7 @@
 """`--merge-tokens` to a file and to a bundle: taken where it passes and pays, or said why not."""
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,23 +9,25 @@ import onnx
 import pytest
 
 from tests.host.bundling.given_times import timed_as
-from tests.host.quantize.forced import STATIC_FIRST, give_costs
-from tests.host.quantize.small_vit import PREPROCESS, images, proto, run, written
+from tests.host.bundling.small_folder import given_costs, small_folder
+from tests.host.quantize.small_vit import PREPROCESS, images, run
 from vit_edge import Classifier, verify_bundle
 from vit_edge.bundle import Bundle
 from vit_edge.cli import main
 from vit_edge.errors import TargetError, UsageError
 from vit_edge.host.bundling.build import build_bundle
 from vit_edge.host.bundling.settings import BuildSettings
-from vit_edge.host.convert.onnx_io import finish, properties, read_onnx, save_onnx
+from vit_edge.host.convert.onnx_io import properties, read_onnx
 from vit_edge.host.quantize.types import Preset, QuantizeSettings
 from vit_edge.host.sources import SourceOptions, resolve
 from vit_edge.manifest import MergingRecord, Repair
 from vit_edge.runtime.image.preprocess import normalize
 from vit_edge.runtime.model.file import ModelFile
-from vit_edge.runtime.model.metadata import MERGED_KEY, ModelMetadata
+from vit_edge.runtime.model.metadata import MERGED_KEY
 from vit_edge.spec import Tolerance
 from vit_edge.targets import load_target
+
+__all__ = ["given_costs"]  # a fixture
 
 INT8 = "onnx/model_quantized.onnx"
 CHECKED, CALIBRATED = 400, 20
@@ -41,22 +43,9 @@ FASTER = timed_as(lambda model: 0.3 if merges(model) else 0.5)
 SLOWER = timed_as(lambda model: 0.6 if merges(model) else 0.5)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def given_costs() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        give_costs(patch, STATIC_FIRST, STATIC_FIRST)
-        yield
-
-
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    made = tmp_path_factory.mktemp("merging")
-    for name, count, seed in (("calibration", CALIBRATED, 0), ("check", CHECKED, 3)):
-        (made / name).mkdir()
-        written(made / name, count, seed)
-    told = ModelMetadata(tuple(f"class {i}" for i in range(10)), PREPROCESS, (), ("small", "0" * 64))
-    save_onnx(finish(proto(), told), made / "small.onnx")
-    return made
+    return small_folder(tmp_path_factory.mktemp("merging"), CALIBRATED, CHECKED)
 
 
 @pytest.fixture(scope="module")

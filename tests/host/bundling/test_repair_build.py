@@ -2,27 +2,26 @@
 
 import dataclasses
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.host.bundling.given_times import FASTER, SLOWER, timed_as
-from tests.host.quantize.forced import STATIC_FIRST, give_costs
-from tests.host.quantize.small_vit import PREPROCESS, proto, written
+from tests.host.bundling.small_folder import given_costs, small_folder
 from vit_edge import Classifier, verify_bundle
 from vit_edge.bundle import Bundle
 from vit_edge.cli import main
 from vit_edge.host.bundling.build import build_bundle
 from vit_edge.host.bundling.repair import REPAIRED_TRIALS
 from vit_edge.host.bundling.settings import BuildSettings
-from vit_edge.host.convert.onnx_io import finish, save_onnx
 from vit_edge.host.quantize.types import Preset, QuantizeSettings
 from vit_edge.host.sources import Source, SourceOptions, resolve
 from vit_edge.manifest import Repair
-from vit_edge.runtime.model.metadata import ModelMetadata
 from vit_edge.spec import Tolerance
+
+__all__ = ["given_costs"]  # a fixture
 
 CHECKED, CALIBRATED = 1600, 40
 FLOAT, INT8 = "onnx/model.onnx", "onnx/model_quantized.onnx"
@@ -31,26 +30,10 @@ FLOAT, INT8 = "onnx/model.onnx", "onnx/model_quantized.onnx"
 FAILS_AT_FIRST, FAILS_ALWAYS, PASSES = (Tolerance(max_changed=each) for each in (7.3, 0.5, 20.0))
 
 
-@pytest.fixture(scope="module", autouse=True)
-def given_costs() -> Iterator[None]:
-    """What forms cost is stated, so that nothing depends on what this machine measures."""
-    with pytest.MonkeyPatch.context() as patch:
-        give_costs(patch, STATIC_FIRST, STATIC_FIRST)
-        yield
-
-
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The model as a file, and its images."""
-    made = tmp_path_factory.mktemp("repair")
-    for name, count, seed in (("calibration", CALIBRATED, 0), ("check", CHECKED, 3)):
-        (made / name).mkdir()
-        written(made / name, count, seed)
-    labels = tuple(f"class {i}" for i in range(10))
-    save_onnx(
-        finish(proto(), ModelMetadata(labels, PREPROCESS, (), ("small", "0" * 64))), made / "small.onnx"
-    )
-    return made
+    return small_folder(tmp_path_factory.mktemp("repair"), CALIBRATED, CHECKED)
 
 
 @pytest.fixture(scope="module")

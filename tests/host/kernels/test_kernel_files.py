@@ -14,7 +14,8 @@ from tests.host.quantize.small_vit import PREPROCESS, images, lowering, written
 from vit_edge.host.kernels.convert import to_kernels
 from vit_edge.host.lower.model import lower
 from vit_edge.host.plan import FLOAT
-from vit_edge.host.quantize.types import QuantizeSettings
+from vit_edge.host.quantize.types import Quantization, QuantizeSettings
+from vit_edge.host.rewrite.canonical import Canonical
 from vit_edge.runtime.image.preprocess import normalize
 from vit_edge.spec import KERNELS_DOMAIN, Arithmetic, InputForm
 from vit_edge.verify.metrics import logit_sqnr_db
@@ -30,14 +31,24 @@ PIXELS = images(8, seed=5)
 
 
 @functools.cache
+def searched(case: str, folder: str) -> tuple[Canonical, Quantization]:
+    """The small model, and what was chosen for it by stated costs."""
+    linears, attentions = CASES[case]
+    settings = QuantizeSettings(images=6, arithmetics=(Arithmetic.SATURATING,))
+    return quantized(written(Path(folder), 6), settings, linears, attentions)
+
+
+def census(model: onnx.ModelProto) -> collections.Counter[str]:
+    """The operators of ours, counted."""
+    return collections.Counter(node.op_type for node in model.graph.node if node.domain == KERNELS_DOMAIN)
+
+
+@functools.cache
 def files(
     case: str, folder: str, form: InputForm
 ) -> tuple[onnx.ModelProto, onnx.ModelProto, onnx.ModelProto]:
     """The float file, the portable one, and that for the kernels."""
-
-    linears, attentions = CASES[case]
-    settings = QuantizeSettings(images=6, arithmetics=(Arithmetic.SATURATING,))
-    canonical, found = quantized(written(Path(folder), 6), settings, linears, attentions)
+    canonical, found = searched(case, folder)
     asked = lowering(None, form)
     portable = lower(canonical, asked, found.plan)
     return lower(canonical, asked, FLOAT), portable, to_kernels(portable)[0]
@@ -48,8 +59,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(tmp_path_factory.mktemp("images"))
 
 
-def logits(model: onnx.ModelProto, threads: int = 1) -> np.ndarray:
-    running = session(model, threads)
+def logits(model: onnx.ModelProto) -> np.ndarray:
+    running = session(model)
     given = running.get_inputs()[0].name
     feed = PIXELS if given == InputForm.PIXELS.value else normalize(PIXELS, PREPROCESS)
     made: np.ndarray = running.run(None, {given: feed})[0]
@@ -92,11 +103,23 @@ def test_every_integer_product_is_an_operator_of_ours(case: str, folder: str) ->
             weighted += second.input[0] in constants
             computed += second.input[0] not in constants
     assert weighted >= 14
-    after = collections.Counter(node.op_type for node in native.graph.node if node.domain == KERNELS_DOMAIN)
+    after = census(native)
     assert after["Linear"] + after["LinearCodes"] == weighted
     assert 2 * (after["Attention"] + after["AttentionCodes"]) == computed
     left = {node.op_type for node in native.graph.node if node.domain == ""}
     assert not left & {"Gemm", "DequantizeLinear", "Gelu"}
+
+
+@NEEDS_KERNELS
+@pytest.mark.parametrize("batch", [1, 4])
+def test_a_fixed_batch_has_the_operators_of_a_free_one(batch: int, folder: str) -> None:
+    free = files("static", folder, InputForm.PIXELS)[2]
+    canonical, found = searched("static", folder)
+    fixed = to_kernels(lower(canonical, lowering(batch, InputForm.PIXELS), found.plan))[0]
+    assert census(fixed) == census(free)
+    few = PIXELS[:batch]
+    given, expected = (session(model).run(None, {"pixels": few})[0] for model in (fixed, free))
+    np.testing.assert_allclose(given, expected, atol=1e-5)  # as between batches
 
 
 def test_a_float_file_stays_as_it_is(folder: str) -> None:

@@ -13,18 +13,21 @@ import pytest
 from onnx import helper
 from PIL import Image
 
-from tests.manifests import accuracy
+from tests.manifests import accuracy, bundle_of_files
 from tests.runtime.conftest import SPEC, ToyModel, toy_model
 from vit_edge import Session, SessionSettings, read_model
-from vit_edge.bundle import FileEntry, Manifest, Role, SourceRecord, write_bundle
+from vit_edge.bundle import Role
 from vit_edge.cli import main
 from vit_edge.errors import KernelsError, ModelError
+from vit_edge.runtime.capabilities import Capabilities, fit_of
 from vit_edge.runtime.model import own_kernels
 from vit_edge.runtime.selftest.run import selftest
 from vit_edge.spec import KERNELS_DOMAIN
+from vit_edge.targets import load_target
 
 __all__ = ["toy_model"]  # a fixture of the runtime's tests
 
+ROOT = Path(__file__).resolve().parents[3]
 FLOAT, UINT8 = onnx.TensorProto.FLOAT, onnx.TensorProto.UINT8
 
 
@@ -118,20 +121,7 @@ def bundle(tmp_path: Path, file: Path, toy_model: ToyModel) -> Path:
     """A bundle whose default model needs the kernels, beside its portable file."""
     portable = toy_model("portable.onnx", np.eye(3).tolist())
     files = {NATIVE: (file.read_bytes(), Role.LOWERED), PORTABLE: (portable.data, Role.QUANTIZED)}
-    manifest = Manifest(
-        files={name: FileEntry.of(data, role) for name, (data, role) in files.items()},
-        default_model=NATIVE,
-        preprocess=SPEC,
-        source=SourceRecord("toy", "0" * 64),
-        tools={},
-        quantization=None,
-        layers=(),
-        accuracy=accuracy(),
-        latency=(),
-        providers={"CPUExecutionProvider": 1.0},
-    )
-    write_bundle(tmp_path / "bundle", {name: data for name, (data, _) in files.items()}, manifest)
-    return tmp_path / "bundle"
+    return bundle_of_files(tmp_path / "bundle", files, NATIVE, SPEC, judged=accuracy())
 
 
 def test_the_portable_file_runs_in_place_of_a_default_that_does_not(
@@ -169,3 +159,35 @@ def test_a_self_test_passes_over_what_does_not_run_here(
     case = [check for check in selftest(bundle).checks if check.name == f"answers of {NATIVE}"]
     assert [check.passed for check in case] == [None]
     assert case[0].found.startswith("not run here")
+
+
+def test_a_target_of_such_files_does_not_fit_where_they_do_not_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    target = load_target("cpu-native")
+    monkeypatch.setenv("VIT_EDGE_KERNELS", "none")
+    fit = fit_of(target, Capabilities("Linux", "x86_64", frozenset(target.requires.flags_all)))
+    assert [reason.partition(",")[0] for reason in fit.reasons] == ["needs the operators of vit-edge-kernels"]
+
+
+def test_a_build_for_them_is_refused_before_any_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("VIT_EDGE_KERNELS", "none")
+    (tmp_path / "images").mkdir()
+    for index in range(4):
+        Image.new("RGB", (8, 8), (60 * index, 0, 0)).save(tmp_path / "images" / f"{index}.png")
+    words = ["--calib", str(tmp_path / "images"), "--target", "cpu-native", "-o", str(tmp_path / "bundle")]
+    assert main(["build", str(ROOT / "models" / "digits_vit"), *words]) == 2
+    told = capsys.readouterr()
+    assert "target cpu-native needs the operators of vit-edge-kernels" in told.err
+    assert "export" not in told.err
+    assert not (tmp_path / "bundle").exists()
+
+
+def test_a_job_says_which_file_ran_in_place_of_which(
+    bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("VIT_EDGE_KERNELS", "none")
+    Image.new("RGB", (8, 8), "red").save(tmp_path / "red.png")
+    words = ["classify", str(bundle), str(tmp_path / "red.png"), "-o", str(tmp_path / "rows.jsonl")]
+    assert main(words) == 0
+    assert "runs in its place" in capsys.readouterr().err

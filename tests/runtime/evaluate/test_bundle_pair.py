@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.manifests import accuracy
+from tests.manifests import accuracy, bundle_of_files
 from tests.runtime.conftest import SPEC, ToyModel
-from vit_edge.bundle import FileEntry, Manifest, Role, SourceRecord, write_bundle
+from vit_edge.bundle import Role
 from vit_edge.cli import main
 from vit_edge.errors import BundleError
 from vit_edge.runtime.evaluate.compatible import read_quantized, stated_top1
@@ -20,23 +20,10 @@ Output = pytest.CaptureFixture[str]
 
 def bundle_of(folder: Path, toy_model: ToyModel, names: list[str], default: str, top1: float = 100.0) -> Path:
     files = {
-        name: toy_model(Path(name).name, ((index + 1) * np.eye(3)).tolist()).data
+        name: (toy_model(Path(name).name, ((index + 1) * np.eye(3)).tolist()).data, ROLES[name])
         for index, name in enumerate(names)
     }
-    manifest = Manifest(
-        files={name: FileEntry.of(data, ROLES[name]) for name, data in files.items()},
-        default_model=default,
-        preprocess=SPEC,
-        source=SourceRecord("toy", "0" * 64),
-        tools={},
-        quantization=None,
-        layers=(),
-        accuracy=accuracy(top1),
-        latency=(),
-        providers={"CPUExecutionProvider": 1.0},
-    )
-    write_bundle(folder / "bundle", files, manifest)
-    return folder / "bundle"
+    return bundle_of_files(folder / "bundle", files, default, SPEC, judged=accuracy(top1))
 
 
 @pytest.mark.parametrize(

@@ -3,13 +3,14 @@
 from collections.abc import Sequence
 
 from vit_edge.bundle import Role
-from vit_edge.errors import UsageError
+from vit_edge.errors import TargetError, UsageError
 from vit_edge.host.bundling.settings import QUANTIZED_MODEL, BuildSettings
 from vit_edge.host.bundling.trial import FileWanted
 from vit_edge.host.convert.for_target import PORTABLE_TARGET, at_versions, check_target
 from vit_edge.host.convert.int8 import check_merging as check_integers
 from vit_edge.manifest import Repair, lowered_name
-from vit_edge.spec import TargetSpec, VersionsWanted
+from vit_edge.runtime.model.own_kernels import NotHere, check_kernels
+from vit_edge.spec import GraphStyle, TargetSpec, VersionsWanted
 from vit_edge.targets import load_target
 
 
@@ -17,12 +18,22 @@ def settled(targets: Sequence[TargetSpec], versions: VersionsWanted) -> tuple[Ta
     """The targets with files of the versions that were asked for.
 
     Raises:
-        TargetError: as in `check_target`.
+        TargetError: as in `check_target`, or files of operators that cannot be judged on this machine.
     """
     found = tuple(at_versions(target, versions) for target in targets)
     for target in found:
         check_target(target)
+        _check_runs(target)
     return found
+
+
+def _check_runs(target: TargetSpec) -> None:
+    """Every file of a bundle is judged, so what cannot run here is refused before any work."""
+    if target.form.style is GraphStyle.NATIVE:
+        try:
+            check_kernels()
+        except NotHere as error:
+            raise TargetError(f"target {target.name} {error}") from None
 
 
 def check_merging(settings: BuildSettings) -> None:

@@ -42,6 +42,6 @@ def _for_one_image(model: onnx.ModelProto) -> onnx.ModelProto:
     del one.graph.value_info[:]
     for value in (*one.graph.input, *one.graph.output):
         dims = value.type.tensor_type.shape.dim
-        if dims and not dims[0].dim_value:
+        if dims:
             dims[0].dim_value = 1
     return shape_inference.infer_shapes(one, data_prop=True)

@@ -77,7 +77,7 @@ def numbers(node: ir.Node) -> Attributes:
 
 def again(op: Any, node: ir.Node, inputs: Sequence[ir.Value | None], **changed: int | float) -> ir.Value:
     """A Linear like a node's, of other inputs or with other attributes."""
-    value, _ = made(op, LINEAR, inputs, numbers(node) | changed, 2)
+    value: ir.Value = made(op, LINEAR, inputs, numbers(node) | changed, 1)
     return typed(value, list(shape_of(node.outputs[0])))
 
 
@@ -88,14 +88,15 @@ def coded(
     attributes: Attributes,
     reach: Range,
     inputs: Sequence[ir.Value | None] | None = None,
-) -> tuple[ir.Value, ir.Value]:
-    """What a node gives, in codes, and the divisors of its rows, which only a range by row has."""
-    outputs, given = 1 if kind == ATTENTION else 2, node.inputs if inputs is None else inputs
+) -> list[ir.Value]:
+    """What a node gives, in codes, and, where the range is one by row, the divisors of its rows."""
+    outputs, given = 2 if reach.by_row else 1, node.inputs if inputs is None else inputs
     values = made(op, kind + CODES, given, attributes | reach.attributes, outputs)
-    codes, rows = (values, values) if outputs == 1 else values
     shape = list(shape_of(node.outputs[0]))
-    typed(codes, shape, ir.DataType.UINT8)
-    return codes, rows if rows is codes else typed(rows, [*shape[:-1], 1])
+    if not reach.by_row:
+        return [typed(values, shape, ir.DataType.UINT8)]
+    codes, rows = values
+    return [typed(codes, shape, ir.DataType.UINT8), typed(rows, [*shape[:-1], 1])]
 
 
 def shape_of(value: ir.Value) -> tuple[int, ...]:

@@ -33,6 +33,7 @@ class Done:
     images: int  # rows in all
     earlier: int  # of them, made by earlier runs
     failed: int  # of them, errors
+    instead_of: str | None = None  # which file of the bundle another one ran for, and why
 
 
 def model_of(file: str | None, embedder: bool) -> Role | None:
@@ -86,7 +87,7 @@ def run_job(wanted: Wanted, opening: Opening, results: Path, spread: Spread, tel
         complete = True
     finally:
         sink.close(complete)
-    return Done(len(sink.done), earlier, sink.failed)
+    return Done(len(sink.done), earlier, sink.failed, file.instead_of)
 
 
 def _job(file: ModelFile, opening: Opening, results: Path, base: str | None, wanted: Wanted) -> Job:

@@ -23,8 +23,8 @@ def need_kernels(operators: Iterable[tuple[str, str]]) -> bool:
     return any(domain == KERNELS_DOMAIN for domain, _ in operators)
 
 
-def check_kernels() -> None:
-    """Refuse a file with such operators on a machine that does not run them.
+def check_kernels() -> str:
+    """What the kernels use on this CPU, as "avx2"; a file of such operators is refused where it has none.
 
     Raises:
         NotHere: with a clause about the file.
@@ -35,7 +35,7 @@ def check_kernels() -> None:
             f"run: pip install {KERNELS_PACKAGE}, {_INSTEAD}"
         )
     try:
-        instructions = importlib.import_module(_MODULE).instructions()
+        instructions: str | None = importlib.import_module(_MODULE).instructions()
     except (OSError, AttributeError, ImportError) as error:
         raise NotHere(
             f"needs the operators of {KERNELS_PACKAGE}, whose library does not load ({error}); "
@@ -46,6 +46,7 @@ def check_kernels() -> None:
             f"needs the operators of {KERNELS_PACKAGE}, which use instructions that this CPU lacks (AVX2); "
             "take the portable file beside it"
         )
+    return instructions
 
 
 def kernels_library() -> str:
@@ -56,18 +57,15 @@ def kernels_library() -> str:
 def kernel_instructions() -> str | None:
     """What the kernels use on this CPU; None where the package is absent or does not run."""
     try:
-        check_kernels()
+        return check_kernels()
     except NotHere:
         return None
-    return str(importlib.import_module(_MODULE).instructions())
 
 
 def told() -> str:
     """How such a file fares on this machine."""
     try:
-        check_kernels()
+        instructions = check_kernels()
     except NotHere as error:
         return f"not run here: it {error}"
-    return (
-        f"{KERNELS_PACKAGE} {importlib.import_module(_MODULE).__version__}, here with {kernel_instructions()}"
-    )
+    return f"{KERNELS_PACKAGE} {importlib.import_module(_MODULE).__version__}, here with {instructions}"

@@ -84,7 +84,7 @@ class MergeCodes(NodeRule[Coded]):
         if found.columns:
             attributes |= {"by_column": 1}
             inputs += [None] * (BIAS + 1 - len(inputs)) + list(found.columns)
-        codes, _ = coded(op, found.node, found.kind, attributes, found.reach, inputs)
+        (codes,) = coded(op, found.node, found.kind, attributes, found.reach, inputs)
         if found.shape is None:
             return codes
         return typed(op.Reshape(codes, found.shape), list(shape_of(node.outputs[0])), ir.DataType.UINT8)

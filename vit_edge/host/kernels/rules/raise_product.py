@@ -37,7 +37,7 @@ def linear(op: Any, node: ir.Node, found: Product) -> ir.Value:
     }
     constants = weight_inputs(op, found.weight, found.scale, found.start, found.bias)
     inputs = [found.codes.value, found.rows, None, *constants]
-    value, _ = made(op, LINEAR, inputs, attributes, 2)
+    value: ir.Value = made(op, LINEAR, inputs, attributes, 1)
     return typed(value, list(shape_of(node.outputs[0])))
 
 
