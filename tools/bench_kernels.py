@@ -17,7 +17,7 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -27,11 +27,12 @@ from vit_edge.errors import VitEdgeError
 from vit_edge.host.convert.onnx_io import read_onnx, save_onnx
 from vit_edge.host.kernels.convert import to_kernels
 from vit_edge.runtime.device.machine import describe_machine, version_of
-from vit_edge.runtime.evaluate.dataset import list_images
+from vit_edge.runtime.evaluate.dataset import evenly, list_images
 from vit_edge.runtime.image.preprocess import load_pixels, random_pixels
 from vit_edge.runtime.measure.memory import MemoryRequest, peak_rss_mb
 from vit_edge.runtime.measure.timing import Rounds, latency, ratios_to_first, time_interleaved
 from vit_edge.runtime.model.file import ModelFile, read_model
+from vit_edge.runtime.model.metadata import ModelMetadata
 from vit_edge.runtime.model.own_kernels import kernel_instructions
 from vit_edge.runtime.session.session import Session, SessionSettings
 from vit_edge.verify.metrics import agreement, logit_sqnr_db
@@ -67,11 +68,13 @@ def measured(given: argparse.Namespace) -> dict[str, Any]:
         path = Path(folder) / "native.onnx"
         save_onnx(to_kernels(read_onnx(given.portable))[0], path)
         native = read_model(path)
-        rows = [_row(name, portable, native, pixels, exact, given) for name in _sets()]
+        answers = Session(portable, ONE).run(pixels)
+        alone = _fidelity(answers, exact)
+        made = [_row(name, _Pair(portable, native), pixels, answers, given.rounds) for name in _sets()]
+        rows = [row | _fidelity(answered, exact) for row, answered in made]
         memory = {"portable": _memory(given.portable, portable), "kernels": _memory(path, native)}
-    alone = _fidelity(Session(portable, ONE).run(pixels), exact)
     return {
-        "model": given.name or portable.metadata.get("vit_edge.source", given.portable.stem),
+        "model": given.name or (ModelMetadata.of(portable.metadata).source or (given.portable.stem,))[0],
         "images": 0 if given.fixed else len(pixels),
         "portable": alone,
         "kernels": rows,
@@ -87,9 +90,8 @@ def _pixels(given: argparse.Namespace, model: ModelFile) -> npt.NDArray[np.uint8
         return random_pixels(1, (224, 224) if size is None else size)
     if given.data is None or model.preprocess is None:
         raise VitEdgeError("give --data DIR and a file that states its preprocessing, or --fixed")
-    paths = list_images(given.data).paths
-    chosen = [paths[i * len(paths) // given.count] for i in range(min(given.count, len(paths)))]
-    return np.stack([load_pixels(path, model.preprocess) for path in chosen])
+    paths = evenly(list_images(given.data).paths, given.count)
+    return np.stack([load_pixels(path, model.preprocess) for path in paths])
 
 
 def _sets() -> list[str]:
@@ -105,24 +107,26 @@ def _sets() -> list[str]:
     return found
 
 
+class _Pair(NamedTuple):
+    """The two files."""
+
+    portable: ModelFile
+    native: ModelFile
+
+
 def _row(
-    name: str,
-    portable: ModelFile,
-    native: ModelFile,
-    pixels: npt.NDArray[np.uint8],
-    exact: Logits | None,
-    given: argparse.Namespace,
-) -> dict[str, Any]:
-    """One instruction set beside the portable file."""
+    name: str, pair: _Pair, pixels: npt.NDArray[np.uint8], expected: Logits, rounds: int
+) -> tuple[dict[str, Any], Logits]:
+    """One instruction set beside the portable file, and its answers."""
     os.environ[CHOICE] = name
-    sessions = [Session(portable, ONE), Session(native, ONE)]  # the set is chosen when a file is loaded
+    sessions = [Session(each, ONE) for each in pair]  # the set is chosen when a file is loaded
     os.environ.pop(CHOICE, None)
     one = pixels[:1]
     times = time_interleaved(
         [lambda s=s: s.run(one) for s in sessions],  # type: ignore[misc]
-        Rounds(given.rounds, 0),
+        Rounds(rounds, 0),
     )
-    answers = [session.run(pixels) for session in sessions]
+    answers = sessions[1].run(pixels)
     ratio = ratios_to_first(times)[1]
     return {
         "instructions": name,
@@ -130,10 +134,9 @@ def _row(
         "ms": round(latency(times[:, 1]).min_ms, 3),
         "ratio": round(ratio.median, 3),
         "interval": None if ratio.interval is None else [round(each, 3) for each in ratio.interval],
-        "agreement_with_portable": round(agreement(answers[0], answers[1]), 2),
-        "sqnr_to_portable_db": round(logit_sqnr_db(answers[0], answers[1]), 1),
-        **_fidelity(answers[1], exact),
-    }
+        "agreement_with_portable": round(agreement(expected, answers), 2),
+        "sqnr_to_portable_db": round(logit_sqnr_db(expected, answers), 1),
+    }, answers
 
 
 def _fidelity(answers: Logits, exact: Logits | None) -> dict[str, float]:

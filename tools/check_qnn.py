@@ -34,7 +34,7 @@ from vit_edge.host.quantize.types import Preset, QuantizeSettings
 from vit_edge.host.rewrite.canonical import canonicalise
 from vit_edge.host.sources import Source, SourceOptions, resolve
 from vit_edge.runtime.device.machine import describe_machine, version_of
-from vit_edge.runtime.evaluate.dataset import list_images
+from vit_edge.runtime.evaluate.dataset import evenly, list_images
 from vit_edge.runtime.image.preprocess import load_pixels
 from vit_edge.runtime.model.file import read_model
 from vit_edge.runtime.session.providers import find_provider
@@ -99,7 +99,7 @@ def check(given: argparse.Namespace, target: TargetSpec) -> dict[str, Any]:
     source = resolve(str(given.source), SourceOptions(crop_pct=given.crop_pct))
     asked = asked_for(target)[: given.only]
     paths = list_images(given.data).paths
-    paths = tuple(paths[i * len(paths) // given.count] for i in range(min(given.count, len(paths))))
+    paths = evenly(paths, given.count)
     pixels = np.stack([load_pixels(path, source.preprocess) for path in paths])
     with tempfile.TemporaryDirectory(prefix="vit-edge-") as folder:
         files, reference, wide_share = _made(source, given, asked, Path(folder))

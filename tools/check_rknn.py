@@ -45,7 +45,7 @@ from vit_edge.host.quantize.types import Preset, QuantizeSettings
 from vit_edge.host.rewrite.canonical import canonicalise
 from vit_edge.host.sources import Source, SourceOptions, resolve
 from vit_edge.runtime.device.machine import describe_machine, version_of
-from vit_edge.runtime.evaluate.dataset import list_images
+from vit_edge.runtime.evaluate.dataset import evenly, list_images
 from vit_edge.runtime.image.preprocess import load_pixels, normalize
 from vit_edge.targets import load_target
 from vit_edge.verify.metrics import agreement, logit_sqnr_db
@@ -156,7 +156,7 @@ def _prepared(source: Source, given: argparse.Namespace, work: Path) -> Prepared
 def _arrays(source: Source, folder: Path, count: int, out: Path) -> tuple[Path, ...]:
     """Images as the file takes them, spread evenly over a folder, each in a `.npy` of its own."""
     paths = list_images(folder).paths
-    paths = tuple(paths[i * len(paths) // count] for i in range(min(count, len(paths))))
+    paths = evenly(paths, count)
     out.mkdir(exist_ok=True)
     written = []
     for index, path in enumerate(paths):

@@ -20,6 +20,7 @@ from typing import Any
 
 import onnx
 
+from tools.peers.ours import tell
 from vit_edge.cli.console import write_json
 from vit_edge.errors import VitEdgeError
 from vit_edge.host.convert.apart import canonical_of
@@ -76,7 +77,7 @@ def measured(given: argparse.Namespace) -> dict[str, Any]:
     asked = QuantizeSettings(Preset(given.preset), given.calib_images, given.calib_cache)
     settings = settings_for(asked, [target])
     search = search_of(
-        canonical, list_images(given.calib, settings.limits).paths, source.preprocess, settings, _told
+        canonical, list_images(given.calib, settings.limits).paths, source.preprocess, settings, tell
     )
     folded = feature_graph(search.canonical, plain.features.norm)
     pixels = natural_pixels(list_images(given.data).paths, source.preprocess, DEFAULT_LIMITS, given.count)
@@ -138,17 +139,15 @@ def latencies(models: Mapping[str, onnx.ModelProto], rounds: Rounds) -> list[flo
 def table(result: Mapping[str, Any]) -> str:
     """For the documentation."""
     names = list(result["aims"][0]["outputs"])
-    lines = [f"| forms chosen for | {' | '.join(names)} | layers' time | latency |", "|" + "---|" * 5]
+    lines = [
+        f"| forms chosen for | {' | '.join(names)} | layers' time | latency |",
+        "|" + "---|" * (len(names) + 3),
+    ]
     for row in result["aims"]:
         decibels = [f"{row['outputs'][name]['sqnr_db']:.1f} dB" for name in names]
         times = [f"{row[key]:.2f}" for key in ("layers_ratio", "latency_ratio")]
         lines.append(f"| {row['aim']} | {' | '.join((*decibels, *times))} |")
     return "\n".join(lines)
-
-
-def _told(what: str, done: int, count: int) -> None:
-    if done == count:
-        print(f"{what}: {count}", file=sys.stderr, flush=True)
 
 
 def _parser() -> argparse.ArgumentParser:

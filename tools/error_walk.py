@@ -31,7 +31,7 @@ from vit_edge.errors import ModelError, ProviderError, VitEdgeError
 from vit_edge.host.convert.onnx_io import read_onnx
 from vit_edge.host.ort import cpu_session
 from vit_edge.runtime.device.machine import describe_machine, version_of
-from vit_edge.runtime.evaluate.dataset import list_images
+from vit_edge.runtime.evaluate.dataset import evenly, list_images
 from vit_edge.runtime.image.preprocess import load_pixels
 from vit_edge.runtime.model.file import read_model
 from vit_edge.runtime.session.providers import CPU, cause, devices_of, find_provider, known_providers
@@ -131,7 +131,7 @@ def walk(given: argparse.Namespace) -> dict[str, Any]:
     if not tensors:
         raise ModelError(f"{given.model} has no inner activation to compare; give a ViT's model file")
     paths = list_images(given.data).paths
-    paths = tuple(paths[i * len(paths) // given.count] for i in range(min(given.count, len(paths))))
+    paths = evenly(paths, given.count)
     opened = read_model(given.model)
     if opened.preprocess is None:
         raise ModelError(f"{given.model} does not say how images are prepared; export it with vit-edge")

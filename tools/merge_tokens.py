@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 import onnx
 
+from tools.peers.ours import tell
 from vit_edge import plain
 from vit_edge.cli.console import check_json, write_json
 from vit_edge.errors import VitEdgeError
@@ -231,11 +232,6 @@ def _line(each: dict[str, Any]) -> str:
         f"{each['against_own']['median']:.2f}",
     ]
     return f"| {' | '.join(cells)} |"
-
-
-def tell(what: str, done: int, count: int) -> None:
-    if done == count:
-        print(f"  {what}: {count} done", file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,8 @@
 """Packs a bundle for Node and for the web, runs both on image files, and compares them with Python.
 
+A third home, transformers.js, opens the bundle as it is. The packages of npm come from
+`python -m tools.check_package.modules`.
+
 Usage: python -m tools.check_package BUNDLE --images DIR [--count N] [--home NAME ...] -o FILE.json
 
 The float file is held against `Classifier(..., decoding="exact")`. The INT8 file is, too, and against Python

@@ -57,7 +57,7 @@ def _build(source: Source, images: Sequence[Path], preset: Preset) -> Made:
     exported, _ = export(source)
     canonical = canonicalise(exported, source.name)
     settings = settings_for(QuantizeSettings(preset, len(images)), forms().values())
-    search = search_of(canonical, images, source.preprocess, settings, _tell)
+    search = search_of(canonical, images, source.preprocess, settings, tell)
     quantization = search.first()
     files = {
         f"{index}.onnx": _bytes(quantized(search.canonical, quantization, target, source))
@@ -71,6 +71,7 @@ def _bytes(model: onnx.ModelProto) -> bytes:
     return bytes(model.SerializeToString(deterministic=True))
 
 
-def _tell(what: str, done: int, count: int) -> None:
+def tell(what: str, done: int, count: int) -> None:
+    """A line on standard error for each step that is done."""
     if done == count:
         print(f"  {what}: {count} done", file=sys.stderr, flush=True)

@@ -3,7 +3,6 @@
 import argparse
 import io
 import json
-import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,7 +15,7 @@ from vit_edge.cli.parser import Commands
 from vit_edge.errors import UsageError
 from vit_edge.runtime.job.run import ARRAY_SUFFIX
 from vit_edge.runtime.predict.embedder import KINDS, Embedder, Embedding, Floats, without_kind
-from vit_edge.spec import TAP
+from vit_edge.spec import TAP, tap_of
 
 _VALUES_SHOWN = 4
 
@@ -118,7 +117,7 @@ def _write(path: Path, names: Sequence[str], kept: dict[str, list[Floats]]) -> N
 
 def kind_named(text: str) -> str:
     """A kind of embedding."""
-    if text not in KINDS and not re.fullmatch(rf"{TAP}(0|[1-9]\d{{0,3}})", text):
+    if text not in KINDS and tap_of(text) is None:
         raise argparse.ArgumentTypeError(
             f"{text!r} is none of {', '.join(KINDS)} and {TAP}K, K being a block"
         )

@@ -7,9 +7,7 @@ import re
 from vit_edge.cli.parser import Parser
 from vit_edge.cli.values import finite
 from vit_edge.errors import UsageError
-from vit_edge.spec import CLS_EMBEDDING, PATCH_FEATURES, POOLED_EMBEDDING, EmbeddingTolerance
-
-_USED = {"cls": CLS_EMBEDDING, "pooled": POOLED_EMBEDDING, "patches": PATCH_FEATURES}
+from vit_edge.spec import EMBEDDER_OUTPUTS, EmbeddingTolerance
 
 
 def add_embedder(parser: Parser, text: str, *, quantized: bool = True) -> None:
@@ -27,7 +25,7 @@ def add_embedder(parser: Parser, text: str, *, quantized: bool = True) -> None:
     parser.add_argument(
         "--embedder-for",
         action="append",
-        choices=_USED,
+        choices=EMBEDDER_OUTPUTS,
         default=[],
         help="with --embedder: the INT8 form is chosen for this output; may be repeated (default: for all)",
     )
@@ -41,7 +39,7 @@ def outputs_used(args: argparse.Namespace) -> tuple[str, ...]:
     """
     if args.embedder_for and not args.embedder:
         raise UsageError("--embedder-for says what an embedder is for: add --embedder, or leave it out")
-    return tuple(_USED[name] for name in args.embedder_for)
+    return tuple(EMBEDDER_OUTPUTS[name] for name in args.embedder_for)
 
 
 def add_embedding_tolerance(parser: Parser) -> None:

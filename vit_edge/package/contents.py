@@ -44,10 +44,8 @@ class PackedModel:
 
     @property
     def outputs(self) -> dict[str, tuple[int, ...]]:
-        """What it gives for one image: the logits, or every map by its name."""
-        if not self.model.maps:
-            return {LOGITS: (self.model.classes or 0,)}
-        return {each.name: tuple(side or 0 for side in each.shape) for each in self.model.maps}
+        """What it gives for one image, by its name in the file."""
+        return {name: tuple(side or 0 for side in shape) for name, shape in self.model.outputs.items()}
 
     @property
     def input_type(self) -> str:

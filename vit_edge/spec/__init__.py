@@ -26,12 +26,15 @@ from vit_edge.spec.form import (
 from vit_edge.spec.gate import LEAST_COSINE, EmbeddingTolerance, MapLimits, Tolerance, Verdict
 from vit_edge.spec.outputs import (
     CLS_EMBEDDING,
+    EMBEDDER_OUTPUTS,
     EMBEDDING,
     LOGITS,
     PATCH_FEATURES,
     POOLED_EMBEDDING,
     TAP,
     OutputKind,
+    tap_name,
+    tap_of,
 )
 from vit_edge.spec.preprocess import CropRule, Interpolation, PreprocessSpec, ResizeMode
 from vit_edge.spec.target import (
@@ -51,6 +54,7 @@ from vit_edge.spec.target import (
 __all__ = [
     "AS_WRITTEN",
     "CLS_EMBEDDING",
+    "EMBEDDER_OUTPUTS",
     "EMBEDDING",
     "IR_VERSIONS",
     "KERNELS_DOMAIN",
@@ -93,4 +97,6 @@ __all__ = [
     "VersionsWanted",
     "check_batch",
     "session_options",
+    "tap_name",
+    "tap_of",
 ]

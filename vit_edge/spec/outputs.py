@@ -1,6 +1,7 @@
 """What a model gives: the names of its outputs, and what its numbers mean."""
 
 import enum
+import re
 
 # The names of a model file's outputs: one of a classifier or an embedding model, two or three of an embedder.
 LOGITS = "logits"  # float32 (N, C)
@@ -9,6 +10,19 @@ CLS_EMBEDDING = "cls_embedding"  # float32 (N, D), where a class token stands fo
 POOLED_EMBEDDING = "pooled_embedding"  # float32 (N, D)
 PATCH_FEATURES = "patch_features"  # float32 (N, rows, columns, D)
 TAP = "tap_"  # and the number of a block from 0: float32 (N, rows, columns, D), the patches as they leave it
+
+# What users call the outputs of an embedder, beside those of taps.
+EMBEDDER_OUTPUTS = {"cls": CLS_EMBEDDING, "pooled": POOLED_EMBEDDING, "patches": PATCH_FEATURES}
+
+
+def tap_name(block: int) -> str:
+    """The output of a block's patches."""
+    return f"{TAP}{block}"
+
+
+def tap_of(name: str) -> int | None:
+    """The block whose patches an output of that name holds; None of any other name."""
+    return int(name.removeprefix(TAP)) if re.fullmatch(rf"{TAP}(0|[1-9]\d{{0,3}})", name) else None
 
 
 class OutputKind(enum.Enum):

@@ -32,7 +32,7 @@ from vit_edge.host.lower.sizes import patches_of
 from vit_edge.host.rewrite.canonical import Canonical
 from vit_edge.host.rewrite.composites import DOMAIN, EMBED, MEAN, SELECT, composites, is_composite, is_norm
 from vit_edge.host.rewrite.values import constant_of, integer, static_shape, users
-from vit_edge.spec import CLS_EMBEDDING, PATCH_FEATURES, POOLED_EMBEDDING, TAP
+from vit_edge.spec import CLS_EMBEDDING, PATCH_FEATURES, POOLED_EMBEDDING, tap_name, tap_of
 
 
 class NormPlace(enum.Enum):
@@ -73,7 +73,7 @@ class FeatureGraph:
     @property
     def whole(self) -> tuple[str, ...]:
         """The outputs that are of the last block."""
-        return tuple(name for name in self.outputs if not name.startswith(TAP))
+        return tuple(name for name in self.outputs if tap_of(name) is None)
 
 
 def feature_graph(
@@ -112,7 +112,7 @@ def feature_graph(
     stream, pruned = builder.whole_stream(f"{last}.add2")
     norm = norm or builder.final_norm(stream)
     embeddings = builder.embeddings(stream, norm)
-    embeddings |= {f"{TAP}{tap}": builder.tapped(f"blocks.{tap}.add2") for tap in taps}
+    embeddings |= {tap_name(tap): builder.tapped(f"blocks.{tap}.add2") for tap in taps}
     model.graph.outputs[:] = [*embeddings.values(), *model.graph.outputs]
     made = dataclasses.replace(canonical, model=model)
     return FeatureGraph(made, tuple(embeddings), norm, last, pruned, tuple(taps))

@@ -18,6 +18,7 @@ from vit_edge.host.rewrite.canonical import Canonical
 from vit_edge.host.rewrite.merging import Frames
 from vit_edge.manifest import Fold, OutlierChannels
 from vit_edge.progress import Progress, step_of
+from vit_edge.runtime.evaluate.dataset import evenly
 from vit_edge.spec import PreprocessSpec
 
 PROBE_IMAGES = 24  # images on which the noise of single layers is measured
@@ -102,5 +103,4 @@ def _spread(images: Sequence[Path], count: int) -> list[Path]:
     """At most `count` of the images, evenly spread."""
     if not images:
         raise ModelError("calibration needs at least one image")
-    count = min(count, len(images))
-    return [images[i * len(images) // count] for i in range(count)]
+    return list(evenly(images, count))

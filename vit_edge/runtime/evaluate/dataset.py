@@ -257,3 +257,9 @@ def _listed_path(cell: str, folder: Path, where: str) -> str:
     if "\0" in cell or not (folder / relative).is_file():
         raise DatasetError(f"{where} lists {cell!r}, which is not a file in {folder}; correct the path")
     return relative
+
+
+def evenly(paths: Sequence[Path], count: int) -> tuple[Path, ...]:
+    """At most `count` of the images, evenly spread."""
+    count = min(count, len(paths))
+    return tuple(paths[i * len(paths) // count] for i in range(count))

@@ -5,20 +5,19 @@ import hashlib
 from collections.abc import Callable, Generator, Sequence
 from typing import Generic, TypeVar
 
-from vit_edge.errors import UsageError
+from vit_edge.errors import KernelsError, UsageError
 from vit_edge.files import read_file
 from vit_edge.runtime.evaluate.answers import batches_of
 from vit_edge.runtime.evaluate.dataset import ImageSet
 from vit_edge.runtime.image.limits import DecodeLimits
-from vit_edge.runtime.model.file import ModelFile
+from vit_edge.runtime.model.file import MOST_BYTES, ModelFile
+from vit_edge.runtime.model.own_kernels import NotHere, check_kernels
 from vit_edge.runtime.session.session import SessionSettings
 from vit_edge.runtime.spread.results import results_of
-from vit_edge.runtime.spread.task import Chunk, Place, Spread, threads_of
+from vit_edge.runtime.spread.task import Chunk, Place, Spread, shared_threads, threads_of
 
 Result = TypeVar("Result")
 Work = Callable[[Chunk], Result]  # what models give for a batch of image files
-
-_MAX_BYTES = 2**31 - 1  # of a model
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,7 +88,7 @@ def runs(
     Raises:
         VitEdgeError: as `Session`.
     """
-    shared = session if session.threads is not None else dataclasses.replace(session, threads=1)
+    shared = dataclasses.replace(session, threads=shared_threads(session.threads))
     without = tuple(dataclasses.replace(each, data=b"", path=each.path.absolute()) for each in models)
     task = ModelsTask(without, shared, limits, opens)
     return Runs(opens(tuple(models), session, limits), task, spread)
@@ -97,9 +96,14 @@ def runs(
 
 def _loaded(model: ModelFile) -> ModelFile:
     try:
-        data = read_file(model.path, _MAX_BYTES)
+        data = read_file(model.path, MOST_BYTES)
     except OSError as error:
         raise UsageError(f"{model.path} cannot be read there ({error.strerror}); copy the model") from None
     if hashlib.sha256(data).hexdigest() != model.sha256:
         raise UsageError(f"{model.path} is another file there than here; copy it again")
+    if model.own_kernels:
+        try:
+            check_kernels()
+        except NotHere as error:
+            raise KernelsError(f"{model.path} {error}") from None
     return dataclasses.replace(model, data=data)

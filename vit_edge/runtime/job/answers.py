@@ -20,7 +20,7 @@ from vit_edge.runtime.predict.embedder import Embedder, read_embedder
 from vit_edge.runtime.predict.segmentation import UNSEEN, Segmentation
 from vit_edge.runtime.predict.segmenter import Segmenter
 from vit_edge.runtime.spread.results import results_of
-from vit_edge.runtime.spread.task import Chunk, Place, Spread, threads_of
+from vit_edge.runtime.spread.task import Chunk, Place, Spread, shared_threads, threads_of
 from vit_edge.spec import OutputKind
 
 Rows = Generator[Row, None, None]
@@ -213,6 +213,8 @@ class AnswerTask:
             VitEdgeError: as `Answerer`.
         """
         found = self.opening.read()
+        if found.instead_of is not None:
+            raise UsageError(found.instead_of)  # rows of one job are of one file
         if found.sha256 != self.model_sha256:
             raise UsageError(f"{found.path} is another file there than here; copy the bundle again")
         answerer = Answerer(self.opening)
@@ -245,8 +247,7 @@ def rows_of(
 def _shared(opening: Opening) -> Opening:
     """For one of several workers, in whatever folder it begins: one thread unless threads are stated."""
     path, trust = opening.path.absolute(), opening.trust and opening.trust.absolute()
-    threads = 1 if opening.threads is None else opening.threads
-    return dataclasses.replace(opening, path=path, trust=trust, threads=threads)
+    return dataclasses.replace(opening, path=path, trust=trust, threads=shared_threads(opening.threads))
 
 
 def cut(names: Sequence[str]) -> list[Sequence[str]]:

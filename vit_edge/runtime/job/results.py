@@ -59,7 +59,7 @@ class RowFile:
     """
 
     def __init__(self, path: Path, form: RowForm, job: Job) -> None:
-        self._path, self._form, self._job = path, form, job
+        self._path, self._form, self._job, self._layout = path, form, job, job.layout
         earlier = read_job(path)
         if earlier is None and path.exists() and path.stat().st_size:
             raise UsageError(
@@ -83,7 +83,7 @@ class RowFile:
         """Take in what is there and cut off what is not whole; returns the end."""
         end = 0
         with self._path.open("rb") as file:
-            for row in read_rows(file, self._form, self._job.layout, str(self._path)):
+            for row in read_rows(file, self._form, self._layout, str(self._path)):
                 if row.image in self._done:
                     raise UsageError(f"{self._path} has two rows of {row.image}; move it away")
                 self._done.add(row.image)
@@ -94,7 +94,7 @@ class RowFile:
             self._file.truncate(end)
             self._file.seek(end)
         if not end:
-            self._write(header(self._form, self._job.layout))
+            self._write(header(self._form, self._layout))
         return self._end
 
     @property
@@ -118,7 +118,7 @@ class RowFile:
         Raises:
             UsageError: the file cannot be written.
         """
-        self._write(encode(row, self._form, self._job.layout))
+        self._write(encode(row, self._form, self._layout))
         self._done.add(row.image)
         self._failed += row.error is not None
 

@@ -2,6 +2,7 @@
 
 import csv
 import enum
+import functools
 import io
 import json
 from collections.abc import Iterator
@@ -36,7 +37,7 @@ class Layout:
     columns: int
     """Of CSV: how many answers of a classifier have columns of their own."""
 
-    @property
+    @functools.cached_property
     def cells(self) -> tuple[str, ...]:
         """What the columns of CSV are called, behind image and error."""
         if self.task in CELLS:

@@ -46,15 +46,15 @@ from vit_edge.spec import (
     LOGITS,
     PATCH_FEATURES,
     POOLED_EMBEDDING,
-    TAP,
     InputForm,
     OutputKind,
     PreprocessSpec,
+    tap_name,
 )
 
 T = TypeVar("T")
 
-_MAX_BYTES = 2**31 - 1  # protobuf's own limit
+MOST_BYTES = 2**31 - 1  # protobuf's own limit
 
 _ORT_FORMAT = b"ORTM"  # identifier of its flatbuffer, behind the first four bytes
 
@@ -112,7 +112,7 @@ class ModelFile:
             return {self.output.output_name: (self.classes,)}
         dim, grid = self.features.dim, self.features.grid
         vectors = [CLS_EMBEDDING, POOLED_EMBEDDING] if self.features.has_cls else [POOLED_EMBEDDING]
-        grids = [PATCH_FEATURES, *(f"{TAP}{tap}" for tap in self.features.taps)]
+        grids = [PATCH_FEATURES, *map(tap_name, self.features.taps)]
         return {**dict.fromkeys(vectors, (dim,)), **dict.fromkeys(grids, (*grid, dim))}
 
 
@@ -221,7 +221,7 @@ def check_classifier(model: ModelFile) -> None:
 
 def _read_file(path: Path) -> bytes:
     try:
-        data = read_file(path, _MAX_BYTES)
+        data = read_file(path, MOST_BYTES)
     except FileNotFoundError:
         raise ModelError(f"{path} does not exist; give an ONNX file or a bundle folder") from None
     except OSError as error:

@@ -1,7 +1,6 @@
 """Which output of a model file holds its answers, and what these numbers mean."""
 
 import dataclasses
-import re
 from collections.abc import Mapping
 
 import numpy as np
@@ -17,8 +16,8 @@ from vit_edge.spec import (
     MAX_BATCH,
     PATCH_FEATURES,
     POOLED_EMBEDDING,
-    TAP,
     OutputKind,
+    tap_of,
 )
 
 # What exporters call the answers of a classifier, the surest first.
@@ -272,9 +271,9 @@ def _features(outputs: Mapping[str, TensorInfo]) -> Features:
 
 
 def _taps(outputs: Mapping[str, TensorInfo], shape: tuple[int, int, int]) -> tuple[int, ...]:
-    names = [name for name in outputs if re.fullmatch(rf"{TAP}(0|[1-9]\d{{0,3}})", name)]
-    for name in names:
+    taps = {name: tap for name in outputs if (tap := tap_of(name)) is not None}
+    for name in taps:
         check_tensor(outputs[name], FLOAT, "float32 (N, rows, columns, dim)", 4)
         if (outputs[name].dims or ())[1:] != shape:
             raise ValueError(f"has {name} of another shape than {PATCH_FEATURES} {shape}; export it again")
-    return tuple(int(name.removeprefix(TAP)) for name in names)
+    return tuple(taps.values())

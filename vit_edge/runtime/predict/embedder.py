@@ -18,12 +18,20 @@ from vit_edge.runtime.image.source import ImageSource
 from vit_edge.runtime.model.file import ModelFile, read_model
 from vit_edge.runtime.predict.batching import in_batches
 from vit_edge.runtime.predict.image_model import ImageModel, key_file, opened_with, preprocess_of
-from vit_edge.spec import CLS_EMBEDDING, EMBEDDING, PATCH_FEATURES, POOLED_EMBEDDING, TAP, OutputKind
+from vit_edge.spec import (
+    CLS_EMBEDDING,
+    EMBEDDER_OUTPUTS,
+    EMBEDDING,
+    PATCH_FEATURES,
+    POOLED_EMBEDDING,
+    OutputKind,
+    tap_name,
+    tap_of,
+)
 
 Floats = npt.NDArray[np.float32]
 
-_OUTPUTS = {"cls": CLS_EMBEDDING, "pooled": POOLED_EMBEDDING, "patches": PATCH_FEATURES}
-KINDS = tuple(_OUTPUTS)  # beside those of taps
+KINDS = tuple(EMBEDDER_OUTPUTS)  # beside those of taps
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -48,8 +56,9 @@ class Embedding:
         Raises:
             KeyError: the model has no such tap.
         """
-        if kind.startswith(TAP):
-            return self.taps[int(kind.removeprefix(TAP))]
+        tap = tap_of(kind)
+        if tap is not None:
+            return self.taps[tap]
         found: Floats = getattr(self, kind)
         return found
 
@@ -164,7 +173,7 @@ class Embedder(ImageModel):
                 row.get(CLS_EMBEDDING),
                 row[POOLED_EMBEDDING],
                 row[PATCH_FEATURES],
-                {tap: row[f"{TAP}{tap}"] for tap in taps},
+                {tap: row[tap_name(tap)] for tap in taps},
             )
             for row in rows
         ]
@@ -206,8 +215,8 @@ def outputs_by_kind(file: ModelFile) -> dict[str, str]:
     """By the fields of an `Embedding` that a model file gives, what it calls them."""
     if file.features is None:
         return {"pooled": EMBEDDING}
-    taps = (f"{TAP}{tap}" for tap in file.features.taps)
-    return {kind: name for kind, name in _OUTPUTS.items() if name in file.outputs} | {
+    taps = map(tap_name, file.features.taps)
+    return {kind: name for kind, name in EMBEDDER_OUTPUTS.items() if name in file.outputs} | {
         tap: tap for tap in taps
     }
 

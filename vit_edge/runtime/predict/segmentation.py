@@ -109,8 +109,7 @@ class Segmentation:
 
     def label(self, index: int) -> str:
         """What a class is called; of a single channel there are two, 0 and 1, without names."""
-        named = self.labels is not None and self.channels > 1
-        return self.labels[index] if named and self.labels is not None else str(index)
+        return str(index) if self.labels is None or self.channels == 1 else self.labels[index]
 
     def drawn(self, image: Image.Image, strength: float = 0.5) -> Image.Image:
         """The image with its mask (of a single channel, its scores) laid over it in colour.

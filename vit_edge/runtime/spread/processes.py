@@ -2,6 +2,7 @@
 
 import collections
 import contextlib
+import functools
 import itertools
 import multiprocessing
 import os
@@ -50,7 +51,7 @@ def results_of_processes(
         # The pool's own thread is closing its pipes; an interpreter that ended meanwhile would write to them.
         with contextlib.suppress(OSError):
             pool.shutdown(wait=True, cancel_futures=True)
-        behind = _AHEAD * workers * max(map(len, chunks[:1]))
+        behind = _AHEAD * workers * len(chunks[0])
         raise StepError(
             f"a worker process ended by itself (killed, or out of memory) at {chunk[0]} or one of the "
             f"{behind} images behind it; run the same command again {task.goes_on}, with fewer --workers if "
@@ -70,16 +71,16 @@ def _submitted(pool: ProcessPoolExecutor, chunk: Chunk) -> Future[Any]:
         return lost
 
 
-_opened: Callable[[Chunk], Any] | None = None  # of a worker process, which is started for one task
+_task: Task[Any] | None = None  # of a worker process, which is started for one
 
 
 def _begin(task: Task[Any]) -> None:
-    """In a worker: load what is needed; end with whoever started it, and leave Ctrl-C to that one."""
-    global _opened  # noqa: PLW0603  what a pool's initializer makes has no other place
+    """In a worker: end with whoever started it, and leave Ctrl-C to that one."""
+    global _task  # noqa: PLW0603  what a pool's initializer is given has no other place
     with contextlib.suppress(ValueError):
         signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    _opened = task.opened()
+    _task = task
 
 
 def _end_with_parent() -> None:
@@ -89,6 +90,12 @@ def _end_with_parent() -> None:
         os._exit(1)  # whoever waits for the results is gone
 
 
+@functools.cache
+def _opened() -> Callable[[Chunk], Any]:
+    """Once, and not by the initializer: of what that raises, a pool tells nobody more than that it broke."""
+    assert _task is not None  # noqa: S101  `_begin` has set it
+    return _task.opened()
+
+
 def _work(chunk: Chunk) -> Any:
-    assert _opened is not None  # noqa: S101  `_begin` has made it
-    return _opened(chunk)
+    return _opened()(chunk)

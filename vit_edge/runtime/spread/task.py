@@ -5,7 +5,7 @@ import enum
 import os
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Literal, Protocol, TypeVar
 
 from vit_edge import __version__
 from vit_edge.errors import UsageError
@@ -82,3 +82,8 @@ class Place:
 def threads_of(threads: int | str | None) -> int:
     """Of one of several workers, which share the cores: one unless a number is asked for."""
     return threads if isinstance(threads, int) else 1
+
+
+def shared_threads(threads: int | Literal["auto"] | None) -> int | Literal["auto"]:
+    """What a session of one of several workers is opened with: one thread unless something is asked for."""
+    return 1 if threads is None else threads

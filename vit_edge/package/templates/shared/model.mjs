@@ -17,7 +17,6 @@ export function nested(options) {
 /** Scores of the numbers that a model gives for one image, by what they mean; in the order of the labels. */
 export function scores(kind, values) {
   const numbers = Array.from(values);
-  if (!numbers.every(Number.isFinite)) throw new RangeError("the model gave numbers that are not finite");
   if (kind === "multi_label_logits") return numbers.map(sigmoid);
   if (kind === "binary_logit") return [sigmoid(-numbers[0]), sigmoid(numbers[0])];
   if (kind === "binary_probability") return [1 - numbers[0], numbers[0]];
@@ -50,10 +49,14 @@ export class Model {
     return this.session.run({ [this.file.input]: given });
   }
 
-  /** The outputs for an image. */
+  /** The outputs for an image, all finite. */
   async answered(image) {
     const { preprocess } = this.about, bytes = preprocessed(image, preprocess);
-    return this.outputs(this.file.input_type === "uint8" ? bytes : normalized(bytes, preprocess));
+    const made = await this.outputs(this.file.input_type === "uint8" ? bytes : normalized(bytes, preprocess));
+    for (const { data } of Object.values(made))
+      if (data instanceof Float32Array && !data.every(Number.isFinite))
+        throw new RangeError("the model gave numbers that are not finite");
+    return made;
   }
 
   /** [{label, index, score, box}] of a model of boxes, the surest first; see boxesOf. */

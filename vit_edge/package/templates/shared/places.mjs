@@ -10,8 +10,6 @@ export const UNSEEN = -1; // in a mask, what the crop cut off
  */
 export function boxesOf(logits, boxes, image, about, threshold) {
   checkedThreshold(threshold);
-  if (!logits.every(Number.isFinite) || !boxes.every(Number.isFinite))
-    throw new RangeError("the model gave numbers that are not finite");
   const { width, height } = image, [left, top, right, bottom] = seenBox(width, height, about.preprocess);
   const count = boxes.length / 4, classes = logits.length / count, found = [];
   for (let q = 0; q < count; q++) {
@@ -26,8 +24,7 @@ export function boxesOf(logits, boxes, image, about, threshold) {
     const index = shares.indexOf(score);
     found.push({ label: about.labels ? about.labels[index] : String(index), index, score, box });
   }
-  return found.map((each, place) => [each, place])
-    .sort(([a, i], [b, j]) => b.score - a.score || i - j).map(([each]) => each);
+  return found.sort((a, b) => b.score - a.score); // stable: of equals the first comes first
 }
 
 /** {data: Int32Array of width * height, width, height}: the class of each pixel, UNSEEN where the model did not look.

@@ -4,19 +4,18 @@ import { drawBoxes, drawMask } from "./drawn.mjs";
 const get = (id) => document.getElementById(id);
 const state = get("state"), answers = get("answers");
 const MOST = 12; // answers that are listed of a model of boxes or maps
-// What is asked of the model; gives the rows of the list, and draws what lies on the image.
+// What is asked of the model; gives the rows of the list, and how to draw what lies on the image.
 const asked = {
   boxes: async (model, image) => {
     const found = await model.detect(image);
-    drawBoxes(get("overlay"), image, found);
-    return found.slice(0, MOST);
+    return { rows: found.slice(0, MOST), draw: () => drawBoxes(get("overlay"), image, found) };
   },
   maps: async (model, image) => {
     const { mask, classes } = await model.segment(image);
-    drawMask(get("overlay"), image, mask);
-    return classes.slice(0, MOST).map(({ label, share }) => ({ label, score: share }));
+    const rows = classes.slice(0, MOST).map(({ label, share }) => ({ label, score: share }));
+    return { rows, draw: () => drawMask(get("overlay"), image, mask) };
   },
-}[about.gives] ?? ((model, image) => model.classify(image, 5));
+}[about.gives] ?? (async (model, image) => ({ rows: await model.classify(image, 5), draw: () => {} }));
 let newest = 0; // of several images on their way, the last one's answer is shown
 
 const files = about.files.map((each) => each.name);
@@ -40,9 +39,10 @@ async function show(image, what) {
   try {
     const model = await open(chosen);
     const start = performance.now();
-    const found = await asked(model, image);
+    const { rows: found, draw } = await asked(model, image);
     const ms = performance.now() - start;
     if (mine !== newest) return;
+    draw();
     answers.replaceChildren(...found.map(bar));
     get("overlay").hidden = !about.gives;
     const first = found.length ? `${found[0].label} ${said(found[0].score)}` : "nothing found";
@@ -161,6 +161,7 @@ if (Math.max(about.preprocess.height, about.preprocess.width) <= 64) {
     newest++;
     last = null;
     answers.replaceChildren();
+    get("overlay").hidden = true;
     tell("Ready.");
     document.body.dataset.state = "ready";
   });
