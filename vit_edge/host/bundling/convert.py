@@ -20,6 +20,7 @@ from vit_edge.host.convert.onnx_io import finish, to_bytes
 from vit_edge.host.convert.optimize import CheckImages, image_size, natural_pixels, optimized
 from vit_edge.host.doctor.brief import inner_findings
 from vit_edge.host.embedder.files import FloatEmbedder, float_embedder
+from vit_edge.host.embedder.quantize import check_aims
 from vit_edge.host.quantize.search import Search, search_of
 from vit_edge.host.rewrite.canonical import Canonical
 from vit_edge.host.rewrite.merging import merged
@@ -77,6 +78,7 @@ def convert(
     embedder = None
     if settings.embedder:
         embedder = float_embedder(exported, canonical, source, portable, settings.taps)
+        check_aims(embedder.features, settings.embedder_for)
     wanted = settings_for(settings.quantize, [load_target(PORTABLE_TARGET), *settings.targets])
     search = search_of(canonical, images.calibration, source.preprocess, wanted, progress)
     parity = {"rewrite": to_export} if to_torch is None else {"export": to_torch, "rewrite": to_export}

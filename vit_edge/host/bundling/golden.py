@@ -22,7 +22,7 @@ from vit_edge.spec import EMBEDDING, LOGITS, Arithmetic
 
 GOLDEN_IMAGES = 3
 _TENSOR_IMAGES = 2  # of them as tensors, too, which take four times as many bytes and do not compress
-_MOST_TENSOR_BYTES = 16 * 2**20  # of the inputs of one form; one image there always is
+_MOST_TENSOR_BYTES = 16 * 2**20  # of the inputs of one form, one of which there always is; of an image's maps
 _LEAST_INT8_TOLERANCE = 1e-2  # share of the largest logit
 _CPU = SessionSettings("cpu")
 
@@ -38,6 +38,9 @@ class _Answers:
     arithmetic: Arithmetic | None  # None: a float model
     outputs: Outputs  # of the images, one by one
     tolerance: Mapping[str, float]  # of each output
+
+
+Answered = tuple[str, ModelFile, list[_Answers]]
 
 
 def golden_files(families: Sequence[Mapping[str, ModelFile]], pixels: Pixels) -> dict[str, bytes]:
@@ -57,9 +60,10 @@ def golden_files(families: Sequence[Mapping[str, ModelFile]], pixels: Pixels) ->
     tensors: dict[str, bytes] = {}
     lines: list[str] = []
     for family in families:
-        for name, _, found in _family_answers(family, pixels):
+        answered = list(_family_answers(family, pixels, _one_by_one))
+        for name, _, found in answered:
             cases += [case for each in found for case in _cases(name, each, list(files))]
-        for line, made in _tensors(family, pixels[:_TENSOR_IMAGES]):
+        for line, made in _tensors(answered, pixels[:_TENSOR_IMAGES]):
             lines.append(json.dumps(line, allow_nan=False))
             tensors |= made
     neutral = {TENSORS: _listing(lines), **tensors} if lines else {}
@@ -67,22 +71,21 @@ def golden_files(families: Sequence[Mapping[str, ModelFile]], pixels: Pixels) ->
 
 
 def _tensors(
-    family: Mapping[str, ModelFile], pixels: Pixels
+    answered: Sequence[Answered], pixels: Pixels
 ) -> Iterator[tuple[dict[str, Any], dict[str, bytes]]]:
     """The same as tensors for any language: of maps every number, where those are not too many."""
-    for name, model, found in _family_answers(family, pixels, _whole):
-        size = sum(values[:1].nbytes for each in found for values in each.outputs.values())
-        if model.maps and size > _MOST_TENSOR_BYTES:
+    if any(model.maps for _, model, _ in answered):
+        family = {name: model for name, model, _ in answered}
+        answered = list(_family_answers(family, pixels, _whole))
+    for name, model, found in answered:
+        if model.maps and sum(values[:1].nbytes for values in found[0].outputs.values()) > _MOST_TENSOR_BYTES:
             return
         for each in found:
             yield from _neutral(name, model, each, pixels, lone=len(found) == 1)
 
 
-def _family_answers(
-    family: Mapping[str, ModelFile], pixels: Pixels, run: Run | None = None
-) -> Iterator[tuple[str, ModelFile, list[_Answers]]]:
+def _family_answers(family: Mapping[str, ModelFile], pixels: Pixels, run: Run) -> Iterator[Answered]:
     plain: Outputs | None = None
-    run = run or _one_by_one
     for name, model in family.items():
         if plain is None:
             plain = run(model, pixels, _CPU)

@@ -8,6 +8,8 @@ from vit_edge.host.bundling.fusion import fusion_of
 from vit_edge.host.bundling.pareto import Timings
 from vit_edge.host.bundling.repair import REPAIRED_TRIALS, Standing, Trial, corrected, repaired
 from vit_edge.host.bundling.trial import FileWanted, Tester
+from vit_edge.host.convert.int8 import remeasured
+from vit_edge.host.lower.model import lower
 from vit_edge.host.quantize.search import Search
 from vit_edge.host.quantize.types import Quantization
 from vit_edge.host.rewrite.merging import merged
@@ -126,7 +128,9 @@ def _trials(search: Search, tester: Tester, settings: SelectSettings, progress: 
     name = f"{best.name}, {settings.merge_tokens} tokens merged per block"
     progress(name, 0, 1)
     model = merged(search.canonical, settings.merge_tokens, search.folded.frames)
-    seen = tester.trial(name, best.quantization, corrected(settings.tolerance), canonical=model)
+    lowered = lower(model, search.lowering, best.quantization.plan, check=False)
+    quantization = remeasured(search, best.quantization, lowered)
+    seen = tester.trial(name, quantization, corrected(settings.tolerance), canonical=model)
     progress(f"{name}, {seen.verdict.value}", 1, 1)
     return [*kept, seen]
 

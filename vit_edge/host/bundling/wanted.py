@@ -7,7 +7,7 @@ from vit_edge.errors import TargetError, UsageError
 from vit_edge.host.bundling.settings import QUANTIZED_MODEL, BuildSettings
 from vit_edge.host.bundling.trial import FileWanted
 from vit_edge.host.convert.for_target import PORTABLE_TARGET, at_versions, check_target
-from vit_edge.host.convert.int8 import check_merging as check_integers
+from vit_edge.host.convert.int8 import check_grid_kept, check_merges_in_float
 from vit_edge.manifest import Repair, lowered_name
 from vit_edge.runtime.model.own_kernels import NotHere, check_kernels
 from vit_edge.spec import GraphStyle, TargetSpec, VersionsWanted
@@ -46,14 +46,14 @@ def check_merging(settings: BuildSettings) -> None:
     if not settings.merge_tokens:
         return
     if settings.embedder:
-        raise UsageError("--merge-tokens leaves no grid of patches, which --embedder gives: leave one out")
+        check_grid_kept(settings.merge_tokens, "--embedder")
     if settings.repair is Repair.NEVER:
         raise UsageError(
             "--merge-tokens is taken where it passes and is faster, and --repair never keeps what comes "
             "first: leave one out"
         )
     for target in settings.targets:
-        check_integers(target, settings.merge_tokens)
+        check_merges_in_float(target, settings.merge_tokens)
 
 
 def wanted_files(targets: Sequence[TargetSpec], versions: VersionsWanted) -> tuple[FileWanted, ...]:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import onnx
 
-from vit_edge.errors import TargetError
+from vit_edge.errors import TargetError, UsageError
 from vit_edge.host.convert.for_target import for_target, possible_form, widths
 from vit_edge.host.convert.onnx_io import finish
 from vit_edge.host.convert.optimize import normalisation_of
@@ -21,7 +21,7 @@ from vit_edge.host.quantize.types import Quantization, QuantizeSettings
 from vit_edge.host.rewrite.canonical import Canonical, Merging, is_dense
 from vit_edge.host.sources import Source
 from vit_edge.runtime.model.metadata import ModelMetadata
-from vit_edge.spec import ActivationType, Arithmetic, GraphStyle, QuantizedOperators, TargetSpec
+from vit_edge.spec import ActivationType, Arithmetic, GraphStyle, ModelForm, QuantizedOperators, TargetSpec
 
 
 def quantized(
@@ -34,13 +34,11 @@ def quantized(
 ) -> onnx.ModelProto:
     """The finished INT8 file for one target; `outputs` and `attention` as in `LowerSettings`."""
     plan, merging = for_target(quantization, target).plan, canonical.merging
-    form, native = possible_form(canonical, target.form), target.form.style is GraphStyle.NATIVE
-    if native:
-        form = dataclasses.replace(form, style=GraphStyle.KERNELS)
+    form, native = _lowered_form(canonical, target), target.form.style is GraphStyle.NATIVE
     lowering = LowerSettings(form, normalisation_of(source.preprocess), outputs, attention)
     if target.quantized_operators is QuantizedOperators.ALL:
         options = tuple(sorted({**EIGHT_BITS, **dict(target.session_options)}.items()))
-        check_merging(target, 0 if merging is None else merging.count)
+        check_merges_in_float(target, 0 if merging is None else merging.count)
         return finish(_full_integer(canonical, quantization, lowering, target), metadata_of(source, options))
     model = lower(canonical, lowering, plan)
     # the quantizer's options rely on uint8 first operands; with signed ones they would pick reference kernels
@@ -54,7 +52,14 @@ def quantized(
     return finish(model, metadata_of(source, options, merging))
 
 
-def check_merging(target: TargetSpec, count: int) -> None:
+def _lowered_form(canonical: Canonical, target: TargetSpec) -> ModelForm:
+    """What the graph is written as; one for own kernels is made of that for onnxruntime's."""
+    form = possible_form(canonical, target.form)
+    native = form.style is GraphStyle.NATIVE
+    return dataclasses.replace(form, style=GraphStyle.KERNELS) if native else form
+
+
+def check_merges_in_float(target: TargetSpec, count: int) -> None:
     """Refuse to merge tokens where there is no floating point to merge them in.
 
     Raises:
@@ -65,6 +70,16 @@ def check_merging(target: TargetSpec, count: int) -> None:
             f"target {target.name} computes every operator in integers, and tokens are merged in floating "
             "point: leave --merge-tokens out, or choose another target"
         )
+
+
+def check_grid_kept(count: int, option: str) -> None:
+    """Refuse to merge tokens beside what wants one for each patch.
+
+    Raises:
+        UsageError: names the option.
+    """
+    if count:
+        raise UsageError(f"--merge-tokens leaves no grid of patches, which {option} gives: leave one out")
 
 
 def _full_integer(
@@ -92,7 +107,7 @@ def as_written(search: Search, canonical: Canonical, taken: Quantization, target
         taken: of the search.
         target: of the file.
     """
-    form = dataclasses.replace(target.form, batch=1, input=search.lowering.form.input)
+    form = dataclasses.replace(_lowered_form(canonical, target), batch=1, input=search.lowering.form.input)
     lowering = dataclasses.replace(search.lowering, form=form)
     if target.quantized_operators is QuantizedOperators.ALL and taken.full_integer is not None:
         model = lower_full_integer(canonical, lowering, widths(taken.full_integer, target))
@@ -100,6 +115,11 @@ def as_written(search: Search, canonical: Canonical, taken: Quantization, target
         model = lower(canonical, lowering, taken.plan, check=False)
     else:
         return taken
+    return remeasured(search, taken, model)
+
+
+def remeasured(search: Search, taken: Quantization, model: onnx.ModelProto) -> Quantization:
+    """A quantization with the noise of this model, which is another than the search looked at."""
     noise = search.probe.noise_of(model)
     recipe = dataclasses.replace(taken.recipe, probe_db=round(decibels(noise), 2), target_db=None)
     return dataclasses.replace(taken, recipe=recipe)

@@ -37,11 +37,11 @@ def export_merged(
         VitEdgeError: as in `export` and `save_onnx`.
     """
     check_output(out)
-    model, canonical, parity = with_merging(source, ModelForm(batch).at(versions), count)
+    model, canonical, parity = _with_merging(source, ModelForm(batch).at(versions), count)
     return Written(Path(out), save_onnx(model, out), parity, canonical)
 
 
-def with_merging(source: Source, form: ModelForm, count: int) -> tuple[onnx.ModelProto, Canonical, Parity]:
+def _with_merging(source: Source, form: ModelForm, count: int) -> tuple[onnx.ModelProto, Canonical, Parity]:
     """The finished model of `export_merged`, its graph, and how far that is from the export if none merge."""
     original, _ = export(source)
     canonical = canonical_of(source, original, key_bias=True)

@@ -19,7 +19,14 @@ from vit_edge.host.convert.for_target import (
     possible_form,
     settings_for,
 )
-from vit_edge.host.convert.int8 import as_written, check_merging, mend_of, metadata_of, quantized
+from vit_edge.host.convert.int8 import (
+    as_written,
+    check_grid_kept,
+    check_merges_in_float,
+    mend_of,
+    metadata_of,
+    quantized,
+)
 from vit_edge.host.convert.normal import normal_form
 from vit_edge.host.convert.onnx_io import check_output, finish, read_metadata, read_onnx, save_onnx
 from vit_edge.host.convert.optimize import (
@@ -193,7 +200,9 @@ def quantize_model(
             "nothing to quantize: use `vit-edge build`, or `vit-edge optimize`"
         )
     check_output(out)
-    check_merging(target, settings.merge_tokens)
+    check_merges_in_float(target, settings.merge_tokens)
+    if settings.attention:
+        check_grid_kept(settings.merge_tokens, "--attention")
     original, _ = export(source)
     canonical = canonical_of(
         source,

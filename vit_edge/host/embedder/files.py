@@ -26,7 +26,7 @@ from vit_edge.host.convert.onnx_io import check_output, finish, read_metadata, s
 from vit_edge.host.convert.optimize import image_size, normalisation_of
 from vit_edge.host.convert.parity import REWRITE_TOLERANCE, check_parity, random_images
 from vit_edge.host.embedder.graph import FeatureGraph, feature_graph
-from vit_edge.host.embedder.quantize import embedder_search, searched
+from vit_edge.host.embedder.quantize import check_aims, embedder_search, searched
 from vit_edge.host.lower.model import LowerSettings, lower
 from vit_edge.host.ort import runner
 from vit_edge.host.quantize.search import Search, search_of
@@ -209,6 +209,7 @@ def quantize_embedder_file(
     original, _ = export(source)
     canonical = canonical_of(source, original)
     plain = float_embedder(original, canonical, source, taps=settings.taps)
+    check_aims(plain.features, outputs)  # refused before minutes of work
     paths = list_images(settings.calibration, settings.quantize.limits).paths
     wanted = settings_for(settings.quantize, [target])
     doing = Doing("calibrate", progress)

@@ -3,10 +3,10 @@
 A classifier computes its last block only for the tokens that its head reads. Here all tokens go through it,
 and the outputs are, for one image:
 
-    cls_embedding (1, D)                  the class token behind the final LayerNormalization; only where the
+    cls_embedding (1, D)                  the class token behind the final normalization; only where the
                                           head reads that token by itself
-    pooled_embedding (1, D)               the mean of the patch tokens behind the final LayerNormalization
-    patch_features (1, rows, columns, D)  the patch tokens behind the final LayerNormalization, row by row;
+    pooled_embedding (1, D)               the mean of the patch tokens behind the final normalization
+    patch_features (1, rows, columns, D)  the patch tokens behind the final normalization, row by row;
                                           prefix tokens (class, distillation, registers) are left out
 
     tap_K (1, rows, columns, D)           of each block K that is asked for, from 0: the patch tokens as they
@@ -36,7 +36,7 @@ from vit_edge.spec import CLS_EMBEDDING, PATCH_FEATURES, POOLED_EMBEDDING, tap_n
 
 
 class NormPlace(enum.Enum):
-    """What the final LayerNormalization acts on."""
+    """What the final normalization acts on."""
 
     TOKENS = "tokens"
     MEAN = "mean"  # the mean of the tokens

@@ -53,9 +53,9 @@ def embedder_search(
         search.calibration, lowering=probe.settings, reference=tuple(probe.reference)
     )
     folded = dataclasses.replace(search.folded, canonical=probe.canonical, calibration=calibration)
-    known, again = search.plan_set, f"{features.last_block}."
-    exact = _blocks_of(known.exact, again if features.pruned else None)
-    plans = {arithmetic: _blocks_of(known.by_arithmetic[arithmetic], again if features.pruned else None)}
+    known, again = search.plan_set, f"{features.last_block}." if features.pruned else None
+    exact = _blocks_of(known.exact, again)
+    plans = {arithmetic: _blocks_of(known.by_arithmetic[arithmetic], again)}
     if features.pruned:
         block = _LastBlock(features, search, preprocess)
         whole = block.plans()
@@ -89,11 +89,11 @@ def as_chosen(own: Search, chosen: Quantization) -> dict[str, Form]:
     return {layer.name: forms.get(layer.name, cheapest(layer).form) for layer in own.layers}
 
 
-def feature_probe(features: FeatureGraph, search: Search, aims: Sequence[str] = ()) -> Probe:
-    """What plans do to the embeddings (or some) of the images that the search looks at.
+def check_aims(features: FeatureGraph, aims: Sequence[str]) -> None:
+    """Refuse outputs that the model does not have.
 
     Raises:
-        UsageError: the model has no such output.
+        UsageError: names one of them.
     """
     missing = [name for name in aims if name not in features.outputs]
     if missing:
@@ -101,6 +101,15 @@ def feature_probe(features: FeatureGraph, search: Search, aims: Sequence[str] = 
             f"{features.canonical.name} gives {', '.join(features.outputs)}, but no {missing[0]}: leave that "
             "--embedder-for out"
         )
+
+
+def feature_probe(features: FeatureGraph, search: Search, aims: Sequence[str] = ()) -> Probe:
+    """What plans do to the embeddings (or some) of the images that the search looks at.
+
+    Raises:
+        UsageError: the model has no such output.
+    """
+    check_aims(features, aims)
     model = features.canonical.model.clone()
     named = dict(zip(features.outputs, model.graph.outputs, strict=False))  # and behind them the logits
     used = {name: value for name, value in named.items() if name in (aims or features.whole)}

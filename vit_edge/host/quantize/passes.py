@@ -88,11 +88,14 @@ def observed(
     if start:
         progress(start, len(images))
     told = _told_from(progress, calibration, len(images))
-    parts = _parts(observer, images[start:], read, told, spread)
+    alone = spread.engine is None and (
+        spread.alone or len(images) - start <= PART
+    )  # one part is no work to share
+    parts = _parts(observer, images[start:], read, told, ALONE if alone else spread)
     with contextlib.closing(parts):
         for part in parts:
             calibration.take(part)
-            if not spread.alone:
+            if not alone:
                 progress(calibration.done, len(images))
             if kept is not None and (calibration.done % SAVE_EVERY == 0 or calibration.done == len(images)):
                 kept.save(calibration)

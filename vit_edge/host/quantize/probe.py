@@ -50,7 +50,7 @@ class Probe:
 
     def noise(self, plan: QuantPlan) -> float:
         """Noise power over signal power, the mean over the outputs; of boxes see `yardsticks`."""
-        return self.noise_of(lower(self.canonical, self.settings, plan, check=False))
+        return self.noise_of(self._lowered(plan))
 
     def noise_of(self, model: onnx.ModelProto) -> float:
         """The same of any model that takes what the settings say."""
@@ -58,7 +58,7 @@ class Probe:
 
     def reached(self, plan: QuantPlan) -> float:
         """What a goal is compared with: the noise, or where it is for each output, that of the worst."""
-        found = self._noises_of(lower(self.canonical, self.settings, plan, check=False))
+        found = self._noises_of(self._lowered(plan))
         return max(found) * len(found) if self.each else sum(found)
 
     def _noises_of(self, model: onnx.ModelProto) -> list[float]:
@@ -68,7 +68,10 @@ class Probe:
 
     def outputs(self, plan: QuantPlan) -> list[Float32]:
         """Each output for all images, float32 (N, ...)."""
-        return self.run(lower(self.canonical, self.settings, plan, check=False))
+        return self.run(self._lowered(plan))
+
+    def _lowered(self, plan: QuantPlan) -> onnx.ModelProto:
+        return lower(self.canonical, self.settings, plan, check=False)
 
     def run(self, model: onnx.ModelProto) -> list[Float32]:
         """Each output of a model for all images, float32 (N, ...)."""

@@ -124,7 +124,7 @@ class Blocks:
             linear.name, made = name, linear.outputs[0]
 
     def projections(self, name: str, stream: ir.Value, attention: ir.Node) -> None:
-        """Queries, keys and values are Linears of one LayerNormalization of the stream."""
+        """Queries, keys and values are Linears of one normalization of the stream."""
         made: dict[int, ir.Node] = {}
         for letter, operand in zip("qkv", attention.inputs[:3], strict=True):
             chain, value = by_head(operand)

@@ -81,9 +81,9 @@ def merged(canonical: Canonical, count: int, frames: Frames | None = None) -> Ca
         raise UsageError(f"--merge-tokens must be at least 0, got {count}")
     if count == 0:
         return canonical
-    found = check_mergeable(canonical)
+    found = _check_mergeable(canonical)
     blocks = [each for each in composites(canonical.model.graph, ATTENTION) if _merges(each)]
-    most = most_merged(found, len(blocks))
+    most = _most_merged(found, len(blocks))
     if count > most:
         raise UsageError(
             f"--merge-tokens {count} is more than {canonical.name} has to merge: its {found.tokens} tokens "
@@ -94,7 +94,7 @@ def merged(canonical: Canonical, count: int, frames: Frames | None = None) -> Ca
     return dataclasses.replace(copy, merging=Merging(count, found.tokens, left))
 
 
-def most_merged(found: Description, blocks: int) -> int:
+def _most_merged(found: Description, blocks: int) -> int:
     """The largest count with which the last of the blocks that merge has as many pairs."""
     free = found.tokens - found.prefix_tokens
     return (
@@ -102,7 +102,7 @@ def most_merged(found: Description, blocks: int) -> int:
     )  # half of what is left: count <= (free - (blocks - 1) count) / 2
 
 
-def check_mergeable(canonical: Canonical) -> Description:
+def _check_mergeable(canonical: Canonical) -> Description:
     """Refuse a model whose tokens cannot merge, in a line.
 
     Raises:

@@ -84,11 +84,12 @@ def digest_of(array: Array) -> str:
 
 def adds_table(node: ir.Node) -> bool:
     """Whether a node adds a constant with a row for each token to the tokens of an image."""
-    table = next((array for value in node.inputs if (array := constant_of(value)) is not None), None)
-    if table is None or table.ndim != 2 or len(table) < 2:
+    shape = static_shape(node.outputs[0]) if composites.is_op(node, "Add") else None
+    if shape is None or len(shape) != 2 or shape[0] < 2:
         return False
+    table = next((array for value in node.inputs if (array := constant_of(value)) is not None), None)
     # The sum has the table's shape: scores of several heads that have a mask added are no tokens.
-    return composites.is_op(node, "Add") and static_shape(node.outputs[0]) == table.shape
+    return table is not None and table.shape == shape
 
 
 def typed(value: ir.Value, shape: Sequence[int], dtype: ir.DataType = ir.DataType.FLOAT) -> ir.Value:

@@ -1,4 +1,4 @@
-"""A Mul or Add of a constant vector behind LayerNormalization becomes its scale and bias.
+"""A Mul or Add of a constant vector behind a normalization becomes its scale and bias.
 
 Behind RmsNorm, which has no bias, a Mul becomes its scale.
 """
@@ -34,7 +34,7 @@ class FoldNormAffine(NodeRule[tuple[ir.Node, Array, Array]]):
         }"""
 
     def find(self, node: ir.Node) -> tuple[ir.Node, Array, Array] | Declined:
-        """(a LayerNormalization, its scale, the vector beside it), where all that read it are such."""
+        """(a normalization, its scale, the vector beside it), where all that read it are such."""
         for made, other in ((node.inputs[0], node.inputs[1]), (node.inputs[1], node.inputs[0])):
             vector, shape = constant_of(other), static_shape(made)
             source = made.producer() if made is not None else None
