@@ -8,7 +8,7 @@ import pytest
 
 from tests.manifests import accuracy
 from tools import catalogue as tool
-from vit_edge.catalogue import FileFigures, KnownModel, Measured, find, known_models
+from vit_edge.catalogue import Figure, FileFigures, KnownModel, Measured, find, known_models
 from vit_edge.catalogue.models import read_models, to_text
 from vit_edge.cli import main
 from vit_edge.manifest import FileEntry, LatencyRecord, Machine, Manifest, Role, SourceRecord
@@ -85,7 +85,20 @@ def test_a_catalogue_with_an_impossible_value_is_refused_by_its_key(
 )
 def test_figures_are_one_sentence(portable: FileFigures, sentence: str) -> None:
     known = dataclasses.replace(KNOWN, measured=(dataclasses.replace(MEASURED, files=(REFERENCE, portable)),))
-    assert known.figures == [f"{sentence} (500 images of photos, A processor (avx2))"]
+    told = f"{portable.path}, {sentence} (500 images of photos, A processor (avx2))"
+    assert known.figures(["0" * 64]) == [Figure(told, itself=False)]
+
+
+def test_figures_are_those_of_the_file_that_is_asked_for() -> None:
+    other = dataclasses.replace(PORTABLE, path="onnx/model_other.onnx", sha256="d" * 64, agreement=90.0)
+    files = (REFERENCE, PORTABLE, other)
+    known = dataclasses.replace(KNOWN, measured=(dataclasses.replace(MEASURED, files=files),))
+    [asked], [reference] = known.figures([other.sha256]), known.figures([REFERENCE.sha256])
+    assert asked.itself
+    assert "model_other.onnx" in asked.told
+    assert "agreement 90.0 %" in asked.told
+    assert not reference.itself
+    assert PORTABLE.path in reference.told
 
 
 def test_inspect_shows_what_is_known_of_a_checkpoint(capsys: pytest.CaptureFixture[str]) -> None:
@@ -94,7 +107,7 @@ def test_inspect_shows_what_is_known_of_a_checkpoint(capsys: pytest.CaptureFixtu
     assert main(["inspect", str(DIGITS)]) == 0
     shown = capsys.readouterr().out
     assert f"known as       {known.name}" in shown
-    assert all(figures in shown for figures in known.figures)
+    assert all(f"same source    {each.told}" in shown for each in known.figures([known.source_sha256]))
 
 
 def test_inspect_says_nothing_of_a_model_that_nobody_measured(capsys: pytest.CaptureFixture[str]) -> None:

@@ -88,7 +88,9 @@ def workflow() -> dict[str, Any]:
 def test_every_script_that_the_public_checks_run_exists(workflow: dict[str, Any]) -> None:
     steps = [step for job in workflow["jobs"].values() for step in job["steps"]]
     scripts = {found[1] for step in steps for found in re.finditer(r"bash (\S+)", step.get("run", ""))}
-    assert scripts == {"tools/check", "tools/docs", "tools/wheel_check", "tools/release"}
+    assert scripts == {
+        f"tools/{name}" for name in ("check", "docs", "libraries_check", "wheel_check", "release")
+    }
     assert all((ROOT / script).is_file() for script in scripts)
 
 
@@ -99,5 +101,5 @@ def test_every_python_that_the_package_names_is_checked(workflow: dict[str, Any]
 
 def test_nothing_is_published_that_was_not_checked(workflow: dict[str, Any]) -> None:
     jobs = workflow["jobs"]
-    assert jobs["publish"]["needs"] == "distribution"
-    assert set(jobs["distribution"]["needs"]) == {"check", "docs", "wheel"}
+    assert set(jobs["publish"]["needs"]) == {"distribution", "kernels"}
+    assert set(jobs["distribution"]["needs"]) == {"check", "docs", "libraries", "wheel"}

@@ -3,6 +3,6 @@
 `models.json` is written by `python -m tools.catalogue`; `find` reads it.
 """
 
-from vit_edge.catalogue.models import FileFigures, KnownModel, Measured, find, known_models
+from vit_edge.catalogue.models import Figure, FileFigures, KnownModel, Measured, find, known_models
 
-__all__ = ["FileFigures", "KnownModel", "Measured", "find", "known_models"]
+__all__ = ["Figure", "FileFigures", "KnownModel", "Measured", "find", "known_models"]

@@ -67,10 +67,19 @@ class KnownModel:
     """As `vit-edge inspect` shows it of the checkpoint; a bundle and its files record the same."""
     measured: tuple[Measured, ...]
 
-    @property
-    def figures(self) -> list[str]:
-        """One sentence per measurement, of the first INT8 file, which is the portable one."""
-        return [_sentence(each) for each in self.measured]
+    def figures(self, sha256s: Iterable[str]) -> list["Figure"]:
+        """One for each measurement: of an INT8 file with one of these hashes, else of the portable one."""
+        wanted = set(sha256s)
+        return [_figure(each, wanted) for each in self.measured]
+
+
+@dataclasses.dataclass(frozen=True)
+class Figure:
+    """What was measured of one file, as a sentence."""
+
+    told: str
+    itself: bool
+    """Of a file that was asked for, not only of another that was built of the same checkpoint."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,12 +119,18 @@ def _hashes(model: KnownModel) -> set[str]:
     return {model.source_sha256} | files
 
 
-def _sentence(each: Measured) -> str:
-    reference, portable = each.files[0], each.files[1]
-    verdict = "" if portable.verdict is None else f"{portable.verdict.value}: "
-    if portable.top1 is None or reference.top1 is None:
-        answers = f"agreement {portable.agreement:.1f} %"
+def _figure(each: Measured, wanted: set[str]) -> Figure:
+    judged = each.files[1:]
+    asked = next((file for file in judged if file.sha256 in wanted), None)
+    return Figure(_sentence(each, asked or judged[0]), asked is not None)
+
+
+def _sentence(each: Measured, file: FileFigures) -> str:
+    reference = each.files[0]
+    verdict = "" if file.verdict is None else f"{file.verdict.value}: "
+    if file.top1 is None or reference.top1 is None:
+        answers = f"agreement {file.agreement:.1f} %"
     else:
-        answers = f"top-1 {reference.top1:.1f} -> {portable.top1:.1f} %, agreement {portable.agreement:.1f} %"
-    time = "" if portable.ratio is None else f", {portable.ratio:.2f} of float's time"
-    return f"{verdict}{answers}{time} ({each.images} images of {each.data}, {each.on})"
+        answers = f"top-1 {reference.top1:.1f} -> {file.top1:.1f} %, agreement {file.agreement:.1f} %"
+    time = "" if file.ratio is None else f", {file.ratio:.2f} of float's time"
+    return f"{file.path}, {verdict}{answers}{time} ({each.images} images of {each.data}, {each.on})"

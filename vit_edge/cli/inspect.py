@@ -164,7 +164,8 @@ def _known(*sha256s: str) -> list[tuple[str, str]]:
     model = find(sha256s)
     if model is None:
         return []
-    return [("known as", f"{model.name} ({model.licence})"), *(("measured", each) for each in model.figures)]
+    figures = [("measured" if each.itself else "same source", each.told) for each in model.figures(sha256s)]
+    return [("known as", f"{model.name} ({model.licence})"), *figures]
 
 
 def _recipe(spec: PreprocessSpec) -> str:
