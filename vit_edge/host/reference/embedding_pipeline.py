@@ -9,11 +9,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from vit_edge.errors import SourceError
 from vit_edge.host.reference.processor_pipeline import ProcessorPipeline
 from vit_edge.host.reference.transformers_pipeline import LOCAL, image_processor
 from vit_edge.host.reference.types import Answer
-from vit_edge.host.sources.quiet import first_line, quiet_transformers
+from vit_edge.host.sources.quiet import installed_transformers, loading, quiet_transformers
 from vit_edge.host.sources.towers import TOWERS, Vector
 from vit_edge.host.sources.transformers_model import resampling
 
@@ -41,17 +40,11 @@ class EmbeddingPipeline(ProcessorPipeline):
         *,
         backend: str = "pil",
     ) -> None:
-        try:
-            import transformers
-        except ImportError:
-            raise SourceError("transformers is not installed: pip install transformers") from None
-        with quiet_transformers():
-            try:
-                loaded = getattr(transformers, kind).from_pretrained(folder, dtype=torch.float32, **LOCAL)
-                self._model: Any = loaded.eval()
-                self._processor = image_processor(folder, processor, backend)
-            except Exception as error:  # it raises whatever a file leads it to
-                raise SourceError(f"transformers cannot load {folder.name} ({first_line(error)})") from error
+        transformers: Any = installed_transformers()
+        with quiet_transformers(), loading("transformers", folder.name):
+            loaded = getattr(transformers, kind).from_pretrained(folder, dtype=torch.float32, **LOCAL)
+            self._model: Any = loaded.eval()
+            self._processor = image_processor(folder, processor, backend)
         self._tower = TOWERS[kind]
         places = any(hasattr(each, "interpolate_pos_encoding") for each in self._model.modules())
         self._more = resampling(self._model.config, size) if places else {}

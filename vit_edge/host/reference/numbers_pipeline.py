@@ -14,7 +14,6 @@ from vit_edge.errors import SourceError
 from vit_edge.host.reference.embedding_pipeline import EmbeddingPipeline
 from vit_edge.host.reference.stages import PIXELS
 from vit_edge.host.reference.types import Answer
-from vit_edge.host.sources.quiet import first_line
 from vit_edge.runtime.image.preprocess import load_pixels, normalize
 from vit_edge.spec import PreprocessSpec
 
@@ -50,15 +49,13 @@ class NumbersPipeline(EmbeddingPipeline):
 
     def answer(self, path: Path) -> Answer:
         """The model's vector of the runtime's pixels, where they are the processor's but for its rounding."""
-        try:
+        with self.running(path):
             theirs = self.pixel_values(path)
             ours = normalize(load_pixels(path, self._spec)[None], self._spec)[0]
             exact = self.logits(theirs)
             apart = np.abs(ours - theirs) if ours.shape == theirs.shape else np.full((3, 1, 1), np.inf)
             levels = float((apart * np.array(self._spec.std, np.float32).reshape(3, 1, 1)).max())
             vector = self.logits(ours) if levels <= PIXELS else exact
-        except Exception as error:
-            raise SourceError(f"{self.name} fails on {path.name} ({first_line(error)})") from error
         if levels <= PIXELS:
             moved = float(np.linalg.norm(vector - exact) / np.linalg.norm(exact))
             self._levels, self._moved = max(self._levels, levels), max(self._moved, moved)

@@ -14,7 +14,7 @@ from vit_edge.host.ort import runner
 from vit_edge.host.reference.processor_pipeline import ProcessorPipeline
 from vit_edge.host.reference.transformers_pipeline import image_processor
 from vit_edge.host.reference.types import Answer, answer_of
-from vit_edge.host.sources.quiet import first_line
+from vit_edge.host.sources.quiet import installed_transformers, loading
 from vit_edge.host.sources.types import Source
 
 
@@ -31,10 +31,7 @@ class OnnxPipeline(ProcessorPipeline):
     """
 
     def __init__(self, folder: Path, source: Source, processor: dict[str, Any] | None) -> None:
-        try:
-            import transformers
-        except ImportError:
-            raise SourceError("transformers is not installed: pip install transformers") from None
+        transformers: Any = installed_transformers()
         file, name = source.onnx_path, source.name
         assert file is not None  # noqa: S101  an ONNX source
         try:
@@ -49,10 +46,8 @@ class OnnxPipeline(ProcessorPipeline):
                 "transformers' processors make channels first and normalised, which the file does not take: "
                 "name what answers for it with --reference"
             )
-        try:
+        with loading("transformers", folder.name):
             self._processor = image_processor(folder, processor)
-        except Exception as error:  # it raises whatever a file leads it to
-            raise SourceError(f"transformers cannot load {folder.name} ({first_line(error)})") from error
         self._kind, self._end = source.output, answers.stripped
         self._dtype = np.float16 if image.kind == 10 else np.float32
         self._load = transformers.image_utils.load_image
@@ -63,10 +58,8 @@ class OnnxPipeline(ProcessorPipeline):
 
     def answer(self, path: Path) -> Answer:
         """What the file's own numbers say."""
-        try:
+        with self.running(path):
             values = self._values(self.pixel_values(path))
-        except Exception as error:
-            raise SourceError(f"{self.name} fails on {path.name} ({first_line(error)})") from error
         return answer_of(values, self._kind, activated=self._end in ("Softmax", "Sigmoid"))
 
     def logits(self, pixel_values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:

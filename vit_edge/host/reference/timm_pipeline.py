@@ -7,6 +7,7 @@ import torch
 from vit_edge.errors import SourceError
 from vit_edge.host.reference.transformed import TransformedPipeline
 from vit_edge.host.sources.jsonfile import read_object
+from vit_edge.host.sources.quiet import loading
 from vit_edge.host.sources.timm_data import own_config, tags_of
 from vit_edge.host.sources.timm_names import timm_name
 from vit_edge.host.sources.types import OwnPipeline
@@ -46,7 +47,7 @@ class TimmPipeline(TransformedPipeline):
         config = own_config(own.path, base)
         beside = {} if config is None else read_object(own.path.parent / "config.json")
         more = {"global_pool": beside["global_pool"]} if isinstance(beside.get("global_pool"), str) else {}
-        try:
+        with loading("timm", f"{own.path.name} as {own.arch}"):
             model = timm.create_model(
                 base,
                 **{
@@ -64,10 +65,6 @@ class TimmPipeline(TransformedPipeline):
             load_checkpoint(model, str(own.path), filter_fn=resample)
             data = config or get_pretrained_cfg(f"{base}.{tag or _default_tag(base)}").to_dict()
             transform = create_transform(**resolve_data_config(arguments, pretrained_cfg=data))
-        except Exception as error:
-            raise SourceError(
-                f"timm cannot load {own.path.name} as {own.arch} ({type(error).__name__})"
-            ) from error
         stated = own.stated.says_something or own.states_kind
         name = (
             f"timm {timm.__version__} ({own.arch}, torch {torch.__version__}"

@@ -6,7 +6,7 @@ import torch
 
 from vit_edge.errors import SourceError
 from vit_edge.host.reference.transformed import TransformedPipeline
-from vit_edge.host.sources.quiet import first_line
+from vit_edge.host.sources.quiet import loading
 from vit_edge.host.sources.torchvision_data import preset_of
 from vit_edge.host.sources.types import OwnPipeline
 from vit_edge.spec import CropRule, OutputKind, PreprocessSpec, ResizeMode
@@ -37,7 +37,7 @@ class TorchvisionPipeline(TransformedPipeline):
                 "fits this torch)"
             ) from None
         tag, _ = preset_of(own.arch)
-        try:
+        with loading("torchvision", f"{own.path.name} as {own.arch}"):
             model = _model(torchvision, own, numbers, spec).eval()
             weights = torchvision.models.get_model_weights(own.arch.partition(".")[0])[tag]
             transform = weights.transforms(
@@ -47,10 +47,6 @@ class TorchvisionPipeline(TransformedPipeline):
                 mean=spec.mean,
                 std=spec.std,
             )
-        except Exception as error:  # it raises whatever a file leads it to
-            raise SourceError(
-                f"torchvision cannot load {own.path.name} as {own.arch} ({first_line(error)})"
-            ) from error
         stated = own.stated.says_something or own.states_kind
         name = (
             f"torchvision {torchvision.__version__} ({own.arch}, torch {torch.__version__}"

@@ -12,10 +12,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from vit_edge.errors import SourceError
 from vit_edge.host.reference.types import Answer, Pipeline
 from vit_edge.host.sources.peft_folder import adapted
-from vit_edge.host.sources.quiet import first_line, quiet_transformers
+from vit_edge.host.sources.quiet import installed_transformers, loading, quiet_transformers
 from vit_edge.host.sources.transformers_model import resampling
 from vit_edge.spec import OutputKind
 
@@ -54,22 +53,13 @@ class TransformersPipeline(Pipeline):
         adapter: Path | None = None,
         size: tuple[int, int] | None = None,
     ) -> None:
-        try:
-            import transformers
-        except ImportError:
-            raise SourceError("transformers is not installed: pip install transformers") from None
-        with quiet_transformers():
-            try:
-                model = _model(transformers, folder, adapter)
-                made = image_processor(_with_processor(folder, adapter), processor)
-                self._pipeline: Any = transformers.ImageClassificationPipeline(
-                    model=model.eval(), image_processor=made, device="cpu"
-                )
-            # It raises whatever a file leads it to.
-            except Exception as error:
-                raise SourceError(
-                    f"transformers cannot load {(adapter or folder).name} ({first_line(error)})"
-                ) from error
+        transformers: Any = installed_transformers()
+        with quiet_transformers(), loading("transformers", (adapter or folder).name):
+            model = _model(transformers, folder, adapter)
+            made = image_processor(_with_processor(folder, adapter), processor)
+            self._pipeline: Any = transformers.ImageClassificationPipeline(
+                model=model.eval(), image_processor=made, device="cpu"
+            )
         self._names_classes = names_classes
         self._function = {} if kind is None else {"function_to_apply": _FUNCTIONS[kind]}
         self._more = resampling(model.config, size)
@@ -83,15 +73,13 @@ class TransformersPipeline(Pipeline):
 
     def answer(self, path: Path) -> Answer:
         """The class and all probabilities, as the pipeline's own post-processing gives them."""
-        try:
+        with self.running(path):
             inputs = dict(self._pipeline.preprocess(str(path))) | self._more
             outputs = self._pipeline.forward(inputs)
             logits = np.asarray(outputs["logits"][0], np.float32)
             ranked: list[Mapping[str, Any]] = self._pipeline.postprocess(
                 outputs, top_k=len(logits), **self._function
             )
-        except Exception as error:
-            raise SourceError(f"{self.name} fails on {path.name} ({first_line(error)})") from error
         order = np.argsort(-logits, kind="stable")  # scores rise with logits
         probabilities = np.empty(len(logits), np.float64)
         probabilities[order] = [each["score"] for each in ranked]

@@ -1,7 +1,9 @@
 """What answers for a source: at least labels for image files, at best every stage on the way to them."""
 
 import abc
+import contextlib
 import dataclasses
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -65,9 +67,19 @@ class Pipeline(Reference):
         Raises:
             SourceError: it fails on it.
         """
-        try:
+        with self.running(path):
             return self.logits(self.pixel_values(path))
-        except Exception as error:  # it raises whatever an image leads it to
+
+    @contextlib.contextmanager
+    def running(self, path: Path) -> Iterator[None]:
+        """Whatever an image leads it to raise becomes one sentence.
+
+        Raises:
+            SourceError: names itself and the image.
+        """
+        try:
+            yield
+        except Exception as error:
             raise SourceError(f"{self.name} fails on {path.name} ({first_line(error)})") from error
 
     def vector(self, path: Path) -> Answer:

@@ -10,14 +10,11 @@ import numpy.typing as npt
 import torch
 from PIL import Image
 
-from vit_edge.errors import SourceError
-from vit_edge.host.reference.transformers_pipeline import image_processor
+from vit_edge.host.reference.transformers_pipeline import LOCAL, image_processor
 from vit_edge.host.reference.types import Answer, Pipeline
-from vit_edge.host.sources.quiet import first_line, quiet_transformers
+from vit_edge.host.sources.quiet import installed_transformers, loading, quiet_transformers
 from vit_edge.host.sources.transformers_model import resampling
 from vit_edge.host.sources.types import Prompts
-
-_LOCAL = {"local_files_only": True, "trust_remote_code": False}
 
 
 class ZeroShotPipeline(Pipeline):
@@ -42,24 +39,18 @@ class ZeroShotPipeline(Pipeline):
         processor: Mapping[str, Any] | None,
         size: tuple[int, int],
     ) -> None:
-        try:
-            import transformers
-        except ImportError:
-            raise SourceError("transformers is not installed: pip install transformers") from None
-        with quiet_transformers():
-            try:
-                model = transformers.AutoModelForZeroShotImageClassification.from_pretrained(
-                    folder, dtype=torch.float32, **_LOCAL
-                ).eval()
-                made = image_processor(folder, processor)
-                self._pipeline: Any = transformers.ZeroShotImageClassificationPipeline(
-                    model=model,
-                    tokenizer=transformers.AutoTokenizer.from_pretrained(folder, **_LOCAL),
-                    image_processor=made,
-                    device="cpu",
-                )
-            except Exception as error:  # it raises whatever a file leads it to
-                raise SourceError(f"transformers cannot load {folder.name} ({first_line(error)})") from error
+        transformers: Any = installed_transformers()
+        with quiet_transformers(), loading("transformers", folder.name):
+            model = transformers.AutoModelForZeroShotImageClassification.from_pretrained(
+                folder, dtype=torch.float32, **LOCAL
+            ).eval()
+            made = image_processor(folder, processor)
+            self._pipeline: Any = transformers.ZeroShotImageClassificationPipeline(
+                model=model,
+                tokenizer=transformers.AutoTokenizer.from_pretrained(folder, **LOCAL),
+                image_processor=made,
+                device="cpu",
+            )
         _answer_once(model.text_model)
         self._prompts = prompts
         self._more = resampling(model.config, size)
@@ -73,11 +64,9 @@ class ZeroShotPipeline(Pipeline):
     def answer(self, path: Path) -> Answer:
         """The class and all probabilities, as the pipeline's own post-processing gives them."""
         labels = list(self._prompts.labels)
-        try:
+        with self.running(path):
             outputs = self._pipeline.forward(self._inputs(path))
             ranked: list[Mapping[str, Any]] = self._pipeline.postprocess(outputs)
-        except Exception as error:
-            raise SourceError(f"{self.name} fails on {path.name} ({first_line(error)})") from error
         probabilities = np.zeros(len(labels))
         for each in ranked:
             probabilities[labels.index(each["label"])] = each["score"]

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from vit_edge.errors import SourceError
 from vit_edge.host.sources.checkpoints.keys import listed
-from vit_edge.host.sources.quiet import first_line
+from vit_edge.host.sources.quiet import first_line, loading
 from vit_edge.host.sources.types import OwnPipeline, Prompts
 
 _AT_ONCE = 64  # texts
@@ -45,12 +45,10 @@ def open_clips_own(own: OwnPipeline, size: tuple[int, int] | None, **recipe: Any
         SourceError: it cannot be imported, or cannot load the model.
     """
     library = open_clip_here()
-    try:
+    with loading("open_clip", own.path.name):
         model, _, transform = library.create_model_and_transforms(
             _called(own), pretrained=str(own.path) if own.arch else None, force_image_size=size, **recipe
         )
-    except Exception as error:  # it raises whatever a file leads it to
-        raise SourceError(f"open_clip cannot load {own.path.name} ({first_line(error)})") from error
     return model.eval().float(), transform
 
 
@@ -65,14 +63,12 @@ def model_of(own: OwnPipeline, state: Mapping[str, Tensor]) -> Any:
         SourceError: it cannot be imported, does not know the name, or weights are missing or do not fit.
     """
     library = open_clip_here()
-    try:
+    with loading("open_clip", own.path.name):
         model = library.create_model(own.arch)
         wanted = model.state_dict()
         lacking = [key for key in wanted if key not in state]
         if not lacking:
             model.load_state_dict({key: state[key] for key in wanted})
-    except Exception as error:  # it raises whatever a name leads it to
-        raise SourceError(f"open_clip cannot load {own.path.name} ({first_line(error)})") from error
     if lacking:
         raise SourceError(
             f"{own.path.name} lacks {listed(lacking, _SHOWN)}, which {own.arch} of open_clip reads texts "

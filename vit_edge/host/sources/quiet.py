@@ -1,7 +1,10 @@
-"""Transformers without its progress bars and reports; what matters of them is checked and said by us."""
+"""Other libraries without their progress bars and reports; what matters of them is checked and said by us."""
 
 import contextlib
 from collections.abc import Iterator
+from typing import Any
+
+from vit_edge.errors import SourceError
 
 
 @contextlib.contextmanager
@@ -18,6 +21,32 @@ def quiet_transformers() -> Iterator[None]:
         logging.set_verbosity(told)
         if bar:
             logging.enable_progress_bar()
+
+
+def installed_transformers() -> Any:
+    """The library.
+
+    Raises:
+        SourceError: it is not installed.
+    """
+    try:
+        import transformers
+    except ImportError:
+        raise SourceError("transformers is not installed: pip install transformers") from None
+    return transformers
+
+
+@contextlib.contextmanager
+def loading(library: str, what: str) -> Iterator[None]:
+    """Whatever a file leads a library to raise becomes one sentence.
+
+    Raises:
+        SourceError: names the library and what it cannot load.
+    """
+    try:
+        yield
+    except Exception as error:
+        raise SourceError(f"{library} cannot load {what} ({first_line(error)})") from error
 
 
 def first_line(error: Exception) -> str:

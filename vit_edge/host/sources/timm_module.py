@@ -5,7 +5,7 @@ from typing import Any
 from torch import nn
 
 from vit_edge.errors import SourceError
-from vit_edge.host.sources.quiet import first_line
+from vit_edge.host.sources.quiet import loading
 from vit_edge.host.sources.timm_names import TimmName
 from vit_edge.host.sources.timm_source import Weights, source_of
 from vit_edge.host.sources.types import Source, SourceOptions
@@ -32,7 +32,7 @@ def from_timm_module(weights: Weights, options: SourceOptions) -> Source:
     if timm is None:
         raise SourceError(f"{weights.arch} is read through timm: pip install timm")
     head = next((weights.state[k] for k in ("head.weight", "head.fc.weight") if k in weights.state), None)
-    try:
+    with loading("timm", f"{weights.file.name} as {weights.arch}"):
         cfg = timm.models.get_pretrained_cfg(weights.arch) or timm.models.get_pretrained_cfg(base)
         module: nn.Module = timm.create_model(
             base,
@@ -42,10 +42,6 @@ def from_timm_module(weights: Weights, options: SourceOptions) -> Source:
             **({} if options.image_size is None else {"img_size": options.image_size}),
         )
         module.load_state_dict(dict(weights.state), strict=True)
-    except Exception as error:  # it raises whatever a name or weights lead it to
-        raise SourceError(
-            f"timm cannot load {weights.file.name} as {weights.arch} ({first_line(error)})"
-        ) from error
     whole: dict[str, Any] = cfg.to_dict()
     size = options.image_size or tuple(whole["input_size"][1:])
     known = TimmName.of(base, {"size": size, "tags": {tag: {**whole, "classes": cfg.num_classes}}})
