@@ -4,7 +4,8 @@ Usage: python -m tools.check_qnn --source SOURCE --calib DIR --data DIR [--count
 
 The target's file, one for each type of activations alone, and the portable file beside them. Each is run
 with the CPU as a fallback forbidden; where that is refused, it is run with it, and the share of nodes on the
-NPU counts. `--only N` runs the first N of them: a simulator takes seconds for each image.
+NPU counts. `--only N` runs the first N of them: a simulator takes seconds for each image. With `--work DIR`
+what breaks off goes on where it was: the answers of the NPU are kept there, by the hash of file and image.
 The answers are compared with those of onnxruntime's CPU kernels for the same file and with the float
 model. The file of the target is also run from its compiled form in the cache. It is the maker's simulator:
 nothing is said of speed. The plugin is the extra `qnn`.
@@ -23,6 +24,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from tools.kept_answers import kept_answers
 from vit_edge.cli.console import check_json, write_json
 from vit_edge.errors import ProviderError, VitEdgeError
 from vit_edge.host.convert.export import export
@@ -107,7 +109,7 @@ def check(given: argparse.Namespace, target: TargetSpec) -> dict[str, Any]:
         rows = []
         for each, path in zip(asked, files, strict=True):
             print(f"running {each.name}", file=sys.stderr, flush=True)
-            rows.append(_row(each.name, path, pixels, exact, target))
+            rows.append(_row(each.name, path, pixels, exact, target, given.work))
         first = Session(read_model(files[0]), _settings(target, ALONE)).run(pixels[:2])
         again = Session(read_model(files[0]), _settings(target, ALONE)).run(pixels[:2])
     return {
@@ -144,9 +146,14 @@ def _made(
 
 
 def _row(
-    name: str, path: Path, pixels: npt.NDArray[np.uint8], exact: Logits, target: TargetSpec
+    name: str,
+    path: Path,
+    pixels: npt.NDArray[np.uint8],
+    exact: Logits,
+    target: TargetSpec,
+    work: Path | None,
 ) -> dict[str, Any]:
-    """What one file does on the NPU."""
+    """What one file does on the NPU; answers are kept in `work`."""
     model = read_model(path)
     alone, npu = True, None
     try:
@@ -161,7 +168,9 @@ def _row(
     if npu is None:
         return row | {"refused": why}
     on_cpu = Session(model, SessionSettings("cpu")).run(pixels)
-    made = npu.run(pixels)
+    provider = target.provider
+    ran = provider.package, version_of(provider.package), provider.options, npu.settings.options
+    made = kept_answers(npu, pixels, path.read_bytes(), repr(ran), work)
     return row | {
         "on_npu": round(100 * dict(npu.placement.shares).get(npu.placement.provider, 0.0), 2),
         "agreement_with_cpu": round(agreement(on_cpu, made), 2),
@@ -205,6 +214,7 @@ def _parser() -> argparse.ArgumentParser:
         "--only", type=int, metavar="N", help="of the files, the target's own being the first"
     )
     parser.add_argument("--cache", type=Path, metavar="DIR", help="keeps the calibration")
+    parser.add_argument("--work", type=Path, metavar="DIR", help="keeps the answers of images that are done")
     parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="the figures as JSON")
     return parser
 
