@@ -1,0 +1,78 @@
+"""Which products of a float file are computed in 8 bits, and in which ranges: measured on the CPU.
+
+For compilers that quantize a float file themselves and take types and ranges of tensors beside it. Each
+product is rounded to 8 bits alone. Those with the most noise on the logits for their multiply-adds stay in
+half precision, with all other operators.
+"""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+
+import onnx
+
+from vit_edge.host.hybrid.products import Product, products_of
+from vit_edge.host.hybrid.reaches import Feeds, Reach, reaches_of
+from vit_edge.host.hybrid.rounding import logits_of, noise, rounded
+from vit_edge.host.quantize.probe import decibels
+from vit_edge.progress import Step
+
+PROBED = 8  # images for the noise of each product
+
+
+@dataclasses.dataclass(frozen=True)
+class Choice:
+    """What was found on the CPU."""
+
+    reaches: Mapping[str, Reach]
+    """Of every float tensor."""
+    narrow: tuple[str, ...]
+    """The products in 8 bits."""
+    ranges: str
+    """How their ranges were found."""
+    together_db: Mapping[str, float]
+    """Signal to noise ratio of all of them together that the CPU expects, with either kind of ranges."""
+    alone_db: Mapping[str, float]
+    """Of each product."""
+
+
+def choice(model: onnx.ModelProto, feeds: Feeds, share: float, progress: Step) -> Choice:
+    """Types by the noise of each product alone, ranges by the noise of the whole choice.
+
+    Args:
+        model: a lowered float file for one image.
+        feeds: what it takes, of each calibration image.
+        share: of all multiply-adds, 0 to 1, the least that 8 bits compute.
+        progress: called with (done, count) after each product.
+    """
+    products, least = products_of(model), reaches_of(model, feeds)
+    few = feeds[:PROBED]
+    whole = {name: reach.whole for name, reach in least.items()}
+    exact = logits_of(model, few)
+    noises = {}
+    for done, product in enumerate(products, 1):
+        noises[product.name] = noise(exact, logits_of(rounded(model, [product], least), few))
+        progress(done, len(products))
+    narrow = chosen(products, noises, share)
+    together = {
+        kind: noise(exact, logits_of(rounded(model, narrow, reaches), few))
+        for kind, reaches in (("whole", whole), ("least squares", least))
+    }
+    best = min(together, key=lambda kind: together[kind])
+    return Choice(
+        whole if best == "whole" else least,
+        tuple(product.name for product in narrow),
+        best,
+        {kind: round(decibels(lost), 2) for kind, lost in together.items()},
+        {name: round(decibels(lost), 2) for name, lost in noises.items()},
+    )
+
+
+def chosen(products: Sequence[Product], noises: Mapping[str, float], share: float) -> list[Product]:
+    """The products in 8 bits: at least a share of all multiply-adds, without the noisiest of them."""
+    room = (1.0 - share) * sum(product.macs for product in products)
+    wide: set[str] = set()
+    for product in sorted(products, key=lambda each: -noises[each.name] / each.macs):
+        if product.macs <= room:
+            room -= product.macs
+            wide.add(product.name)
+    return [product for product in products if product.name not in wide]
