@@ -68,7 +68,7 @@ def check(given: argparse.Namespace, work: Path, version: str) -> dict[str, Any]
         "calibration_images": len(start.calibration),
         "wide_products": sorted({product.name for product in start.products} - set(found.narrow)),
         "ranges": found.ranges,
-        "expected_db": dict(found.together_db),
+        "expected_db": dict(found.expected_db),
         "alone_db": dict(found.alone_db),
         "machine": describe_machine().to_json(),
         "versions": {

@@ -7,9 +7,11 @@ half precision, with all other operators.
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import onnx
 
+from vit_edge import plain
 from vit_edge.host.hybrid.products import Product, products_of
 from vit_edge.host.hybrid.reaches import Feeds, Reach, reaches_of
 from vit_edge.host.hybrid.rounding import logits_of, noise, rounded
@@ -29,10 +31,15 @@ class Choice:
     """The products in 8 bits."""
     ranges: str
     """How their ranges were found."""
-    together_db: Mapping[str, float]
+    expected_db: Mapping[str, float]
     """Signal to noise ratio of all of them together that the CPU expects, with either kind of ranges."""
     alone_db: Mapping[str, float]
     """Of each product."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON types, as it lies beside a file in a bundle."""
+        raw: dict[str, Any] = plain.of(self)
+        return {"ranges": raw.pop("reaches"), "found_by": raw.pop("ranges"), **raw}
 
 
 def choice(model: onnx.ModelProto, feeds: Feeds, share: float, progress: Step) -> Choice:

@@ -12,7 +12,7 @@ from onnx import helper, numpy_helper
 from vit_edge.host.ort import cpu_session
 
 Floats = npt.NDArray[np.float32]
-Feeds = Sequence[Mapping[str, Floats]]
+Feeds = Sequence[Mapping[str, npt.NDArray[np.generic]]]
 
 SHRINKS = tuple(0.95**power for power in range(36))  # of either end of a range, down to a sixth
 KEPT = 4096  # values of a tensor that are kept of each image
