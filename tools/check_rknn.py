@@ -61,7 +61,7 @@ def check(given: argparse.Namespace, work: Path, version: str) -> dict[str, Any]
     source = resolve(str(given.source), SourceOptions(crop_pct=given.crop_pct))
     start = prepared(source, target, given, work)
     share = 1.0 - target.wide_macs if given.share is None else given.share
-    found = choice(onnx.load(start.model), feeds_of(start.calibration), share, _told)
+    found = choice(onnx.load(start.model), feeds_of(start.calibration), share, start.known, _told)
     shared = {
         "model": source.name,
         "target": target.name,

@@ -18,11 +18,13 @@ from vit_edge.host.convert.export import export
 from vit_edge.host.convert.int8 import metadata_of
 from vit_edge.host.convert.onnx_io import finish, save_onnx
 from vit_edge.host.convert.optimize import normalisation_of
+from vit_edge.host.hybrid.choose import input_ranges
 from vit_edge.host.hybrid.products import Product, products_of
 from vit_edge.host.hybrid.reaches import Reach
 from vit_edge.host.hybrid.rounding import logits_of
 from vit_edge.host.lower.model import LowerSettings, lower
 from vit_edge.host.quantize.calibration import calibrate, fold
+from vit_edge.host.quantize.plan_set import plan_set
 from vit_edge.host.quantize.types import Preset, QuantizeSettings
 from vit_edge.host.rewrite.canonical import canonicalise
 from vit_edge.host.sources import Source
@@ -49,6 +51,8 @@ class Prepared:
     exact: Floats
     """The float file's logits for `images`."""
     products: tuple[Product, ...]
+    known: Mapping[str, tuple[float, float]]
+    """The ranges of what goes into linear layers."""
 
     def fewer(self, count: int | None) -> Self:
         """The same with so many of the images, spread evenly over them; None: with all."""
@@ -77,7 +81,8 @@ def prepared(source: Source, target: TargetSpec, given: argparse.Namespace, work
     calibration = _arrays(source, given.calib, CALIBRATION, work / "calibration")
     images = _arrays(source, given.data, given.count, work / "images")
     exact = logits_of(model, feeds_of(images))
-    return Prepared(work / "model.onnx", calibration, images, exact, tuple(products_of(model)))
+    known = input_ranges(plan_set(folded, ()).exact)
+    return Prepared(work / "model.onnx", calibration, images, exact, tuple(products_of(model)), known)
 
 
 def _arrays(source: Source, folder: Path, count: int, out: Path) -> tuple[Path, ...]:

@@ -200,7 +200,7 @@ def test_a_choice_is_made_on_the_logits_and_says_what_it_expects(
     model: onnx.ModelProto, feeds: list[dict[str, np.ndarray]]
 ) -> None:
     told: list[tuple[int, int]] = []
-    found = choose.choice(model, feeds, 0.5, lambda done, count: told.append((done, count)))
+    found = choose.choice(model, feeds, 0.5, {}, lambda done, count: told.append((done, count)))
     assert told == [(1, 3), (2, 3), (3, 3)]
     assert set(found.alone_db) == {"blocks.0.packed", "blocks.0.attention", "blocks.0.proj"}
     assert 0 < len(found.narrow) < 3
@@ -210,3 +210,14 @@ def test_a_choice_is_made_on_the_logits_and_says_what_it_expects(
     made = rounding.logits_of(rounding.rounded(model, narrow, found.reaches), feeds)
     expected = -10 * np.log10(rounding.noise(exact, made))
     assert found.expected_db[found.ranges] == pytest.approx(expected, abs=0.01)
+
+
+def test_what_is_known_of_a_layers_input_is_taken_for_it(
+    model: onnx.ModelProto, feeds: list[dict[str, np.ndarray]]
+) -> None:
+    known = {"blocks.0.proj": (-0.125, 0.25), "blocks.0.fc1": (-9.0, 9.0)}
+    every, found = products.products_of(model), reaches.reaches_of(model, feeds)
+    made = choose.with_known(found, every, known)
+    changed = {name for name in found if made[name].range != found[name].range}
+    assert changed == {every[2].tensors[0]}
+    assert made[every[2].tensors[0]].range == (-0.125, 0.25)

@@ -2,12 +2,12 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import onnx
 
 from vit_edge.host.bundling.trial import FileWanted
-from vit_edge.host.hybrid.choose import choice
+from vit_edge.host.hybrid.choose import choice, input_ranges
+from vit_edge.host.quantize.search import Search
 from vit_edge.manifest import compiler_name
 from vit_edge.progress import Progress, step_of
 from vit_edge.runtime.evaluate.dataset import evenly
@@ -23,7 +23,7 @@ IMAGES = 20  # for ranges; compilers that look for ranges of their own are given
 def files_beside(
     models: Mapping[str, ModelFile],
     wanted: Sequence[FileWanted],
-    calibration: Sequence[Path],
+    search: Search,
     preprocess: PreprocessSpec,
     limits: DecodeLimits,
     progress: Progress,
@@ -33,7 +33,7 @@ def files_beside(
     Args:
         models: the bundle's, by name.
         wanted: the files that the build was to make.
-        calibration: images for ranges, of which some are taken.
+        search: has calibrated, and found the range of what goes into each layer.
         preprocess: from image to model input.
         limits: what images are decoded within.
         progress: told what is being done.
@@ -46,9 +46,12 @@ def files_beside(
         model = models.get(each.name)
         if model is None or not each.target.quantized_by_compiler:
             continue
-        pixels = [load_pixels(path, preprocess, limits)[None] for path in evenly(calibration, IMAGES)]
+        pixels = [
+            load_pixels(path, preprocess, limits)[None] for path in evenly(search.calibration.images, IMAGES)
+        ]
         feeds = [feed_of(model, image, preprocess) for image in pixels]
         step = step_of(progress, f"quantize for {each.target.name}")
-        chosen = choice(onnx.load_from_string(model.data), feeds, 1.0 - each.target.wide_macs, step)
+        graph, share = onnx.load_from_string(model.data), 1.0 - each.target.wide_macs
+        chosen = choice(graph, feeds, share, input_ranges(search.plan_set.exact), step)
         found[compiler_name(each.target.name)] = json.dumps(chosen.to_json(), indent=1).encode()
     return found

@@ -111,7 +111,7 @@ def _build(
     beside = files_beside(
         selected.files,
         wanted,
-        images.calibration,
+        converted.search,
         source.preprocess,
         settings.quantize.limits,
         progress,

@@ -20,6 +20,11 @@ class Product:
     weight: str
     """Its constant; empty of an attention."""
 
+    @property
+    def layer(self) -> str:
+        """The linear layer that its constant belongs to; empty of an attention."""
+        return self.weight.removesuffix(".weight")
+
 
 def products_of(model: onnx.ModelProto) -> list[Product]:
     """Every product of a file for one image, in the order of the graph."""
