@@ -4,6 +4,7 @@ An answer is found again by a hash of all that it came from: the model file, wha
 another file, another version of a plugin or another image never gets an answer that is not its own.
 """
 
+import dataclasses
 import hashlib
 import sys
 from pathlib import Path
@@ -29,36 +30,67 @@ class Answering(Protocol):
         ...
 
 
-def kept_answers(session: Answering, pixels: Pixels, model: bytes, runs: str, folder: Path | None) -> Logits:
-    """The logits of every image, run one by one, or read where they were kept.
+@dataclasses.dataclass(frozen=True)
+class Kept:
+    """Where answers are kept, and how many images this run may add."""
+
+    folder: Path | None = None
+    """None keeps nothing."""
+    more: int | None = None
+    """None: every image is run."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Answers:
+    """What was answered so far."""
+
+    places: npt.NDArray[np.intp]
+    """Of the images, in ascending order."""
+    logits: Logits
+    """Of these, (N, C)."""
+
+
+def kept_answers(session: Answering, pixels: Pixels, model: bytes, runs: str, kept: Kept) -> Answers:
+    """The logits of images, run one by one, or read where they were kept.
+
+    The images are run in an order in which those that are done are spread over all of them at any time.
 
     Args:
         session: opened from the model; asked for the images alone that are not kept.
         pixels: uint8 (N, H, W, 3).
         model: the bytes of its file.
         runs: what runs it, with its version and options.
-        folder: keeps the answers; None keeps nothing.
-
-    Returns:
-        float32 (N, C).
+        kept: where answers are kept, and how many images may be run.
 
     Raises:
-        UsageError: a kept file holds no logits.
+        UsageError: a kept file holds no logits, or nothing is kept and nothing may be run.
     """
-    if folder is None:
-        return np.concatenate([session.run(image[None]) for image in pixels])
-    own = folder / hashlib.sha256(hashlib.sha256(model).digest() + runs.encode()).hexdigest()
-    own.mkdir(parents=True, exist_ok=True)
-    rows = []
-    for done, image in enumerate(pixels, 1):
-        path = own / f"{hashlib.sha256(image.tobytes()).hexdigest()}.float32"
-        if path.is_file():
-            rows.append(_read(path))
-        else:
-            rows.append(session.run(image[None]))
-            write_file(path, rows[-1].astype("<f4").tobytes())
-        print(f"image {done} of {len(pixels)}", file=sys.stderr, flush=True)
-    return np.concatenate(rows)
+    own = (
+        kept.folder
+        and kept.folder / hashlib.sha256(hashlib.sha256(model).digest() + runs.encode()).hexdigest()
+    )
+    left, rows = len(pixels) if kept.more is None else kept.more, {}
+    for place in spread_order(len(pixels)):
+        path = own and own / f"{hashlib.sha256(pixels[place].tobytes()).hexdigest()}.float32"
+        if path is not None and path.is_file():
+            rows[place] = _read(path)
+        elif left:
+            left, rows[place] = left - 1, session.run(pixels[place][None])
+            if path is not None:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                write_file(path, rows[place].astype("<f4").tobytes())
+        print(f"{len(rows)} images of {len(pixels)}", file=sys.stderr, flush=True)
+    if not rows:
+        raise UsageError("no answer is kept, and no image may be run; allow some with --more")
+    places = sorted(rows)
+    return Answers(np.array(places, np.intp), np.concatenate([rows[place] for place in places]))
+
+
+def spread_order(count: int) -> list[int]:
+    """0 to `count` - 1 in an order of which every beginning is spread evenly (van der Corput, in base 2)."""
+    bits = max(count - 1, 1).bit_length()
+    turned = (int(f"{place:0{bits}b}"[::-1], 2) for place in range(2**bits))
+    return [place for place in turned if place < count]
 
 
 def _read(path: Path) -> Logits:
