@@ -190,7 +190,7 @@ def _settings(target: TargetSpec, options: tuple[tuple[str, str], ...]) -> Sessi
 
 def _table(rows: Sequence[dict[str, Any]]) -> str:
     lines = [
-        "| file | without the CPU | nodes on the NPU | images | agreement with CPU | with float | float SQNR |",
+        "| file | without the CPU | nodes on the NPU | images | agreement with CPU | with float | SQNR |",
         "|---|---|---|---|---|---|---|",
     ]
     for row in rows:
