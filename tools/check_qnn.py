@@ -4,7 +4,9 @@ Usage: python -m tools.check_qnn --source SOURCE --calib DIR --data DIR [--count
 
 The target's file, one for each type of activations alone, and the portable file beside them. Each is run
 with the CPU as a fallback forbidden; where that is refused, it is run with it, and the share of nodes on the
-NPU counts. `--only N` runs the first N of them: a simulator takes seconds for each image.
+NPU counts. `--only N` runs the first N of them: a simulator takes seconds for each image. With `--work DIR`
+what breaks off goes on where it was: the answers of the NPU are kept there, by the hash of file and image.
+`--more N` runs no more than N images of each file; the figures are those of the images that are done.
 The answers are compared with those of onnxruntime's CPU kernels for the same file and with the float
 model. The file of the target is also run from its compiled form in the cache. It is the maker's simulator:
 nothing is said of speed. The plugin is the extra `qnn`.
@@ -23,6 +25,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from tools.kept_answers import Kept, kept_answers
 from vit_edge.cli.console import check_json, write_json
 from vit_edge.errors import ProviderError, VitEdgeError
 from vit_edge.host.convert.export import export
@@ -107,12 +110,11 @@ def check(given: argparse.Namespace, target: TargetSpec) -> dict[str, Any]:
         rows = []
         for each, path in zip(asked, files, strict=True):
             print(f"running {each.name}", file=sys.stderr, flush=True)
-            rows.append(_row(each.name, path, pixels, exact, target))
+            rows.append(_row(each.name, path, pixels, exact, target, Kept(given.work, given.more)))
         first = Session(read_model(files[0]), _settings(target, ALONE)).run(pixels[:2])
         again = Session(read_model(files[0]), _settings(target, ALONE)).run(pixels[:2])
     return {
         "model": source.name,
-        "images": len(pixels),
         "files": rows,
         "macs_reading_16_bits": round(wide_share, 4),
         "same_from_cache": bool(np.array_equal(first, again)),
@@ -144,7 +146,12 @@ def _made(
 
 
 def _row(
-    name: str, path: Path, pixels: npt.NDArray[np.uint8], exact: Logits, target: TargetSpec
+    name: str,
+    path: Path,
+    pixels: npt.NDArray[np.uint8],
+    exact: Logits,
+    target: TargetSpec,
+    kept: Kept,
 ) -> dict[str, Any]:
     """What one file does on the NPU."""
     model = read_model(path)
@@ -160,9 +167,13 @@ def _row(
     row: dict[str, Any] = {"file": name, "alone": alone}
     if npu is None:
         return row | {"refused": why}
-    on_cpu = Session(model, SessionSettings("cpu")).run(pixels)
-    made = npu.run(pixels)
+    provider = target.provider
+    ran = provider.package, version_of(provider.package), provider.options, npu.settings.options
+    answers = kept_answers(npu, pixels, path.read_bytes(), repr(ran), kept)
+    made, exact = answers.logits, exact[answers.places]
+    on_cpu = Session(model, SessionSettings("cpu")).run(pixels[answers.places])
     return row | {
+        "images": len(made),
         "on_npu": round(100 * dict(npu.placement.shares).get(npu.placement.provider, 0.0), 2),
         "agreement_with_cpu": round(agreement(on_cpu, made), 2),
         "sqnr_to_cpu_db": round(logit_sqnr_db(on_cpu, made), 1),
@@ -179,19 +190,26 @@ def _settings(target: TargetSpec, options: tuple[tuple[str, str], ...]) -> Sessi
 
 def _table(rows: Sequence[dict[str, Any]]) -> str:
     lines = [
-        "| file | runs without the CPU | nodes on the NPU | agreement with CPU | with float | float SQNR |",
-        "|---|---|---|---|---|---|",
+        "| file | without the CPU | nodes on the NPU | images | agreement with CPU | with float | SQNR |",
+        "|---|---|---|---|---|---|---|",
     ]
     for row in rows:
         if "refused" in row:
-            lines.append(f"| {row['file']} | no | refused: {row['refused']} | | | |")
+            lines.append(f"| {row['file']} | no | refused: {row['refused']} | | | | |")
             continue
         lines.append(
             f"| {row['file']} | {'yes' if row['alone'] else 'no'} | {row['on_npu']:.1f} % "
+            f"| {row['images']} "
             f"| {row['agreement_with_cpu']:.1f} % | {row['agreement_with_float']:.1f} % "
             f"| {row['sqnr_to_float_db']:.1f} dB |"
         )
     return "\n".join(lines)
+
+
+def _more(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"must be a number of images, 0 or more, got {text!r}")
+    return int(text)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -205,6 +223,8 @@ def _parser() -> argparse.ArgumentParser:
         "--only", type=int, metavar="N", help="of the files, the target's own being the first"
     )
     parser.add_argument("--cache", type=Path, metavar="DIR", help="keeps the calibration")
+    parser.add_argument("--work", type=Path, metavar="DIR", help="keeps the answers of images that are done")
+    parser.add_argument("--more", type=_more, metavar="N", help="images to run in this go (default: all)")
     parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="the figures as JSON")
     return parser
 

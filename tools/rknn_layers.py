@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tools.rknn_forms import Product
+from vit_edge.host.hybrid.products import Product
 
 INTEGER = "INT8"
 

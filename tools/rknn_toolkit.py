@@ -5,14 +5,17 @@ Usage: python rknn_toolkit.py JOB.json OUT
 Started by `python -m tools.check_rknn`; needs `rknn-toolkit2` alone, nothing of vit-edge. A job names the
 float ONNX file, calibration images and images to answer (both `.npy`, as the file takes them), the platform,
 and one case: `algorithm`, a way of the toolkit's own; or `ranges` of tensors and the `narrow` products, which
-are computed in 8 bits while all else is in half precision. Into OUT go `model.rknn`, `logits.npy` and
-`case.json`: the layer table as the compiler printed it, and which tensors got a range of ours.
+are computed in 8 bits while all else is in half precision. Into OUT go `model.rknn`, `logits.npy`, `answers`
+(one of each image, not asked for again where a run broke off) and `case.json`: the layer table as the
+compiler printed it, and which tensors got a range of ours.
 """
 
+import hashlib
 import json
 import os
 import re
 import sys
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -48,13 +51,34 @@ def main() -> int:
             _must(toolkit.build(do_quantization=True, dataset="images.txt", auto_hybrid=automatic), "build")
         _must(toolkit.export_rknn("model.rknn"), "export_rknn")
         _must(toolkit.init_runtime(), "init_runtime")
-        logits = [
-            toolkit.inference(inputs=[np.load(path)], data_format=["nchw"])[0] for path in job["images"]
-        ]
+        logits = answers(toolkit, job, Path("answers") / key_of(job))
     np.save("logits.npy", np.concatenate(logits).astype(np.float32))
     found = {"layers": layer_table(printed.read_text(errors="replace")), "applied": applied}
     Path("case.json").write_text(json.dumps(found))
     return 0
+
+
+def key_of(job: dict[str, Any]) -> str:
+    """Names all that answers come from, but for the image: the toolkit, the file, and how it is quantized."""
+    told = {name: value for name, value in job.items() if name not in ("model", "calibration", "images")}
+    found = hashlib.sha256(json.dumps([version("rknn-toolkit2"), told], sort_keys=True).encode())
+    for path in (job["model"], *job["calibration"]):
+        found.update(hashlib.sha256(Path(path).read_bytes()).digest())
+    return found.hexdigest()
+
+
+def answers(toolkit: Any, job: dict[str, Any], kept: Path) -> list[Any]:
+    """The logits of each image; those that are kept in a folder are not asked for again."""
+    kept.mkdir(parents=True, exist_ok=True)
+    found = []
+    for image in map(Path, job["images"]):
+        path = kept / f"{hashlib.sha256(image.read_bytes()).hexdigest()}.npy"
+        if not path.is_file():
+            made = toolkit.inference(inputs=[np.load(image)], data_format=["nchw"])[0]
+            np.save(kept / "unfinished.npy", made)
+            (kept / "unfinished.npy").replace(path)
+        found.append(np.load(path))
+    return found
 
 
 def _loaded(toolkit: Any, job: dict[str, Any], algorithm: str) -> None:

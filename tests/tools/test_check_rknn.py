@@ -7,147 +7,10 @@ import numpy as np
 import onnx
 import pytest
 
-from tools import check_rknn, rknn_forms, rknn_layers, rknn_toolkit
-from tools.rknn_forms import Product, Reach
+from tools import check_rknn, rknn_cases, rknn_layers, rknn_toolkit
+from vit_edge.host.hybrid.products import Product
+from vit_edge.host.hybrid.reaches import Reach
 from vit_edge.host.ort import cpu_session
-
-WEIGHTS = np.random.default_rng(2).normal(size=(3, 8, 8)).astype(np.float32) / 3
-
-
-def dotted(name: str) -> str:
-    """The parser of graphs takes no dots."""
-    return name.replace("__", ".")
-
-
-def floats(values: np.ndarray) -> str:
-    return ", ".join(f"{value:.6f}" for value in values.ravel())
-
-
-MODEL = f"""
-<ir_version: 8, opset_import: ["" : 17]>
-small (float[1, 6, 8] pixel_values) => (float[6, 8] logits)
-<float[8, 24] packed__weight = {{{floats(np.concatenate(list(WEIGHTS), 1))}}},
- float[8, 8] blocks__0__proj__weight = {{{floats(WEIGHTS[0])}}},
- int64[2] rows = {{6, 8}}, int64[4] heads = {{1, 6, 3, 8}}, int64[3] one = {{1, 1, 1}},
- int64[2] flat = {{6, 8}}> {{
-    x = Reshape(pixel_values, rows)
-    blocks__0__qkv = Gemm(x, packed__weight)
-    blocks__0__attention__rows = Reshape(blocks__0__qkv, heads)
-    blocks__0__attention__heads = Transpose <perm = [0, 2, 1, 3]> (blocks__0__attention__rows)
-    q, k, v = Split <axis = 1> (blocks__0__attention__heads, one)
-    turned = Transpose <perm = [0, 1, 3, 2]> (k)
-    scores = MatMul(q, turned)
-    probabilities = Softmax <axis = -1> (scores)
-    mixed = MatMul(probabilities, v)
-    joined = Reshape(mixed, flat)
-    logits = Gemm(joined, blocks__0__proj__weight)
-}}
-"""
-NAMES = {
-    "q": "blocks.0.attention.parts.0",
-    "k": "blocks.0.attention.parts.1",
-    "v": "blocks.0.attention.parts.2",
-}
-
-
-@pytest.fixture
-def model() -> onnx.ModelProto:
-    """One attention with its layers, under the names that files of ours give."""
-    made = onnx.parser.parse_model(MODEL)
-    names = {"blocks__0__qkv": "blocks.0.qkv", "mixed": "blocks.0.attention.mix", "logits": "blocks.0.proj"}
-    for node in made.graph.node:
-        node.name = names.get(node.output[0], node.output[0])
-        for place in (node.input, node.output):
-            for index, name in enumerate(place):
-                place[index] = NAMES.get(name, dotted(name))
-    for constant in made.graph.initializer:
-        constant.name = dotted(constant.name)
-    return made
-
-
-@pytest.fixture
-def feeds() -> list[dict[str, np.ndarray]]:
-    random = np.random.default_rng(3)
-    return [{"pixel_values": random.normal(size=(1, 6, 8)).astype(np.float32)} for _ in range(4)]
-
-
-def test_products_are_found_with_their_multiply_adds(model: onnx.ModelProto) -> None:
-    found = rknn_forms.products_of(model)
-    assert [(each.name, each.macs) for each in found] == [
-        ("blocks.0.packed", 6 * 8 * 24),
-        ("blocks.0.attention", 2 * 6 * 6 * 8),
-        ("blocks.0.proj", 6 * 8 * 8),
-    ]
-
-
-def test_a_packed_product_rounds_each_of_its_parts_in_a_range_of_its_own(model: onnx.ModelProto) -> None:
-    assert rknn_forms.products_of(model)[0].tensors == ("x", *NAMES.values())
-
-
-def test_a_range_has_the_least_squared_error_of_those_that_were_tried() -> None:
-    values = np.concatenate([np.random.default_rng(0).normal(size=5000), [40.0]]).astype(np.float32)
-    found = rknn_forms._reach(values)
-    assert (found.low, found.high) == (float(values.min()), 40.0)
-    whole = rknn_forms._squares(values, (found.low, found.high))
-    assert rknn_forms._squares(values, found.range) <= whole
-
-
-def test_a_range_holds_zero() -> None:
-    found = rknn_forms._reach(np.linspace(3, 9, 100, dtype=np.float32))
-    assert found.range[0] == 0.0
-    assert found.whole.range == (0.0, 9.0)
-
-
-def test_extremes_are_those_of_the_float_file(
-    model: onnx.ModelProto, feeds: list[dict[str, np.ndarray]]
-) -> None:
-    reaches = rknn_forms.reaches_of(model, feeds)
-    logits = rknn_forms.logits_of(model, feeds)
-    assert reaches["logits"].low == pytest.approx(float(logits.min()), rel=1e-5)
-    assert reaches["logits"].high == pytest.approx(float(logits.max()), rel=1e-5)
-
-
-def test_rounding_one_product_rounds_it_and_no_other(
-    model: onnx.ModelProto, feeds: list[dict[str, np.ndarray]]
-) -> None:
-    reaches, products = rknn_forms.reaches_of(model, feeds), rknn_forms.products_of(model)
-    made = rknn_forms.rounded(model, [products[2]], reaches)
-    onnx.checker.check_model(made, full_check=True)
-    before = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
-    after = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in made.graph.initializer}
-    np.testing.assert_array_equal(after["packed.weight"], before["packed.weight"])
-    weight = before["blocks.0.proj.weight"]
-    step = np.abs(weight).max(0) / 127
-    assert np.abs(after["blocks.0.proj.weight"] - weight).max() <= step.max() / 2 + 1e-6
-    exact = rknn_forms.logits_of(model, feeds)
-    lost = rknn_forms.noise(exact, rknn_forms.logits_of(made, feeds))
-    assert 1e-7 < lost < 1e-2
-
-
-def test_more_products_in_8_bits_are_more_noise(
-    model: onnx.ModelProto, feeds: list[dict[str, np.ndarray]]
-) -> None:
-    reaches, products = rknn_forms.reaches_of(model, feeds), rknn_forms.products_of(model)
-    exact = rknn_forms.logits_of(model, feeds)
-    one, every = (
-        rknn_forms.noise(exact, rknn_forms.logits_of(rknn_forms.rounded(model, some, reaches), feeds))
-        for some in (products[2:], products)
-    )
-    assert one < every
-    assert rknn_forms.noise(exact, exact) == 0.0
-
-
-@pytest.mark.parametrize(
-    ("share", "narrow"),
-    [(1.0, ["a", "b", "c"]), (0.85, ["a", "b"]), (0.45, ["a"]), (0.0, [])],
-)
-def test_the_noisiest_for_their_multiply_adds_stay_wide_as_far_as_the_share_allows(
-    share: float, narrow: list[str]
-) -> None:
-    products = [Product("a", 50, (), ""), Product("b", 40, (), ""), Product("c", 10, (), "")]
-    noises = {"a": 0.01, "b": 0.02, "c": 0.5}
-    assert [each.name for each in rknn_forms.chosen(products, noises, share)] == narrow
-
 
 PRINTED = """
 D RKNN: [23:38:36.878] ID   OpType   DataType Target InputShape OutputShape Cycles(DDR/NPU/Total) RW(KB) FullName
@@ -231,7 +94,7 @@ def fused() -> onnx.GraphProto:
         node.name = "blocks.0.attention.mix_2sdpa" if node.op_type == "exSDPAttention" else node.output[0]
         for place in (node.input, node.output):
             for index, name in enumerate(place):
-                place[index] = names.get(name, dotted(name))
+                place[index] = names.get(name, name.replace("__", "."))
     return graph
 
 
@@ -290,6 +153,62 @@ def test_only_types_and_the_ranges_given_are_edited_in_the_configuration() -> No
     ).replace("2.3499865531921387", "2.0")
 
 
+class Toolkit:
+    """Answers with what it is given."""
+
+    def __init__(self, most: int = 10) -> None:
+        self.asked, self.most = 0, most
+
+    def inference(self, inputs: list[np.ndarray], **_: object) -> list[np.ndarray]:
+        """The sum of each image."""
+        if self.asked == self.most:
+            raise KeyboardInterrupt
+        self.asked += 1
+        return [inputs[0].sum(keepdims=True)]
+
+
+def images(folder: Path) -> dict[str, object]:
+    for index in range(3):
+        np.save(folder / f"{index}.npy", np.full((1, 2), index, np.float32))
+    return {"images": [str(folder / f"{index}.npy") for index in range(3)]}
+
+
+def test_the_simulator_is_not_asked_again_for_what_it_answered(tmp_path: Path) -> None:
+    job, kept = images(tmp_path), tmp_path / "answers"
+    with pytest.raises(KeyboardInterrupt):
+        rknn_toolkit.answers(Toolkit(2), job, kept)
+    rest = Toolkit()
+    made = rknn_toolkit.answers(rest, job, kept)
+    assert rest.asked == 1
+    assert [float(each[0, 0]) for each in made] == [0.0, 2.0, 4.0]
+
+
+@pytest.fixture
+def job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, object]:
+    """As the toolkit's script is given it."""
+    monkeypatch.setattr(rknn_toolkit, "version", lambda _: "2.5.0")
+    (tmp_path / "model.onnx").write_bytes(b"model")
+    return {"model": str(tmp_path / "model.onnx"), "calibration": [], "platform": "rk3588", "images": ["a"]}
+
+
+@pytest.mark.parametrize("other", [{"platform": "rk3576"}, {"narrow": ["head"]}, {"algorithm": "mmse"}])
+def test_answers_of_another_quantization_are_other_answers(
+    job: dict[str, object], other: dict[str, object]
+) -> None:
+    assert rknn_toolkit.key_of(job) == rknn_toolkit.key_of({**job, "images": []})
+    assert rknn_toolkit.key_of(job) != rknn_toolkit.key_of({**job, **other})
+
+
+def test_answers_of_another_file_or_another_version_are_other_answers(
+    job: dict[str, object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = rknn_toolkit.key_of(job)
+    (tmp_path / "model.onnx").write_bytes(b"other")
+    other = rknn_toolkit.key_of(job)
+    monkeypatch.setattr(rknn_toolkit, "version", lambda _: "2.6.0")
+    assert len({key, other, rknn_toolkit.key_of(job)}) == 3
+
+
 def words(tmp_path: Path, **given: str) -> list[str]:
     options = {
         "source": "m",
@@ -331,7 +250,7 @@ def test_options_out_of_range_are_refused(
 
 
 def test_a_reach_goes_to_the_toolkit_with_the_keys_that_it_reads() -> None:
-    assert check_rknn._as_json({"x": Reach(-1.0, 2.0, (-0.5, 1.5))}) == {
+    assert rknn_cases.as_json({"x": Reach(-1.0, 2.0, (-0.5, 1.5))}) == {
         "x": {"low": -1.0, "high": 2.0, "range": (-0.5, 1.5)}
     }
 

@@ -10,6 +10,7 @@ from vit_edge.manifest.manifest import (
     MANIFEST,
     SIGNATURE,
     Manifest,
+    compiler_name,
     lowered_name,
     output_kind,
 )
@@ -70,6 +71,7 @@ __all__ = [
     "Role",
     "Seen",
     "SourceRecord",
+    "compiler_name",
     "lowered_name",
     "output_kind",
 ]

@@ -82,6 +82,11 @@ def lowered_name(target: str) -> str:
     return f"onnx/model_{target}.onnx"
 
 
+def compiler_name(target: str) -> str:
+    """Path in a bundle of what the compiler of that target's model is told: types and ranges of tensors."""
+    return f"onnx/model_{target}.quantization.json"
+
+
 def output_kind(raw: object) -> OutputKind:
     """Read the value of an output kind; ValueError names the known ones."""
     return fields.member(OutputKind, raw, "output")

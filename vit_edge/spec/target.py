@@ -180,8 +180,8 @@ class TargetSpec:
     row_scales: bool
     """May a layer's activations have one scale per row (token), measured at run time."""
     wide_macs: float
-    """Share of the multiply-adds, 0 to 1, that may read activations of 16 bits where the file has them; those
-    that lose most by 8 do."""
+    """Share of the multiply-adds, 0 to 1, that may read activations of 16 bits where the file has them, or
+    stay in half precision where the provider's compiler quantizes; those that lose most by 8 bits do."""
     session_options: tuple[tuple[str, str], ...]
     """Onnxruntime session config entries."""
     requires: Requirements
@@ -202,6 +202,11 @@ class TargetSpec:
         made = self.weight_type, self.weight_bits, self.per_channel, self.saturating
         operators = self.quantized_operators, self.row_scales, self.wide_macs
         return self.form, *made, *operators, self.session_options
+
+    @property
+    def quantized_by_compiler(self) -> bool:
+        """Whether the provider's compiler quantizes the float file, by types and ranges beside it."""
+        return self.quantized_operators is QuantizedOperators.NONE and self.wide_macs < 1.0
 
     @property
     def integer_attention(self) -> bool:

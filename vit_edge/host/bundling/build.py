@@ -8,6 +8,7 @@ from pathlib import Path
 from vit_edge.bundle import Bundle, check_replaceable
 from vit_edge.errors import UsageError
 from vit_edge.files import scratch_folder
+from vit_edge.host.bundling.beside import files_beside
 from vit_edge.host.bundling.convert import convert
 from vit_edge.host.bundling.gates import gate_for
 from vit_edge.host.bundling.golden import GOLDEN_IMAGES, golden_files
@@ -107,7 +108,15 @@ def _build(
         converted.embedder, converted.search, quantization, source, wanted[0].target, judged
     )
     measured = measure_selected(FLOAT_MODEL, converted.float_model, selected, timing, settings.bench)
-    built = Built(converted, wanted, selected, {}, {}, embedders, measured, proof, findings)
+    beside = files_beside(
+        selected.files,
+        wanted,
+        converted.search,
+        source.preprocess,
+        settings.quantize.limits,
+        progress,
+    )
+    built = Built(converted, wanted, selected, {}, {}, embedders, measured, proof, beside, findings)
     gate.remember([model for name, model in built.models.items() if name != FLOAT_MODEL])
     pixels = natural_pixels(images.check.paths, source.preprocess, images.check.limits, GOLDEN_IMAGES)
     features = {name: on_disk(folder / name, data) for name, (data, _) in embedders.files.items()}

@@ -51,6 +51,8 @@ class Built:
     """For the report."""
     proof: SourceParity
     """Source -> float."""
+    beside: Mapping[str, bytes]
+    """What compilers are told, by name."""
     findings: tuple[Finding, ...] = ()
     """Known pitfalls of the float model."""
 
@@ -88,6 +90,7 @@ def write(
     roles = {FLOAT_MODEL: Role.FLOAT} | {each.name: each.role for each in built.wanted}
     files = {name: (model.data, roles[name]) for name, model in built.models.items()}
     files |= {name: (data, Role.GOLDEN) for name, data in built.golden.items()}
+    files |= {name: (data, Role.CONFIG) for name, data in built.beside.items()}
     files |= built.embedders.files
     files["config.json"] = _json_bytes(source.huggingface_config), Role.CONFIG
     files["preprocessor_config.json"] = _json_bytes(source.preprocessor_config), Role.CONFIG

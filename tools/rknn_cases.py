@@ -1,0 +1,192 @@
+"""The file for Rockchip's toolkit, and one quantization of it after another, built and run by the toolkit."""
+
+import argparse
+import dataclasses
+import json
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from tools.rknn_layers import integer_share
+from vit_edge.errors import UsageError
+from vit_edge.host.convert.export import export
+from vit_edge.host.convert.int8 import metadata_of
+from vit_edge.host.convert.onnx_io import finish, save_onnx
+from vit_edge.host.convert.optimize import normalisation_of
+from vit_edge.host.hybrid.choose import input_ranges
+from vit_edge.host.hybrid.products import Product, products_of
+from vit_edge.host.hybrid.reaches import Reach
+from vit_edge.host.hybrid.rounding import logits_of
+from vit_edge.host.lower.model import LowerSettings, lower
+from vit_edge.host.quantize.calibration import calibrate, fold
+from vit_edge.host.quantize.plan_set import plan_set
+from vit_edge.host.quantize.types import Preset, QuantizeSettings
+from vit_edge.host.rewrite.canonical import canonicalise
+from vit_edge.host.sources import Source
+from vit_edge.runtime.evaluate.dataset import evenly, list_images
+from vit_edge.runtime.image.preprocess import load_pixels, normalize
+from vit_edge.spec import TargetSpec
+from vit_edge.verify.metrics import agreement, logit_sqnr_db
+
+SCRIPT = Path(__file__).parent / "rknn_toolkit.py"
+CALIBRATION = 20  # images for ranges, ours and the toolkit's
+_PLATFORM = "target_platform"
+_MOST_SECONDS = 6 * 3600
+
+Floats = npt.NDArray[np.float32]
+
+
+@dataclasses.dataclass(frozen=True)
+class Prepared:
+    """What every case starts from."""
+
+    model: Path
+    calibration: tuple[Path, ...]
+    images: tuple[Path, ...]
+    exact: Floats
+    """The float file's logits for `images`."""
+    products: tuple[Product, ...]
+    known: Mapping[str, tuple[float, float]]
+    """The ranges of what goes into linear layers."""
+
+    def fewer(self, count: int | None) -> Self:
+        """The same with so many of the images, spread evenly over them; None: with all."""
+        images = evenly(self.images, count or len(self.images))
+        places = [self.images.index(image) for image in images]
+        return dataclasses.replace(self, images=images, exact=self.exact[places])
+
+
+def prepared(source: Source, target: TargetSpec, given: argparse.Namespace, work: Path) -> Prepared:
+    """The target's float file, folded for quantization, with images as it takes them, in a folder.
+
+    Args:
+        source: from `resolve`.
+        target: whose file it is.
+        given: `calib`, `data`, `count` and `cache` of the command.
+        work: an existing folder.
+    """
+    exported, _ = export(source)
+    canonical = canonicalise(exported, source.name)
+    settings = QuantizeSettings(Preset.STATIC, cache=given.cache)
+    paths = list_images(given.calib).paths
+    folded = fold(canonical, calibrate(canonical, paths, source.preprocess, settings))
+    lowering = LowerSettings(target.form, normalisation_of(source.preprocess))
+    model = finish(lower(folded.canonical, lowering), metadata_of(source))
+    save_onnx(model, work / "model.onnx")
+    calibration = _arrays(source, given.calib, CALIBRATION, work / "calibration")
+    images = _arrays(source, given.data, given.count, work / "images")
+    exact = logits_of(model, feeds_of(images))
+    known = input_ranges(plan_set(folded, ()).exact)
+    return Prepared(work / "model.onnx", calibration, images, exact, tuple(products_of(model)), known)
+
+
+def _arrays(source: Source, folder: Path, count: int, out: Path) -> tuple[Path, ...]:
+    """Images as the file takes them, spread evenly over a folder, each in a `.npy` of its own."""
+    paths = list_images(folder).paths
+    paths = evenly(paths, count)
+    out.mkdir(exist_ok=True)
+    written = []
+    for index, path in enumerate(paths):
+        written.append(out / f"{index}.npy")
+        np.save(written[-1], normalize(load_pixels(path, source.preprocess)[None], source.preprocess))
+    return tuple(written)
+
+
+def feeds_of(paths: Sequence[Path]) -> list[Mapping[str, Floats]]:
+    """What the file takes, of each image."""
+    return [{"pixel_values": np.load(path)} for path in paths]
+
+
+def as_json(reaches: Mapping[str, Reach]) -> dict[str, Any]:
+    """As the toolkit's script reads them."""
+    return {name: dataclasses.asdict(reach) for name, reach in reaches.items()}
+
+
+def case(
+    start: Prepared, toolkit: Path, platform: str, out: Path, quantization: Mapping[str, Any]
+) -> tuple[dict[str, Any], list[dict[str, str]]]:
+    """One quantization built and run by the toolkit: its figures, and the compiler's table of layers.
+
+    Args:
+        start: file and images.
+        toolkit: the interpreter of the toolkit's environment.
+        platform: what the toolkit calls the device.
+        out: a folder for what the toolkit writes; answers that are there are not asked for again.
+        quantization: `ranges` and `narrow` of ours, or an `algorithm` of the toolkit's.
+
+    Raises:
+        UsageError: the toolkit fails.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    job = {
+        "model": str(start.model),
+        "platform": platform,
+        "calibration": [str(path) for path in start.calibration],
+        "images": [str(path) for path in start.images],
+        **quantization,
+    }
+    (out / "job.json").write_text(json.dumps(job))
+    print(f"the toolkit works on {out.name}", file=sys.stderr, flush=True)
+    command = [str(toolkit), str(SCRIPT), str(out / "job.json"), str(out)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=_MOST_SECONDS, check=False)
+    if done.returncode != 0 or not (out / "case.json").is_file():
+        last = (done.stderr.strip().splitlines() or ["it printed nothing"])[-1]
+        raise UsageError(f"the toolkit fails on {out.name} ({last[:200]}); keep its output with --keep DIR")
+    found, made = json.loads((out / "case.json").read_text()), np.load(out / "logits.npy")
+    made = made.reshape(start.exact.shape)
+    layers = found["layers"]
+    row = {
+        "images": len(start.images),
+        "agreement_with_float": round(agreement(start.exact, made), 2),
+        "sqnr_to_float_db": round(logit_sqnr_db(start.exact, made), 2),
+        "macs_in_w8a8": round(100 * integer_share(layers, start.products), 2),
+        "on_the_cpu": [row["name"] for row in layers if row["target"] == "CPU" and not _edge(row)],
+        "ranges_of_ours": len(found["applied"]),
+    }
+    return row, layers
+
+
+def platform_of(target: TargetSpec) -> str:
+    """What the toolkit calls the device of a target.
+
+    Raises:
+        UsageError: the target is not one of the toolkit's.
+    """
+    options = dict(target.provider.options)
+    if _PLATFORM not in options:
+        raise UsageError(
+            f"--target {target.name} says no provider option {_PLATFORM}; name one for Rockchip's NPUs"
+        )
+    return options[_PLATFORM]
+
+
+def _edge(row: Mapping[str, str]) -> bool:
+    """Whether a layer only takes or gives the file's own tensors."""
+    return row["operator"] in ("InputOperator", "OutputOperator")
+
+
+def toolkit_version(python: Path) -> str:
+    """Of the toolkit in an environment.
+
+    Raises:
+        UsageError: there is no such interpreter, or it has no toolkit.
+    """
+    asked = "from importlib.metadata import version; print(version('rknn-toolkit2'))"
+    try:
+        done = subprocess.run(
+            [str(python), "-c", asked], capture_output=True, text=True, timeout=120, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise UsageError(
+            f"--toolkit {python} cannot be run ({error}); give the environment's python"
+        ) from None
+    if done.returncode != 0:
+        raise UsageError(
+            f"--toolkit {python} has no rknn-toolkit2; run: {python} -m pip install rknn-toolkit2"
+        )
+    return done.stdout.strip()

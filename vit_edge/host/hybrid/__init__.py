@@ -1,0 +1,1 @@
+"""Types and ranges of tensors, for compilers that quantize a float file by themselves."""
