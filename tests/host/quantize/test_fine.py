@@ -28,14 +28,14 @@ ROWS, OUT = 64, 24
 
 def values(inputs: int, kind: str) -> Float32:
     """As behind a LayerNormalization, behind GELU, and all of one sign."""
-    normal = np.random.default_rng(3).normal(0, 1.5, (ROWS, inputs)).astype(np.float32)
-    return {"both": normal, "gelu": np.maximum(normal, -0.17), "negative": -np.abs(normal) - 0.1}[kind]
+    normal: Float32 = np.random.default_rng(3).normal(0, 1.5, (ROWS, inputs)).astype(np.float32)
+    return {"both": normal, "gelu": normal.clip(min=-0.17), "negative": -np.abs(normal) - 0.1}[kind]
 
 
 def plan_of(weight: Float32, x: Float32) -> LinearPlan:
     scale = column_scales(weight)
     reach = Affine.of(float(x.min()), float(x.max()))
-    bias = np.random.default_rng(4).normal(size=weight.shape[1]).astype(np.float32)
+    bias = np.random.default_rng(4).normal(size=OUT).astype(np.float32)
     return LinearPlan(reach, nearest(weight, scale), scale, bias)
 
 
@@ -56,9 +56,8 @@ def layer(plan: LinearPlan, inputs: int, form: ModelForm = PORTABLE) -> onnx.Mod
 def error(plan: LinearPlan, x: Float32, form: ModelForm = PORTABLE) -> float:
     """Power of what rounding activations adds, the weights being what they are."""
     found = exact_session(layer(plan, x.shape[1], form).SerializeToString()).run(None, {"x": x})[0]
-    exact = x.astype(np.float64) @ (plan.weight * plan.weight_scale.astype(np.float64)) + np.asarray(
-        plan.bias
-    )
+    weight = plan.weight * plan.weight_scale.astype(np.float64)
+    exact = x.astype(np.float64) @ weight + np.asarray(plan.bias)
     return float(np.square(found - exact).sum())
 
 
