@@ -8,6 +8,8 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Self
 
+import numpy as np
+
 from vit_edge.arrays import Float32, Int8
 from vit_edge.host.affine import Affine
 
@@ -35,10 +37,32 @@ class RowRange:
 
 
 @dataclasses.dataclass(frozen=True)
+class FineRange:
+    """One range, and codes twice: of the values, and of what these leave over, in steps `parts` times finer.
+
+    The layer's weights stand twice, too, the second time divided by `parts` and rounded, so that one product
+    over twice as many columns adds up both. A remainder is at most half a step, hence half of `parts` codes
+    on either side of the zero point. Finer than that, the rounding of the second weights would add more than
+    the finer steps save: with weights of a few dozen codes both are equal at about 12.
+    """
+
+    reach: Affine  # its zero point lies at least `parts` codes from both ends
+    parts: int = 12
+
+    def remainder(self, reach: Affine) -> Affine:
+        """Of the remainders, where the values have this range: `reach` in the type of a file."""
+        return dataclasses.replace(reach, scale=float(np.float32(reach.scale / self.parts)))
+
+    def second(self, weight: Int8) -> Int8:
+        """What remainders are multiplied with, of the weight (in, out)."""
+        return np.rint(weight / self.parts).astype(np.int8)
+
+
+@dataclasses.dataclass(frozen=True)
 class LinearPlan:
     """An INT8 linear layer."""
 
-    activation: Affine | RowRange
+    activation: Affine | RowRange | FineRange
     weight: Int8  # (in, out), symmetric
     weight_scale: Float32  # (out,)
     bias: Float32 | None  # (out,)

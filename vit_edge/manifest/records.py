@@ -113,7 +113,7 @@ class LayerRecord:
 
     name: str
     form: str
-    """`int8`, `int8_row`, `int8_a16` (activations of 16 bits), `float32`, or `tanh` of GELU."""
+    """`int8`, `int8_row`, `int8_fine` (two codes), `int8_a16` (of 16 bits), `float32`, or `tanh` of GELU."""
     sensitivity_db: float | None = None
     """Signal to noise of the logits with this layer alone quantized by one static range, in dB."""
     reason: str = ""

@@ -236,7 +236,7 @@ def test_a_classifier_of_static_ranges_alone_has_such_an_embedder(small_one: Sma
     forms = {layer.form for layer in found.layers if layer.name.startswith(small_one.folded.last_block)}
     if small_one.quantization.goal is None:
         assert Form.PER_TOKEN not in forms
-    assert forms <= {Form.STATIC, Form.PER_TOKEN, Form.FLOAT}
+    assert forms <= {Form.STATIC, Form.PER_TOKEN, Form.FINE, Form.FLOAT}
 
 
 @pytest.mark.parametrize("aims", [(), ("patch_features",), ("cls_embedding", "patch_features")])

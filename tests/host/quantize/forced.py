@@ -13,9 +13,9 @@ from vit_edge.host.quantize.types import Form, Goal, Preset, Quantization, Quant
 from vit_edge.host.rewrite.canonical import Canonical
 
 Costs = dict[Form, float]
-STATIC_FIRST: Costs = {Form.STATIC: 1.0, Form.PER_TOKEN: 2.0, Form.FLOAT: 4.0}
-ROW_FIRST: Costs = {Form.STATIC: 2.0, Form.PER_TOKEN: 1.0, Form.FLOAT: 4.0}
-FLOAT_FIRST: Costs = {Form.STATIC: 2.0, Form.PER_TOKEN: 3.0, Form.FLOAT: 1.0}
+STATIC_FIRST: Costs = {Form.STATIC: 1.0, Form.PER_TOKEN: 2.0, Form.FINE: 3.0, Form.FLOAT: 4.0}
+ROW_FIRST: Costs = {Form.STATIC: 2.0, Form.PER_TOKEN: 1.0, Form.FINE: 3.0, Form.FLOAT: 4.0}
+FLOAT_FIRST: Costs = {Form.STATIC: 2.0, Form.PER_TOKEN: 3.0, Form.FINE: 4.0, Form.FLOAT: 1.0}
 
 
 def give_costs(patch: pytest.MonkeyPatch, linears: Costs, attentions: Costs) -> None:

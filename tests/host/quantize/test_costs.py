@@ -63,7 +63,7 @@ def test_a_machine_that_never_settles_is_given_up() -> None:
 
 def test_every_form_of_a_layer_is_timed() -> None:
     found = linear_costs(LinearShape(5, 8, 12))
-    assert set(found) == set(TRUE)
+    assert set(found) == {*TRUE, Form.FINE}
     assert all(0 < cost < 1e4 for cost in found.values())
 
 

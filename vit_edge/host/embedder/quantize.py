@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from vit_edge.errors import UsageError
 from vit_edge.host.embedder.graph import FeatureGraph
 from vit_edge.host.quantize.choose import cheapest
+from vit_edge.host.quantize.fine import with_fine
 from vit_edge.host.quantize.observe import Observer
 from vit_edge.host.quantize.passes import Reader, observed
 from vit_edge.host.quantize.plan_set import PlanSet, reaches_of
@@ -56,12 +57,16 @@ def embedder_search(
     known, again = search.plan_set, f"{features.last_block}." if features.pruned else None
     exact = _blocks_of(known.exact, again)
     plans = {arithmetic: _blocks_of(known.by_arithmetic[arithmetic], again)}
+    graph, seen = features.canonical.model.graph, dict(search.calibration.seen)
     if features.pruned:
         block = _LastBlock(features, search, preprocess)
         whole = block.plans()
         exact = _joined(exact, whole)
         reduced = block.reduced(whole) if arithmetic is Arithmetic.SATURATING else whole
         plans[arithmetic] = _joined(plans[arithmetic], reduced)
+        seen |= block.seen
+    plans[arithmetic] = with_fine(plans[arithmetic], exact, graph, seen, arithmetic)
+    exact = with_fine(exact, exact, graph, seen, Arithmetic.EXACT)
     told = None if search.progress is None else _of_embedder(search.progress)
     return Search(folded, PlanSet(exact, plans, None), search.settings, told, each=True)
 

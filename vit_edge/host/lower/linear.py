@@ -2,6 +2,7 @@
 
 Integer, static range: QDQ input, int8 weight per column, and the bias as int32 *inside* the Gemm. A MatMul
 followed by an Add would be fused to a float Gemm; Gemm with an int32 bias becomes onnxruntime's QGemm.
+Integer, fine: codes of the values beside codes of their remainders, weights above their twelfth, one Gemm.
 Integer, row range: each row is divided by its largest magnitude, quantized, multiplied, and scaled back, in
 standard operators and without calibration. It survives rows (tokens) of very different size.
 """
@@ -9,10 +10,10 @@ standard operators and without calibration. It survives rows (tokens) of very di
 import numpy as np
 import onnx_ir as ir
 
-from vit_edge.arrays import Array
+from vit_edge.arrays import Array, Int8
 from vit_edge.host.affine import Affine
 from vit_edge.host.lower.graph import GraphWriter
-from vit_edge.host.plan import LinearPlan, RowRange
+from vit_edge.host.plan import FineRange, LinearPlan, RowRange
 
 
 def float_linear(w: GraphWriter, x: ir.Value, weight: Array, bias: Array | None, name: str) -> ir.Value:
@@ -27,16 +28,33 @@ def int8_linear(w: GraphWriter, x: ir.Value, plan: LinearPlan, name: str) -> ir.
     """The same, through an integer kernel."""
     if isinstance(plan.activation, Affine):
         return _static(w, x, plan, plan.activation, name)
+    if isinstance(plan.activation, FineRange):
+        return _fine(w, x, plan, plan.activation, name)
     return _by_row(w, x, plan, plan.activation, name)
 
 
 def _static(w: GraphWriter, x: ir.Value, plan: LinearPlan, reach: Affine, name: str) -> ir.Value:
-    inputs = [
-        w.activation(x, reach, f"{name}.input"),
-        w.weight(plan.weight, plan.weight_scale, name),
-    ]
-    bias = np.zeros(plan.weight.shape[1], np.float32) if plan.bias is None else plan.bias
-    inputs.append(int32_bias(w, bias, w.activation_range(reach).scale, plan.weight_scale, name))
+    coded = w.activation(x, reach, f"{name}.input")
+    return _gemm(w, coded, plan.weight, plan, w.activation_range(reach).scale, name)
+
+
+def _fine(w: GraphWriter, x: ir.Value, plan: LinearPlan, fine: FineRange, name: str) -> ir.Value:
+    reach = w.activation_range(fine.reach)
+    codes = w.quantized(x, reach, f"{name}.input")
+    left = w.op("Sub", [x, w.dequantized(codes, reach, f"{name}.coarse")], f"{name}.remainder")
+    remainders = w.quantized(left, fine.remainder(reach), f"{name}.remainder")
+    both = w.op("Concat", [codes, remainders], f"{name}.codes", {"axis": -1})
+    weight = np.concatenate([plan.weight, fine.second(plan.weight)])
+    return _gemm(w, w.dequantized(both, reach, f"{name}.input"), weight, plan, reach.scale, name)
+
+
+def _gemm(
+    w: GraphWriter, coded: ir.Value, weight: Int8, plan: LinearPlan, scale: float, name: str
+) -> ir.Value:
+    """The product of restored codes, in steps of `scale`, with a weight (in, out), plus the plan's bias."""
+    bias = np.zeros(weight.shape[1], np.float32) if plan.bias is None else plan.bias
+    inputs = [coded, w.weight(weight, plan.weight_scale, name)]
+    inputs.append(int32_bias(w, bias, scale, plan.weight_scale, name))
     return w.op("Gemm", inputs, name)
 
 

@@ -22,7 +22,7 @@ from vit_edge.host.lower.graph import GraphWriter
 from vit_edge.host.lower.linear import float_linear, int8_linear
 from vit_edge.host.lower.sizes import heads_of
 from vit_edge.host.ort import cpu_session
-from vit_edge.host.plan import AttentionPlan, ConvPlan, LinearPlan, RowRange
+from vit_edge.host.plan import AttentionPlan, ConvPlan, FineRange, LinearPlan, RowRange
 from vit_edge.host.quantize.cost_table import CostTable
 from vit_edge.host.quantize.observe import SESSION_OPTIONS
 from vit_edge.host.quantize.types import Form
@@ -36,6 +36,7 @@ FALLEN = 0.99  # of what it was before: less is a fall
 MOST_ROUNDS = 120
 FINE_CLOCK = 1e-6  # seconds; a coarser clock cannot time a layer
 LAYER_FORMS = (Form.STATIC, Form.PER_TOKEN, Form.FLOAT)
+LINEAR_FORMS = (*LAYER_FORMS, Form.FINE)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,7 +84,7 @@ def _called(kind: str, sizes: tuple[int, ...]) -> str:
 
 def linear_costs(shape: LinearShape) -> dict[Form, float]:
     """Milliseconds of a linear layer in each form, one thread."""
-    return _timed({form: _linear_model(shape, form) for form in LAYER_FORMS}, (shape.rows, shape.inputs))
+    return _timed({form: _linear_model(shape, form) for form in LINEAR_FORMS}, (shape.rows, shape.inputs))
 
 
 def conv_costs(node: ir.Node) -> dict[Form, float]:
@@ -121,8 +122,13 @@ def _linear_model(shape: LinearShape, form: Form) -> bytes:
     if form is Form.FLOAT:
         made = float_linear(w, x, weight.astype(np.float32), bias, "y")
     else:
-        activation = Affine(0.02, 128) if form is Form.STATIC else RowRange()
-        plan = LinearPlan(activation, weight, np.full(shape.outputs, 0.01, np.float32), bias)
+        reach = Affine(0.02, 128)
+        ranges: dict[Form, Affine | RowRange | FineRange] = {
+            Form.STATIC: reach,
+            Form.PER_TOKEN: RowRange(),
+            Form.FINE: FineRange(reach),
+        }
+        plan = LinearPlan(ranges[form], weight, np.full(shape.outputs, 0.01, np.float32), bias)
         made = int8_linear(w, x, plan, "y")
     return _model(w, x, made, (shape.rows, shape.outputs))
 

@@ -16,7 +16,7 @@ from vit_edge.host.quantize.types import Form
 from vit_edge.runtime.device.machine import describe_machine
 from vit_edge.runtime.device.user_cache import read_cached, write_cached
 
-VERSION = 1  # of the way to measure
+VERSION = 2  # of the way to measure
 
 _MOST_BYTES = 2**20
 _LONGEST = 1e7  # milliseconds

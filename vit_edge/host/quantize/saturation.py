@@ -14,7 +14,7 @@ import numpy as np
 
 from vit_edge.arrays import Array, Float64, Int8, Int32, Int64, UInt8
 from vit_edge.host.affine import Affine
-from vit_edge.host.plan import RowRange
+from vit_edge.host.plan import FineRange, RowRange
 from vit_edge.host.quantize.tally import Activation
 
 LOWEST, LIMIT = -32768, 32767  # int16
@@ -74,13 +74,14 @@ def box_corners(low: Array, high: Array) -> Int64:
     return np.stack(ends, axis=1)
 
 
-def seen_corners(activation: Activation, reach: Affine | RowRange) -> Array:
+def seen_corners(activation: Activation, reach: Affine | RowRange | FineRange) -> Array:
     """(pairs, DIRECTIONS, 2) around the codes that the sampled rows take, and a margin.
 
     Neighbours are looked at together: both at their ends at once are rarer than either, and a box around them
     would cost the weights a part of a bit. The sample holds the CLS token and the most extreme token of every
     image. Each code is moved away from the zero point by a margin, for other images reach further, and cut
-    off where codes end: only channels that stay far from both ends count on staying there.
+    off where codes end: only channels that stay far from both ends count on staying there. Of a fine range it
+    is the codes of the values: those of remainders lie near the zero point, and their weights are a twelfth.
     """
     codes, zero_point = _codes(activation.sample.astype(np.float64), reach)
     moved = np.clip(np.rint(zero_point + (codes - zero_point) * (1 + MARGIN)), 0, CODE)
@@ -117,8 +118,10 @@ def _sides(points: Array, x: Float64, y: Float64) -> Float64:
     return side
 
 
-def _codes(values: Array, reach: Affine | RowRange) -> tuple[Array, int]:
+def _codes(values: Array, reach: Affine | RowRange | FineRange) -> tuple[Array, int]:
     """Values (rows, channels) in steps of their codes, not rounded, and the zero point."""
+    if isinstance(reach, FineRange):
+        reach = reach.reach
     if isinstance(reach, Affine):
         return reach.steps(values), reach.zero_point
     magnitude = values if reach.one_sided else np.abs(values)

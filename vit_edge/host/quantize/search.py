@@ -199,7 +199,7 @@ class Search:
             calibration_images=len(self.calibration.images),
             probe_images=len(self.calibration.probed),
             weights="int8, symmetric, per output column, error-compensated rounding",
-            activations="uint8, one static range or one range per row",
+            activations=_activations(forms),
             static_ranges=dict(Counter(self.plans.methods.values())),
             folds=self.folded.folds,
             outliers=self.folded.outliers,
@@ -268,6 +268,11 @@ def search_of(
     """
     folded = fold(canonical, calibrate(canonical, images, preprocess, settings, progress))
     return Search(folded, plan_set(folded, settings.arithmetics, progress), settings, progress)
+
+
+def _activations(forms: Mapping[str, Form]) -> str:
+    twice = ", some with their remainders in a second code" if Form.FINE in forms.values() else ""
+    return f"uint8, one static range or one range per row{twice}"
 
 
 def _forms(taken: Mapping[str, Option]) -> dict[str, Form]:

@@ -70,6 +70,7 @@ class Form(enum.Enum):
 
     STATIC = "int8"  # one activation range for the layer
     PER_TOKEN = "int8_row"  # noqa: S105  one activation scale per token (row), measured at run time
+    FINE = "int8_fine"  # one range, and what its codes leave over in codes of finer steps
     WIDE = "int8_a16"  # products read activations of 16 bits
     FLOAT = "float32"
     TANH = "tanh"  # of GELU alone: its tanh form

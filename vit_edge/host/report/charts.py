@@ -26,6 +26,7 @@ STRIP_POINTS = 120  # drawn per model, evenly spread over its sorted times
 FORMS: dict[str, tuple[str, Colour]] = {
     "int8": ("o", Colour.INT8),
     "int8_row": ("^", Colour.ROW),
+    "int8_fine": ("D", Colour.ROW),
     "int8_a16": ("v", Colour.ROW),
     "float32": ("s", Colour.FLOAT),
     "tanh": ("D", Colour.GOOD),

@@ -18,6 +18,7 @@ from vit_edge.manifest import Seen
 _FORM_WORDS = {
     "int8": "INT8, one range",
     "int8_row": "INT8, one scale per token",
+    "int8_fine": "INT8, activations in two codes",
     "int8_a16": "INT8, activations of 16 bits",
     "float32": "float",
     "tanh": "tanh form of GELU",
