@@ -1,4 +1,4 @@
-"""The environments of the other quantizers: what is installed where, what it weighs, or why it is not there."""
+"""The environments of the other quantizers: what is installed, what it weighs, or why it is not there."""
 
 import dataclasses
 import json
@@ -6,7 +6,7 @@ import os
 import shutil
 import statistics
 import subprocess
-import time
+import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,10 +14,12 @@ from typing import Any
 from tools.environments import make_venv
 from vit_edge.errors import UsageError
 
+ROOT = Path(__file__).resolve().parents[2]
+OURS = "vit-edge"  # is installed from this repository
 CONSTRAINTS = Path(__file__).parent / "constraints.txt"
 RECORD = "environment.json"
-INSTALL_LIMIT_S = 1200.0
-IMPORTS = 5  # timed, after one that is not
+INSTALL_LIMIT_S = 2400.0
+IMPORTS = 3  # timed, after one that is not
 
 Make = Callable[[Path, Sequence[str]], None]
 
@@ -30,11 +32,13 @@ class Environment:
         name: of its folder.
         packages: as pip takes them, each with its version.
         module: what a user imports first; its import is timed.
+        digest: of this repository's package, where that is installed: another one is another environment.
     """
 
     name: str
     packages: tuple[str, ...]
     module: str
+    digest: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,10 +47,10 @@ class Installed:
 
     packages: tuple[str, ...]  # asked for
     reason: str | None  # why it is not there
-    seconds: float  # of installing
-    size_mb: float  # of all its files, pip's own among them
-    import_s: float | None  # median, in a new process each
+    size_mb: float  # of all its files, pip's own among them, without what Python compiles them to
+    import_cpu_s: float | None  # of the processor, which a busy machine does not lengthen; median
     versions: dict[str, str]  # of all that is installed
+    digest: str = ""  # of this repository's package, where that is installed
 
     def of_named(self) -> dict[str, str]:
         """Versions of the packages that were asked for, and of those that decide results everywhere."""
@@ -67,24 +71,23 @@ def prepare(environment: Environment, folder: Path, make: Make | None = None) ->
     record = place / RECORD
     if record.is_file():
         known: dict[str, Any] = json.loads(record.read_text(encoding="utf-8"))
-        if tuple(known["packages"]) == environment.packages:
-            return Installed(**(known | {"packages": tuple(known["packages"])}))
+        found = Installed(**(known | {"packages": tuple(known["packages"])}))
+        if (found.packages, found.digest) == (environment.packages, environment.digest):
+            return found
     shutil.rmtree(place, ignore_errors=True)
     place.mkdir(parents=True)
-    began = time.monotonic()
     try:
         (make or _pip)(place, environment.packages)
-        seconds = time.monotonic() - began
         made = Installed(
             environment.packages,
             None,
-            seconds,
             _size(place) / 1e6,
-            _import_time(place, environment.module),
+            import_time(place / "bin/python", environment.module),
             _versions(place),
+            environment.digest,
         )
     except UsageError as error:
-        made = Installed(environment.packages, str(error), time.monotonic() - began, 0.0, None, {})
+        made = Installed(environment.packages, str(error), 0.0, None, {}, environment.digest)
     record.write_text(json.dumps(dataclasses.asdict(made), indent=1), encoding="utf-8")
     return made
 
@@ -94,10 +97,11 @@ def python_of(environment: Environment, folder: Path) -> Path:
     return folder / environment.name / "bin" / "python"
 
 
-def quiet_surroundings() -> dict[str, str]:
-    """Environment variables for what runs there: one thread, nothing from this Python, nothing fetched or sent."""
+def surroundings(python: Path) -> dict[str, str]:
+    """Environment variables for what runs there: its own commands, one thread, nothing fetched or sent."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
     return kept | {
+        "PATH": f"{python.parent}{os.pathsep}{os.environ.get('PATH', '')}",
         "OMP_NUM_THREADS": "1",
         "HF_HUB_OFFLINE": "1",
         "OLIVE_DISABLE_TELEMETRY": "1",
@@ -106,34 +110,43 @@ def quiet_surroundings() -> dict[str, str]:
 
 
 def _pip(place: Path, packages: Sequence[str]) -> None:
-    make_venv(place, packages, quiet_surroundings(), CONSTRAINTS, INSTALL_LIMIT_S)
+    words = [
+        package.replace(OURS, str(ROOT)) if package.startswith(OURS) else package for package in packages
+    ]
+    make_venv(place, words, surroundings(place / "bin/python"), CONSTRAINTS, INSTALL_LIMIT_S)
 
 
 def _size(place: Path) -> int:
-    return sum(path.stat().st_size for path in place.rglob("*") if path.is_file() and not path.is_symlink())
+    files = (path for path in place.rglob("*") if path.is_file() and not path.is_symlink())
+    return sum(path.stat().st_size for path in files if path.suffix != ".pyc")
 
 
-def _import_time(place: Path, module: str) -> float:
-    """Seconds.
+def import_time(python: Path, module: str) -> float:
+    """Seconds of the processor, user's and system's, for a new Python that imports a module and ends.
 
     Raises:
         UsageError: it cannot be imported, with the last line that it said.
     """
-    command = [str(place / "bin/python"), "-c", f"import {module}"]
     times = []
     for _ in range(IMPORTS + 1):
-        began = time.perf_counter()
-        done = subprocess.run(command, env=quiet_surroundings(), capture_output=True, text=True, check=False)
-        times.append(time.perf_counter() - began)
-        if done.returncode:
-            said = (done.stderr.strip() or f"status {done.returncode}").splitlines()[-1]
-            raise UsageError(f"import {module} failed: {said}")
+        with tempfile.TemporaryFile("w+") as said:
+            child = subprocess.Popen(
+                [str(python), "-c", f"import {module}"], env=surroundings(python), stdout=said, stderr=said
+            )
+            _, status, usage = os.wait4(child.pid, 0)
+            child.returncode = os.waitstatus_to_exitcode(status)
+            if child.returncode:
+                said.seek(0)
+                lines = said.read().strip().splitlines() or [f"status {child.returncode}"]
+                raise UsageError(f"import {module} failed: {lines[-1]}")
+        times.append(usage.ru_utime + usage.ru_stime)
     return statistics.median(times[1:])
 
 
 def _versions(place: Path) -> dict[str, str]:
-    command = [str(place / "bin/python"), "-m", "pip", "list", "--format=json", "--disable-pip-version-check"]
-    done = subprocess.run(command, env=quiet_surroundings(), capture_output=True, text=True, check=True)
+    python = place / "bin/python"
+    command = [str(python), "-m", "pip", "list", "--format=json", "--disable-pip-version-check"]
+    done = subprocess.run(command, env=surroundings(python), capture_output=True, text=True, check=True)
     return {entry["name"]: entry["version"] for entry in json.loads(done.stdout)}
 
 

@@ -1,17 +1,19 @@
 """Runs one function of a recipe; started by the Python of the recipe's own environment, with numpy there.
 
-python run.py RECIPE.py FUNCTION JOB.json
+python run.py RECIPE.py FUNCTION JOB.json SECONDS
 
-JOB.json names what a quantizer is given: the float ONNX file, the Hugging Face folder, calibration images as files
-and as pixel values. Leaves the files that the function writes in its folder, and result.json beside JOB.json: the
-seconds that the function took, imports among them, the peak memory of the process and of those that it started,
-and, where it failed, the last line of the error.
+JOB.json names what a quantizer is given: the float ONNX file, the Hugging Face folder, calibration images as
+files and as pixel values. Leaves the files that the function writes in its folder, and result.json beside
+JOB.json: the seconds that the function took, imports among them, those of the processor, the peak memory of the
+process or of one that it started, and, where it failed, the kind and the first line of the error. It is ended
+after so many SECONDS of the processor.
 """
 
 import dataclasses
 import importlib.util
 import json
 import resource
+import signal
 import sys
 import time
 from pathlib import Path
@@ -33,6 +35,9 @@ class Job:
 
 def main() -> None:
     recipe, function, place = Path(sys.argv[1]), sys.argv[2], Path(sys.argv[3])
+    limit = int(sys.argv[4])
+    signal.signal(signal.SIGXCPU, _too_long)
+    resource.setrlimit(resource.RLIMIT_CPU, (limit, 2 * limit))
     given = json.loads(place.read_text(encoding="utf-8"))
     job = Job(
         Path(given["float_model"]),
@@ -49,17 +54,26 @@ def main() -> None:
     except Exception as problem:  # whatever a quantizer raises is its answer
         error = _said(problem)
     seconds = time.perf_counter() - began
-    # Linux counts it in KiB
-    peak = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-    result = {"error": error, "seconds": seconds, "peak_mb": peak * 1024 / 1e6}
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    result = {
+        "error": error,
+        "seconds": seconds,
+        "cpu_seconds": sum(each.ru_utime + each.ru_stime for each in used),
+        "peak_mb": max(each.ru_maxrss for each in used) * 1024 / 1e6,  # Linux counts it in KiB
+    }
     place.with_name("result.json").write_text(json.dumps(result), encoding="utf-8")
     if error is not None:
         raise SystemExit(error)
 
 
+def _too_long(*_: object) -> None:
+    raise TimeoutError(f"it took longer than {sys.argv[4]} s of the processor")
+
+
 def _loaded(path: Path) -> object:
     spec = importlib.util.spec_from_file_location(path.stem + "_recipe", path)
-    assert spec is not None and spec.loader is not None
+    assert spec is not None  # noqa: S101  the file is there
+    assert spec.loader is not None  # noqa: S101
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
