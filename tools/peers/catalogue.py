@@ -93,7 +93,8 @@ ENGINES = {
 }
 _QUANTIZED = "model_quantized.onnx"  # Optimum's name
 _BOTH = ("onnxruntime", "OpenVINO")
-_IR = "model.xml"
+_IR, _PTE, _PT2, _LITE = "model.xml", "model.pte", "model.pt2", "model.tflite"
+_XNNPACK = "XNNPACKQuantizer, symmetric, per channel"
 
 
 def _ours(preset: str) -> Variant:
@@ -159,6 +160,63 @@ VARIANTS = (
     ),
     Variant("ModelOpt, entropy", "modelopt", "modelopt_tools", "entropy", "int8, entropy, the default"),
     Variant("ModelOpt, max", "modelopt", "modelopt_tools", "largest", "int8, max"),
+    Variant(
+        "Quark, transformer default",
+        "quark",
+        "quark_tools",
+        "default",
+        "INT8_TRANSFORMER_DEFAULT, MinMax, 128 images",
+    ),
+    Variant(
+        "Quark, transformer accurate",
+        "quark",
+        "quark_tools",
+        "accurate",
+        "INT8_TRANSFORMER_ACCURATE: percentile, AdaRound; every eighth image",
+    ),
+    Variant("Quark, A8W8", "quark", "quark_tools", "general", "A8W8"),
+    Variant("Olive, dynamic", "olive", "olive_tools", "dynamic", "OnnxDynamicQuantization, per channel"),
+    Variant("Olive, static", "olive", "olive_tools", "static", "OnnxStaticQuantization, defaults"),
+    Variant(
+        "Olive, static, as advised",
+        "olive",
+        "olive_tools",
+        "advised",
+        "uint8 activations, per channel, MatMul, Gemm and Conv only",
+    ),
+    Variant(
+        "ExecuTorch, static", "executorch", "executorch_tools", "static", _XNNPACK, _PTE, ("ExecuTorch",)
+    ),
+    Variant(
+        "ExecuTorch, dynamic", "executorch", "executorch_tools", "dynamic", _XNNPACK, _PTE, ("ExecuTorch",)
+    ),
+    Variant(
+        "torchao, dynamic",
+        "torchao",
+        "torchao_tools",
+        "dynamic",
+        "Int8DynamicActivationInt8WeightConfig",
+        _PT2,
+        ("PyTorch",),
+    ),
+    Variant(
+        "torchao, static",
+        "torchao",
+        "torchao_tools",
+        "static",
+        "X86InductorQuantizer, defaults",
+        _PT2,
+        ("PyTorch",),
+    ),
+    Variant(
+        "Neural Compressor, PyTorch",
+        "inc",
+        "inc_tools",
+        "static",
+        "get_default_static_config",
+        _PT2,
+        ("PyTorch",),
+    ),
     Variant("onnxsim, static", "onnxsim", "onnxsim_tools", "static", "quantize_static, MinMax, per channel"),
     Variant(
         "onnxsim, budget search",
