@@ -5,10 +5,10 @@ python -m tools.peers --prepare
 
 Each quantizer is installed with pip into an environment of its own and does its documented recipe there
 (tools/peers/recipes); what cannot be installed, refuses the model or takes too long has a row with the
-reason. Every file then runs in the engines that it is for, one thread, one image, in processes of their own that
-wait for their turn, so that what slows the machine slows all of them. Environments, models and answers are kept
-in --work: a second call goes on where the first ended. An output that exists keeps its results of other kinds of
-CPU.
+reason. Every file then runs in the engines that it is for, one thread, one image, in processes of their own
+that wait for their turn, so that what slows the machine slows all of them. Environments, models and answers
+are kept in --work: a second call goes on where the first ended. An output that exists keeps its results of
+other kinds of CPU.
 """
 
 import argparse

@@ -33,7 +33,7 @@ def defaults(job):
 
 
 def careful(job, images, method, **options):
-    """As the documentation advises for x86-64 with U8S8, the operators of a transformer that are products alone."""
+    """As the documentation advises for x86-64, U8S8, and of the operators the products alone."""
     from onnxruntime.quantization import CalibrationMethod, QuantType, quantize_static
 
     quantize_static(

@@ -2,11 +2,11 @@
 
 python run.py RECIPE.py FUNCTION JOB.json SECONDS
 
-JOB.json names what a quantizer is given: the float ONNX file, the Hugging Face folder, calibration images as
-files and as pixel values. Leaves the files that the function writes in its folder, and result.json beside
-JOB.json: the seconds that the function took, imports among them, those of the processor, the peak memory of the
-process or of one that it started, and, where it failed, the kind and the first line of the error. It is ended
-after so many SECONDS of the processor.
+JOB.json names what a quantizer is given: the float ONNX file, the Hugging Face folder, calibration images
+as files and as pixel values. Leaves the files that the function writes in its folder, and result.json
+beside JOB.json: the seconds that the function took, imports among them, those of the processor, the peak
+memory of the process or of one that it started, and, where it failed, the kind and the first line of the
+error. It is ended after so many SECONDS of the processor.
 """
 
 import dataclasses

@@ -3,9 +3,9 @@
 python serve.py ENGINE MODEL INPUTS.npy OPTIONS
 
 ENGINE is a module beside this file, MODEL a file, INPUTS float32 (N, 3, H, W) and OPTIONS a JSON object of
-settings that the file asks for. It answers in one line of JSON: first {"version": ...} or {"error": ...}, then to
-{"logits": PATH} once the logits (N, C) of all inputs, one at a time, lie there, and to {"runs": K} with the ms of
-each of K runs of the first input, after one that is not timed.
+settings that the file asks for. It answers in one line of JSON: first {"version": ...} or {"error": ...},
+then to {"logits": PATH} once the logits (N, C) of all inputs, one at a time, lie there, and to {"runs": K}
+with the ms of each of K runs of the first input, after one that is not timed.
 """
 
 import gc
