@@ -217,6 +217,10 @@ VARIANTS = (
         _PT2,
         ("PyTorch",),
     ),
+    Variant("AIMET, min-max", "aimet", "aimet_tools", "minmax", "int8, min_max, the defaults"),
+    Variant("AIMET, tf_enhanced", "aimet", "aimet_tools", "enhanced", "int8, tf_enhanced"),
+    Variant("LiteRT, dynamic", "litert", "litert_tools", "dynamic", "dynamic_wi8_afp32", _LITE, ("LiteRT",)),
+    Variant("LiteRT, static", "litert", "litert_tools", "static", "static_wi8_ai8", _LITE, ("LiteRT",)),
     Variant("onnxsim, static", "onnxsim", "onnxsim_tools", "static", "quantize_static, MinMax, per channel"),
     Variant(
         "onnxsim, budget search",

@@ -40,7 +40,7 @@ def scatter(result: Mapping[str, Any]) -> str:
         _legend(axes, rows)
 
     words = "; ".join(
-        f"{number}: {row['name']} in {engine_of(row)}, {ratio:.2f} of float's latency, {changed:.1f} % changed"
+        f"{number}: {row['name']} in {engine_of(row)}, {ratio:.2f} of the latency, {changed:.1f} %"
         for number, (row, (ratio, changed)) in enumerate(zip(rows, points, strict=True), 1)
     )
     return _file("scatter", (WIDTH, 380), draw, f"Classes changed against latency. {words}")

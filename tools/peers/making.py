@@ -12,8 +12,9 @@ from tools.peers.environments import surroundings
 from tools.peers.workshop import Made, Workshop
 
 RECIPES = Path(__file__).parent / "recipes"
+RUN = RECIPES / "run.py"
 LIMIT_S = 1200  # of the processor, which a busy machine does not lengthen
-_PATIENCE = 8  # times as long may pass on a machine that others use
+_PATIENCE, _START_S = 8, 600  # so many times as long, and a start, may pass on a machine that others use
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,7 +75,7 @@ def _run(variant: Variant, python: Path, given: Given, limit_s: int) -> Made:
         recipe = RECIPES / f"{variant.recipe}.py"
         command = [
             str(python),
-            str(RECIPES / "run.py"),
+            str(RUN),
             str(recipe),
             variant.function,
             str(place),
@@ -88,10 +89,10 @@ def _run(variant: Variant, python: Path, given: Given, limit_s: int) -> Made:
                 stdin=subprocess.DEVNULL,
                 capture_output=True,
                 check=False,
-                timeout=_PATIENCE * limit_s,
+                timeout=_START_S + _PATIENCE * limit_s,
             )
         except subprocess.TimeoutExpired:
-            return Made({}, {"error": f"it took longer than {_PATIENCE * limit_s} s"})
+            return Made({}, {"error": f"it took longer than {_START_S + _PATIENCE * limit_s} s"})
         result = place.with_name("result.json")
         if not result.is_file():
             return Made(

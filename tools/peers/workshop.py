@@ -55,11 +55,20 @@ class Workshop:
                 for name, data in made.files.items():
                     (draft / name).write_bytes(data)
                 (draft / INFO).write_text(json.dumps(info), encoding="utf-8")
-                draft.replace(place)
+                self._put(draft, place)
             finally:
                 shutil.rmtree(draft, ignore_errors=True)
         found: dict[str, Any] = json.loads((place / INFO).read_text(encoding="utf-8"))
         return place, found
+
+    @staticmethod
+    def _put(draft: Path, place: Path) -> None:
+        """Where another process made the same in the meantime, that stays."""
+        try:
+            draft.replace(place)
+        except OSError:
+            if not place.is_dir():
+                raise
 
 
 def package_digest(folder: Path = PACKAGE) -> str:
