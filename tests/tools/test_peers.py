@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tools.peers import making, record
+from tools.peers import comparison, making, record
 from tools.peers.catalogue import ENGINES, ENVIRONMENTS, VARIANTS, Variant
 from tools.peers.charts import bars, scatter
+from tools.peers.comparison import FLOAT, Stage, answers_of, entries_of, times_of
 from tools.peers.environments import Environment, Installed, prepare
 from tools.peers.lines import lines_of
 from tools.peers.making import Given, quantized
@@ -224,6 +225,46 @@ def test_a_model_that_an_engine_does_not_take_is_refused_in_its_words(
     place = tmp_path / model if model == "labels.txt" else DATA / model
     with pytest.raises(ModelError, match=reason):
         Served(PYTHON, engine, place, tmp_path / "inputs.npy")
+
+
+@pytest.fixture
+def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Stage:
+    """One environment, this one; that of OpenVINO could not be installed."""
+    monkeypatch.setattr(comparison, "python_of", lambda *_: PYTHON)
+    images = np.random.default_rng(7).normal(size=(4, 3, 8, 8)).astype(np.float32)
+    (tmp_path / "inputs").mkdir()
+    np.save(tmp_path / "inputs" / "inputs.npy", images)
+    there = Installed((), None, 1.0, 0.1, {"onnxruntime": "here"})
+    installed = {"onnxruntime": there, "nncf": Installed((), "no wheel for this Python", 0.0, None, {})}
+    return Stage(tmp_path, installed, Workshop(tmp_path / "models", {}), tmp_path / "inputs" / "inputs.npy")
+
+
+def test_who_makes_a_file_has_figures_in_each_engine_and_who_does_not_a_reason(
+    stage: Stage, tmp_path: Path
+) -> None:
+    given = Given(DATA / "dynamic.onnx", tmp_path, tmp_path, stage.inputs, None)
+    dynamic = Variant(
+        "dynamic", "onnxruntime", "onnxruntime_tools", "dynamic", "", engines=("onnxruntime", "OpenVINO")
+    )
+    gone = Variant("gone", "nncf", "nncf_tools", "onnx_file", "")
+    entries, absent = entries_of(given, stage, [dynamic, gone])
+    assert [(entry.name, entry.engine) for entry in entries] == [
+        (FLOAT, "onnxruntime"),
+        ("dynamic", "onnxruntime"),
+        ("dynamic", "OpenVINO"),
+    ]
+    assert [(each["name"], each["note"]) for each in absent] == [("gone", "no wheel for this Python")]
+    assert entries[1].info["recipe"] == "tools/peers/recipes/onnxruntime_tools.py:dynamic"
+    answered, refused = answers_of(entries, stage)
+    assert [entry.name for entry, _ in answered] == [FLOAT, "dynamic"]
+    assert all(logits.shape == (4, 3) for _, logits in answered)
+    assert answered[1][0].info["engine"].startswith("onnxruntime ")
+    assert [each["note"] for each in refused] == [
+        "OpenVINO does not run it: OpenVINO is not there: no wheel for this Python"
+    ]
+    times, loads = times_of([entry for entry, _ in answered], stage, 2)
+    assert times.shape == (2, 2)
+    assert len(loads["load_average_before"]) == 3
 
 
 def row(name: str, agreement: float, ratio: float, engine: str = "onnxruntime 1") -> dict[str, Any]:

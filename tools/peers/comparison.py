@@ -83,9 +83,9 @@ def compare(given: argparse.Namespace, variants: Sequence[Variant]) -> dict[str,
     installed = {name: prepare(ENVIRONMENTS[name], folder) for name in names}
     inputs = _inputs(workshop, source, images.check.paths)
     stage = Stage(folder, installed, workshop, inputs)
-    entries, absent = _entries(_given(given, source, images, workshop), stage, variants)
-    answered, refused = _answers(entries, stage)
-    times, loads = _times([entry for entry, _ in answered], stage, given.rounds)
+    entries, absent = entries_of(_given(given, source, images, workshop), stage, variants)
+    answered, refused = answers_of(entries, stage)
+    times, loads = times_of([entry for entry, _ in answered], stage, given.rounds)
     measured = Measured(
         [entry for entry, _ in answered], [logits for _, logits in answered], images.check.targets, times
     )
@@ -142,7 +142,7 @@ def _inputs(workshop: Workshop, source: Source, paths: Sequence[Path]) -> Path:
     return workshop.make({"name": "inputs", "images": digest}, build)[0] / INPUTS
 
 
-def _entries(
+def entries_of(
     given: Given, stage: Stage, variants: Sequence[Variant]
 ) -> tuple[list[Entry], list[dict[str, Any]]]:
     """Every file in every engine, the float model first, and a row for each quantizer that made none."""
@@ -178,7 +178,7 @@ def _about(variant: Variant) -> dict[str, Any]:
     }
 
 
-def _answers(
+def answers_of(
     entries: Sequence[Entry], stage: Stage
 ) -> tuple[list[tuple[Entry, Floats]], list[dict[str, Any]]]:
     """Logits of every entry that runs, and a row for each that does not."""
@@ -220,7 +220,7 @@ def _logits(entry: Entry, stage: Stage) -> tuple[Floats, dict[str, Any]]:
     return np.asarray(np.load(place / LOGITS), np.float32), info
 
 
-def _times(entries: Sequence[Entry], stage: Stage, rounds: int) -> tuple[np.ndarray, dict[str, Any]]:
+def times_of(entries: Sequence[Entry], stage: Stage, rounds: int) -> tuple[np.ndarray, dict[str, Any]]:
     with contextlib.ExitStack() as stack:
         served = [stack.enter_context(stage.serve(entry)) for entry in entries]
         before = os.getloadavg()

@@ -71,9 +71,12 @@ def prepare(environment: Environment, folder: Path, make: Make | None = None) ->
     record = place / RECORD
     if record.is_file():
         known: dict[str, Any] = json.loads(record.read_text(encoding="utf-8"))
-        found = Installed(**(known | {"packages": tuple(known["packages"])}))
-        if (found.packages, found.digest) == (environment.packages, environment.digest):
-            return found
+        if known.keys() == {
+            field.name for field in dataclasses.fields(Installed)
+        }:  # and not of an older form
+            found = Installed(**(known | {"packages": tuple(known["packages"])}))
+            if (found.packages, found.digest) == (environment.packages, environment.digest):
+                return found
     shutil.rmtree(place, ignore_errors=True)
     place.mkdir(parents=True)
     try:
