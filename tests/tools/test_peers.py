@@ -234,8 +234,11 @@ def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Stage:
     images = np.random.default_rng(7).normal(size=(4, 3, 8, 8)).astype(np.float32)
     (tmp_path / "inputs").mkdir()
     np.save(tmp_path / "inputs" / "inputs.npy", images)
-    there = Installed((), None, 1.0, 0.1, {"onnxruntime": "here"})
-    installed = {"onnxruntime": there, "nncf": Installed((), "no wheel for this Python", 0.0, None, {})}
+    there = Installed((), "json", None, 1.0, 0.1, {"onnxruntime": "here"})
+    installed = {
+        "onnxruntime": there,
+        "nncf": Installed((), "nncf", "no wheel for this Python", 0.0, None, {}),
+    }
     return Stage(tmp_path, installed, Workshop(tmp_path / "models", {}), tmp_path / "inputs" / "inputs.npy")
 
 
@@ -282,8 +285,8 @@ def row(name: str, agreement: float, ratio: float, engine: str = "onnxruntime 1"
 
 
 def result() -> dict[str, Any]:
-    absent = Installed(("peer==1",), "no | such package", 0.0, None, {})
-    there = Installed(("onnxruntime==1",), None, 200.0, 0.5, {"numpy": "2"})
+    absent = Installed(("peer==1",), "peer", "no | such package", 0.0, None, {})
+    there = Installed(("onnxruntime==1",), "onnxruntime", None, 200.0, 0.5, {"numpy": "2"})
     return {
         "machine": {"flags": ["avx2", "avx512_vnni"], "cores": 2, "cpu": "CPU", "system": "Linux"},
         "calibration": {"images": 128},

@@ -11,7 +11,7 @@ ONNX = "onnx==1.23.2"
 ENVIRONMENTS = {
     each.name: each
     for each in (
-        Environment("vit-edge", ("vit-edge[host]",), "vit_edge", package_digest()),
+        Environment("vit-edge", ("vit-edge[host]",), "vit_edge.host.convert.one_file", package_digest()),
         Environment("onnxruntime", (ORT, ONNX, "sympy==1.14.0"), "onnxruntime.quantization"),
         Environment("nncf", ("nncf==3.4.0", "openvino==2026.4.1", ONNX, ORT), "nncf"),
         Environment(

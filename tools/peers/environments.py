@@ -46,11 +46,16 @@ class Installed:
     """What came of an environment. Without a reason it is there."""
 
     packages: tuple[str, ...]  # asked for
+    module: str  # whose import is timed
     reason: str | None  # why it is not there
     size_mb: float  # of all its files, pip's own among them, without what Python compiles them to
     import_cpu_s: float | None  # of the processor, which a busy machine does not lengthen; median
     versions: dict[str, str]  # of all that is installed
     digest: str = ""  # of this repository's package, where that is installed
+
+    def is_of(self, wanted: Environment) -> bool:
+        """Whether this came of the same wish."""
+        return (self.packages, self.module, self.digest) == (wanted.packages, wanted.module, wanted.digest)
 
     def of_named(self) -> dict[str, str]:
         """Versions of the packages that were asked for, and of those that decide results everywhere."""
@@ -75,7 +80,7 @@ def prepare(environment: Environment, folder: Path, make: Make | None = None) ->
             field.name for field in dataclasses.fields(Installed)
         }:  # and not of an older form
             found = Installed(**(known | {"packages": tuple(known["packages"])}))
-            if (found.packages, found.digest) == (environment.packages, environment.digest):
+            if found.is_of(environment):
                 return found
     shutil.rmtree(place, ignore_errors=True)
     place.mkdir(parents=True)
@@ -83,6 +88,7 @@ def prepare(environment: Environment, folder: Path, make: Make | None = None) ->
         (make or _pip)(place, environment.packages)
         made = Installed(
             environment.packages,
+            environment.module,
             None,
             _size(place) / 1e6,
             import_time(place / "bin/python", environment.module),
@@ -90,7 +96,9 @@ def prepare(environment: Environment, folder: Path, make: Make | None = None) ->
             environment.digest,
         )
     except UsageError as error:
-        made = Installed(environment.packages, str(error), 0.0, None, {}, environment.digest)
+        made = Installed(
+            environment.packages, environment.module, str(error), 0.0, None, {}, environment.digest
+        )
     record.write_text(json.dumps(dataclasses.asdict(made), indent=1), encoding="utf-8")
     return made
 
