@@ -100,16 +100,16 @@ def test_lines_of_no_function_are_not_counted(recipes: Path) -> None:
 
 def test_a_recipe_runs_once_and_tells_what_it_took(recipes: Path, given: Given, tmp_path: Path) -> None:
     workshop = Workshop(tmp_path / "models", {})
-    place, info = quantized(variant("good"), PYTHON, {}, given, workshop)
+    place, info = quantized(variant("good"), PYTHON, {}, given, workshop, 60)
     assert np.frombuffer((place / "model.onnx").read_bytes(), np.float32).tolist() == [2.0] * 48
     assert info["error"] is None
     assert info["seconds"] >= 0
     assert info["cpu_seconds"] > 0
     assert info["peak_mb"] > 1
     recipes.write_text(RECIPE + "\n# another recipe is another model\n", encoding="utf-8")
-    assert quantized(variant("good"), PYTHON, {}, given, workshop)[0] != place
+    assert quantized(variant("good"), PYTHON, {}, given, workshop, 60)[0] != place
     recipes.write_text(RECIPE, encoding="utf-8")
-    assert quantized(variant("good"), Path("/nowhere/python"), {}, given, workshop)[0] == place
+    assert quantized(variant("good"), Path("/nowhere/python"), {}, given, workshop, 60)[0] == place
 
 
 @pytest.mark.parametrize(
@@ -239,7 +239,9 @@ def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Stage:
         "onnxruntime": there,
         "nncf": Installed((), "nncf", "no wheel for this Python", 0.0, None, {}),
     }
-    return Stage(tmp_path, installed, Workshop(tmp_path / "models", {}), tmp_path / "inputs" / "inputs.npy")
+    return Stage(
+        tmp_path, installed, Workshop(tmp_path / "models", {}), tmp_path / "inputs" / "inputs.npy", 60
+    )
 
 
 def test_who_makes_a_file_has_figures_in_each_engine_and_who_does_not_a_reason(
@@ -289,6 +291,7 @@ def result() -> dict[str, Any]:
     there = Installed(("onnxruntime==1",), "onnxruntime", None, 200.0, 0.5, {"numpy": "2"})
     return {
         "machine": {"flags": ["avx2", "avx512_vnni"], "cores": 2, "cpu": "CPU", "system": "Linux"},
+        "limit_s": 600,
         "calibration": {"images": 128},
         "evaluation": {"images": 500},
         "latency": {"rounds": 40},

@@ -20,6 +20,7 @@ from pathlib import Path
 from tools.peers.catalogue import ENVIRONMENTS, VARIANTS, Variant
 from tools.peers.comparison import compare
 from tools.peers.environments import prepare
+from tools.peers.making import LIMIT_S
 from tools.peers.record import joined, kind_of
 from tools.peers.report import rounded
 from tools.peers.table import markdown
@@ -84,6 +85,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--calib-images", type=int, default=128, help="calibration images used at most")
     parser.add_argument("--limit", type=int, help="evaluation images used at most")
     parser.add_argument("--crop-pct", type=float, help="replaces the folder's own resize")
+    limit = "seconds of the processor after which a quantizer is ended"
+    parser.add_argument("--limit-s", type=int, default=LIMIT_S, help=limit)
     parser.add_argument("--rounds", type=int, default=40, help="of latency")
     parser.add_argument(
         "--work", type=Path, default=Path("build/peers"), help="where all that is made is kept"

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 WIDTH = 620  # points
 OURS = "vit-edge"
 MARKERS = {"onnxruntime": "o", "OpenVINO": "s", "ExecuTorch": "^", "LiteRT": "v", "PyTorch": "D"}
+RATIOS = (0.25, 0.5, 1, 2, 4, 8, 16)
 LEAST_CHANGED = 0.1  # percent; none at all is drawn here, the axis being logarithmic
 _STYLE = Path(report_svg.__file__).with_name("style.css")
 
@@ -26,7 +27,7 @@ def scatter(result: Mapping[str, Any]) -> str:
 
     def draw(axes: "Axes") -> None:
         axes.grid()
-        axes.set_yscale("log")
+        axes.set(xscale="log", yscale="log")
         axes.axvline(1.0, color=Colour.LINE, linewidth=1.2)
         for number, (row, point) in enumerate(zip(rows, points, strict=True), 1):
             axes.plot(*point, _marker(row), color=_colour(row), markersize=6, markeredgewidth=0)
@@ -34,7 +35,11 @@ def scatter(result: Mapping[str, Any]) -> str:
             axes.annotate(str(number), point, (5, 3), **near)
         axes.set_ylim(130.0, 0.8 * LEAST_CHANGED)  # better is higher
         axes.set_yticks([0.1, 1, 10, 100], ["0.1", "1", "10", "100"])
-        axes.set_xlim(left=0)
+        axes.set_xlim(
+            0.8 * min(ratio for ratio, _ in points), 1.25 * max(1.0, *(ratio for ratio, _ in points))
+        )
+        axes.set_xticks(RATIOS, [f"{ratio:g}" for ratio in RATIOS])
+        axes.minorticks_off()
         axes.set_xlabel("latency against float (left is faster)")
         axes.set_ylabel("images of another class than float, %")
         _legend(axes, rows)
@@ -99,7 +104,7 @@ def _legend(axes: "Axes", rows: Sequence[Mapping[str, Any]]) -> None:
     for engine in dict.fromkeys(engine_of(row) for row in rows):
         axes.plot([], [], MARKERS.get(engine, "x"), color=Colour.FLOAT, label=engine, linestyle="none")
     axes.plot([], [], "o", color=Colour.INT8, label=f"{OURS}, onnxruntime", linestyle="none")
-    axes.legend(loc="lower right", frameon=False, labelcolor=Colour.MUTED.value, fontsize=8)
+    axes.legend(loc="best", frameon=False, labelcolor=Colour.MUTED.value, fontsize=8)
 
 
 def _file(name: str, size: tuple[int, int], draw: Draw, description: str) -> str:

@@ -58,6 +58,7 @@ class Stage:
     installed: Mapping[str, Installed]
     workshop: Workshop
     inputs: Path  # .npy, the evaluated images
+    limit_s: int  # of a quantizer, seconds of the processor
 
     def serve(self, entry: Entry) -> Served:
         """A process that has loaded a model.
@@ -82,7 +83,7 @@ def compare(given: argparse.Namespace, variants: Sequence[Variant]) -> dict[str,
     names = sorted(_environments(variants))
     installed = {name: prepare(ENVIRONMENTS[name], folder) for name in names}
     inputs = _inputs(workshop, source, images.check.paths)
-    stage = Stage(folder, installed, workshop, inputs)
+    stage = Stage(folder, installed, workshop, inputs, given.limit_s)
     entries, absent = entries_of(_given(given, source, images, workshop), stage, variants)
     answered, refused = answers_of(entries, stage)
     times, loads = times_of([entry for entry, _ in answered], stage, given.rounds)
@@ -92,6 +93,7 @@ def compare(given: argparse.Namespace, variants: Sequence[Variant]) -> dict[str,
     elsewhere = [{"name": name, "note": reason} for name, reason in ELSEWHERE.items()]
     return {
         "model": {"name": source.name, "sha256": source.sha256, "preprocess": source.preprocess.to_json()},
+        "limit_s": given.limit_s,
         "calibration": {"name": given.calib.resolve().name, "images": len(images.calibration)},
         "evaluation": {"name": images.check.name, "images": len(images.check)},
         "machine": describe_machine().to_json(),
@@ -156,7 +158,7 @@ def entries_of(
         if found.reason is None:
             _tell(f"{variant.name}: quantized or read")
             python = python_of(ENVIRONMENTS[variant.environment], stage.folder)
-            place, info = quantized(variant, python, found.versions, given, stage.workshop)
+            place, info = quantized(variant, python, found.versions, given, stage.workshop, stage.limit_s)
         about = _about(variant) | {key: value for key, value in info.items() if key != "error"}
         if info["error"] is not None:
             absent.append({"name": variant.name, "note": info["error"], "made": about})

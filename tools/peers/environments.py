@@ -60,7 +60,7 @@ class Installed:
     def of_named(self) -> dict[str, str]:
         """Versions of the packages that were asked for, and of those that decide results everywhere."""
         asked = {_name(package) for package in self.packages}
-        wanted = asked | {"numpy", "onnx", "onnxruntime", "torch", "transformers"}
+        wanted = asked | {"numpy", "onnx", "onnxruntime", "onnxruntime-gpu", "torch", "transformers"}
         return {name: version for name, version in self.versions.items() if _plain(name) in wanted}
 
 

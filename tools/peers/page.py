@@ -63,7 +63,8 @@ def _section(kind: str, result: dict[str, Any]) -> str:
             f"\n## With {title}",
             f"{machine['cores']} cores of an {cpu}; "
             f"{result['calibration']['images']} calibration images, {result['evaluation']['images']} others; "
-            f"latency of one image on one thread, the median ratio of {latency['rounds']} rounds in turn.",
+            f"a quantizer is ended after {result['limit_s']} s of the processor; "
+            f"latency is of one image on one thread, the median ratio of {latency['rounds']} rounds in turn.",
             "",
             f"![Classes changed, against latency](images/peers-{kind.lower()}-scatter.svg)",
             "",
