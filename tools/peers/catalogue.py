@@ -18,8 +18,14 @@ ENVIRONMENTS = {
             "optimum", ("optimum-onnx[onnxruntime]==0.1.0", "datasets==5.0.1"), "optimum.onnxruntime"
         ),
         Environment(
-            "inc-onnx",  # with what was new when it was released; it needs prettytable and does not say so
-            ("onnx-neural-compressor==1.0", "onnx==1.16.2", "onnxruntime==1.18.1", "prettytable==3.18.0"),
+            "inc-onnx",  # with what was new when it was released; it needs the last two and does not say so
+            (
+                "onnx-neural-compressor==1.0",
+                "onnx==1.16.2",
+                "onnxruntime==1.18.1",
+                "prettytable==3.18.0",
+                "scipy==1.17.1",
+            ),
             "onnx_neural_compressor.quantization",
         ),
         Environment("modelopt", ("nvidia-modelopt[onnx]==0.47.0",), "modelopt.onnx.quantization"),

@@ -12,7 +12,7 @@ def quantize(job, **options):
     from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
     from transformers import ViTForImageClassification
 
-    model = ViTForImageClassification.from_pretrained(job.folder, return_dict=False).eval()
+    model = ViTForImageClassification.from_pretrained(job.folder).eval()
     example = (torch.from_numpy(job.calibration[:1].copy()),)
     quantizer = XNNPACKQuantizer()
     quantizer.set_global(get_symmetric_quantization_config(is_per_channel=True, **options))

@@ -7,7 +7,7 @@ def static(job):
     from neural_compressor.torch.quantization import convert, get_default_static_config, prepare
     from transformers import ViTForImageClassification
 
-    model = ViTForImageClassification.from_pretrained(job.folder, return_dict=False).eval()
+    model = ViTForImageClassification.from_pretrained(job.folder).eval()
     example = (torch.from_numpy(job.calibration[:1].copy()),)
     prepared = prepare(export(model, example_inputs=example), get_default_static_config())
     for image in job.calibration:

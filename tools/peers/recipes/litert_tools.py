@@ -7,7 +7,7 @@ def quantizer(job, recipe):
     from litert_quantizer import quantizer
     from transformers import ViTForImageClassification
 
-    model = ViTForImageClassification.from_pretrained(job.folder, return_dict=False).eval()
+    model = ViTForImageClassification.from_pretrained(job.folder).eval()
     path = str(job.output.parent / "float.tflite")
     litert_torch.convert(model, (torch.from_numpy(job.calibration[:1].copy()),)).export(path)
     return quantizer.Quantizer(path, recipe)

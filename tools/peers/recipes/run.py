@@ -62,11 +62,17 @@ def main() -> None:
         "late": late,
         "seconds": seconds,
         "cpu_seconds": sum(each.ru_utime + each.ru_stime for each in used),
-        "peak_mb": max(each.ru_maxrss for each in used) * 1024 / 1e6,  # Linux counts it in KiB
+        "peak_mb": max(_own_peak(), used[1].ru_maxrss) * 1024 / 1e6,
     }
     place.with_name("result.json").write_text(json.dumps(result), encoding="utf-8")
     if error is not None:
         raise SystemExit(error)
+
+
+def _own_peak() -> int:
+    """KiB since this program began; what getrusage says of a process includes who started it."""
+    status = Path("/proc/self/status").read_text(encoding="ascii")
+    return int(status.split("VmHWM:")[1].split()[0])
 
 
 class LateError(BaseException):

@@ -6,7 +6,7 @@ def dynamic(job):
     from torchao.quantization import Int8DynamicActivationInt8WeightConfig, quantize_
     from transformers import ViTForImageClassification
 
-    model = ViTForImageClassification.from_pretrained(job.folder, return_dict=False).eval()
+    model = ViTForImageClassification.from_pretrained(job.folder).eval()
     quantize_(model, Int8DynamicActivationInt8WeightConfig())
     example = (torch.from_numpy(job.calibration[:1].copy()),)
     torch.export.save(torch.export.export(model, example), job.output / "model.pt2")
@@ -21,7 +21,7 @@ def static(job):
     )
     from transformers import ViTForImageClassification
 
-    model = ViTForImageClassification.from_pretrained(job.folder, return_dict=False).eval()
+    model = ViTForImageClassification.from_pretrained(job.folder).eval()
     example = (torch.from_numpy(job.calibration[:1].copy()),)
     quantizer = X86InductorQuantizer().set_global(get_default_x86_inductor_quantization_config())
     prepared = prepare_pt2e(torch.export.export(model, example).module(), quantizer)
