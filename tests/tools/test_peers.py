@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tools.peers import __main__ as peers
 from tools.peers import comparison, making, record
 from tools.peers.catalogue import ENGINES, ENVIRONMENTS, VARIANTS, Variant
 from tools.peers.charts import bars, scatter
@@ -193,6 +194,35 @@ def test_every_quantizer_has_its_environment_its_recipe_and_its_engines() -> Non
             assert (SERVE.parent / f"{ENGINES[engine].module}.py").is_file()
     for environment in ENVIRONMENTS.values():
         assert all("==" in package or package == "vit-edge[host]" for package in environment.packages)
+
+
+def test_quantizers_are_chosen_by_environment_and_left_out_by_name() -> None:
+    assert peers.chosen([]) == list(VARIANTS)
+    nncf = peers.chosen(["nncf"], ["NNCF, accuracy control"])
+    assert {entry.environment for entry in nncf} == {"nncf"}
+    assert "NNCF, accuracy control" not in {entry.name for entry in nncf}
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        ([], "name --source, --calib, --data and -o"),
+        (["--only", "nobody"], "nothing is called 'nobody'"),
+        (["--skip", "nobody's"], 'nothing is called "nobody\'s"'),
+        (["-o", "/nowhere/results.json"], "cannot be written"),
+    ],
+)
+def test_what_cannot_be_compared_is_refused_with_one_sentence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], words: list[str], reason: str
+) -> None:
+    complete = (
+        ["--source", "a", "--calib", "a", "--data", "a", "-o", str(tmp_path / "r.json")] if words else []
+    )
+    assert peers.main([*complete, *words]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("peers: ")
+    assert reason in said
+    assert len(said.splitlines()) == 1
 
 
 def test_a_model_in_a_process_of_its_own_answers_as_one_in_this(tmp_path: Path) -> None:

@@ -39,7 +39,7 @@ def main(words: Sequence[str] | None = None) -> int:
             joined(given.output, {"machine": {"flags": []}})  # told before hours of work
         elif not given.output.parent.is_dir():
             raise UsageError(f"{given.output} cannot be written: name a JSON file in a folder that exists")
-        result = rounded(compare(given, chosen(given.only)))
+        result = rounded(compare(given, chosen(given.only, given.skip)))
         record = joined(given.output, result)
         write_file(given.output, (json.dumps(record, indent=1, allow_nan=False) + "\n").encode())
     except VitEdgeError as error:
@@ -49,17 +49,21 @@ def main(words: Sequence[str] | None = None) -> int:
     return 0
 
 
-def chosen(environments: Sequence[str]) -> list[Variant]:
-    """The quantizers of these environments, all by default.
+def chosen(environments: Sequence[str], skipped: Sequence[str] = ()) -> list[Variant]:
+    """The quantizers of these environments, all by default, without those of some rows.
 
     Raises:
         UsageError: an unknown name.
     """
-    known = {variant.environment for variant in VARIANTS}
-    for name in environments:
-        if name not in known:
-            raise UsageError(f"no quantizer is called {name!r}; known are {', '.join(sorted(known))}")
-    return [variant for variant in VARIANTS if not environments or variant.environment in environments]
+    for named, known in (
+        (environments, {variant.environment for variant in VARIANTS}),
+        (skipped, {variant.name for variant in VARIANTS}),
+    ):
+        for name in named:
+            if name not in known:
+                raise UsageError(f"nothing is called {name!r}; known are {', '.join(sorted(known))}")
+    wanted = environments or list(ENVIRONMENTS)
+    return [variant for variant in VARIANTS if variant.environment in wanted and variant.name not in skipped]
 
 
 def prepared(folder: Path) -> int:
@@ -82,6 +86,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--calib", type=Path, help="folder of calibration images")
     parser.add_argument("--data", type=Path, help="folder of labelled images to evaluate on")
     parser.add_argument("--only", nargs="+", default=[], metavar="NAME", help="environments; all by default")
+    parser.add_argument(
+        "--skip", nargs="+", default=[], metavar="NAME", help="quantizers, by their rows' names"
+    )
     parser.add_argument("--calib-images", type=int, default=128, help="calibration images used at most")
     parser.add_argument("--limit", type=int, help="evaluation images used at most")
     parser.add_argument("--crop-pct", type=float, help="replaces the folder's own resize")

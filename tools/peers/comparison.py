@@ -35,6 +35,7 @@ from vit_edge.spec import InputForm
 
 FLOAT = "float32 as exported"
 YARDSTICK = "NNCF, for transformers"
+SKIPPED = "left out of this run"
 LOGITS, INPUTS = "logits.npy", "inputs.npy"
 
 
@@ -91,6 +92,7 @@ def compare(given: argparse.Namespace, variants: Sequence[Variant]) -> dict[str,
         [entry for entry, _ in answered], [logits for _, logits in answered], images.check.targets, times
     )
     elsewhere = [{"name": name, "note": reason} for name, reason in ELSEWHERE.items()]
+    elsewhere += [{"name": name, "note": SKIPPED} for name in given.skip]
     return {
         "model": {"name": source.name, "sha256": source.sha256, "preprocess": source.preprocess.to_json()},
         "limit_s": given.limit_s,
