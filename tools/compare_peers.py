@@ -17,16 +17,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import transformers
-
-from tools.bench_graph import case_of_folder, export
 from tools.peers import openvino_tools
+from tools.peers.exported import SETTINGS, exported
 from tools.peers.inputs import images_of, version
 from tools.peers.measure import Contender, all_logits, all_times, onnx_contender
-from tools.peers.onnxruntime_tools import FILE, Calibration, onnxruntime_models
+from tools.peers.onnxruntime_tools import Calibration, onnxruntime_models
 from tools.peers.ours import presets
 from tools.peers.report import Measured, markdown, rounded, rows
-from tools.peers.workshop import Made, Workshop, basis_of, package_digest
+from tools.peers.workshop import Workshop, basis_of, package_digest
 from vit_edge.errors import UsageError, VitEdgeError
 from vit_edge.host.bundling.images import BuildImages
 from vit_edge.host.quantize.types import Preset
@@ -102,20 +100,19 @@ def gather(
     """The contenders, the float model first, and a row for what is not installed."""
     workshop = Workshop(work, basis_of(source, images.calibration))
     calibration = Calibration(images.calibration, source.preprocess)
-    exported = _exported(folder, workshop)
-    info = {"settings": "transformers, SDPA attention, torch.onnx.export, dynamic batch"}
-    contenders = [onnx_contender("float32 as exported", exported, info)]
+    float_model = exported(folder, workshop)
+    contenders = [onnx_contender("float32 as exported", float_model, {"settings": SETTINGS})]
     made = presets(source, images.calibration, chosen, workshop)
-    made += onnxruntime_models(exported, calibration, workshop)
+    made += onnxruntime_models(float_model, calibration, workshop)
     contenders += [onnx_contender(*entry) for entry in made]
     if not openvino_tools.installed():
         return contenders, [{"name": openvino_tools.NAME, "note": openvino_tools.MISSING}]
-    return contenders + _nncf(exported, calibration, workshop), []
+    return contenders + _nncf(float_model, calibration, workshop), []
 
 
-def _nncf(exported: Path, calibration: Calibration, workshop: Workshop) -> list[Contender]:
+def _nncf(float_model: Path, calibration: Calibration, workshop: Workshop) -> list[Contender]:
     """As OpenVINO runs it by default here, and, where that is not float32, in float32 beside INT8."""
-    place, info = openvino_tools.nncf_model(exported, calibration, workshop)
+    place, info = openvino_tools.nncf_model(float_model, calibration, workshop)
     size = sum((place / name).stat().st_size for name in openvino_tools.FILES)
     contenders: list[Contender] = []
     for name, precision in ((openvino_tools.NAME, None), (f"{openvino_tools.NAME}, float32", "f32")):
@@ -124,16 +121,6 @@ def _nncf(exported: Path, calibration: Calibration, workshop: Workshop) -> list[
             said = info | {"engine": "OpenVINO", "inference_precision": engine.precision}
             contenders.append(Contender(name, engine, InputForm.PIXEL_VALUES, size, said))
     return contenders
-
-
-def _exported(folder: Path, workshop: Workshop) -> Path:
-    recipe = {"name": "float", "versions": {name: version(name) for name in ("torch", "transformers")}}
-
-    def build() -> Made:
-        transformers.utils.logging.set_verbosity_error()
-        return Made({FILE: export(case_of_folder(folder)).SerializeToString(deterministic=True)})
-
-    return workshop.make(recipe, build)[0] / FILE
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -61,6 +61,8 @@ def test_every_public_name_is_in_the_reference() -> None:
         ("[paper](https://arxiv.org/abs/1)", "docs", "[paper](https://arxiv.org/abs/1)"),
         ("[below](#here)", "docs", "[below](#here)"),
         ("a[0](x)", "docs", "a0 (`docs/x`)"),
+        ("![chart](images/a.svg)", "docs", "![chart](images/a.svg)"),
+        ("![chart](docs/images/a.svg)", "", "![chart](images/a.svg)"),
     ],
 )
 def test_links_hold_within_the_site(text: str, folder: str, expected: str) -> None:

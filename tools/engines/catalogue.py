@@ -3,11 +3,11 @@
 import dataclasses
 import os
 import shutil
-import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from tools.environments import make_venv, run
 from vit_edge.errors import UsageError
 
 WORKERS = Path(__file__).resolve().parent / "workers"
@@ -65,11 +65,9 @@ class Engine:
         if self.node:
             skip = {"ONNXRUNTIME_NODE_INSTALL": "skip"}  # its script would fetch CUDA libraries
             npm = ["npm", "install", "--no-audit", "--no-fund", "--ignore-scripts", "--prefix", str(place)]
-            _run([*npm, *self.packages], os.environ | skip)
+            run([*npm, *self.packages], os.environ | skip)
         else:
-            _run([sys.executable, "-m", "venv", str(place)], dict(os.environ))
-            pip = [str(place / "bin/python"), "-m", "pip", "install", "-q", "--disable-pip-version-check"]
-            _run([*pip, *self.packages], dict(os.environ))
+            make_venv(place, self.packages, dict(os.environ))
         (place / "complete").touch()
 
     def command(self, cache: Path) -> list[str]:
@@ -112,10 +110,3 @@ ENGINES = (
 def default_cache() -> Path:
     """Where environments are kept."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "vit-edge" / "engines"
-
-
-def _run(command: Sequence[str], environment: dict[str, str]) -> None:
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    if done.returncode:
-        said = (done.stderr.strip() or done.stdout.strip() or "nothing was said").splitlines()[-1]
-        raise UsageError(f"{Path(command[0]).name} failed with status {done.returncode}: {said}")

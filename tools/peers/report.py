@@ -3,13 +3,14 @@
 import dataclasses
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from tools.peers.measure import Contender, Floats
+from tools.peers.measure import Floats
 from vit_edge.runtime.measure.timing import Milliseconds, latency, ratios_to_first
+from vit_edge.spec import InputForm
 from vit_edge.verify.metrics import agreement, logit_sqnr_db, top_k_correct
 from vit_edge.verify.paired import paired_counts, score_interval
 
@@ -30,11 +31,35 @@ HEADING = (
 )
 
 
+class Measurable(Protocol):
+    """What a row is about."""
+
+    @property
+    def name(self) -> str:
+        """Of the row."""
+        ...
+
+    @property
+    def form(self) -> InputForm:
+        """What the model takes."""
+        ...
+
+    @property
+    def size(self) -> int:
+        """Bytes of its files."""
+        ...
+
+    @property
+    def info(self) -> dict[str, Any]:
+        """Plain JSON: how it was made and is run."""
+        ...
+
+
 @dataclasses.dataclass(frozen=True)
 class Measured:
     """Everything that was measured; the first contender is the float model."""
 
-    contenders: Sequence[Contender]
+    contenders: Sequence[Measurable]
     logits: Sequence[Floats]  # (N, C) each
     targets: npt.NDArray[np.int64] | None  # (N,)
     times: Milliseconds  # (rounds, contenders)

@@ -37,6 +37,10 @@ class Workshop:
         self.folder, self.basis = folder, dict(basis)
         folder.mkdir(parents=True, exist_ok=True)
 
+    def has(self, recipe: Mapping[str, Any]) -> bool:
+        """Whether the files of `recipe` are there."""
+        return self._place(recipe).is_dir()
+
     def make(self, recipe: Mapping[str, Any], build: Callable[[], Made]) -> tuple[Path, dict[str, Any]]:
         """The folder with the files of `recipe` and their info, built where they are not there yet.
 
@@ -44,8 +48,7 @@ class Workshop:
             recipe: plain JSON that decides the result, with a "name".
             build: makes the files.
         """
-        text = json.dumps({"basis": self.basis, "recipe": dict(recipe)}, sort_keys=True)
-        place = self.folder / f"{recipe['name']}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
+        place = self._place(recipe)
         if not place.is_dir():
             started = time.monotonic()
             made = build()
@@ -55,11 +58,24 @@ class Workshop:
                 for name, data in made.files.items():
                     (draft / name).write_bytes(data)
                 (draft / INFO).write_text(json.dumps(info), encoding="utf-8")
-                draft.replace(place)
+                self._put(draft, place)
             finally:
                 shutil.rmtree(draft, ignore_errors=True)
         found: dict[str, Any] = json.loads((place / INFO).read_text(encoding="utf-8"))
         return place, found
+
+    def _place(self, recipe: Mapping[str, Any]) -> Path:
+        text = json.dumps({"basis": self.basis, "recipe": dict(recipe)}, sort_keys=True)
+        return self.folder / f"{recipe['name']}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
+
+    @staticmethod
+    def _put(draft: Path, place: Path) -> None:
+        """Where another process made the same in the meantime, that stays."""
+        try:
+            draft.replace(place)
+        except OSError:
+            if not place.is_dir():
+                raise
 
 
 def package_digest(folder: Path = PACKAGE) -> str:

@@ -11,7 +11,7 @@ ROOT_PAGES = {
     "SECURITY.md": "security.md",
 }
 
-_LINK = re.compile(r"\[((?:[^\[\]]|\[[^\]]*\])*)\]\(([^)\s]+)\)")
+_LINK = re.compile(r"(!?)\[((?:[^\[\]]|\[[^\]]*\])*)\]\(([^)\s]+)\)")
 
 
 def relinked(text: str, folder: str) -> str:
@@ -23,11 +23,13 @@ def relinked(text: str, folder: str) -> str:
     """
 
     def new(found: re.Match[str]) -> str:
-        said, target = found.groups()
+        image, said, target = found.groups()
         if re.match(r"[a-z]+:|#", target):
             return found[0]
         path, hash_, anchor = target.partition("#")
         place = posixpath.normpath(posixpath.join(folder, path))
+        if image:
+            return f"![{said}]({posixpath.relpath(place, 'docs')})"
         if place in ROOT_PAGES:
             return f"[{said}]({ROOT_PAGES[place]}{hash_}{anchor})"
         if posixpath.dirname(place) == "docs" and place.endswith(".md"):

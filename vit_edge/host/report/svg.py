@@ -72,12 +72,17 @@ def chart(name: str, size: tuple[int, int], draw: Draw, caption: str, descriptio
     Raises:
         MissingExtraError: matplotlib is not installed.
     """
-    check_installed()
-    svg = Markup(_svg(name, size, draw, description))  # noqa: S704  matplotlib's own, which escapes text
+    svg = Markup(drawing(name, size, draw, description))  # noqa: S704  matplotlib's own, which escapes text
     return html("report/figure.html.j2", {"svg": svg, "caption": caption})
 
 
-def _svg(name: str, size: tuple[int, int], draw: Draw, description: str) -> str:
+def drawing(name: str, size: tuple[int, int], draw: Draw, description: str) -> str:
+    """The `svg` element alone, whose colours are variables of the page; the arguments are those of `chart`.
+
+    Raises:
+        MissingExtraError: matplotlib is not installed.
+    """
+    check_installed()
     import matplotlib as mpl
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure

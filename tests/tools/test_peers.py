@@ -1,0 +1,418 @@
+"""The comparison with everybody's quantizers: what is told of each, without network and on tiny models."""
+
+import json
+import sys
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tools.peers import __main__ as peers
+from tools.peers import comparison, making, record
+from tools.peers.catalogue import ENGINES, ENVIRONMENTS, VARIANTS, Variant
+from tools.peers.charts import bars, scatter
+from tools.peers.comparison import FLOAT, Stage, answers_of, entries_of, times_of
+from tools.peers.environments import Environment, Installed, prepare
+from tools.peers.lines import lines_of
+from tools.peers.making import Given, quantized
+from tools.peers.measure import Onnx
+from tools.peers.page import BEGIN, END, IMAGES, PAGE, RESULTS, drawn, page
+from tools.peers.serving import SERVE, Served, times_in_turn
+from tools.peers.table import environments, markdown
+from tools.peers.workshop import Workshop
+from vit_edge.errors import ModelError, UsageError
+
+DATA = Path(__file__).parent.parent / "data"
+PYTHON = Path(sys.executable)
+RECIPE = '''
+import numpy
+
+class Helper:
+    """Words that are not counted."""
+
+    factor = 2  # nor is this comment
+
+
+def twice(image):
+
+    return Helper.factor * image
+
+
+def unused(): return 0
+
+
+def good(job):
+    """Not counted."""
+    image = twice(
+        job.calibration[0]
+    )
+    (job.output / "model.onnx").write_bytes(image.tobytes())
+
+
+def refuses(job):
+    raise ValueError("no such operator\\nand more words")
+
+
+def forgets(job): pass
+
+
+def spins(job):
+    while True: pass
+
+
+def ends(job):
+    import os
+    os._exit(3)
+'''
+
+
+@pytest.fixture
+def recipes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path / "recipes"
+    folder.mkdir()
+    (folder / "peer.py").write_text(RECIPE, encoding="utf-8")
+    monkeypatch.setattr(making, "RECIPES", folder)
+    return folder / "peer.py"
+
+
+@pytest.fixture
+def given(tmp_path: Path) -> Given:
+    np.save(tmp_path / "calibration.npy", np.ones((2, 3, 4, 4), np.float32))
+    return Given(tmp_path / "float.onnx", tmp_path, tmp_path, tmp_path / "calibration.npy", None)
+
+
+def variant(function: str) -> Variant:
+    return Variant("peer", "peer", "peer", function, "defaults")
+
+
+# Helper's two lines, three of twice and the four of good
+def test_the_lines_of_a_recipe_are_those_of_all_that_it_uses(recipes: Path) -> None:
+    assert lines_of(recipes, "good") == 2 + 2 + 5
+    assert lines_of(recipes, "refuses") == 2
+
+
+def test_lines_of_no_function_are_not_counted(recipes: Path) -> None:
+    with pytest.raises(KeyError, match="absent"):
+        lines_of(recipes, "absent")
+
+
+def test_a_recipe_runs_once_and_tells_what_it_took(recipes: Path, given: Given, tmp_path: Path) -> None:
+    workshop = Workshop(tmp_path / "models", {})
+    place, info = quantized(variant("good"), PYTHON, {}, given, workshop, 60)
+    assert np.frombuffer((place / "model.onnx").read_bytes(), np.float32).tolist() == [2.0] * 48
+    assert info["error"] is None
+    assert info["seconds"] >= 0
+    assert info["cpu_seconds"] > 0
+    assert info["peak_mb"] > 1
+    recipes.write_text(RECIPE + "\n# another recipe is another model\n", encoding="utf-8")
+    assert quantized(variant("good"), PYTHON, {}, given, workshop, 60)[0] != place
+    recipes.write_text(RECIPE, encoding="utf-8")
+    assert quantized(variant("good"), Path("/nowhere/python"), {}, given, workshop, 60)[0] == place
+
+
+@pytest.mark.parametrize(
+    ("function", "reason"),
+    [
+        ("refuses", "ValueError: no such operator"),
+        ("forgets", "it wrote no model.onnx"),
+        ("spins", "it took longer than 2 s of the processor"),
+        ("ends", "the quantizer ended with status 3 and without a word"),
+        ("absent", "AttributeError: module 'peer_recipe' has no attribute 'absent'"),
+    ],
+)
+@pytest.mark.usefixtures("recipes")
+def test_a_recipe_that_makes_nothing_leaves_a_reason(
+    given: Given, tmp_path: Path, function: str, reason: str
+) -> None:
+    place, info = quantized(variant(function), PYTHON, {}, given, Workshop(tmp_path / "models", {}), 2)
+    assert reason in info["error"]
+    assert not (place / "model.onnx").exists()
+
+
+def linked(place: Path, packages: Sequence[str]) -> None:
+    """In place of pip: an environment that is this Python."""
+    assert packages
+    (place / "bin").mkdir()
+    (place / "bin" / "python").write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n', encoding="utf-8")
+    (place / "bin" / "python").chmod(0o755)
+
+
+def test_an_environment_is_made_once_for_the_same_packages(tmp_path: Path) -> None:
+    calls: list[Sequence[str]] = []
+
+    def make(place: Path, packages: Sequence[str]) -> None:
+        calls.append(packages)
+        linked(place, packages)
+
+    first = Environment("peer", ("peer[onnx]==1.0",), "json")
+    found = [prepare(first, tmp_path, make) for _ in range(2)]
+    assert found[0] == found[1]
+    assert found[0].reason is None
+    assert found[0].import_cpu_s is not None
+    assert found[0].import_cpu_s > 0
+    assert found[0].size_mb > 0
+    assert "numpy" in found[0].of_named()
+    assert "pytest" not in found[0].of_named()
+    for other in (
+        Environment("peer", ("peer==2.0",), "json"),
+        Environment("peer", ("peer==2.0",), "json", "a"),
+    ):
+        prepare(other, tmp_path, make)
+    assert calls == [("peer[onnx]==1.0",), ("peer==2.0",), ("peer==2.0",)]
+
+
+def test_what_cannot_be_installed_says_why_and_is_not_tried_again(tmp_path: Path) -> None:
+    calls: list[int] = []
+
+    def make(place: Path, packages: Sequence[str]) -> None:
+        assert place.is_dir()
+        calls.append(1)
+        raise UsageError(f"python failed with status 1: No matching distribution found for {packages[0]}")
+
+    for _ in range(2):
+        found = prepare(Environment("peer", ("peer==9",), "peer"), tmp_path, make)
+        assert found.reason == "python failed with status 1: No matching distribution found for peer==9"
+    assert calls == [1]
+
+
+def test_what_cannot_be_imported_is_not_there(tmp_path: Path) -> None:
+    found = prepare(Environment("peer", ("peer==1",), "no_such_module_of_anybody"), tmp_path, linked)
+    assert found.reason is not None
+    assert "No module named 'no_such_module_of_anybody'" in found.reason
+
+
+def test_every_quantizer_has_its_environment_its_recipe_and_its_engines() -> None:
+    assert len({entry.name for entry in VARIANTS}) == len(VARIANTS)
+    for entry in VARIANTS:
+        assert entry.environment in ENVIRONMENTS
+        assert lines_of(making.RECIPES / f"{entry.recipe}.py", entry.function) > 1
+        for engine in entry.engines:
+            assert ENGINES[engine].environment in ENVIRONMENTS
+            assert (SERVE.parent / f"{ENGINES[engine].module}.py").is_file()
+    for environment in ENVIRONMENTS.values():
+        assert all("==" in package or package == "vit-edge[host]" for package in environment.packages)
+
+
+def test_quantizers_are_chosen_by_environment_and_left_out_by_name() -> None:
+    assert peers.chosen([]) == list(VARIANTS)
+    nncf = peers.chosen(["nncf"], ["NNCF, accuracy control"])
+    assert {entry.environment for entry in nncf} == {"nncf"}
+    assert "NNCF, accuracy control" not in {entry.name for entry in nncf}
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        ([], "name --source, --calib, --data and -o"),
+        (["--only", "nobody"], "nothing is called 'nobody'"),
+        (["--skip", "nobody's"], 'nothing is called "nobody\'s"'),
+        (["-o", "/nowhere/results.json"], "cannot be written"),
+    ],
+)
+def test_what_cannot_be_compared_is_refused_with_one_sentence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], words: list[str], reason: str
+) -> None:
+    complete = (
+        ["--source", "a", "--calib", "a", "--data", "a", "-o", str(tmp_path / "r.json")] if words else []
+    )
+    assert peers.main([*complete, *words]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("peers: ")
+    assert reason in said
+    assert len(said.splitlines()) == 1
+
+
+def test_a_model_in_a_process_of_its_own_answers_as_one_in_this(tmp_path: Path) -> None:
+    images = np.random.default_rng(5).normal(size=(3, 3, 8, 8)).astype(np.float32)
+    np.save(tmp_path / "inputs.npy", images)
+    with Served(PYTHON, "onnxruntime_engine", DATA / "dynamic.onnx", tmp_path / "inputs.npy") as served:
+        logits = served.logits(tmp_path / "logits.npy")
+        times = times_in_turn([served, served], 2)
+        process = served.process
+    here = np.concatenate([Onnx(DATA / "dynamic.onnx").infer(image[None]) for image in images])
+    np.testing.assert_array_equal(logits, here)
+    assert served.version.startswith("onnxruntime ")
+    assert times.shape == (2, 2)
+    assert (times > 0).all()
+    assert process.returncode is not None
+
+
+@pytest.mark.parametrize(
+    ("engine", "model", "reason"),
+    [
+        ("onnxruntime_engine", "labels.txt", "labels.txt"),
+        ("no_engine", "dynamic.onnx", "No module named 'no_engine'"),
+    ],
+)
+def test_a_model_that_an_engine_does_not_take_is_refused_in_its_words(
+    tmp_path: Path, engine: str, model: str, reason: str
+) -> None:
+    np.save(tmp_path / "inputs.npy", np.zeros((1, 3, 8, 8), np.float32))
+    (tmp_path / "labels.txt").write_text("no model")
+    place = tmp_path / model if model == "labels.txt" else DATA / model
+    with pytest.raises(ModelError, match=reason):
+        Served(PYTHON, engine, place, tmp_path / "inputs.npy")
+
+
+@pytest.fixture
+def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Stage:
+    """One environment, this one; that of OpenVINO could not be installed."""
+    monkeypatch.setattr(comparison, "python_of", lambda *_: PYTHON)
+    images = np.random.default_rng(7).normal(size=(4, 3, 8, 8)).astype(np.float32)
+    (tmp_path / "inputs").mkdir()
+    np.save(tmp_path / "inputs" / "inputs.npy", images)
+    there = Installed((), "json", None, 1.0, 0.1, {"onnxruntime": "here"})
+    installed = {
+        "onnxruntime": there,
+        "nncf": Installed((), "nncf", "no wheel for this Python", 0.0, None, {}),
+    }
+    return Stage(
+        tmp_path, installed, Workshop(tmp_path / "models", {}), tmp_path / "inputs" / "inputs.npy", 60
+    )
+
+
+def test_who_makes_a_file_has_figures_in_each_engine_and_who_does_not_a_reason(
+    stage: Stage, tmp_path: Path
+) -> None:
+    given = Given(DATA / "dynamic.onnx", tmp_path, tmp_path, stage.inputs, None)
+    dynamic = Variant(
+        "dynamic", "onnxruntime", "onnxruntime_tools", "dynamic", "", engines=("onnxruntime", "OpenVINO")
+    )
+    gone = Variant("gone", "nncf", "nncf_tools", "onnx_file", "")
+    entries, absent = entries_of(given, stage, [dynamic, gone])
+    assert [(entry.name, entry.engine) for entry in entries] == [
+        (FLOAT, "onnxruntime"),
+        ("dynamic", "onnxruntime"),
+        ("dynamic", "OpenVINO"),
+    ]
+    assert [(each["name"], each["note"]) for each in absent] == [("gone", "no wheel for this Python")]
+    assert entries[1].info["recipe"] == "tools/peers/recipes/onnxruntime_tools.py:dynamic"
+    answered, refused = answers_of(entries, stage)
+    assert [entry.name for entry, _ in answered] == [FLOAT, "dynamic"]
+    assert all(logits.shape == (4, 3) for _, logits in answered)
+    assert answered[1][0].info["engine"].startswith("onnxruntime ")
+    assert [each["note"] for each in refused] == [
+        "OpenVINO does not run it: OpenVINO is not there: no wheel for this Python"
+    ]
+    times, loads = times_of([entry for entry, _ in answered], stage, 2)
+    assert times.shape == (2, 2)
+    assert len(loads["load_average_before"]) == 3
+
+
+def row(name: str, agreement: float, ratio: float, engine: str = "onnxruntime 1") -> dict[str, Any]:
+    return {
+        "name": name,
+        "size_mb": 6.0,
+        "agreement": agreement,
+        "logit_sqnr_db": None if name == "float" else 20.0,
+        "top1": 88.0,
+        "drop": 1.0,
+        "drop_interval_95": [-1.0, 2.0],
+        "ratio_to_float": {"median": ratio},
+        "made": {"engine": engine, "lines": 7, "cpu_seconds": 12.4, "peak_mb": 300.0},
+    }
+
+
+def result() -> dict[str, Any]:
+    absent = Installed(("peer==1",), "peer", "no | such package", 0.0, None, {})
+    there = Installed(("onnxruntime==1",), "onnxruntime", None, 200.0, 0.5, {"numpy": "2"})
+    return {
+        "machine": {"flags": ["avx2", "avx512_vnni"], "cores": 2, "cpu": "CPU", "system": "Linux"},
+        "limit_s": 600,
+        "calibration": {"images": 128},
+        "evaluation": {"images": 500},
+        "latency": {"rounds": 40},
+        "environments": {"peer": vars(absent), "onnxruntime": vars(there)},
+        "rows": [
+            row("float", 100.0, 1.0),
+            row("far", 0.0, 0.9),
+            row("vit-edge near", 100.0, 0.4, "OpenVINO 2026"),
+            {"name": "gone", "note": "took | too long"},
+        ],
+    }
+
+
+def test_the_table_has_the_closest_first_and_the_reason_of_what_has_no_figures() -> None:
+    lines = markdown(result()).splitlines()
+    assert [line.split(" | ")[1] for line in lines[2:5]] == ["float", "vit-edge near", "far"]
+    assert lines[3].startswith(
+        "| 1 | vit-edge near | OpenVINO | 88.0 % | 1.0 (-1.0 to 2.0) | 100.0 % | 20.0 dB | 0.40 |"
+    )
+    assert lines[3].endswith("| 6.0 MB | 12 s | 300 MB | 7 |")
+    assert lines[-1] == "| gone | `took / too long` |"
+    assert {line.count("|") for line in lines[:5]} == {lines[0].count("|")}
+
+
+def test_environments_are_listed_with_their_weight_or_their_reason() -> None:
+    lines = environments(result()).splitlines()
+    assert lines[2] == "| peer | `peer==1` | not there: `no / such package` |  |"
+    assert lines[3] == "| onnxruntime | `onnxruntime==1` | 200 MB | 0.5 s |"
+
+
+@pytest.mark.parametrize("draw", [scatter, bars], ids=["scatter", "bars"])
+def test_a_chart_is_an_svg_that_stands_alone_and_says_its_figures_in_words(draw: Any) -> None:
+    text = draw(result())
+    root = ElementTree.fromstring(text)  # noqa: S314  made here
+    assert root.tag == "{http://www.w3.org/2000/svg}svg"
+    assert "--paper: #ffffff" in text
+    assert "prefers-color-scheme: dark" in text
+    words = root.attrib["aria-label"]
+    assert "far, onnxruntime: top-1 88.0 %" in words or "far in onnxruntime, 0.90" in words
+    assert "vit-edge near" in words
+    assert "gone" not in words
+
+
+@pytest.mark.parametrize(
+    ("flags", "kind"),
+    [
+        (["avx2", "avx512_vnni"], "VNNI"),
+        (["avx2", "avx_vnni"], "VNNI"),
+        (["avx2"], "AVX2"),
+        (["asimd"], "Arm"),
+        ([], "other"),
+    ],
+)
+def test_a_machine_is_of_the_kind_that_its_integer_instructions_say(flags: list[str], kind: str) -> None:
+    assert record.kind_of(flags) == kind
+
+
+def test_results_of_both_kinds_stay_side_by_side(tmp_path: Path) -> None:
+    path = tmp_path / "results.json"
+    older = result() | {"rows": []}
+    older["machine"] = {"flags": ["avx2"]}
+    path.write_text(json.dumps(record.joined(path, older)), encoding="utf-8")
+    both = record.joined(path, result())
+    assert list(both) == ["AVX2", "VNNI"]
+    assert both["AVX2"]["rows"] == []
+    path.write_text(json.dumps(both), encoding="utf-8")
+    assert record.joined(path, older)["VNNI"] == json.loads(json.dumps(result()))
+
+
+@pytest.mark.parametrize("text", ["[]", "{", '{"VNNI": {}}', '{"rows": []}'])
+def test_a_file_of_something_else_is_never_written_over(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "results.json"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(UsageError, match="holds no results of this tool"):
+        record.joined(path, result())
+
+
+def test_the_page_is_made_anew_between_its_marks_alone() -> None:
+    made = page(f"before\n{BEGIN}\nold\n{END}\nafter\n", {"VNNI": result()})
+    assert made.startswith(f"before\n{BEGIN}\n")
+    assert made.endswith(f"\n{END}\nafter\n")
+    assert "old" not in made
+    assert "images/peers-vnni-scatter.svg" in made
+    assert page(made, {"VNNI": result()}) == made
+    with pytest.raises(ValueError, match="unpack"):
+        page("no marks", {})
+
+
+def test_the_page_and_its_charts_are_of_the_results() -> None:
+    results = record.read(RESULTS)
+    text = PAGE.read_text(encoding="utf-8")
+    assert page(text, results) == text
+    for name in drawn(results):
+        ElementTree.fromstring((IMAGES / name).read_text(encoding="utf-8"))  # noqa: S314  made here

@@ -1,0 +1,119 @@
+"""Two charts of a comparison, as files that take the light or dark colours of whoever looks at them."""
+
+import html
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import vit_edge.host.report.svg as report_svg
+from tools.peers.table import engine_of, ordered
+from vit_edge.host.report.svg import Colour, Draw, drawing
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+WIDTH = 620  # points
+OURS = "vit-edge"
+MARKERS = {"onnxruntime": "o", "OpenVINO": "s", "ExecuTorch": "^", "LiteRT": "v", "PyTorch": "D"}
+RATIOS = (0.25, 0.5, 1, 2, 4, 8, 16)
+LEAST_CHANGED = 0.1  # percent; none at all is drawn here, the axis being logarithmic
+_STYLE = Path(report_svg.__file__).with_name("style.css")
+
+
+def scatter(result: Mapping[str, Any]) -> str:
+    """Classes changed against latency, each row by its number in the table."""
+    rows = ordered(result["rows"])[1:]
+    points = [(row["ratio_to_float"]["median"], _changed(row)) for row in rows]
+
+    def draw(axes: "Axes") -> None:
+        axes.grid()
+        axes.set(xscale="log", yscale="log")
+        axes.axvline(1.0, color=Colour.LINE, linewidth=1.2)
+        for number, (row, point) in enumerate(zip(rows, points, strict=True), 1):
+            axes.plot(*point, _marker(row), color=_colour(row), markersize=6, markeredgewidth=0)
+            near = {"textcoords": "offset points", "color": Colour.INK, "fontsize": 8}
+            axes.annotate(str(number), point, (5, 3), **near)
+        axes.set_ylim(130.0, 0.8 * LEAST_CHANGED)  # better is higher
+        axes.set_yticks([0.1, 1, 10, 100], ["0.1", "1", "10", "100"])
+        axes.set_xlim(
+            0.8 * min(ratio for ratio, _ in points), 1.25 * max(1.0, *(ratio for ratio, _ in points))
+        )
+        axes.set_xticks(RATIOS, [f"{ratio:g}" for ratio in RATIOS])
+        axes.minorticks_off()
+        axes.set_xlabel("latency against float (left is faster)")
+        axes.set_ylabel("images of another class than float, %")
+        _legend(axes, rows)
+
+    words = "; ".join(
+        f"{number}: {row['name']} in {engine_of(row)}, {ratio:.2f} of the latency, {changed:.1f} %"
+        for number, (row, (ratio, changed)) in enumerate(zip(rows, points, strict=True), 1)
+    )
+    return _file("scatter", (WIDTH, 380), draw, f"Classes changed against latency. {words}")
+
+
+def bars(result: Mapping[str, Any]) -> str:
+    """Latency of every row against float, fastest first, with its accuracy and agreement in words."""
+    rows = sorted(ordered(result["rows"]), key=lambda row: row["ratio_to_float"]["median"])
+    labels = [_label(row) for row in rows]
+
+    def draw(axes: "Axes") -> None:
+        ratios = [row["ratio_to_float"]["median"] for row in rows]
+        axes.barh(range(len(rows)), ratios, height=0.5, color=[_colour(row).value for row in rows])
+        axes.axvline(1.0, color=Colour.LINE, linewidth=1.2)
+        for place, label in enumerate(labels):
+            axes.text(
+                0,
+                place - 0.3,
+                label,
+                transform=axes.get_yaxis_transform(),
+                color=Colour.INK,
+                va="bottom",
+                fontsize=8,
+            )
+        axes.set_ylim(len(rows) - 0.5, -0.9)
+        axes.set_yticks([])
+        axes.spines["left"].set_visible(False)
+        axes.grid(axis="x")
+        axes.set_xlim(left=0)
+        axes.set_xlabel("latency against float")
+
+    words = "; ".join(
+        f"{label}, {row['ratio_to_float']['median']:.2f}" for label, row in zip(labels, rows, strict=True)
+    )
+    return _file("bars", (WIDTH, 60 + 26 * len(rows)), draw, f"Latency against float. {words}")
+
+
+def _changed(row: Mapping[str, Any]) -> float:
+    return max(100.0 - float(row["agreement"]), LEAST_CHANGED)
+
+
+def _label(row: Mapping[str, Any]) -> str:
+    top1 = f"top-1 {row['top1']:.1f} %, " if "top1" in row else ""
+    return f"{row['name']}, {engine_of(row)}: {top1}agreement {row['agreement']:.1f} %"
+
+
+def _marker(row: Mapping[str, Any]) -> str:
+    return MARKERS.get(engine_of(row), "x")
+
+
+def _colour(row: Mapping[str, Any]) -> Colour:
+    return Colour.INT8 if str(row["name"]).startswith(OURS) else Colour.FLOAT
+
+
+def _legend(axes: "Axes", rows: Sequence[Mapping[str, Any]]) -> None:
+    for engine in dict.fromkeys(engine_of(row) for row in rows):
+        axes.plot([], [], MARKERS.get(engine, "x"), color=Colour.FLOAT, label=engine, linestyle="none")
+    axes.plot([], [], "o", color=Colour.INT8, label=f"{OURS}, onnxruntime", linestyle="none")
+    axes.legend(loc="best", frameon=False, labelcolor=Colour.MUTED.value, fontsize=8)
+
+
+def _file(name: str, size: tuple[int, int], draw: Draw, description: str) -> str:
+    """An SVG that stands alone, with the colours of the report's style sheet."""
+    body = drawing(name, size, draw, description)
+    spaces = 'xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink"'
+    sheet = _STYLE.read_text(encoding="utf-8")
+    colours = sheet[: sheet.index("\n* {")]
+    style = f"{colours}\nsvg {{ background: var(--paper); font-family: system-ui, sans-serif; }}"
+    start = f'<svg {spaces} width="{size[0]}" height="{size[1]}"'
+    end = body.index(">") + 1
+    return f"{start}{body[4:end]}\n<style>{html.escape(style, quote=False)}</style>{body[end:]}"
