@@ -1,15 +1,16 @@
 """Quantizes a model for a Rockchip NPU by measured noise, builds it with the toolkit, and runs its simulator.
 
-Usage: python -m tools.check_rknn --source SOURCE --calib DIR --data DIR --toolkit PYTHON [--count N]
-       [--vendor ALGORITHM ...] [--keep DIR] [-o results.json]
+Usage: python -m tools.check_rknn (--source SOURCE | --bundle DIR) --calib DIR --data DIR --toolkit PYTHON
+       [--count N] [--vendor ALGORITHM ...] [--keep DIR] [-o results.json]
 
 PYTHON is the interpreter of an environment of its own that holds `rknn-toolkit2` (Python 3.11, `pip install
 rknn-toolkit2`). The target's float file is written as `build` writes it, and types and ranges of its tensors
-are found on the CPU (`vit_edge.host.hybrid`): `--share` of all multiply-adds is computed in 8 bits. The
-toolkit is given these types and ranges between the two steps of its hybrid quantization, and its layer table
-is read back: the types that were asked for must be those that were built. `--vendor` runs the toolkit's own
-quantizations beside it, on `--vendor-count` of the same images. What breaks off goes on where it
-was with `--keep DIR`, where the simulator's answers stay. It is the maker's simulator: nothing is said of
+are found on the CPU (`vit_edge.host.hybrid`): `--share` of all multiply-adds is computed in 8 bits. Of a
+bundle that was built for the target both are taken as they lie there; give the `--calib` of that build.
+The toolkit is given types and ranges between the two steps of its hybrid quantization, and its layer table is
+read back: the types that were asked for must be those that were built. `--vendor` runs the toolkit's own
+quantizations beside it, on `--vendor-count` of the same images. What breaks off goes on where it was with
+`--keep DIR`, where models and the simulator's answers stay. It is the maker's simulator: nothing is said of
 speed.
 
 Exit status: 0 every product was built in the type that was asked for, 1 one was not, 2 bad input.
@@ -22,13 +23,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import onnx
-
-from tools.rknn_cases import as_json, case, feeds_of, platform_of, prepared, toolkit_version
+from tools.rknn_cases import as_json, case, from_bundle, from_source, platform_of, toolkit_version
 from tools.rknn_layers import claims_of
+from vit_edge.bundle import read_bundle
 from vit_edge.cli.console import check_json, write_json
 from vit_edge.errors import VitEdgeError
-from vit_edge.host.hybrid.choose import choice
 from vit_edge.host.sources import SourceOptions, resolve
 from vit_edge.runtime.device.machine import describe_machine, version_of
 from vit_edge.targets import load_target
@@ -58,16 +57,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def check(given: argparse.Namespace, work: Path, version: str) -> dict[str, Any]:
     """Write the file, choose, build and run every case."""
     target = load_target(given.target)
-    source = resolve(str(given.source), SourceOptions(crop_pct=given.crop_pct))
-    start = prepared(source, target, given, work)
-    share = 1.0 - target.wide_macs if given.share is None else given.share
-    found = choice(onnx.load(start.model), feeds_of(start.calibration), share, start.known, _told)
+    if given.bundle is None:
+        source = resolve(str(given.source), SourceOptions(crop_pct=given.crop_pct))
+        start, found = from_source(source, target, given, work)
+    else:
+        start, found = from_bundle(read_bundle(given.bundle), target, given, work)
     shared = {
-        "model": source.name,
+        "model": start.name,
         "target": target.name,
         "calibration_images": len(start.calibration),
         "wide_products": sorted({product.name for product in start.products} - set(found.narrow)),
-        "ranges": found.ranges,
+        "ranges": found.found_by,
         "expected_db": dict(found.expected_db),
         "alone_db": dict(found.alone_db),
         "machine": describe_machine().to_json(),
@@ -80,16 +80,12 @@ def check(given: argparse.Namespace, work: Path, version: str) -> dict[str, Any]
     for name in ("ours", *given.vendor):
         own = name == "ours"
         taken = start if own else start.fewer(given.vendor_count)
-        asked = {"ranges": as_json(found.reaches), "narrow": found.narrow} if own else {"algorithm": name}
+        asked = {"ranges": as_json(found.ranges), "narrow": found.narrow} if own else {"algorithm": name}
         row, layers = case(taken, given.toolkit, platform_of(target), work / name, asked)
         claims = claims_of(layers, set(found.narrow), start.products) if own else {}
         rows.append({"case": name if own else f"the toolkit's {name}", **row, **claims})
         write_json(given.output, {**shared, "cases": rows})  # a case may take an hour: each is kept
     return {**shared, "cases": rows}
-
-
-def _told(done: int, count: int) -> None:
-    print(f"product {done} of {count}", file=sys.stderr, flush=True)
 
 
 def _table(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -124,7 +120,9 @@ def _count(text: str) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description="Quantize for a Rockchip NPU and run its simulator.")
-    parser.add_argument("--source", required=True, help="as for vit-edge build")
+    made_from = parser.add_mutually_exclusive_group(required=True)
+    made_from.add_argument("--source", help="as for vit-edge build")
+    made_from.add_argument("--bundle", type=Path, metavar="DIR", help="that build made for the target")
     parser.add_argument("--crop-pct", type=float, help="where the source does not say so")
     parser.add_argument("--calib", type=Path, required=True, metavar="DIR", help="calibration images")
     parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="images to run")

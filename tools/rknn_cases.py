@@ -11,14 +11,17 @@ from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
+import onnx
 
 from tools.rknn_layers import integer_share
-from vit_edge.errors import UsageError
+from vit_edge.bundle import Bundle
+from vit_edge.errors import UsageError, VitEdgeError
+from vit_edge.host.bundling.beside import IMAGES
 from vit_edge.host.convert.export import export
 from vit_edge.host.convert.int8 import metadata_of
 from vit_edge.host.convert.onnx_io import finish, save_onnx
 from vit_edge.host.convert.optimize import normalisation_of
-from vit_edge.host.hybrid.choose import input_ranges
+from vit_edge.host.hybrid.choose import Choice, choice, input_ranges
 from vit_edge.host.hybrid.products import Product, products_of
 from vit_edge.host.hybrid.reaches import Reach
 from vit_edge.host.hybrid.rounding import logits_of
@@ -28,13 +31,13 @@ from vit_edge.host.quantize.plan_set import plan_set
 from vit_edge.host.quantize.types import Preset, QuantizeSettings
 from vit_edge.host.rewrite.canonical import canonicalise
 from vit_edge.host.sources import Source
+from vit_edge.manifest import compiler_name, lowered_name
 from vit_edge.runtime.evaluate.dataset import evenly, list_images
 from vit_edge.runtime.image.preprocess import load_pixels, normalize
-from vit_edge.spec import TargetSpec
+from vit_edge.spec import PreprocessSpec, TargetSpec
 from vit_edge.verify.metrics import agreement, logit_sqnr_db
 
 SCRIPT = Path(__file__).parent / "rknn_toolkit.py"
-CALIBRATION = 20  # images for ranges, ours and the toolkit's
 _PLATFORM = "target_platform"
 _MOST_SECONDS = 6 * 3600
 
@@ -45,14 +48,14 @@ Floats = npt.NDArray[np.float32]
 class Prepared:
     """What every case starts from."""
 
+    name: str
+    """Of the source."""
     model: Path
     calibration: tuple[Path, ...]
     images: tuple[Path, ...]
     exact: Floats
     """The float file's logits for `images`."""
     products: tuple[Product, ...]
-    known: Mapping[str, tuple[float, float]]
-    """The ranges of what goes into linear layers."""
 
     def fewer(self, count: int | None) -> Self:
         """The same with so many of the images, spread evenly over them; None: with all."""
@@ -61,13 +64,15 @@ class Prepared:
         return dataclasses.replace(self, images=images, exact=self.exact[places])
 
 
-def prepared(source: Source, target: TargetSpec, given: argparse.Namespace, work: Path) -> Prepared:
-    """The target's float file, folded for quantization, with images as it takes them, in a folder.
+def from_source(
+    source: Source, target: TargetSpec, given: argparse.Namespace, work: Path
+) -> tuple[Prepared, Choice]:
+    """The target's float file, folded for quantization, and types and ranges, as `build` makes them.
 
     Args:
         source: from `resolve`.
         target: whose file it is.
-        given: `calib`, `data`, `count` and `cache` of the command.
+        given: `calib`, `data`, `count`, `cache` and `share` of the command.
         work: an existing folder.
     """
     exported, _ = export(source)
@@ -78,22 +83,61 @@ def prepared(source: Source, target: TargetSpec, given: argparse.Namespace, work
     lowering = LowerSettings(target.form, normalisation_of(source.preprocess))
     model = finish(lower(folded.canonical, lowering), metadata_of(source))
     save_onnx(model, work / "model.onnx")
-    calibration = _arrays(source, given.calib, CALIBRATION, work / "calibration")
-    images = _arrays(source, given.data, given.count, work / "images")
-    exact = logits_of(model, feeds_of(images))
+    start = _prepared(model, source.name, source.preprocess, evenly(paths, IMAGES), given, work)
+    share = 1.0 - target.wide_macs if given.share is None else given.share
     known = input_ranges(plan_set(folded, ()).exact)
-    return Prepared(work / "model.onnx", calibration, images, exact, tuple(products_of(model)), known)
+    return start, choice(model, feeds_of(start.calibration), share, known, _told)
 
 
-def _arrays(source: Source, folder: Path, count: int, out: Path) -> tuple[Path, ...]:
-    """Images as the file takes them, spread evenly over a folder, each in a `.npy` of its own."""
-    paths = list_images(folder).paths
-    paths = evenly(paths, count)
+def from_bundle(
+    bundle: Bundle, target: TargetSpec, given: argparse.Namespace, work: Path
+) -> tuple[Prepared, Choice]:
+    """The target's float file of a bundle, and the types and ranges that lie beside it.
+
+    Raises:
+        BundleError: the bundle was not built for the target.
+        UsageError: the types and ranges are not those of this version.
+    """
+    told = compiler_name(target.name)
+    try:
+        chosen = Choice.from_json(json.loads(bundle.read(told)))
+    except ValueError as error:
+        if isinstance(error, VitEdgeError):
+            raise
+        raise UsageError(f"{bundle.path / told} cannot be read ({error}); build the bundle again") from None
+    data = bundle.read(lowered_name(target.name))
+    (work / "model.onnx").write_bytes(data)
+    used = evenly(list_images(given.calib).paths, QuantizeSettings().images)  # as `build` takes them
+    name, preprocess = bundle.manifest.source.name, bundle.manifest.preprocess
+    model = onnx.load_from_string(data)
+    return _prepared(model, name, preprocess, evenly(used, IMAGES), given, work), chosen
+
+
+def _prepared(
+    model: onnx.ModelProto,
+    name: str,
+    preprocess: PreprocessSpec,
+    calibration: Sequence[Path],
+    given: argparse.Namespace,
+    work: Path,
+) -> Prepared:
+    ranging = _arrays(preprocess, calibration, work / "calibration")
+    images = _arrays(preprocess, evenly(list_images(given.data).paths, given.count), work / "images")
+    exact = logits_of(model, feeds_of(images))
+    return Prepared(name, work / "model.onnx", ranging, images, exact, tuple(products_of(model)))
+
+
+def _told(done: int, count: int) -> None:
+    print(f"product {done} of {count}", file=sys.stderr, flush=True)
+
+
+def _arrays(preprocess: PreprocessSpec, paths: Sequence[Path], out: Path) -> tuple[Path, ...]:
+    """Images as the file takes them, each in a `.npy` of its own."""
     out.mkdir(exist_ok=True)
     written = []
     for index, path in enumerate(paths):
         written.append(out / f"{index}.npy")
-        np.save(written[-1], normalize(load_pixels(path, source.preprocess)[None], source.preprocess))
+        np.save(written[-1], normalize(load_pixels(path, preprocess)[None], preprocess))
     return tuple(written)
 
 

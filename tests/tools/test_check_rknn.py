@@ -1,5 +1,8 @@
 """What is given to Rockchip's toolkit is what was measured, and what it built is held against it."""
 
+import argparse
+import dataclasses
+import json
 import sys
 from pathlib import Path
 
@@ -7,10 +10,24 @@ import numpy as np
 import onnx
 import pytest
 
+from tests.package.digits import Digits
 from tools import check_rknn, rknn_cases, rknn_layers, rknn_toolkit
+from vit_edge.bundle import Bundle, FileEntry, read_bundle, write_bundle
+from vit_edge.errors import BundleError, UsageError
+from vit_edge.host.convert.export import export
+from vit_edge.host.convert.optimize import normalisation_of
+from vit_edge.host.hybrid.choose import Choice
 from vit_edge.host.hybrid.products import Product
 from vit_edge.host.hybrid.reaches import Reach
+from vit_edge.host.lower.model import LowerSettings, lower
 from vit_edge.host.ort import cpu_session
+from vit_edge.host.rewrite.canonical import canonicalise
+from vit_edge.host.sources import SourceOptions, resolve
+from vit_edge.manifest import Role, compiler_name, lowered_name
+from vit_edge.targets import load_target
+
+DIGITS = Path(__file__).parents[2] / "models" / "digits_vit"
+TARGET = "rknn-rk3588"
 
 PRINTED = """
 D RKNN: [23:38:36.878] ID   OpType   DataType Target InputShape OutputShape Cycles(DDR/NPU/Total) RW(KB) FullName
@@ -255,19 +272,54 @@ def test_a_reach_goes_to_the_toolkit_with_the_keys_that_it_reads() -> None:
     }
 
 
+def given(digits: Digits) -> argparse.Namespace:
+    return argparse.Namespace(calib=digits.images / "calibration", data=digits.images / "test", count=3)
+
+
+def with_types(digits: Digits, out: Path, told: bytes) -> Bundle:
+    """The digits' bundle with a file for the NPU and what lies beside it."""
+    source = resolve(str(DIGITS), SourceOptions())
+    form = LowerSettings(load_target(TARGET).form, normalisation_of(source.preprocess))
+    model = lower(canonicalise(export(source)[0], source.name), form).SerializeToString()
+    old = read_bundle(digits.bundle)
+    files = {name: old.read(name) for name in old.manifest.files}
+    added = {lowered_name(TARGET): (model, Role.LOWERED), compiler_name(TARGET): (told, Role.CONFIG)}
+    entries = {name: FileEntry.of(data, role) for name, (data, role) in added.items()}
+    manifest = dataclasses.replace(old.manifest, files={**old.manifest.files, **entries})
+    return write_bundle(out, files | {name: data for name, (data, _) in added.items()}, manifest)
+
+
+def test_a_bundle_gives_its_file_and_its_types(digits: Digits, tmp_path: Path) -> None:
+    reach = Reach(-1.0, 2.0, (-0.5, 1.5))
+    told = Choice({"embed.conv": reach}, ("head",), "least squares", {"least squares": 30.0}, {"head": 40.0})
+    bundle = with_types(digits, tmp_path / "bundle", json.dumps(told.to_json()).encode())
+    work = tmp_path / "work"
+    work.mkdir()
+    start, found = rknn_cases.from_bundle(bundle, load_target(TARGET), given(digits), work)
+    assert found == told
+    assert start.model.read_bytes() == bundle.read(lowered_name(TARGET))
+    assert (len(start.calibration), len(start.images), start.exact.shape) == (20, 3, (3, 10))
+    assert len(start.fewer(2).images) == 2
+    np.testing.assert_array_equal(start.fewer(2).exact, start.exact[[0, 1]])
+
+
+def test_a_bundle_for_something_else_is_refused(digits: Digits, tmp_path: Path) -> None:
+    with pytest.raises(BundleError, match=r"model_rknn-rk3588\.quantization\.json' is not listed"):
+        rknn_cases.from_bundle(read_bundle(digits.bundle), load_target(TARGET), given(digits), tmp_path)
+
+
+@pytest.mark.parametrize("told", [b"{}", b"no json", b"[1]"])
+def test_types_of_another_version_are_refused(digits: Digits, tmp_path: Path, told: bytes) -> None:
+    bundle = with_types(digits, tmp_path / "bundle", told)
+    with pytest.raises(UsageError, match="build the bundle again"):
+        rknn_cases.from_bundle(bundle, load_target(TARGET), given(digits), tmp_path)
+
+
 def test_the_file_for_the_toolkit_is_one_that_it_takes() -> None:
     """Opset 17, the embedding a convolution, Gelu spelled out, the axis of LayerNormalization stated."""
-    from vit_edge.host.convert.export import export
-    from vit_edge.host.convert.optimize import normalisation_of
-    from vit_edge.host.lower.model import LowerSettings, lower
-    from vit_edge.host.rewrite.canonical import canonicalise
-    from vit_edge.host.sources import SourceOptions, resolve
-    from vit_edge.targets import load_target
-
-    digits = Path(__file__).parents[2] / "models" / "digits_vit"
-    source = resolve(str(digits), SourceOptions())
+    source = resolve(str(DIGITS), SourceOptions())
     canonical = canonicalise(export(source)[0], source.name)
-    form = load_target("rknn-rk3588").form
+    form = load_target(TARGET).form
     made = lower(canonical, LowerSettings(form, normalisation_of(source.preprocess)))
     assert [opset.version for opset in made.opset_import] == [17]
     assert [size.dim_value for size in made.graph.input[0].type.tensor_type.shape.dim] == [1, 3, 32, 32]

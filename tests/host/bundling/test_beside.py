@@ -15,8 +15,8 @@ from vit_edge.bundle import Bundle
 from vit_edge.errors import BundleError
 from vit_edge.host.bundling.build import build_bundle
 from vit_edge.host.bundling.settings import BuildSettings
+from vit_edge.host.hybrid.choose import PROBED, Choice
 from vit_edge.host.hybrid.products import products_of
-from vit_edge.host.hybrid.reaches import Reach
 from vit_edge.host.hybrid.rounding import logits_of, noise, rounded
 from vit_edge.host.quantize.types import Preset, QuantizeSettings
 from vit_edge.host.sources import SourceOptions, resolve
@@ -71,16 +71,13 @@ def test_most_multiply_adds_of_the_file_are_in_8_bits(bundle: Bundle) -> None:
 
 
 def test_the_ranges_are_of_its_tensors_and_give_what_is_expected(bundle: Bundle, folder: Path) -> None:
-    model, told = onnx.load(bundle.path / MODEL), json.loads((bundle.path / TOLD).read_text())
-    reaches = {
-        name: Reach(each["low"], each["high"], tuple(each["range"])) for name, each in told["ranges"].items()
-    }
-    assert set(reaches) <= {name for node in model.graph.node for name in node.output}
-    narrow = [each for each in products_of(model) if each.name in told["narrow"]]
+    model, told = onnx.load(bundle.path / MODEL), Choice.from_json(json.loads(bundle.read(TOLD)))
+    assert set(told.ranges) <= {name for node in model.graph.node for name in node.output}
+    narrow = [each for each in products_of(model) if each.name in told.narrow]
     pixels = [load_pixels(path, PREPROCESS)[None] for path in list_images(folder / "calibration").paths]
-    feeds = [{"pixel_values": normalize(image, PREPROCESS)} for image in pixels[:8]]
-    lost = noise(logits_of(model, feeds), logits_of(rounded(model, narrow, reaches), feeds))
-    assert -10 * np.log10(lost) == pytest.approx(told["expected_db"][told["found_by"]], abs=0.1)
+    feeds = [{"pixel_values": normalize(image, PREPROCESS)} for image in pixels[:PROBED]]
+    lost = noise(logits_of(model, feeds), logits_of(rounded(model, narrow, told.ranges), feeds))
+    assert -10 * np.log10(lost) == pytest.approx(told.expected_db[told.found_by], abs=0.1)
 
 
 def test_one_that_was_changed_is_refused(bundle: Bundle) -> None:

@@ -204,12 +204,12 @@ def test_a_choice_is_made_on_the_logits_and_says_what_it_expects(
     assert told == [(1, 3), (2, 3), (3, 3)]
     assert set(found.alone_db) == {"blocks.0.packed", "blocks.0.attention", "blocks.0.proj"}
     assert 0 < len(found.narrow) < 3
-    assert found.expected_db[found.ranges] == max(found.expected_db.values())
+    assert found.expected_db[found.found_by] == max(found.expected_db.values())
     exact = rounding.logits_of(model, feeds)
     narrow = [each for each in products.products_of(model) if each.name in found.narrow]
-    made = rounding.logits_of(rounding.rounded(model, narrow, found.reaches), feeds)
+    made = rounding.logits_of(rounding.rounded(model, narrow, found.ranges), feeds)
     expected = -10 * np.log10(rounding.noise(exact, made))
-    assert found.expected_db[found.ranges] == pytest.approx(expected, abs=0.01)
+    assert found.expected_db[found.found_by] == pytest.approx(expected, abs=0.01)
 
 
 def test_what_is_known_of_a_layers_input_is_taken_for_it(

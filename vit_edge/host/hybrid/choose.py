@@ -7,7 +7,7 @@ half precision, with all other operators.
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import onnx
@@ -31,11 +31,11 @@ PROBED = 8  # images for the noise of each product
 class Choice:
     """What was found on the CPU."""
 
-    reaches: Mapping[str, Reach]
+    ranges: Mapping[str, Reach]
     """Of every float tensor."""
     narrow: tuple[str, ...]
     """The products in 8 bits."""
-    ranges: str
+    found_by: str
     """How their ranges were found."""
     expected_db: Mapping[str, float]
     """Signal to noise ratio of all of them together that the CPU expects, with either kind of ranges."""
@@ -45,7 +45,16 @@ class Choice:
     def to_json(self) -> dict[str, Any]:
         """Plain JSON types, as it lies beside a file in a bundle."""
         raw: dict[str, Any] = plain.of(self)
-        return {"ranges": raw.pop("reaches"), "found_by": raw.pop("ranges"), **raw}
+        return raw
+
+    @classmethod
+    def from_json(cls, raw: object) -> Self:
+        """Read what `to_json` wrote.
+
+        Raises:
+            ValueError: an unknown or missing key, or a value of the wrong type.
+        """
+        return plain.read(cls, raw, "the quantization")
 
 
 def choice(
