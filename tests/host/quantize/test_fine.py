@@ -9,10 +9,12 @@ import onnx_ir as ir
 import pytest
 
 from tests.arithmetic import exact_session
+from tests.host.kernels.running import NEEDS_KERNELS, instructions, session
 from tests.host.quantize.activations import activation_of
 from tests.host.quantize.census import optimised
 from vit_edge.arrays import Float32
 from vit_edge.host.affine import Affine
+from vit_edge.host.kernels.convert import to_kernels
 from vit_edge.host.lower.graph import GraphWriter
 from vit_edge.host.lower.linear import int8_linear
 from vit_edge.host.plan import FineRange, LinearPlan
@@ -23,6 +25,7 @@ from vit_edge.host.quantize.types import Form
 from vit_edge.host.quantize.weights import column_scales, nearest
 from vit_edge.spec import PORTABLE, ActivationType, Arithmetic, ModelForm
 
+__all__ = ["instructions"]
 ROWS, OUT = 64, 24
 
 
@@ -87,6 +90,19 @@ def test_onnxruntime_fuses_it_to_one_integer_product(tmp_path: Path) -> None:
     kinds = [node.op_type for node in optimised(layer(fine, 48), tmp_path).graph.node]
     assert kinds.count("QGemm") == 1
     assert not {"Gemm", "MatMul"}.intersection(kinds)
+
+
+@NEEDS_KERNELS
+def test_own_kernels_give_the_same(instructions: str) -> None:
+    """Weights that no two products saturate, for the instruction set that adds in 16 bits."""
+    x = values(48, "both")
+    plan = plan_of(weight_of(48), x)
+    halved = dataclasses.replace(plan, weight=(plan.weight // 2).astype(np.int8))
+    portable = layer(dataclasses.replace(halved, activation=fine_range(activation_of(x))), 48)
+    native, _ = to_kernels(portable)
+    expected = exact_session(portable.SerializeToString()).run(None, {"x": x})[0]
+    assert "Linear" in [node.op_type for node in native.graph.node], instructions
+    np.testing.assert_allclose(session(native).run(None, {"x": x})[0], expected, atol=1e-5)
 
 
 def graph_of(weight: Float32, name: str) -> ir.Graph:

@@ -71,13 +71,13 @@ def embedder_search(
     return Search(folded, PlanSet(exact, plans, None), search.settings, told, each=True)
 
 
-def searched(own: Search, chosen: Quantization) -> Quantization:
+def searched(own: Search, chosen: Quantization, most: float = MOST_TIME) -> Quantization:
     """The forms with which each output that is used comes as close to the classifier's goal as time allows.
 
     Args:
         own: from `embedder_search`.
-        chosen: of the classifier, whose goal it is; an embedder takes at most MOST_TIME of what it would take
-            with the forms of the classifier.
+        chosen: of the classifier, whose goal it is.
+        most: time that its layers take, of what they would take with the forms of the classifier.
     """
     if chosen.goal is None:
         return own.plain()
@@ -85,7 +85,7 @@ def searched(own: Search, chosen: Quantization) -> Quantization:
     costs = (
         {option.form: option.cost for option in layer.options}[forms[layer.name]] for layer in own.layers
     )
-    return own.reach(chosen.goal, MOST_TIME * sum(costs))
+    return own.reach(chosen.goal, most * sum(costs))
 
 
 def as_chosen(own: Search, chosen: Quantization) -> dict[str, Form]:
