@@ -31,8 +31,9 @@ def scatter(result: Mapping[str, Any]) -> str:
         axes.axvline(1.0, color=Colour.LINE, linewidth=1.2)
         for number, (row, point) in enumerate(zip(rows, points, strict=True), 1):
             axes.plot(*point, _marker(row), color=_colour(row), markersize=6, markeredgewidth=0)
-            near = {"textcoords": "offset points", "color": Colour.INK, "fontsize": 8}
-            axes.annotate(str(number), point, (5, 3), **near)
+            axes.annotate(
+                str(number), point, (5, 3), textcoords="offset points", color=Colour.INK, fontsize=8
+            )
         axes.set_ylim(130.0, 0.8 * LEAST_CHANGED)  # better is higher
         axes.set_yticks([0.1, 1, 10, 100], ["0.1", "1", "10", "100"])
         axes.set_xlim(

@@ -2,6 +2,7 @@
 
 import torch
 import torchao
+import transformers.modeling_outputs  # noqa: F401  what the exported programs answer is registered by it
 
 
 def version():
