@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 WIDTH = 620  # points
 OURS = "vit-edge"
 MARKERS = {"onnxruntime": "o", "OpenVINO": "s", "ExecuTorch": "^", "LiteRT": "v", "PyTorch": "D"}
+USELESS = 50.0  # percent of agreement, below which a row is drawn faintly
 RATIOS = (0.25, 0.5, 1, 2, 4, 8, 16)
 LEAST_CHANGED = 0.1  # percent; none at all is drawn here, the axis being logarithmic
 _STYLE = Path(report_svg.__file__).with_name("style.css")
@@ -36,11 +37,11 @@ def scatter(result: Mapping[str, Any]) -> str:
             )
         axes.set_ylim(130.0, 0.8 * LEAST_CHANGED)  # better is higher
         axes.set_yticks([0.1, 1, 10, 100], ["0.1", "1", "10", "100"])
+        axes.set_xticks(RATIOS, [f"{ratio:g}" for ratio in RATIOS])
+        axes.minorticks_off()
         axes.set_xlim(
             0.8 * min(ratio for ratio, _ in points), 1.25 * max(1.0, *(ratio for ratio, _ in points))
         )
-        axes.set_xticks(RATIOS, [f"{ratio:g}" for ratio in RATIOS])
-        axes.minorticks_off()
         axes.set_xlabel("latency against float (left is faster)")
         axes.set_ylabel("images of another class than float, %")
         _legend(axes, rows)
@@ -98,6 +99,8 @@ def _marker(row: Mapping[str, Any]) -> str:
 
 
 def _colour(row: Mapping[str, Any]) -> Colour:
+    if row["agreement"] < USELESS:
+        return Colour.LINE
     return Colour.INT8 if str(row["name"]).startswith(OURS) else Colour.FLOAT
 
 
