@@ -9,7 +9,7 @@ import onnx_ir as ir
 
 from vit_edge.host.affine import Affine
 from vit_edge.host.lower.graph import Attributes, GraphWriter
-from vit_edge.host.lower.linear import int32_bias
+from vit_edge.host.lower.linear import weight_and_bias
 from vit_edge.host.plan import ConvPlan
 from vit_edge.host.rewrite.composites import is_op
 from vit_edge.host.rewrite.values import constant_of, only_user
@@ -41,11 +41,8 @@ def int8_conv(
         name: of the layer.
     """
     reach = given or w.activation_range(plan.activation)
-    inputs = [
-        x if given is not None else w.fake(x, reach, f"{name}.input"),
-        w.weight(plan.weight, plan.weight_scale, name, axis=0),
-        int32_bias(w, plan.bias, reach.scale, plan.weight_scale, name),
-    ]
-    made = w.op("Conv", inputs, name)
+    coded = x if given is not None else w.fake(x, reach, f"{name}.input")
+    constants = weight_and_bias(w, plan.weight, plan.weight_scale, plan.bias, reach.scale, name, axis=0)
+    made = w.op("Conv", [coded, *constants], name)
     w.nodes[-1].attributes.update(attributes)
     return made

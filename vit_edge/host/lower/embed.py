@@ -12,7 +12,7 @@ import onnx_ir as ir
 from vit_edge.arrays import Array
 from vit_edge.host.affine import Affine
 from vit_edge.host.lower.graph import GraphWriter
-from vit_edge.host.lower.linear import int32_bias
+from vit_edge.host.lower.linear import weight_and_bias
 from vit_edge.host.plan import EmbedPlan
 from vit_edge.spec import InputForm
 
@@ -148,12 +148,9 @@ def int8_embed(
     else:
         weight = channels_last(weight, patches)
     flat = flat_patches(w, image, patches, form)
-    inputs = [
-        w.dequantized(flat, reach, "embed.pixels"),
-        w.weight(weight, plan.weight_scale, "embed"),
-        int32_bias(w, bias, reach.scale, plan.weight_scale, "embed"),
-    ]
-    made = w.op("Gemm", inputs, "embed.rows")
+    restored = w.dequantized(flat, reach, "embed.pixels")
+    constants = weight_and_bias(w, weight, plan.weight_scale, bias, reach.scale, "embed")
+    made = w.op("Gemm", [restored, *constants], "embed.rows")
     return w.reshape(made, (-1, patches.count, patches.dim), "embed.projected"), table
 
 

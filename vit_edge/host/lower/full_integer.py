@@ -18,7 +18,7 @@ from vit_edge.arrays import Array
 from vit_edge.errors import ModelError
 from vit_edge.host.affine import Affine, Integer
 from vit_edge.host.lower.graph import initializer
-from vit_edge.host.lower.linear import bias_steps
+from vit_edge.host.lower.linear import bias_steps, with_room
 from vit_edge.host.lower.model import LowerSettings, lower
 from vit_edge.host.lower.narrow import Range, part_narrow
 from vit_edge.host.lower.versions import to_versions
@@ -188,12 +188,12 @@ class _Quantizer:
 
     def write_weight(self, node: ir.Node, layer: LinearPlan, ranges: dict[ir.Value, Range]) -> None:
         """The int8 weight of a linear layer, and its int32 bias in the accumulator's scale."""
-        name, scale = str(node.name), layer.weight_scale.astype(np.float32)
-        self.dequantize(node, 1, (layer.weight.astype(np.int8), scale), f"{name}.weight", axis=1)
-        if layer.bias is None:
-            return
+        name, weight, scale = str(node.name), layer.weight, layer.weight_scale
         step = self.affine(ranges[_required(node.inputs[0])]).scale
-        self.dequantize(node, 2, bias_steps(layer.bias, step, scale), f"{name}.bias", axis=0)
+        if layer.bias is not None:
+            weight, scale = with_room(weight, scale, layer.bias, step)
+            self.dequantize(node, 2, bias_steps(layer.bias, step, scale), f"{name}.bias", axis=0)
+        self.dequantize(node, 1, (weight, scale.astype(np.float32)), f"{name}.weight", axis=1)
 
     def write_constants(self, node: ir.Node, ranges: dict[ir.Value, Range]) -> None:
         """Float constants in the activation type; what Concat joins has the range of the result."""

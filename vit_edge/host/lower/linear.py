@@ -10,10 +10,12 @@ standard operators and without calibration. It survives rows (tokens) of very di
 import numpy as np
 import onnx_ir as ir
 
-from vit_edge.arrays import Array, Int8
+from vit_edge.arrays import Array, Float32, Int8
 from vit_edge.host.affine import Affine
 from vit_edge.host.lower.graph import GraphWriter
 from vit_edge.host.plan import FineRange, LinearPlan, RowRange
+
+BIAS_STEPS = 2**30  # in which a bias may be coded: int32 has to hold what products add to it, too
 
 
 def float_linear(w: GraphWriter, x: ir.Value, weight: Array, bias: Array | None, name: str) -> ir.Value:
@@ -53,27 +55,56 @@ def _gemm(
 ) -> ir.Value:
     """The product of restored codes, in steps of `scale`, with a weight (in, out), plus the plan's bias."""
     bias = np.zeros(weight.shape[1], np.float32) if plan.bias is None else plan.bias
-    inputs = [coded, w.weight(weight, plan.weight_scale, name)]
-    inputs.append(int32_bias(w, bias, scale, plan.weight_scale, name))
-    return w.op("Gemm", inputs, name)
+    constants = weight_and_bias(w, weight, plan.weight_scale, bias, scale, name)
+    return w.op("Gemm", [coded, *constants], name)
 
 
 def bias_steps(bias: Array, input_scale: float, weight_scale: Array) -> tuple[Array, Array]:
-    """A bias (out,) as int32, and its scale (out,): that of the accumulator."""
+    """A bias (out,) as int32, and its scale (out,): that of the accumulator, in which `with_room` fits it."""
     scale = np.float32(input_scale) * weight_scale.astype(np.float32)
     limit = 2**31 - 1
     return np.clip(np.rint(bias.astype(np.float64) / scale), -limit, limit).astype(np.int32), scale
 
 
-def int32_bias(w: GraphWriter, bias: Array, input_scale: float, weight_scale: Array, name: str) -> ir.Value:
-    """DequantizeLinear of the bias in the accumulator's own scale: exact to half an accumulator step."""
-    steps, scale = bias_steps(bias, input_scale, weight_scale)
+def with_room(
+    weight: Int8, scale: Float32, bias: Array, step: float, *, axis: int = 1
+) -> tuple[Int8, Float32]:
+    """Codes and scales (out,), larger ones in the columns whose bias int32 would not hold in their steps.
+
+    Such a column's weights or inputs are next to nothing beside its bias, if not zero (a channel that was
+    pruned, a layer that nothing reaches): what larger steps lose of them is less than a step of the bias.
+
+    Args:
+        weight: int8, the columns along `axis`.
+        scale: of the columns.
+        bias: float (out,).
+        step: scale of what the weights are multiplied with.
+        axis: 1 of two, or 0.
+    """
+    least = (np.abs(bias.astype(np.float64)) / (step * BIAS_STEPS)).astype(np.float32)
+    if not (scale < least).any():
+        return weight, scale
+    larger = np.maximum(scale, least)
+    columns = (-1,) if axis == 1 else (-1, *[1] * (weight.ndim - 1))
+    return np.rint(weight * (scale / larger).reshape(columns)).astype(np.int8), larger
+
+
+def weight_and_bias(
+    w: GraphWriter, weight: Int8, scale: Float32, bias: Array, step: float, name: str, *, axis: int = 1
+) -> list[ir.Value]:
+    """Both restored from codes, the bias from int32 in the accumulator's own scale: exact to half its step.
+
+    Args as of `with_room`.
+    """
+    weight, scale = with_room(weight, scale, bias, step, axis=axis)
+    steps, of_bias = bias_steps(bias, step, scale)
     inputs = [
         w.constant(steps, f"{name}.bias"),
-        w.constant(scale, f"{name}.bias_scale"),
+        w.constant(of_bias, f"{name}.bias_scale"),
         w.constant(np.zeros(steps.shape, np.int32), f"{name}.bias_zero_point"),
     ]
-    return w.op("DequantizeLinear", inputs, f"{name}.bias_dequantized", {"axis": 0})
+    restored = w.op("DequantizeLinear", inputs, f"{name}.bias_dequantized", {"axis": 0})
+    return [w.weight(weight, scale, name, axis=axis), restored]
 
 
 def _by_row(w: GraphWriter, x: ir.Value, plan: LinearPlan, reach: RowRange, name: str) -> ir.Value:
