@@ -74,7 +74,9 @@ def kept_answers(session: Answering, pixels: Pixels, model: bytes, runs: str, ke
         path = own and own / f"{hashlib.sha256(pixels[place].tobytes()).hexdigest()}.float32"
         if path is not None and path.is_file():
             rows[place] = _read(path)
-        elif left:
+        elif not left:
+            continue
+        else:
             left, rows[place] = left - 1, session.run(pixels[place][None])
             if path is not None:
                 path.parent.mkdir(parents=True, exist_ok=True)

@@ -26,7 +26,7 @@ WIDE = "float16"
 _SUFFIXES = re.compile(r"(?:#\d+|_mm|_tp|_rs|_sw|-rs|_int8|_sdpa)+$")
 _ROW = re.compile(
     r"D RKNN: \[[\d:.]+\] \d+\s+(?P<operator>\S+)\s+(?P<type>\S+)\s+(?P<target>CPU|NPU)"
-    r"\s+(?P<given>\S+)\s+(?P<made>\S+)\s+\S+\s+\S+\s+\S+?:(?P<name>\S+)"
+    r"\s+(?P<given>\S+)\s+(?P<made>\S+)\s+\S+(?:\s+[\d.]+%)?\s+\S+\s+\S+?:(?P<name>\S+)"
 )
 _CLOSE = 0.05  # of the span: how far extremes of two runs of the same images may lie apart
 

@@ -55,6 +55,16 @@ def test_the_compilers_table_is_read_row_by_row() -> None:
     assert rows[1]["made"] == "(1,96,7,7)"
 
 
+def test_a_table_with_the_use_of_the_device_is_read_alike() -> None:
+    """As of the RK3576: a column more, where there is something to say."""
+    plain = rknn_toolkit.layer_table(PRINTED)
+    more = PRINTED.replace("561/384/561  11 ", "561/384/561  0%  11 ").replace(
+        "630/384/630", "630/384/630 12.5%"
+    )
+    assert more.count("%") == 3
+    assert rknn_toolkit.layer_table(more) == plain
+
+
 def products() -> list[Product]:
     names = (
         "embed.conv",
