@@ -192,8 +192,9 @@ class _Quantizer:
         step = self.affine(ranges[_required(node.inputs[0])]).scale
         if layer.bias is not None:
             weight, scale = with_room(weight, scale, layer.bias, step)
-            self.dequantize(node, 2, bias_steps(layer.bias, step, scale), f"{name}.bias", axis=0)
         self.dequantize(node, 1, (weight, scale.astype(np.float32)), f"{name}.weight", axis=1)
+        if layer.bias is not None:
+            self.dequantize(node, 2, bias_steps(layer.bias, step, scale), f"{name}.bias", axis=0)
 
     def write_constants(self, node: ir.Node, ranges: dict[ir.Value, Range]) -> None:
         """Float constants in the activation type; what Concat joins has the range of the result."""

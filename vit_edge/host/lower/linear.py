@@ -97,14 +97,14 @@ def weight_and_bias(
     Args as of `with_room`.
     """
     weight, scale = with_room(weight, scale, bias, step, axis=axis)
+    restored = w.weight(weight, scale, name, axis=axis)
     steps, of_bias = bias_steps(bias, step, scale)
     inputs = [
         w.constant(steps, f"{name}.bias"),
         w.constant(of_bias, f"{name}.bias_scale"),
         w.constant(np.zeros(steps.shape, np.int32), f"{name}.bias_zero_point"),
     ]
-    restored = w.op("DequantizeLinear", inputs, f"{name}.bias_dequantized", {"axis": 0})
-    return [w.weight(weight, scale, name, axis=axis), restored]
+    return [restored, w.op("DequantizeLinear", inputs, f"{name}.bias_dequantized", {"axis": 0})]
 
 
 def _by_row(w: GraphWriter, x: ir.Value, plan: LinearPlan, reach: RowRange, name: str) -> ir.Value:
