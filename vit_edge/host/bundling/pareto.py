@@ -103,9 +103,11 @@ def _preferred(
 
 def _reason(index: int, candidates: Sequence[Candidate], timings: Timings, good: Sequence[int]) -> str:
     others = [i for i in good if i != index]
-    known = "that passes" if candidates[index].standing is Standing.PASS else "with a tolerable estimate"
+    passes = candidates[index].standing is Standing.PASS
+    known = "that passes" if passes else "with a tolerable estimate"
     if not others:
         return f"the only quantization {known}"
     if all(timings.ratio(index) <= timings.ratio(i) for i in others):
         return f"the fastest {known}"
-    return f"the most accurate of those {known} and are as fast as the fastest but for noise"
+    those = "that pass and" if passes else "with a tolerable estimate that"
+    return f"the most accurate of those {those} are as fast as the fastest but for noise"
