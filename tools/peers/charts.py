@@ -1,13 +1,11 @@
-"""Two charts of a comparison, as files that take the light or dark colours of whoever looks at them."""
+"""Two charts of a comparison."""
 
-import html
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import vit_edge.host.report.svg as report_svg
 from tools.peers.table import engine_of, ordered
-from vit_edge.host.report.svg import Colour, Draw, drawing
+from tools.svg_file import svg_file
+from vit_edge.host.report.svg import Colour
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -18,7 +16,6 @@ MARKERS = {"onnxruntime": "o", "OpenVINO": "s", "ExecuTorch": "^", "LiteRT": "v"
 USELESS = 50.0  # percent of agreement, below which a row is drawn faintly
 RATIOS = (0.25, 0.5, 1, 2, 4, 8, 16)
 LEAST_CHANGED = 0.1  # percent; none at all is drawn here, the axis being logarithmic
-_STYLE = Path(report_svg.__file__).with_name("style.css")
 
 
 def scatter(result: Mapping[str, Any]) -> str:
@@ -50,7 +47,7 @@ def scatter(result: Mapping[str, Any]) -> str:
         f"{number}: {row['name']} in {engine_of(row)}, {ratio:.2f} of the latency, {changed:.1f} %"
         for number, (row, (ratio, changed)) in enumerate(zip(rows, points, strict=True), 1)
     )
-    return _file("scatter", (WIDTH, 380), draw, f"Classes changed against latency. {words}")
+    return svg_file("scatter", (WIDTH, 380), draw, f"Classes changed against latency. {words}")
 
 
 def bars(result: Mapping[str, Any]) -> str:
@@ -82,7 +79,7 @@ def bars(result: Mapping[str, Any]) -> str:
     words = "; ".join(
         f"{label}, {row['ratio_to_float']['median']:.2f}" for label, row in zip(labels, rows, strict=True)
     )
-    return _file("bars", (WIDTH, 60 + 26 * len(rows)), draw, f"Latency against float. {words}")
+    return svg_file("bars", (WIDTH, 60 + 26 * len(rows)), draw, f"Latency against float. {words}")
 
 
 def _changed(row: Mapping[str, Any]) -> float:
@@ -109,15 +106,3 @@ def _legend(axes: "Axes", rows: Sequence[Mapping[str, Any]]) -> None:
         axes.plot([], [], MARKERS.get(engine, "x"), color=Colour.FLOAT, label=engine, linestyle="none")
     axes.plot([], [], "o", color=Colour.INT8, label=f"{OURS}, onnxruntime", linestyle="none")
     axes.legend(loc="best", frameon=False, labelcolor=Colour.MUTED.value, fontsize=8)
-
-
-def _file(name: str, size: tuple[int, int], draw: Draw, description: str) -> str:
-    """An SVG that stands alone, with the colours of the report's style sheet."""
-    body = drawing(name, size, draw, description)
-    spaces = 'xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink"'
-    sheet = _STYLE.read_text(encoding="utf-8")
-    colours = sheet[: sheet.index("\n* {")]
-    style = f"{colours}\nsvg {{ background: var(--paper); font-family: system-ui, sans-serif; }}"
-    start = f'<svg {spaces} width="{size[0]}" height="{size[1]}"'
-    end = body.index(">") + 1
-    return f"{start}{body[4:end]}\n<style>{html.escape(style, quote=False)}</style>{body[end:]}"
