@@ -1,6 +1,8 @@
 """RMS normalization where squares cannot be held: files in half precision, and those for compilers."""
 
+import dataclasses
 import functools
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -8,17 +10,29 @@ import onnx_ir as ir
 import pytest
 
 from tests.arithmetic import exact_session
-from tests.host.quantize.small_vit import NORMAL, images, run
+from tests.host.quantize.small_vit import NORMAL, PREPROCESS, decibels, images, run, written
 from tests.host.vit_families import FAMILIES
 from tests.host.vit_forms import FORMS, Export, export_of
 from vit_edge.arrays import Float32
+from vit_edge.host.lower.full_integer import lower_full_integer
 from vit_edge.host.lower.graph import GraphWriter
 from vit_edge.host.lower.half import to_half
 from vit_edge.host.lower.model import LowerSettings, lower
 from vit_edge.host.lower.tokens import rms_normed
+from vit_edge.host.quantize.observe import logits
+from vit_edge.host.quantize.search import search_of
+from vit_edge.host.quantize.types import Preset, QuantizeSettings
 from vit_edge.host.rewrite.canonical import Canonical, canonicalise
 from vit_edge.host.rewrite.composites import RMS_NORM, composites
-from vit_edge.spec import FloatType, GraphStyle, InputForm, ModelForm
+from vit_edge.spec import (
+    ActivationType,
+    Arithmetic,
+    FloatType,
+    GraphStyle,
+    InputForm,
+    ModelForm,
+    OnnxVersions,
+)
 
 PLAIN = ModelForm(None, InputForm.PIXELS)
 HALF = ModelForm(None, InputForm.PIXELS, float_type=FloatType.FLOAT16)
@@ -53,6 +67,27 @@ def test_a_file_for_compilers_normalises_by_one_layer_norm_of_both_signs(family:
     exact = run(lower(canonical, LowerSettings(PLAIN, NORMAL)), pixels)
     made = np.concatenate([run(model, pixels[i : i + 1]) for i in range(4)])
     np.testing.assert_allclose(made, exact, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("family", ["rms-written-out", "aimv2"])
+@pytest.mark.parametrize(("kind", "least"), [(ActivationType.UINT8, 9.0), (ActivationType.UINT16, 16.0)])
+def test_a_file_of_integers_alone_holds_no_float_operator_and_stays_close(
+    family: str, kind: ActivationType, least: float, tmp_path: Path
+) -> None:
+    """Decibels from float, the limits of a plain ViT of this size (test_full_integer)."""
+    settings = QuantizeSettings(Preset.STATIC, arithmetics=(Arithmetic.INTEGER,))
+    search = search_of(canonical_of(family), written(tmp_path, 24), PREPROCESS, settings)
+    assert search.plan_set.full_integer is not None
+    form = dataclasses.replace(COMPILER, activations=kind, versions=OnnxVersions(21, 10))
+    model = lower_full_integer(search.canonical, LowerSettings(form, NORMAL), search.plan_set.full_integer)
+    makers = {name: node.op_type for node in model.graph.node for name in node.output}
+    for node in model.graph.node:
+        if node.op_type not in ("QuantizeLinear", "DequantizeLinear"):
+            assert {makers[name] for name in node.input if name in makers} <= {"DequantizeLinear"}
+    unseen = list(images(16, seed=9))
+    plain = lower(search.canonical, LowerSettings(COMPILER, NORMAL))
+    exact = logits(plain.SerializeToString(), unseen)
+    assert decibels(exact, logits(model.SerializeToString(), unseen)) > least
 
 
 def normed(x: Float32, scale: Float32, form: ModelForm) -> Float32:
