@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tools.svg_file import svg_file
+from tools.written_page import DOCS, remade, write_images
 from vit_edge.host.report.svg import Colour
 
 if TYPE_CHECKING:
@@ -17,9 +18,8 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "models" / "results" / "scale.json"
-PAGE = ROOT / "docs" / "growth.md"
-IMAGES = ROOT / "docs" / "images"
-BEGIN, END = "<!-- python -m tools.growth writes what follows -->", "<!-- and this is its end -->"
+PAGE = DOCS / "growth.md"
+BEGIN = "<!-- python -m tools.growth writes what follows -->"
 SIZE = (620, 320)  # points
 COLOURS = {"float": Colour.FLOAT, "int8": Colour.INT8}
 
@@ -28,9 +28,7 @@ Rows = Sequence[Mapping[str, Any]]
 
 def main() -> int:
     results = json.loads(RESULTS.read_text(encoding="utf-8"))
-    IMAGES.mkdir(exist_ok=True)
-    for name, text in drawn(results).items():
-        (IMAGES / name).write_text(text, encoding="utf-8")
+    write_images(drawn(results))
     PAGE.write_text(page(PAGE.read_text(encoding="utf-8"), results), encoding="utf-8")
     return 0
 
@@ -41,8 +39,6 @@ def page(text: str, results: Mapping[str, Any]) -> str:
     Raises:
         ValueError: it does not have both marks once.
     """
-    before, rest = text.split(BEGIN)
-    _, after = rest.split(END)
     machine = results["machine"]
     parts = [
         f"\n{machine['cores']} cores of an {machine['cpu']} ({', '.join(machine['flags'])}), onnxruntime "
@@ -53,7 +49,7 @@ def page(text: str, results: Mapping[str, Any]) -> str:
         build_table(results["builds"]),
         "",
     ]
-    return "\n".join([f"{before}{BEGIN}", *parts, f"{END}{after}"])
+    return remade(text, BEGIN, parts)
 
 
 def drawn(results: Mapping[str, Any]) -> dict[str, str]:
@@ -109,13 +105,12 @@ def latency_chart(rows: Rows) -> str:
     single = [row for row in rows if row["batch"] == 1 and row["threads"] == threads]
 
     def draw(axes: "Axes") -> None:
-        _prepare(axes, "10^9 multiply-adds", "milliseconds")
         for precision, colour in COLOURS.items():
             own = sorted(
                 (row["giga_multiply_adds"], row["min_ms"]) for row in single if row["precision"] == precision
             )
             _series(axes, own, colour, precision)
-        axes.legend(loc="best", frameon=False, labelcolor=Colour.MUTED.value, fontsize=8)
+        _finish(axes, "10^9 multiply-adds", "milliseconds")
 
     words = "; ".join(
         f"{row['shape']} at {row['image_size']} pixels, {row['precision']}: {row['min_ms']:.1f} ms for "
@@ -129,10 +124,9 @@ def build_chart(rows: Rows) -> str:
     """Processor seconds of quantizing against weights, both logarithmic."""
 
     def draw(axes: "Axes") -> None:
-        _prepare(axes, "million weights", "processor seconds")
         points = sorted((row["weights_millions"], row["processor_seconds"]) for row in rows)
         _series(axes, points, Colour.INT8, "quantizing")
-        axes.legend(loc="best", frameon=False, labelcolor=Colour.MUTED.value, fontsize=8)
+        _finish(axes, "million weights", "processor seconds")
 
     words = "; ".join(
         f"{row['shape']} at {row['image_size']} pixels, {row['weights_millions']:.1f} million weights: "
@@ -142,11 +136,12 @@ def build_chart(rows: Rows) -> str:
     return svg_file("growth-build", SIZE, draw, f"What quantizing takes, against weights. {words}")
 
 
-def _prepare(axes: "Axes", across: str, up: str) -> None:
+def _finish(axes: "Axes", across: str, up: str) -> None:
     axes.grid()
     axes.set(xscale="log", yscale="log")
     axes.set_xlabel(across)
     axes.set_ylabel(up)
+    axes.legend(loc="best", frameon=False, labelcolor=Colour.MUTED.value, fontsize=8)
 
 
 def _series(axes: "Axes", points: Sequence[tuple[float, float]], colour: Colour, name: str) -> None:

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from tools.growth import BEGIN, END, PAGE, RESULTS, build_table, drawn, latency_table, page
+from tools.growth import BEGIN, PAGE, RESULTS, build_table, drawn, latency_table, page
+from tools.written_page import END
 
 TIMED = {
     "shape": "tiny",

@@ -10,8 +10,9 @@ import pytest
 from tools.peers import record
 from tools.peers.charts import bars, scatter
 from tools.peers.environments import Installed
-from tools.peers.page import BEGIN, END, IMAGES, PAGE, RESULTS, drawn, page
+from tools.peers.page import BEGIN, PAGE, RESULTS, drawn, page
 from tools.peers.table import environments, markdown
+from tools.written_page import END, IMAGES
 from vit_edge.errors import UsageError
 
 

@@ -11,13 +11,13 @@ from typing import Any
 from tools.peers.charts import bars, scatter
 from tools.peers.record import read
 from tools.peers.table import environments, markdown
+from tools.written_page import DOCS, remade, write_images
 from vit_edge.errors import UsageError
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "models" / "results" / "peers_vit_tiny.json"
-PAGE = ROOT / "docs" / "peers.md"
-IMAGES = ROOT / "docs" / "images"
-BEGIN, END = "<!-- python -m tools.peers.page writes what follows -->", "<!-- and this is its end -->"
+PAGE = DOCS / "peers.md"
+BEGIN = "<!-- python -m tools.peers.page writes what follows -->"
 
 
 def main() -> int:
@@ -26,9 +26,7 @@ def main() -> int:
     except UsageError as error:
         print(f"peers: {error}", file=sys.stderr)
         return 2
-    IMAGES.mkdir(exist_ok=True)
-    for name, text in drawn(results).items():
-        (IMAGES / name).write_text(text, encoding="utf-8")
+    write_images(drawn(results))
     PAGE.write_text(page(PAGE.read_text(encoding="utf-8"), results), encoding="utf-8")
     return 0
 
@@ -39,10 +37,7 @@ def page(text: str, results: dict[str, Any]) -> str:
     Raises:
         ValueError: it does not have both marks once.
     """
-    before, rest = text.split(BEGIN)
-    _, after = rest.split(END)
-    parts = [_section(kind, result) for kind, result in results.items()]
-    return "\n".join([f"{before}{BEGIN}", *parts, f"{END}{after}"])
+    return remade(text, BEGIN, [_section(kind, result) for kind, result in results.items()])
 
 
 def drawn(results: dict[str, Any]) -> dict[str, str]:
