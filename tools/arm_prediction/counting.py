@@ -20,7 +20,6 @@ import vit_edge
 from tools.arm64_parity.emulator import TIMEOUT_S, Core, RunFailedError, pretend
 from tools.arm64_parity.root import SITE, ensure_root, locked, python_of, run
 from tools.arm64_parity.root import missing as missing_root
-from tools.arm_prediction import on_device_ncnn, on_device_onnx
 from tools.arm_prediction.networks import LARGEST_WEIGHTS
 from vit_edge.errors import UsageError
 
@@ -29,6 +28,7 @@ Runs = Mapping[str, int]  # instructions of a block, eight hexadecimal digits ea
 EMULATOR = "qemu-aarch64"
 NCNN = "1.0.20221128"  # nearest to the published figures
 _SOURCE = Path(__file__).with_name("counter.c")
+_WITH_NCNN, _WITH_ONNX = (_SOURCE.with_name(f"on_device_{engine}.py") for engine in ("ncnn", "onnx"))
 _HOST = Path("opt/counter")
 _QUIET = ("OPENBLAS_NUM_THREADS=1", "OMP_NUM_THREADS=1", "PYTHONHASHSEED=0", "ORT_DISABLE_TELEMETRY=1")
 # onnxruntime reads the clock around each operator, and this often before the first and after the last.
@@ -164,9 +164,7 @@ def count_ncnn(root: Path, core: Core, network: str) -> Runs:
         with (place / "weights.bin").open("wb") as weights:
             weights.truncate(LARGEST_WEIGHTS)  # zeros that take no space
         path = f"/{_ncnn_site()}:/{SITE}"
-        sections, _ = _count(
-            root, core, place, on_device_ncnn.__file__, ("network.param", "weights.bin"), path
-        )
+        sections, _ = _count(root, core, place, _WITH_NCNN, ("network.param", "weights.bin"), path)
     return total(sections)
 
 
@@ -178,11 +176,11 @@ def _count_onnx(root: Path, core: Core, model: Path, how: str) -> tuple[list[Sec
         shutil.copytree(package, place / "package/vit_edge", ignore=ignored)
         shutil.copy2(model, place / "model.onnx")
         path = f"/{place.name}/package:/{SITE}"
-        return _count(root, core, place, on_device_onnx.__file__, ("model.onnx", how), path)
+        return _count(root, core, place, _WITH_ONNX, ("model.onnx", how), path)
 
 
 def _count(
-    root: Path, core: Core, place: Path, script: str, words: Sequence[str], python_path: str
+    root: Path, core: Core, place: Path, script: Path, words: Sequence[str], python_path: str
 ) -> tuple[list[Section], list[str]]:
     pretend(root, core)
     shutil.copy2(script, place / "script.py")
@@ -202,9 +200,7 @@ def _count(
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=TIMEOUT_S)
     if done.returncode:
         said = (done.stderr.strip() or "nothing was said").splitlines()[-1]
-        raise RunFailedError(
-            f"{Path(script).stem} on {core.name} ended with status {done.returncode}: {said}"
-        )
+        raise RunFailedError(f"{script.stem} on {core.name} ended with status {done.returncode}: {said}")
     with (place / "counts.txt").open(encoding="ascii") as counts:
         return read_sections(counts), json.loads((place / "ran.json").read_text(encoding="utf-8"))
 

@@ -21,10 +21,11 @@ def main() -> None:
     if net.load_param(str(network)) or net.load_model(str(weights)):
         sys.exit(f"{network} or {weights} cannot be loaded")
     image = ncnn.Mat(np.full((3, 224, 224), 0.01, np.float32))
-    last = network.read_text(encoding="ascii").splitlines()[-1].split()
-    infer(net, image, last[-2])
+    last = network.read_text(encoding="ascii").splitlines()[-1].split()  # type, name, inputs, outputs, names
+    output = last[4 + int(last[2])]
+    infer(net, image, output)
     os.sched_yield()
-    infer(net, image, last[-2])
+    infer(net, image, output)
     os.sched_yield()
     out.write_text("[]", encoding="utf-8")
 
