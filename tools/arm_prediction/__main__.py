@@ -156,7 +156,7 @@ def summed_up(board: Board, found: Mapping[str, Any], reached: float, spread: Ba
     """
     cycles = {kind: each["million_cycles"] for kind, each in found.items()}
     ratio = cycles["int8"] / cycles["float"]
-    ms = {kind: each / board.gigahertz / 1e3 / reached for kind, each in cycles.items()}
+    ms = {kind: each / board.gigahertz / reached for kind, each in cycles.items()}
     return {
         "core": board.pipeline.core.name,
         "gigahertz": board.gigahertz,

@@ -31,8 +31,9 @@ _SOURCE = Path(__file__).with_name("counter.c")
 _WITH_NCNN, _WITH_ONNX = (_SOURCE.with_name(f"on_device_{engine}.py") for engine in ("ncnn", "onnx"))
 _HOST = Path("opt/counter")
 _QUIET = ("OPENBLAS_NUM_THREADS=1", "OMP_NUM_THREADS=1", "PYTHONHASHSEED=0", "ORT_DISABLE_TELEMETRY=1")
-# onnxruntime reads the clock around each operator, and this often before the first and after the last.
-_READ_BEFORE, _READ_AFTER = 4, 6
+# onnxruntime reads the clock as each operator starts and ends; so many readings there are up to the first start,
+# and after the last end.
+_READ_FIRST, _READ_AFTER = 4, 6
 _TRIES = 3
 
 
@@ -136,11 +137,11 @@ def by_operator(sections: Sequence[Section], ran: Sequence[str]) -> dict[str, Ru
         ran: the operators' types, in order.
     """
     read = [section for section in sections if section.clock]
-    if len(read) != _READ_BEFORE + 2 * len(ran) + _READ_AFTER - 1:
+    if len(read) != _READ_FIRST + 2 * len(ran) - 1 + _READ_AFTER:
         return None
     found: dict[str, Counter[str]] = {}
     for number, kind in enumerate(ran):
-        found.setdefault(kind, Counter()).update(read[_READ_BEFORE + 2 * number].runs)
+        found.setdefault(kind, Counter()).update(read[_READ_FIRST + 2 * number].runs)
     return dict(found)
 
 
