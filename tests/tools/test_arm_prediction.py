@@ -1,30 +1,23 @@
 """Predicted latency on Arm: instructions are read, blocks weighed and predictions judged as they should."""
 
-import json
-import math
 import shutil
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from tools.arm64_parity.emulator import CORES_TESTED, RunFailedError
 from tools.arm64_parity.root import default_cache, existing_root, run
 from tools.arm_prediction import counting
-from tools.arm_prediction.__main__ import judged, main, summed_up
+from tools.arm_prediction.__main__ import main, summed_up
 from tools.arm_prediction.a64 import InstructionClass, by_class, class_of
 from tools.arm_prediction.cores import CORTEX_A72, CORTEX_A76, PI_5
 from tools.arm_prediction.counting import Section, build_plugin, by_operator, missing, read_sections, total
 from tools.arm_prediction.model import Band, band, compare, efficiency
 from tools.arm_prediction.networks import LARGEST_WEIGHTS, NETWORKS
-from tools.arm_prediction.public import MEASURED, Measured
+from tools.arm_prediction.public import Measured
 from tools.arm_prediction.weighing import cost, hottest, rounds, shared_out, version_of
 from vit_edge.errors import UsageError
-from vit_edge.targets import list_targets, load_target
 
-ROOT = Path(__file__).resolve().parents[2]
-RESULTS = ROOT / "models" / "results" / "arm_prediction.json"
 NOP, ADD = "d503201f", "8b010000"  # of one instruction each
 C = InstructionClass
 
@@ -136,7 +129,9 @@ def test_blocks_are_dealt_to_operators_and_what_only_a_profile_runs_to_none() ->
     assert dealt == {"": {ADD: 1}, "MatMul": {ADD: 8}, "Softmax": {ADD: 1, NOP: 6}}
 
 
-def row(board: str = "A board", threads: int = 1, network: str = "ResNet-18", int8: float = 60.0) -> Measured:
+def row(
+    board: str = "A board", threads: int | None = 1, network: str = "ResNet-18", int8: float = 60.0
+) -> Measured:
     return Measured(board, CORTEX_A76, 2.0, threads, network, 100.0, int8, "nowhere")
 
 
@@ -173,6 +168,12 @@ def test_what_was_not_counted_or_measured_is_refused() -> None:
         efficiency(compare([row()], CYCLES), "cortex-a72")
     with pytest.raises(UsageError, match="no published measurement with 2 threads"):
         band(compare([row()], CYCLES), threads=2)
+
+
+def test_a_measurement_of_unstated_threads_is_compared_and_bands_leave_it_out() -> None:
+    compared = compare([row(), row(threads=None, int8=10.0)], CYCLES)
+    assert compared[1].deviation == pytest.approx(5.0)
+    assert band(compared).ratio == pytest.approx(0.6 / 0.5)
 
 
 def test_a_model_is_summed_up_by_ratio_latency_and_band() -> None:
@@ -252,58 +253,6 @@ def test_where_something_is_missing_the_package_is_named(monkeypatch: pytest.Mon
     assert missing() == "an arm64 root file system needs the rights of root"
 
 
-@pytest.fixture(scope="module")
-def results() -> Mapping[str, Any]:
-    read: Mapping[str, Any] = json.loads(RESULTS.read_text(encoding="utf-8"))
-    return read
-
-
-def test_the_recorded_validation_is_what_its_counts_and_the_published_figures_give(
-    results: Mapping[str, Any],
-) -> None:
-    recorded = results["validation"]
-    cycles = {
-        (core, network, kind == "int8"): figures["million_cycles"] * 1e6
-        for core, networks in recorded["counts"].items()
-        for network, kinds in networks.items()
-        for kind, figures in kinds.items()
-    }
-    again = judged(cycles)
-    assert len(recorded["measurements"]) == len(MEASURED)
-    assert again["measurements"] == recorded["measurements"]
-    assert again["efficiency"] == recorded["efficiency"]
-    assert again["band"] == recorded["band"]
-    single = [each["deviation"] for each in recorded["measurements"] if each["threads"] == 1]
-    furthest = max(abs(math.log(deviation)) for deviation in single)
-    assert math.log(recorded["band"]["threads 1"]["ratio"]) == pytest.approx(furthest, abs=2e-3)
-
-
-def test_what_targets_predict_is_what_the_results_file_says(results: Mapping[str, Any]) -> None:
-    told = [each for name in list_targets() for each in load_target(name).predicted]
-    assert told
-    for each in told:
-        (board,) = (name for name in results["ViT-Tiny"]["boards"] if each.device.startswith(name))
-        found = results["ViT-Tiny"]["boards"][board]
-        assert found["predicted_ratio"] == {"ratio": each.ratio, "least": each.least, "most": each.most}
-        assert f"{found['gigahertz']} GHz" in each.device
-        assert each.threads == results["ViT-Tiny"]["threads"] == 1
-        assert str(RESULTS.relative_to(ROOT)) in each.how
-
-
-def test_the_recorded_ratio_is_that_of_the_recorded_cycles(results: Mapping[str, Any]) -> None:
-    factor = results["validation"]["band"]["threads 1"]["ratio"]
-    for board in results["ViT-Tiny"]["boards"].values():
-        ratio = board["int8"]["million_cycles"] / board["float"]["million_cycles"]
-        said = board["predicted_ratio"]
-        assert said["ratio"] == pytest.approx(ratio, abs=0.006)
-        assert said["least"] == pytest.approx(ratio / factor, abs=0.006)
-        assert said["most"] == pytest.approx(ratio * factor, abs=0.006)
-    pi_4, pi_5 = (results["ViT-Tiny"]["boards"][name] for name in ("Raspberry Pi 4", "Raspberry Pi 5"))
-    dot = InstructionClass.DOT.value
-    assert dot not in pi_4["int8"]["million_instructions_by_class"]  # Cortex-A72 has none
-    assert pi_5["int8"]["million_instructions_by_class"][dot] > 0
-
-
 def test_the_plugin_compiles_without_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     compiler = shutil.which("cc")
     if compiler is None:
@@ -319,13 +268,16 @@ def test_the_plugin_compiles_without_a_warning(tmp_path: Path, monkeypatch: pyte
 )
 def test_multiplications_of_a_convolution_are_counted_on_emulated_cores() -> None:
     """Two 1x1 convolutions have known multiply-adds; in float all of them are FMLA, of the core's width."""
-    root = counting.ensure_counter(default_cache())
-    side, taken, given = 32, 64, 64
+    try:
+        root = counting.ensure_counter(default_cache())
+    except UsageError as error:  # such as where no package index answers
+        pytest.skip(str(error))
+    side, taken, given = 224, 64, 64
     options = f"0={given} 1=1 2=1 3=1 4=0 5=1 6={taken * given}"
     head = f"7767517\n3 3\nInput in 0 1 data 0={side} 1={side} 2=3\n"
     first = f"Convolution a 1 1 data made 0={taken} 1=1 2=1 3=1 4=0 5=1 6={3 * taken}\n"
     text = f"{head}{first}Convolution b 1 1 made out {options}\n"
-    sizes = 224 * 224 * taken * (3 + given)
+    sizes = side**2 * taken * (3 + given)
     for core in CORES_TESTED:
         classes = by_class(counting.count_ncnn(root, core, text))
         lanes = 8 if core.name == CORTEX_A76.core.name else 4  # half precision where the core has it

@@ -12,6 +12,7 @@ root.
 import argparse
 import json
 import sys
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,8 +20,9 @@ from typing import Any
 from tools.arm64_parity.__main__ import merge
 from tools.arm64_parity.emulator import version_of as emulator_version
 from tools.arm64_parity.root import default_cache
+from tools.arm_prediction import ultraface
 from tools.arm_prediction.a64 import by_class
-from tools.arm_prediction.cores import BOARDS, Board, Pipeline
+from tools.arm_prediction.cores import BOARDS, CORTEX_A76, Board, Pipeline
 from tools.arm_prediction.counting import (
     EMULATOR,
     NCNN,
@@ -28,11 +30,12 @@ from tools.arm_prediction.counting import (
     Runs,
     count_ncnn,
     count_onnx,
+    count_plain,
     ensure_counter,
 )
 from tools.arm_prediction.model import FITTED, Band, Compared, Cycles, band, compare, efficiency
 from tools.arm_prediction.networks import NETWORKS
-from tools.arm_prediction.public import MEASURED
+from tools.arm_prediction.public import MEASURED, ULTRAFACE
 from tools.arm_prediction.weighing import Cost, block_cycles, cost, hottest, shared_out, version_of
 from vit_edge.errors import UsageError, VitEdgeError
 from vit_edge.runtime.device.machine import describe_machine
@@ -65,7 +68,6 @@ def main(words: list[str] | None = None) -> int:
 
 def validated(root: Path, llvm: Path) -> dict[str, Any]:
     """The published measurements beside their predictions."""
-    cycles: dict[tuple[str, str, bool], float] = {}
     counts: dict[str, Any] = {}
     for pipeline in (board.pipeline for board in BOARDS):
         core = pipeline.core
@@ -73,25 +75,35 @@ def validated(root: Path, llvm: Path) -> dict[str, Any]:
             for int8 in (False, True):
                 print(f"{core.name}: {name}, {_precision(int8)}", file=sys.stderr, flush=True)
                 spent = weigh(count_ncnn(root, core, network(int8)), pipeline, llvm)
-                cycles[core.name, name, int8] = spent.cycles
                 counts.setdefault(core.name, {}).setdefault(name, {})[_precision(int8)] = costs(spent)
-    return {"engine": f"ncnn {NCNN}", "counts": counts, **judged(cycles)}
+    with tempfile.TemporaryDirectory() as folder:
+        for int8, file in zip((False, True), ultraface.write(Path(folder)), strict=True):
+            spent = weigh(count_plain(root, CORTEX_A76.core, file), CORTEX_A76, llvm)
+            counts[CORTEX_A76.core.name].setdefault(ULTRAFACE, {})[_precision(int8)] = costs(spent)
+    return {"engine": f"ncnn {NCNN}; onnxruntime for {ULTRAFACE}", "counts": counts, **judged(counts)}
 
 
-def judged(cycles: Cycles) -> dict[str, Any]:
-    """Rows, error band and the factor of each core."""
+def judged(counts: Mapping[str, Any]) -> dict[str, Any]:
+    """Rows, error band and the factor of each core.
+
+    Args:
+        counts: core -> network -> "float" and "int8", see `costs`.
+    """
+    cycles: Cycles = {
+        (core, network, int8): kinds[_precision(int8)]["million_cycles"] * 1e6
+        for core, networks in counts.items()
+        for network, kinds in networks.items()
+        for int8 in (False, True)
+    }
     compared = compare(MEASURED, cycles)
     names = dict.fromkeys(each.measured.pipeline.core.name for each in compared)
+    threads = sorted({each.measured.threads for each in compared if each.measured.threads})
+    bands = {f"threads {number}": vars(band(compared, number)) for number in threads}
     return {
         "measurements": [_row(each) for each in compared],
         "fitted": f"{FITTED} in float, one thread",
         "efficiency": {core: round(efficiency(compared, core), 3) for core in names},
-        "band": {
-            f"threads {threads}": {
-                key: round(value, 3) for key, value in vars(band(compared, threads)).items()
-            }
-            for threads in sorted({each.measured.threads for each in compared})
-        },
+        "band": {name: {key: round(value, 3) for key, value in each.items()} for name, each in bands.items()},
     }
 
 

@@ -28,11 +28,13 @@ Runs = Mapping[str, int]  # instructions of a block, eight hexadecimal digits ea
 EMULATOR = "qemu-aarch64"
 NCNN = "1.0.20221128"  # nearest to the published figures
 _SOURCE = Path(__file__).with_name("counter.c")
-_WITH_NCNN, _WITH_ONNX = (_SOURCE.with_name(f"on_device_{engine}.py") for engine in ("ncnn", "onnx"))
+_WITH_NCNN, _WITH_ONNX, _WITH_ORT = (
+    _SOURCE.with_name(f"on_device_{engine}.py") for engine in ("ncnn", "onnx", "ort")
+)
 _HOST = Path("opt/counter")
 _QUIET = ("OPENBLAS_NUM_THREADS=1", "OMP_NUM_THREADS=1", "PYTHONHASHSEED=0", "ORT_DISABLE_TELEMETRY=1")
-# onnxruntime reads the clock as each operator starts and ends; so many readings there are up to the first start,
-# and after the last end.
+# onnxruntime reads the clock as each operator starts and ends; so many readings there are up to the first
+# start, and after the last end.
 _READ_FIRST, _READ_AFTER = 4, 6
 _TRIES = 3
 
@@ -166,6 +168,19 @@ def count_ncnn(root: Path, core: Core, network: str) -> Runs:
             weights.truncate(LARGEST_WEIGHTS)  # zeros that take no space
         path = f"/{_ncnn_site()}:/{SITE}"
         sections, _ = _count(root, core, place, _WITH_NCNN, ("network.param", "weights.bin"), path)
+    return total(sections)
+
+
+def count_plain(root: Path, core: Core, model: Path) -> Runs:
+    """One warm inference of any ONNX file by onnxruntime, one thread.
+
+    Raises:
+        RunFailedError: it failed there.
+    """
+    with locked(root), tempfile.TemporaryDirectory(prefix="job-", dir=root) as folder:
+        place = Path(folder)
+        shutil.copy2(model, place / "model.onnx")
+        sections, _ = _count(root, core, place, _WITH_ORT, ("model.onnx",), f"/{SITE}")
     return total(sections)
 
 

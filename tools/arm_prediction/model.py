@@ -26,7 +26,7 @@ class Compared:
     ratio: float
     """Predicted: INT8 latency against float."""
     float_ms: float
-    """Predicted, as if nothing but the pipelines took time, work dealt evenly to the threads."""
+    """Predicted, as if nothing but the pipelines took time, work dealt evenly to the threads, if stated."""
     int8_ms: float
 
     @property
@@ -63,7 +63,7 @@ def compare(rows: Sequence[Measured], cycles: Cycles) -> tuple[Compared, ...]:
             raise UsageError(
                 f"{row.network} was not counted on {core}; run the command without --model"
             ) from None
-        float_ms, int8_ms = (each / row.gigahertz / 1e6 / row.threads for each in spent)
+        float_ms, int8_ms = (each / row.gigahertz / 1e6 / (row.threads or 1) for each in spent)
         found.append(Compared(row, int8_ms / float_ms, float_ms, int8_ms))
     return tuple(found)
 

@@ -1,16 +1,16 @@
 """Latencies of INT8 and float that others measured on such cores and published: what predictions must meet.
 
-All are averages of `benchncnn` in ms at 224 pixels, batch 1, from the README of ncnn's benchmark folder.
-Float runs in half precision there on cores that have it (Cortex-A76). The version of ncnn is not stated;
-the tables of Raspberry Pi 4 and Orange Pi 5 are of late 2022 or later, as they hold models that came with
-it.
+All but the last are averages of `benchncnn` in ms at 224 pixels, batch 1, from the README of ncnn's
+benchmark folder. Float runs in half precision there on cores that have it (Cortex-A76). The version of ncnn
+is not stated; the tables of Raspberry Pi 4 and Orange Pi 5 are of late 2022 or later, as they hold models
+that came with it.
 """
 
 import dataclasses
 
 from tools.arm_prediction.cores import CORTEX_A72, CORTEX_A76, Pipeline
 
-SOURCE = "https://github.com/Tencent/ncnn/blob/master/benchmark/README.md"
+NCNN = "https://github.com/Tencent/ncnn/blob/master/benchmark/README.md"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,11 +20,12 @@ class Measured:
     board: str
     pipeline: Pipeline
     gigahertz: float
-    threads: int
+    threads: int | None
+    """None: not stated."""
     network: str
     float_ms: float
     int8_ms: float
-    source: str = SOURCE
+    source: str = NCNN
 
 
 def _of(
@@ -33,6 +34,8 @@ def _of(
     return tuple(Measured(board, pipeline, gigahertz, threads, *row) for row in rows)
 
 
+ULTRAFACE = "UltraFace RFB-320"  # by onnxruntime; the others by ncnn
+_ARM = "https://developer.arm.com/ai/models/hugging-face/Arm/ultraface-rfb-320-onnx-raspberry/ultraface-rfb-320-int8-onnx"
 MEASURED = (
     *_of(
         "Raspberry Pi 4 (Cortex-A72)", CORTEX_A72, 1.8, 1,
@@ -62,4 +65,5 @@ MEASURED = (
         ("MobileNet", 5.53, 4.56),
         ("VGG-16", 62.93, 130.65),
     ),
+    Measured("Raspberry Pi 5 (Cortex-A76)", CORTEX_A76, 2.4, None, ULTRAFACE, 13.26, 6.66, _ARM),
 )  # fmt: skip
