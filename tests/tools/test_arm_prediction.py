@@ -10,10 +10,18 @@ from tools.arm64_parity.root import default_cache, existing_root, run
 from tools.arm_prediction import counting
 from tools.arm_prediction.__main__ import main, summed_up
 from tools.arm_prediction.a64 import InstructionClass, by_class, class_of
-from tools.arm_prediction.cores import CORTEX_A72, CORTEX_A76, PI_5
-from tools.arm_prediction.counting import Section, build_plugin, by_operator, missing, read_sections, total
+from tools.arm_prediction.cores import CORTEX_A76, PI_5
+from tools.arm_prediction.counting import (
+    Section,
+    build_plugin,
+    by_operator,
+    count_ncnn,
+    missing,
+    read_sections,
+    total,
+)
 from tools.arm_prediction.model import Band, band, compare, efficiency
-from tools.arm_prediction.networks import LARGEST_WEIGHTS, NETWORKS
+from tools.arm_prediction.networks import LARGEST_WEIGHTS, NETWORKS, mobilenet
 from tools.arm_prediction.public import Measured
 from tools.arm_prediction.weighing import cost, hottest, rounds, shared_out, version_of
 from vit_edge.errors import UsageError
@@ -266,21 +274,15 @@ def test_the_plugin_compiles_without_a_warning(tmp_path: Path, monkeypatch: pyte
     missing() is not None or existing_root(default_cache()) is None,
     reason=f"{missing() or 'needs an arm64 root file system, which python -m tools.arm64_parity sets up'}",
 )
-def test_multiplications_of_a_convolution_are_counted_on_emulated_cores() -> None:
-    """Two 1x1 convolutions have known multiply-adds; in float all of them are FMLA, of the core's width."""
+def test_the_multiply_adds_of_mobilenets_paper_are_counted_on_emulated_cores() -> None:
+    """569 million; in float all of them by FMLA, in INT8 by dot products where the core has them."""
     try:
         root = counting.ensure_counter(default_cache())
     except UsageError as error:  # such as where no package index answers
         pytest.skip(str(error))
-    side, taken, given = 224, 64, 64
-    options = f"0={given} 1=1 2=1 3=1 4=0 5=1 6={taken * given}"
-    head = f"7767517\n3 3\nInput in 0 1 data 0={side} 1={side} 2=3\n"
-    first = f"Convolution a 1 1 data made 0={taken} 1=1 2=1 3=1 4=0 5=1 6={3 * taken}\n"
-    text = f"{head}{first}Convolution b 1 1 made out {options}\n"
-    sizes = side**2 * taken * (3 + given)
-    for core in CORES_TESTED:
-        classes = by_class(counting.count_ncnn(root, core, text))
-        lanes = 8 if core.name == CORTEX_A76.core.name else 4  # half precision where the core has it
-        assert classes[C.FLOAT_FMA] * lanes == pytest.approx(sizes, rel=0.05)
-        assert C.DOT not in classes
-    assert {core.name for core in CORES_TESTED} == {CORTEX_A72.core.name, CORTEX_A76.core.name}
+    for core, lanes in zip(CORES_TESTED, (4, 8), strict=True):  # half precision where the core has it
+        real, integer = (by_class(count_ncnn(root, core, mobilenet(int8))) for int8 in (False, True))
+        assert real[C.FLOAT_FMA] * lanes == pytest.approx(569e6, rel=1e-3)
+        assert C.DOT not in real
+        assert (C.DOT in integer) is (core.name == CORTEX_A76.core.name)
+        assert integer.get(C.DOT, 0) + integer[C.MULTIPLY_LONG] > 30e6
