@@ -15,8 +15,8 @@ import onnx
 from vit_edge.bundle import Bundle
 from vit_edge.errors import UsageError, VitEdgeError
 from vit_edge.host.bundling.beside import IMAGES
-from vit_edge.host.compilers import rknn
-from vit_edge.host.compilers.rknn_layers import integer_share
+from vit_edge.host.compilers import rockchip
+from vit_edge.host.compilers.rockchip_layers import integer_share
 from vit_edge.host.convert.export import export
 from vit_edge.host.convert.int8 import metadata_of
 from vit_edge.host.convert.onnx_io import finish, save_onnx
@@ -143,7 +143,7 @@ def feeds_of(paths: Sequence[Path]) -> list[Mapping[str, Floats]]:
 
 def case(
     start: Prepared, toolkit: Path, platform: str, out: Path, quantization: Mapping[str, Any]
-) -> tuple[dict[str, Any], rknn.Layers]:
+) -> tuple[dict[str, Any], rockchip.Layers]:
     """One quantization built and run by the toolkit: its figures, and the compiler's table of layers.
 
     Args:
@@ -157,8 +157,8 @@ def case(
         UsageError: the toolkit fails.
     """
     print(f"the toolkit works on {out.name}", file=sys.stderr, flush=True)
-    job = rknn.job_of(start.model, platform, start.calibration, start.images)
-    layers = rknn.run_toolkit(toolkit, {**job, **quantization}, out, "keep its output with --keep DIR")
+    job = rockchip.job_of(start.model, platform, start.calibration, start.images)
+    layers = rockchip.run_toolkit(toolkit, {**job, **quantization}, out, "keep its output with --keep DIR")
     made = np.load(out / "logits.npy").reshape(start.exact.shape)
     applied = json.loads((out / "case.json").read_text())["applied"]
     row = {
@@ -166,7 +166,7 @@ def case(
         "agreement_with_float": round(agreement(start.exact, made), 2),
         "sqnr_to_float_db": round(logit_sqnr_db(start.exact, made), 2),
         "macs_in_w8a8": round(100 * integer_share(layers, start.products), 2),
-        "on_the_cpu": list(rknn.left_to_cpu(layers)),
+        "on_the_cpu": list(rockchip.left_to_cpu(layers)),
         "ranges_of_ours": len(applied),
     }
     return row, layers

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from vit_edge.errors import UsageError
-from vit_edge.host.compilers import rknn
+from vit_edge.host.compilers import rockchip
 from vit_edge.host.compilers.job import CompilerJob
 from vit_edge.manifest import CompiledRecord
 from vit_edge.spec import TargetSpec
@@ -14,7 +14,7 @@ OPTION = "--compiler"
 Version = Callable[[Path, str], str]  # (interpreter, option that named it) -> the compiler's
 Build = Callable[[CompilerJob, str], tuple[bytes, CompiledRecord]]  # (what, version) -> what was made
 
-_DRIVERS: dict[str, tuple[Version, Build]] = {rknn.PACKAGE: (rknn.toolkit_version, rknn.build)}
+_DRIVERS: dict[str, tuple[Version, Build]] = {rockchip.PACKAGE: (rockchip.toolkit_version, rockchip.build)}
 
 
 def compiles_for(target: TargetSpec) -> bool:

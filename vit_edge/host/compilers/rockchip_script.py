@@ -1,6 +1,6 @@
 """What runs in the environment of RKNN-Toolkit2: quantizes, builds, reads the layer table back, simulates.
 
-Usage: python rknn_script.py JOB.json OUT
+Usage: python rockchip_script.py JOB.json OUT
 
 Started by `vit-edge build --compiler` and `python -m tools.check_rknn`; needs `rknn-toolkit2` alone, nothing
 of vit-edge. A job names the float ONNX file, calibration images and images to answer (both `.npy`, as the

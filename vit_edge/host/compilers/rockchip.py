@@ -12,7 +12,7 @@ import onnx
 
 from vit_edge.errors import UsageError
 from vit_edge.host.compilers.job import CompilerJob
-from vit_edge.host.compilers.rknn_layers import claims_of, integer_share
+from vit_edge.host.compilers.rockchip_layers import claims_of, integer_share
 from vit_edge.host.hybrid.choose import Choice
 from vit_edge.host.hybrid.products import Product, products_of
 from vit_edge.manifest import CompiledRecord, compiled_name
@@ -20,7 +20,7 @@ from vit_edge.spec import TargetSpec
 
 SUFFIX = ".rknn"
 PACKAGE = "rknn-toolkit2"
-SCRIPT = Path(__file__).with_name("rknn_script.py")
+SCRIPT = Path(__file__).with_name("rockchip_script.py")
 _PLATFORM = "target_platform"
 _MOST_SECONDS = 6 * 3600
 

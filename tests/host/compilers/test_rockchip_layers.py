@@ -3,8 +3,8 @@
 import pytest
 
 from tests.host.compilers.printed import PRINTED
-from vit_edge.host.compilers.rknn_layers import claims_of, integer_share, layers_of
-from vit_edge.host.compilers.rknn_script import layer_table
+from vit_edge.host.compilers.rockchip_layers import claims_of, integer_share, layers_of
+from vit_edge.host.compilers.rockchip_script import layer_table
 from vit_edge.host.hybrid.products import Product
 
 

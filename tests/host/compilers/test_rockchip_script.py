@@ -1,5 +1,6 @@
 """What runs in the environment of Rockchip's toolkit: what it gives to the toolkit, and reads of it."""
 
+import ast
 from pathlib import Path
 
 import numpy as np
@@ -7,11 +8,11 @@ import onnx
 import pytest
 
 from tests.host.compilers.printed import PRINTED
-from vit_edge.host.compilers import rknn_script
+from vit_edge.host.compilers import rockchip_script
 
 
 def test_the_compilers_table_is_read_row_by_row() -> None:
-    rows = rknn_script.layer_table(PRINTED)
+    rows = rockchip_script.layer_table(PRINTED)
     assert [(row["operator"], row["type"], row["target"]) for row in rows] == [
         ("InputOperator", "INT8", "CPU"),
         ("Conv", "INT8", "NPU"),
@@ -26,12 +27,12 @@ def test_the_compilers_table_is_read_row_by_row() -> None:
 
 def test_a_table_with_the_use_of_the_device_is_read_alike() -> None:
     """As of the RK3576: a column more, where there is something to say."""
-    plain = rknn_script.layer_table(PRINTED)
+    plain = rockchip_script.layer_table(PRINTED)
     more = PRINTED.replace("561/384/561  11 ", "561/384/561  0%  11 ").replace(
         "630/384/630", "630/384/630 12.5%"
     )
     assert more.count("%") == 3
-    assert rknn_script.layer_table(more) == plain
+    assert rockchip_script.layer_table(more) == plain
 
 
 PACKED = "blocks.0.norm1#1_mm#2"  # one of three products that the packed one was split into
@@ -68,10 +69,10 @@ def fused() -> onnx.GraphProto:
 def test_all_but_the_products_asked_for_is_in_half_precision(
     fused: onnx.GraphProto,
 ) -> None:
-    wide = rknn_script.wide_tensors(fused, {"blocks.0.packed"})
+    wide = rockchip_script.wide_tensors(fused, {"blocks.0.packed"})
     assert list(wide) == ["n", "mixed", "blocks.0.proj_mm"]
     assert set(wide.values()) == {"float16"}
-    assert "mixed" not in rknn_script.wide_tensors(fused, {"blocks.0.attention"})
+    assert "mixed" not in rockchip_script.wide_tensors(fused, {"blocks.0.attention"})
 
 
 def entry(low: float, high: float) -> dict[str, object]:
@@ -85,14 +86,14 @@ def test_a_tensor_gets_the_range_of_what_the_file_calls_it(fused: onnx.GraphProt
         "blocks.0.proj": {"low": -1.0, "high": 1.0, "range": [-0.5, 0.5]},
     }
     parameters = {PACKED: entry(-4.0, 4.01), "blocks.0.proj_mm": entry(-1.0, 1.0)}
-    found = rknn_script.ranges_for(parameters, fused, ranges)
+    found = rockchip_script.ranges_for(parameters, fused, ranges)
     assert found == {PACKED: [-2.0, 3.0], "blocks.0.proj_mm": [-0.5, 0.5]}
 
 
 def test_a_name_whose_values_were_others_keeps_the_range_of_the_toolkit(fused: onnx.GraphProto) -> None:
     ranges = {"blocks.0.proj": {"low": -1.0, "high": 1.0, "range": [-0.5, 0.5]}}
     parameters = {"blocks.0.proj_mm": entry(-1.0, 2.0), "n": entry(-1.0, 1.0)}
-    assert rknn_script.ranges_for(parameters, fused, ranges) == {}
+    assert rockchip_script.ranges_for(parameters, fused, ranges) == {}
 
 
 CONFIG = """custom_quantize_layers: {}
@@ -114,7 +115,7 @@ quantize_parameters:
 
 
 def test_only_types_and_the_ranges_given_are_edited_in_the_configuration() -> None:
-    made = rknn_script.edited(CONFIG, {"blocks.0.norm1#1": [-1.5, 2.0]}, {"blocks.0.norm1#1": "float16"})
+    made = rockchip_script.edited(CONFIG, {"blocks.0.norm1#1": [-1.5, 2.0]}, {"blocks.0.norm1#1": "float16"})
     assert made == CONFIG.replace("layers: {}", 'layers:\n    "blocks.0.norm1#1": float16').replace(
         "-   -2.346177577972412\n        max", "-   -1.5\n        max"
     ).replace("2.3499865531921387", "2.0")
@@ -143,9 +144,9 @@ def images(folder: Path) -> dict[str, object]:
 def test_the_simulator_is_not_asked_again_for_what_it_answered(tmp_path: Path) -> None:
     job, kept = images(tmp_path), tmp_path / "answers"
     with pytest.raises(KeyboardInterrupt):
-        rknn_script.answers(Toolkit(2), job, kept)
+        rockchip_script.answers(Toolkit(2), job, kept)
     rest = Toolkit()
-    made = rknn_script.answers(rest, job, kept)
+    made = rockchip_script.answers(rest, job, kept)
     assert rest.asked == 1
     assert [float(each[0, 0]) for each in made] == [0.0, 2.0, 4.0]
 
@@ -153,7 +154,7 @@ def test_the_simulator_is_not_asked_again_for_what_it_answered(tmp_path: Path) -
 @pytest.fixture
 def job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, object]:
     """As the toolkit's script is given it."""
-    monkeypatch.setattr(rknn_script, "version", lambda _: "2.5.0")
+    monkeypatch.setattr(rockchip_script, "version", lambda _: "2.5.0")
     (tmp_path / "model.onnx").write_bytes(b"model")
     return {"model": str(tmp_path / "model.onnx"), "calibration": [], "platform": "rk3588", "images": ["a"]}
 
@@ -162,15 +163,26 @@ def job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, object]:
 def test_answers_of_another_quantization_are_other_answers(
     job: dict[str, object], other: dict[str, object]
 ) -> None:
-    assert rknn_script.key_of(job) == rknn_script.key_of({**job, "images": []})
-    assert rknn_script.key_of(job) != rknn_script.key_of({**job, **other})
+    assert rockchip_script.key_of(job) == rockchip_script.key_of({**job, "images": []})
+    assert rockchip_script.key_of(job) != rockchip_script.key_of({**job, **other})
 
 
 def test_answers_of_another_file_or_another_version_are_other_answers(
     job: dict[str, object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    key = rknn_script.key_of(job)
+    key = rockchip_script.key_of(job)
     (tmp_path / "model.onnx").write_bytes(b"other")
-    other = rknn_script.key_of(job)
-    monkeypatch.setattr(rknn_script, "version", lambda _: "2.6.0")
-    assert len({key, other, rknn_script.key_of(job)}) == 3
+    other = rockchip_script.key_of(job)
+    monkeypatch.setattr(rockchip_script, "version", lambda _: "2.6.0")
+    assert len({key, other, rockchip_script.key_of(job)}) == 3
+
+
+def test_no_module_beside_it_hides_what_it_imports() -> None:
+    """Python looks for modules in a script's own folder first."""
+    script = Path(rockchip_script.__file__)
+    tree = ast.parse(script.read_text())
+    names = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
+    names |= {str(node.module) for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+    roots = {name.partition(".")[0] for name in names}
+    assert {"rknn", "onnx", "numpy"} <= roots
+    assert not roots & {path.stem for path in script.parent.glob("*.py")}
