@@ -62,6 +62,15 @@ def test_a_target_whose_compiler_does_not_quantize_is_told_nothing(bundle: Bundl
     assert not (bundle.path / compiler_name("coreml")).exists()
 
 
+def test_what_the_verdict_does_not_tell_is_said(bundle: Bundle) -> None:
+    accuracy = bundle.manifest.accuracy
+    assert accuracy is not None
+    told = json.loads((bundle.path / TOLD).read_text())
+    (note,) = [each for each in accuracy.notes if each.startswith(MODEL)]
+    assert f"expects {told['expected_db'][told['found_by']]:.1f} dB, and no image was run" in note
+    assert note in (bundle.path / "README.md").read_text()
+
+
 def test_most_multiply_adds_of_the_file_are_in_8_bits(bundle: Bundle) -> None:
     products = products_of(onnx.load(bundle.path / MODEL))
     told = json.loads((bundle.path / TOLD).read_text())

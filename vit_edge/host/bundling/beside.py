@@ -32,6 +32,8 @@ class Beside:
     """How each is to be quantized, as JSON, and what a compiler made of it; by path in the bundle."""
     compiled: tuple[CompiledRecord, ...]
     """What the compilers say of that."""
+    notes: tuple[str, ...]
+    """What a verdict on a float file does not tell."""
 
 
 def files_beside(
@@ -59,7 +61,7 @@ def files_beside(
         UsageError: the compiler fails.
     """
     files: dict[str, tuple[bytes, Role]] = {}
-    records = []
+    records, notes = [], []
     named = [each for each in wanted if each.name in models and each.target.quantized_by_compiler]
     paths = evenly(search.calibration.images, IMAGES) if named else ()
     pixels = [load_pixels(path, preprocess, settings.quantize.limits)[None] for path in paths]
@@ -71,10 +73,14 @@ def files_beside(
         chosen = choice(graph, feeds, share, input_ranges(search.plan_set.exact), step)
         told = json.dumps(chosen.to_json(), indent=1).encode()
         files[compiler_name(target.name)] = told, Role.CONFIG
+        notes.append(
+            f"{each.name} is float, and so is what its verdict tells: of what the target's compiler makes of "
+            f"it in 8 bits the CPU expects {chosen.expected_db[chosen.found_by]:.1f} dB, and no image was run"
+        )
         if settings.compiler is not None and compiles_for(target):
             step_of(progress, f"compile for {target.name}")(0, 1)
             job = CompilerJob(graph, feeds, chosen, target, settings.compiler, folder / target.name)
             data, record = compiled(job)
             files[record.path] = data, Role.COMPILED
             records.append(record)
-    return Beside(files, tuple(records))
+    return Beside(files, tuple(records), tuple(notes))

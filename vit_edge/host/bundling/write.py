@@ -97,6 +97,7 @@ def write(
     files["preprocessor_config.json"] = _json_bytes(source.preprocessor_config), Role.CONFIG
     selected, found = built.selected, built.selected.outcome.trial.quantization
     elsewhere = {name for name, each in selected.outcomes.items() if not each.timed_here}
+    accuracy = accuracy_record(selected, FLOAT_MODEL, built.converted.parity, images)
     manifest = Manifest(
         files={name: FileEntry.of(data, role) for name, (data, role) in files.items()},
         default_model=built.runs,
@@ -105,7 +106,7 @@ def write(
         tools=tool_versions(),
         quantization=recipe_record(selected, built.wanted, built.embedders.record, built.beside.compiled),
         layers=tuple(layer.record for layer in for_target(found, built.judged.target).layers),
-        accuracy=accuracy_record(selected, FLOAT_MODEL, built.converted.parity, images),
+        accuracy=dataclasses.replace(accuracy, notes=(*accuracy.notes, *built.beside.notes)),
         latency=latency_records(list(built.models), selected.timed, elsewhere),
         providers=built.providers,
         output=source.output,
