@@ -96,6 +96,7 @@ def measured(manifest: Manifest) -> Measured:
         machine,
         manifest.tools,
         tuple(_file(manifest, accuracy, name) for name in (accuracy.reference, *portable_first)),
+        accuracy.tolerance,
     )
 
 
@@ -156,6 +157,7 @@ def _model(model: KnownModel) -> list[str]:
     lines = [f"## {model.name}", f"Checkpoint `{model.source_sha256}`, {model.licence}; {card}.", ""]
     for each in model.measured:
         images = f"{each.images} {'labelled' if each.labelled else 'unlabelled'} images of `{each.data}`"
+        images += f", judged with {each.asked}" if each.asked else ""
         versions = ", ".join(f"{name} {each.versions[name]}" for name in ("vit-edge", "onnxruntime", "torch"))
         lines += [
             f"{each.on}, {each.machine.cores} cores, {versions}; {images}:",

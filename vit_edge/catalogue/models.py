@@ -10,7 +10,7 @@ from typing import Annotated
 from vit_edge import plain
 from vit_edge.manifest import Machine
 from vit_edge.plain import Mark
-from vit_edge.spec import Verdict
+from vit_edge.spec import Tolerance, Verdict
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,6 +48,19 @@ class Measured:
     versions: Mapping[str, str]
     files: tuple[FileFigures, ...]
     """The float reference first."""
+    tolerance: Annotated[Tolerance, Mark.OMITTED] = dataclasses.field(default_factory=Tolerance)
+    """That the verdicts hold for."""
+
+    @property
+    def asked(self) -> str:
+        """The options that set another tolerance than the default; empty where none did."""
+        usual = Tolerance()
+        return ", ".join(
+            f"--{name.replace('_', '-')} {getattr(given, name):g}"
+            for given, default in ((self.tolerance, usual), (self.tolerance.maps, usual.maps))
+            for name in (field.name for field in dataclasses.fields(given))
+            if isinstance(getattr(given, name), float) and getattr(given, name) != getattr(default, name)
+        )
 
     @property
     def on(self) -> str:
@@ -133,4 +146,5 @@ def _sentence(each: Measured, file: FileFigures) -> str:
     else:
         answers = f"top-1 {reference.top1:.1f} -> {file.top1:.1f} %, agreement {file.agreement:.1f} %"
     time = "" if file.ratio is None else f", {file.ratio:.2f} of float's time"
-    return f"{file.path}, {verdict}{answers}{time} ({each.images} images of {each.data}, {each.on})"
+    images = f"{each.images} images of {each.data}" + (f", {each.asked}" if each.asked else "")
+    return f"{file.path}, {verdict}{answers}{time} ({images}, {each.on})"
