@@ -194,3 +194,14 @@ def test_the_tool_says_in_one_line_what_is_no_bundle(
     words = ["record", str(tmp_path), "--slug", "x", "--name", "x", "--licence", "x"]
     assert tool.main(words) == 1
     assert capsys.readouterr().err.startswith("error: ")
+
+
+def test_of_embeddings_the_criteria_stand_in_place_of_an_agreement() -> None:
+    file = dataclasses.replace(PORTABLE, top1=None, cosine=0.99816, recall_at_10=85.11)
+    versions = dict.fromkeys(("vit-edge", "onnxruntime", "torch"), "1")
+    measured = dataclasses.replace(MEASURED, files=(REFERENCE, file), versions=versions)
+    known = dataclasses.replace(KNOWN, measured=(measured,))
+    (figure,) = known.figures([file.sha256])
+    assert "PASS: cosine 0.9982, recall@10 85.1 %, 0.50 of float's time" in figure.told
+    assert "| PASS | \N{EN DASH} | cosine 0.9982, recall@10 85.1 % | 25.0 dB |" in tool.page([known])
+    assert read_models(to_text((known,))) == (known,)

@@ -34,6 +34,17 @@ class FileFigures:
     """Of its latency to that of float; None where it was not timed."""
     ratio_interval: tuple[float, float] | None
     """At 95 %."""
+    cosine: Annotated[float | None, Mark.OMITTED] = None
+    """Of a model of embeddings: mean cosine with float's."""
+    recall_at_10: Annotated[float | None, Mark.OMITTED] = None
+    """Of a model of embeddings: percent of float's ten nearest neighbours that are found."""
+
+    @property
+    def answers(self) -> str:
+        """How its answers agree with float's, in words; empty of the float reference."""
+        if self.cosine is not None and self.recall_at_10 is not None:
+            return f"cosine {self.cosine:.4f}, recall@10 {self.recall_at_10:.1f} %"
+        return "" if self.agreement is None else f"agreement {self.agreement:.1f} %"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -142,9 +153,9 @@ def _sentence(each: Measured, file: FileFigures) -> str:
     reference = each.files[0]
     verdict = "" if file.verdict is None else f"{file.verdict.value}: "
     if file.top1 is None or reference.top1 is None:
-        answers = f"agreement {file.agreement:.1f} %"
+        answers = file.answers
     else:
-        answers = f"top-1 {reference.top1:.1f} -> {file.top1:.1f} %, agreement {file.agreement:.1f} %"
+        answers = f"top-1 {reference.top1:.1f} -> {file.top1:.1f} %, {file.answers}"
     time = "" if file.ratio is None else f", {file.ratio:.2f} of float's time"
     images = f"{each.images} images of {each.data}" + (f", {each.asked}" if each.asked else "")
     return f"{file.path}, {verdict}{answers}{time} ({images}, {each.on})"
