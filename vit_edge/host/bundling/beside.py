@@ -11,7 +11,7 @@ from vit_edge.host.bundling.settings import BuildSettings
 from vit_edge.host.bundling.trial import FileWanted
 from vit_edge.host.compilers.job import CompilerJob
 from vit_edge.host.compilers.known import compiled, compiles_for
-from vit_edge.host.hybrid.choose import choice, input_ranges
+from vit_edge.host.hybrid.choose import Choice, choice, input_ranges
 from vit_edge.host.quantize.search import Search
 from vit_edge.manifest import CompiledRecord, Role, compiler_name
 from vit_edge.progress import Progress, step_of
@@ -62,6 +62,7 @@ def files_beside(
     """
     files: dict[str, tuple[bytes, Role]] = {}
     records, notes = [], []
+    choices: dict[tuple[bytes, float], Choice] = {}  # targets of one file differ in the device alone
     named = [each for each in wanted if each.name in models and each.target.quantized_by_compiler]
     paths = evenly(search.calibration.images, IMAGES) if named else ()
     pixels = [load_pixels(path, preprocess, settings.quantize.limits)[None] for path in paths]
@@ -69,8 +70,11 @@ def files_beside(
         target, model = each.target, models[each.name]
         feeds = [feed_of(model, image, preprocess) for image in pixels]
         graph, share = onnx.load_from_string(model.data), 1.0 - target.wide_macs
-        step = step_of(progress, f"quantize for {target.name}")
-        chosen = choice(graph, feeds, share, input_ranges(search.plan_set.exact), step)
+        key = model.data, share
+        if key not in choices:
+            step = step_of(progress, f"quantize for {target.name}")
+            choices[key] = choice(graph, feeds, share, input_ranges(search.plan_set.exact), step)
+        chosen = choices[key]
         told = json.dumps(chosen.to_json(), indent=1).encode()
         files[compiler_name(target.name)] = told, Role.CONFIG
         notes.append(
