@@ -37,7 +37,6 @@ def twice(image):
 
 def unused(): return 0
 
-
 def good(job):
     """Not counted."""
     image = twice(

@@ -164,6 +164,8 @@ def test_the_page_is_made_anew_between_its_marks_alone() -> None:
         assert f"images/peers-{kind}-scatter.svg" in made
     assert "images/peers-cells-vnni-scatter.svg" in made
     assert "load went from 1.0 to 2.0" in made
+    assert "all together took 1 minutes" in made  # three rows of 12.4 s
+    assert "Together 0.2 GB." in made
     assert page(made, results) == made
     with pytest.raises(ValueError, match="unpack"):
         page("no marks", results)

@@ -120,7 +120,8 @@ def _section(subject: Subject, kind: str, result: Mapping[str, Any]) -> str:
             f"\n## {subject.title}, with {_named(kind)}",
             f"{subject.about} {machine['cores']} cores of an {cpu}; "
             f"{result['calibration']['images']} calibration images, {result['evaluation']['images']} others; "
-            f"a quantizer is ended after {result['limit_s']} s of the processor; "
+            f"a quantizer is ended after {result['limit_s']} s of the processor, and all together took "
+            f"{_minutes(result['rows']):.0f} minutes of it; "
             f"latency is of one image on one thread, the median ratio of {latency['rounds']} rounds in turn, "
             f"on a machine whose load went from {before:.1f} to {after:.1f}.{added}",
             "",
@@ -134,13 +135,20 @@ def _section(subject: Subject, kind: str, result: Mapping[str, Any]) -> str:
     )
 
 
+def _minutes(rows: Sequence[Mapping[str, Any]]) -> float:
+    """Of the processor, for all recipes that made something; each once, however many engines run it."""
+    seconds = {row["name"]: row.get("made", {}).get("cpu_seconds", 0.0) for row in rows}
+    return sum(seconds.values()) / 60
+
+
 def _environments(results: Sequence[Results]) -> str:
     """Of all results; what was asked for twice is listed once, as it was first."""
     found: dict[str, Any] = {}
     for each in results:
         for result in each.values():
             found = result["environments"] | found
-    return "\n".join(["\n## Environments", environments(found), ""])
+    space = sum(each["size_mb"] for each in found.values()) / 1000
+    return "\n".join([f"\n## Environments\nTogether {space:.1f} GB.\n", environments(found), ""])
 
 
 if __name__ == "__main__":
