@@ -15,6 +15,7 @@ from vit_edge.spec import (
     Batch,
     InputForm,
     Packaging,
+    PredictedLatency,
     QuantizedOperators,
     Verification,
     VerificationState,
@@ -78,6 +79,16 @@ what = "Run."
 OWN = """
 title = "New"
 description = "Newer."
+"""
+PREDICTED = """
+[[predicted]]
+device = "A desk"
+model = "A model"
+threads = 1
+ratio = 0.5
+least = 0.25
+most = 1
+how = "by counting"
 """
 UNVERIFIED = """
 [[verification]]
@@ -149,10 +160,49 @@ def test_an_heir_changes_only_what_it_says(folder: Path) -> None:
     new, board = load_target("new", folder), load_target("board", folder)
     assert (new.title, new.weight_bits) == ("New", 7)
     assert [entry.what for entry in new.verification] == ["Nobody tried."]
-    own = {"name", "title", "description", "weight_bits", "verification"}
+    own = {"name", "title", "description", "weight_bits", "verification", "predicted"}
     for field in dataclasses.fields(board):
         if field.name not in own:
             assert getattr(new, field.name) == getattr(board, field.name), field.name
+
+
+def test_a_predicted_latency_is_read_and_says_that_nobody_measured_it(folder: Path) -> None:
+    assert load_target("board", folder).predicted == ()
+    (folder / "board.toml").write_text(COMPLETE + PREDICTED)
+    board = load_target("board", folder)
+    assert board.predicted == (PredictedLatency("A desk", "A model", 1, 0.5, 0.25, 1.0, "by counting"),)
+    assert str(board.predicted[0]) == (
+        "0.50 of float's latency (0.25 to 1.00), predicted and not measured: "
+        "A model on A desk, 1 thread; by counting"
+    )
+
+
+def test_a_predicted_latency_is_no_verification_and_is_not_inherited(folder: Path) -> None:
+    (folder / "board.toml").write_text(COMPLETE + PREDICTED)
+    (folder / "new.toml").write_text(f'inherits = "board"\n{OWN}{UNVERIFIED}')
+    board, new = load_target("board", folder), load_target("new", folder)
+    assert [entry.what for entry in board.verification] == ["Run."]
+    assert new.predicted == ()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("least = 0.25", "least = 0.6", "predicted.ratio must lie between least and most, got 0.6, 0.5, 1.0"),
+        ("most = 1", "most = 0.4", "predicted.ratio must lie between least and most"),
+        ("least = 0.25", "least = 0", "predicted.ratio must lie between least and most"),
+        ("threads = 1", "threads = 0", "predicted.threads must be"),
+        ("ratio = 0.5", 'ratio = "half"', "predicted.ratio must be"),
+        ("ratio = 0.5", "", "predicted lacks the key 'ratio'"),
+        ('how = "by counting"', 'how = ""', "predicted.how must be"),
+        ('how = "by counting"', 'how = "by counting"\nstate = "verified"', "unknown key 'state'"),
+    ],
+)
+def test_a_malformed_prediction_is_refused(folder: Path, old: str, new: str, message: str) -> None:
+    assert old in PREDICTED
+    (folder / "board.toml").write_text(COMPLETE + PREDICTED.replace(old, new))
+    with pytest.raises(TargetError, match=message):
+        load_target("board", folder)
 
 
 def test_an_heir_may_change_one_key_of_a_table(folder: Path) -> None:

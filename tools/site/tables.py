@@ -50,8 +50,9 @@ def targets() -> str:
     for name in list_targets():
         target = load_target(name)
         states = ", ".join(dict.fromkeys(each.state.value for each in target.verification))
-        rows.append((f"`{name}`", target.title, target.description, states))
-    head = ("name", "title", "what it is for", "verified")
+        guesses = "; ".join(map(str, target.predicted))
+        rows.append((f"`{name}`", target.title, target.description, states, guesses))
+    head = ("name", "title", "what it is for", "verified", "predicted, not measured")
     return "# Every target\n\n" + _table(head, rows)
 
 

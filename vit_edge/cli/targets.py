@@ -108,6 +108,7 @@ def details(fit: Fit) -> str:
         *(("session", f"{key} = {value}") for key, value in target.session_options),
         *(("option", f"{key} = {value}") for key, value in target.provider.options),
         *((entry.state.value, _evidence(entry.where, entry.what)) for entry in target.verification),
+        *(("predicted", str(entry)) for entry in target.predicted),
     ]
     if target.quantized_operators is QuantizedOperators.NONE:
         rows = [row for row in rows if row[0] not in ("activations", "weights")]

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from vit_edge import plain
 from vit_edge.fields import shown
-from vit_edge.plain import Mark
+from vit_edge.plain import Mark, Within
 from vit_edge.spec.form import ActivationType, Batch, FloatType, ModelForm
 
 
@@ -146,6 +146,31 @@ class Verification:
         return raw
 
 
+@dataclasses.dataclass(frozen=True)
+class PredictedLatency:
+    """INT8 latency against float on a device where nobody measured it, as a model of the device gives it."""
+
+    device: str
+    """The board or phone, its processor and clock."""
+    model: str
+    """Whose files were weighed."""
+    threads: Annotated[int, Within(1, 1024)]
+    ratio: Annotated[float, Within(0, 100)]
+    """1 is as fast as float, less is faster."""
+    least: Annotated[float, Within(0, 100)]
+    most: Annotated[float, Within(0, 100)]
+    """The error band, from predictions of what others measured."""
+    how: str
+    """What it rests on, and the file of figures."""
+
+    def __str__(self) -> str:
+        count = f"{self.threads} thread{'' if self.threads == 1 else 's'}"
+        return (
+            f"{self.ratio:.2f} of float's latency ({self.least:.2f} to {self.most:.2f}), "
+            f"predicted and not measured: {self.model} on {self.device}, {count}; {self.how}"
+        )
+
+
 class Arithmetic(enum.Enum):
     """How a device adds up integer products; a plan of INT8 weights is made for one of them."""
 
@@ -188,6 +213,8 @@ class TargetSpec:
     priority: int
     """Among the targets that fit a machine the highest is taken; 0: only where it is named."""
     verification: tuple[Verification, ...]
+    predicted: tuple[PredictedLatency, ...] = ()
+    """Apart from what was verified, and never in its place."""
 
     @property
     def arithmetic(self) -> Arithmetic:

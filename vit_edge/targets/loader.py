@@ -1,7 +1,7 @@
 """Reads target descriptions: strict TOML, one file per device class, with single inheritance.
 
 A target is a file NAME.toml. `inherits = "OTHER"` takes every key that the file leaves out from OTHER.toml,
-within tables too, except `title`, `description` and `verification`, which speak of one target only.
+within tables too, except `title`, `description`, `verification` and `predicted`, which speak of one target.
 Targets that come with vit_edge inherit from each other; one's own file inherits from them.
 """
 
@@ -19,7 +19,7 @@ from vit_edge.targets.reader import KEYS, read_spec
 BUILT_IN = Path(__file__).parent
 SUFFIX = ".toml"
 
-_OWN = frozenset({"title", "description", "verification"})
+_OWN = frozenset({"title", "description", "verification", "predicted"})
 _NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}")
 _MAX_BYTES = 8_192  # tomllib's time and memory grow with the square of the length of a dotted key
 

@@ -1,4 +1,4 @@
-"""From the table of a target to its TargetSpec: every key is required, every value is checked.
+"""From the table of a target to its TargetSpec: all keys but `predicted` are required, all values checked.
 
 A target may only ask for number formats that its provider says it can run.
 """
@@ -19,6 +19,7 @@ from vit_edge.spec import (
     ModelForm,
     OnnxVersions,
     Packaging,
+    PredictedLatency,
     ProviderRuns,
     ProviderSpec,
     QuantizedOperators,
@@ -43,6 +44,8 @@ _FORM = frozenset(
 )
 KEYS = frozenset(field.name for field in dataclasses.fields(TargetSpec)) - {"name", "form"} | _FORM
 
+_OPTIONAL = frozenset({"predicted"})
+
 _WEIGHT_BITS = (4, 7, 8)
 _SIGNED = (ActivationType.INT8, ActivationType.INT16)
 _DEVICES = ("npu", "gpu", "cpu")
@@ -59,7 +62,7 @@ def read_spec(name: str, table: dict[str, Any]) -> TargetSpec:
         ValueError: a missing or unknown key, a value that its key cannot have, or a number format that the
             provider cannot run; the message names the key.
     """
-    raw = fields.exact_keys(table, KEYS, "the target")
+    raw = fields.exact_keys(table, KEYS - _OPTIONAL, "the target", _OPTIONAL)
     spec = TargetSpec(
         name=name,
         title=fields.string(raw["title"], "title"),
@@ -77,6 +80,7 @@ def read_spec(name: str, table: dict[str, Any]) -> TargetSpec:
         requires=plain.read(Requirements, raw["requires"], "requires"),
         priority=fields.integer(raw["priority"], "priority", 0, _MAX_PRIORITY),
         verification=_verifications(raw["verification"]),
+        predicted=tuple(map(_predicted, fields.sequence(raw.get("predicted", []), "predicted"))),
     )
     _check_runs(spec)
     return spec
@@ -130,6 +134,15 @@ def _verification(raw: object) -> Verification:
     found = plain.read(Verification, raw, "verification")
     if (found.state is VerificationState.UNVERIFIED) is (found.where is not None):
         raise ValueError("verification.where is needed for what was run, and has no place where nothing was")
+    return found
+
+
+def _predicted(raw: object) -> PredictedLatency:
+    found = plain.read(PredictedLatency, raw, "predicted")
+    if not 0 < found.least <= found.ratio <= found.most:
+        raise ValueError(
+            f"predicted.ratio must lie between least and most, got {found.least}, {found.ratio}, {found.most}"
+        )
     return found
 
 
