@@ -12,7 +12,7 @@ from vit_edge.catalogue import Figure, FileFigures, KnownModel, Measured, find, 
 from vit_edge.catalogue.models import read_models, to_text
 from vit_edge.cli import main
 from vit_edge.manifest import FileEntry, LatencyRecord, Machine, Manifest, Role, SourceRecord
-from vit_edge.spec import Interpolation, PreprocessSpec, ResizeMode, Verdict
+from vit_edge.spec import Interpolation, PreprocessSpec, ResizeMode, Tolerance, Verdict
 
 DIGITS = Path(__file__).resolve().parents[1] / "models" / "digits_vit"
 MACHINE = Machine("A processor", 2, ("avx2",), "Linux", "3.11.2", "1.32.0")
@@ -87,6 +87,26 @@ def test_figures_are_one_sentence(portable: FileFigures, sentence: str) -> None:
     known = dataclasses.replace(KNOWN, measured=(dataclasses.replace(MEASURED, files=(REFERENCE, portable)),))
     told = f"{portable.path}, {sentence} (500 images of photos, A processor (avx2))"
     assert known.figures(["0" * 64]) == [Figure(told, itself=False)]
+
+
+@pytest.mark.parametrize(
+    ("tolerance", "asked"),
+    [
+        (Tolerance(), ""),
+        (Tolerance(max_changed=10.0), "--max-changed 10"),
+        (Tolerance(max_drop=2.5, confidence=0.9), "--max-drop 2.5, --confidence 0.9"),
+    ],
+)
+def test_a_verdict_at_another_tolerance_than_the_default_says_so(tolerance: Tolerance, asked: str) -> None:
+    versions = dict.fromkeys(("vit-edge", "onnxruntime", "torch"), "1")
+    measured = dataclasses.replace(MEASURED, tolerance=tolerance, versions=versions)
+    known = dataclasses.replace(KNOWN, measured=(measured,))
+    assert known.measured[0].asked == asked
+    ((told,),) = [[each.told for each in known.figures(["0" * 64])]]
+    shown = tool.page([known])
+    assert (f"photos, {asked}," in told) is bool(asked)
+    assert (f"judged with {asked}:" in shown) is bool(asked)
+    assert read_models(to_text((known,))) == (known,)
 
 
 def test_figures_are_those_of_the_file_that_is_asked_for() -> None:
@@ -174,3 +194,14 @@ def test_the_tool_says_in_one_line_what_is_no_bundle(
     words = ["record", str(tmp_path), "--slug", "x", "--name", "x", "--licence", "x"]
     assert tool.main(words) == 1
     assert capsys.readouterr().err.startswith("error: ")
+
+
+def test_of_embeddings_the_criteria_stand_in_place_of_an_agreement() -> None:
+    file = dataclasses.replace(PORTABLE, top1=None, cosine=0.99816, recall_at_10=85.11)
+    versions = dict.fromkeys(("vit-edge", "onnxruntime", "torch"), "1")
+    measured = dataclasses.replace(MEASURED, files=(REFERENCE, file), versions=versions)
+    known = dataclasses.replace(KNOWN, measured=(measured,))
+    (figure,) = known.figures([file.sha256])
+    assert "PASS: cosine 0.9982, recall@10 85.1 %, 0.50 of float's time" in figure.told
+    assert "| PASS | \N{EN DASH} | cosine 0.9982, recall@10 85.1 % | 25.0 dB |" in tool.page([known])
+    assert read_models(to_text((known,))) == (known,)

@@ -19,8 +19,11 @@ import vit_edge.catalogue
 from vit_edge.bundle import verify_bundle
 from vit_edge.catalogue import FileFigures, KnownModel, Measured
 from vit_edge.catalogue.models import read_models, to_text
+from vit_edge.embedding_report import Criterion
 from vit_edge.errors import VitEdgeError
+from vit_edge.gate_report import GateReport
 from vit_edge.manifest import MODEL_ROLES, AccuracyRecord, Manifest, Role
+from vit_edge.spec import Tolerance
 
 ROOT = Path(__file__).resolve().parents[1]
 INDEX = Path(vit_edge.catalogue.__file__).with_name("models.json")
@@ -96,6 +99,7 @@ def measured(manifest: Manifest) -> Measured:
         machine,
         manifest.tools,
         tuple(_file(manifest, accuracy, name) for name in (accuracy.reference, *portable_first)),
+        Tolerance() if accuracy.report.evidence.embeddings else accuracy.tolerance,  # theirs is another
     )
 
 
@@ -114,7 +118,16 @@ def _file(manifest: Manifest, accuracy: AccuracyRecord, name: str) -> FileFigure
         noise,
         None if timed is None else timed.ratio_to_float,
         None if timed is None else timed.ratio_interval,
+        _lowest(report, Criterion.COSINE),
+        _lowest(report, Criterion.RECALL),
     )
+
+
+def _lowest(report: GateReport | None, criterion: Criterion) -> float | None:
+    """Of all outputs of a model of embeddings; None of another model."""
+    own = None if report is None else report.evidence.embeddings
+    found = [] if own is None else [each.found for each in own.criteria if each.criterion is criterion]
+    return min((value for value in found if value is not None), default=None)
 
 
 def card_of(model: KnownModel, manifest: Manifest) -> str:
@@ -156,6 +169,7 @@ def _model(model: KnownModel) -> list[str]:
     lines = [f"## {model.name}", f"Checkpoint `{model.source_sha256}`, {model.licence}; {card}.", ""]
     for each in model.measured:
         images = f"{each.images} {'labelled' if each.labelled else 'unlabelled'} images of `{each.data}`"
+        images += f", judged with {each.asked}" if each.asked else ""
         versions = ", ".join(f"{name} {each.versions[name]}" for name in ("vit-edge", "onnxruntime", "torch"))
         lines += [
             f"{each.on}, {each.machine.cores} cores, {versions}; {images}:",
@@ -175,7 +189,7 @@ def _cells(file: FileFigures) -> list[str]:
         f"`{file.path}`",
         "reference" if file.verdict is None else file.verdict.value,
         _figure(file.top1, " %"),
-        _figure(file.agreement, " %"),
+        _figure(file.agreement, " %") if file.recall_at_10 is None else file.answers,
         _figure(file.sqnr_db, " dB", 1),
         _figure(file.ratio, "") + within,
         _figure(file.size_mb, " MB"),

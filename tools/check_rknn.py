@@ -23,11 +23,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tools.rknn_cases import as_json, case, from_bundle, from_source, platform_of, toolkit_version
-from tools.rknn_layers import claims_of
+from tools.rknn_cases import case, from_bundle, from_source
 from vit_edge.bundle import read_bundle
 from vit_edge.cli.console import check_json, write_json
 from vit_edge.errors import VitEdgeError
+from vit_edge.host.compilers import rockchip
+from vit_edge.host.compilers.rockchip_layers import claims_of
 from vit_edge.host.sources import SourceOptions, resolve
 from vit_edge.runtime.device.machine import describe_machine, version_of
 from vit_edge.targets import load_target
@@ -40,8 +41,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = _parser().parse_args(arguments)
     try:
         check_json(given.output)
-        platform_of(load_target(given.target))
-        version = toolkit_version(given.toolkit)
+        rockchip.platform_of(load_target(given.target))
+        version = rockchip.toolkit_version(given.toolkit, "--toolkit")
         with tempfile.TemporaryDirectory(prefix="vit-edge-") as folder:
             work = Path(given.keep or folder)
             work.mkdir(parents=True, exist_ok=True)
@@ -80,10 +81,12 @@ def check(given: argparse.Namespace, work: Path, version: str) -> dict[str, Any]
     for name in ("ours", *given.vendor):
         own = name == "ours"
         taken = start if own else start.fewer(given.vendor_count)
-        asked = {"ranges": as_json(found.ranges), "narrow": found.narrow} if own else {"algorithm": name}
-        row, layers = case(taken, given.toolkit, platform_of(target), work / name, asked)
-        claims = claims_of(layers, set(found.narrow), start.products) if own else {}
-        rows.append({"case": name if own else f"the toolkit's {name}", **row, **claims})
+        asked = rockchip.asked_of(found) if own else {"algorithm": name}
+        row, layers = case(taken, given.toolkit, rockchip.platform_of(target), work / name, asked)
+        if own:
+            otherwise = claims_of(layers, set(found.narrow), start.products)
+            row |= {"as_asked": not otherwise, "otherwise": list(otherwise)}
+        rows.append({"case": name if own else f"the toolkit's {name}", **row})
         write_json(given.output, {**shared, "cases": rows})  # a case may take an hour: each is kept
     return {**shared, "cases": rows}
 

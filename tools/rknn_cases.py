@@ -3,7 +3,6 @@
 import argparse
 import dataclasses
 import json
-import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,17 +12,17 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 
-from tools.rknn_layers import integer_share
 from vit_edge.bundle import Bundle
 from vit_edge.errors import UsageError, VitEdgeError
 from vit_edge.host.bundling.beside import IMAGES
+from vit_edge.host.compilers import rockchip
+from vit_edge.host.compilers.rockchip_layers import integer_share
 from vit_edge.host.convert.export import export
 from vit_edge.host.convert.int8 import metadata_of
 from vit_edge.host.convert.onnx_io import finish, save_onnx
 from vit_edge.host.convert.optimize import normalisation_of
 from vit_edge.host.hybrid.choose import Choice, choice, input_ranges
 from vit_edge.host.hybrid.products import Product, products_of
-from vit_edge.host.hybrid.reaches import Reach
 from vit_edge.host.hybrid.rounding import logits_of
 from vit_edge.host.lower.model import LowerSettings, lower
 from vit_edge.host.quantize.calibration import calibrate, fold
@@ -36,10 +35,6 @@ from vit_edge.runtime.evaluate.dataset import evenly, list_images
 from vit_edge.runtime.image.preprocess import load_pixels, normalize
 from vit_edge.spec import PreprocessSpec, TargetSpec
 from vit_edge.verify.metrics import agreement, logit_sqnr_db
-
-SCRIPT = Path(__file__).parent / "rknn_toolkit.py"
-_PLATFORM = "target_platform"
-_MOST_SECONDS = 6 * 3600
 
 Floats = npt.NDArray[np.float32]
 
@@ -146,14 +141,9 @@ def feeds_of(paths: Sequence[Path]) -> list[Mapping[str, Floats]]:
     return [{"pixel_values": np.load(path)} for path in paths]
 
 
-def as_json(reaches: Mapping[str, Reach]) -> dict[str, Any]:
-    """As the toolkit's script reads them."""
-    return {name: dataclasses.asdict(reach) for name, reach in reaches.items()}
-
-
 def case(
     start: Prepared, toolkit: Path, platform: str, out: Path, quantization: Mapping[str, Any]
-) -> tuple[dict[str, Any], list[dict[str, str]]]:
+) -> tuple[dict[str, Any], rockchip.Layers]:
     """One quantization built and run by the toolkit: its figures, and the compiler's table of layers.
 
     Args:
@@ -166,71 +156,17 @@ def case(
     Raises:
         UsageError: the toolkit fails.
     """
-    out.mkdir(parents=True, exist_ok=True)
-    job = {
-        "model": str(start.model),
-        "platform": platform,
-        "calibration": [str(path) for path in start.calibration],
-        "images": [str(path) for path in start.images],
-        **quantization,
-    }
-    (out / "job.json").write_text(json.dumps(job))
     print(f"the toolkit works on {out.name}", file=sys.stderr, flush=True)
-    command = [str(toolkit), str(SCRIPT), str(out / "job.json"), str(out)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=_MOST_SECONDS, check=False)
-    if done.returncode != 0 or not (out / "case.json").is_file():
-        last = (done.stderr.strip().splitlines() or ["it printed nothing"])[-1]
-        raise UsageError(f"the toolkit fails on {out.name} ({last[:200]}); keep its output with --keep DIR")
-    found, made = json.loads((out / "case.json").read_text()), np.load(out / "logits.npy")
-    made = made.reshape(start.exact.shape)
-    layers = found["layers"]
+    job = rockchip.job_of(start.model, platform, start.calibration, start.images)
+    layers = rockchip.run_toolkit(toolkit, {**job, **quantization}, out, "keep its output with --keep DIR")
+    made = np.load(out / "logits.npy").reshape(start.exact.shape)
+    applied = json.loads((out / "case.json").read_text())["applied"]
     row = {
         "images": len(start.images),
         "agreement_with_float": round(agreement(start.exact, made), 2),
         "sqnr_to_float_db": round(logit_sqnr_db(start.exact, made), 2),
         "macs_in_w8a8": round(100 * integer_share(layers, start.products), 2),
-        "on_the_cpu": [row["name"] for row in layers if row["target"] == "CPU" and not _edge(row)],
-        "ranges_of_ours": len(found["applied"]),
+        "on_the_cpu": list(rockchip.left_to_cpu(layers)),
+        "ranges_of_ours": len(applied),
     }
     return row, layers
-
-
-def platform_of(target: TargetSpec) -> str:
-    """What the toolkit calls the device of a target.
-
-    Raises:
-        UsageError: the target is not one of the toolkit's.
-    """
-    options = dict(target.provider.options)
-    if _PLATFORM not in options:
-        raise UsageError(
-            f"--target {target.name} says no provider option {_PLATFORM}; name one for Rockchip's NPUs"
-        )
-    return options[_PLATFORM]
-
-
-def _edge(row: Mapping[str, str]) -> bool:
-    """Whether a layer only takes or gives the file's own tensors."""
-    return row["operator"] in ("InputOperator", "OutputOperator")
-
-
-def toolkit_version(python: Path) -> str:
-    """Of the toolkit in an environment.
-
-    Raises:
-        UsageError: there is no such interpreter, or it has no toolkit.
-    """
-    asked = "from importlib.metadata import version; print(version('rknn-toolkit2'))"
-    try:
-        done = subprocess.run(
-            [str(python), "-c", asked], capture_output=True, text=True, timeout=120, check=False
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise UsageError(
-            f"--toolkit {python} cannot be run ({error}); give the environment's python"
-        ) from None
-    if done.returncode != 0:
-        raise UsageError(
-            f"--toolkit {python} has no rknn-toolkit2; run: {python} -m pip install rknn-toolkit2"
-        )
-    return done.stdout.strip()

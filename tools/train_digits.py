@@ -67,7 +67,8 @@ def augment(images: Tensor, recipe: Recipe) -> Tensor:
 
     angle, shear = uniform(math.radians(recipe.rotation)), uniform(recipe.shear)
     scale_x, scale_y = 1 + uniform(recipe.scale), 1 + uniform(recipe.scale)
-    shift_x, shift_y = uniform(2 * recipe.shift / SIDE), uniform(2 * recipe.shift / SIDE)
+    share = 2 * recipe.shift / images.shape[-1]  # places in a grid go from -1 to 1
+    shift_x, shift_y = uniform(share), uniform(share)
     rows = (
         torch.stack([angle.cos() * scale_x, -angle.sin() * scale_y + shear, shift_x], dim=1),
         torch.stack([angle.sin() * scale_x, angle.cos() * scale_y, shift_y], dim=1),

@@ -372,6 +372,8 @@ REFUSALS = [
         "invalid choice: 'best'",
     ),
     (["build", "{digits}", "-o", "{new}"], "the following arguments are required: --calib"),
+    (["build", "{digits}", "--calibration", "d", "-o", "{new}"], "unrecognized arguments: --calibration"),
+    (["verify", "--keys=k"], "unrecognized arguments: --keys"),
     (["build", "{digits}", "-o", "{new}", "--calib", "absent"], "absent does not exist"),
     (
         ["build", "{digits}", "-o", "{new}", "--calib", "{images}", "--calib-images", "0"],

@@ -119,7 +119,7 @@ def test_a_wheel_that_is_missing_is_named_with_its_command() -> None:
     by_name = {fit.target.name: fit for fit in absent}
     assert "pip uninstall onnxruntime && pip install onnxruntime-gpu" in by_name["cuda"].reasons[0]
     assert "run: pip install onnxruntime-ep-openvino" in by_name["openvino"].reasons[0]
-    assert "not of a Python wheel" in by_name["wasm"].reasons[0]
+    assert "not with a wheel of onnxruntime" in by_name["wasm"].reasons[0]
     assert not any(fit.available for fit in absent)
 
 

@@ -37,7 +37,6 @@ def twice(image):
 
 def unused(): return 0
 
-
 def good(job):
     """Not counted."""
     image = twice(
@@ -54,6 +53,7 @@ def forgets(job): pass
 
 
 def spins(job):
+    print("layer 1\\r\\x1b[32mlayer 2\\x1b[0m\\n", flush=True)
     while True: pass
 
 
@@ -112,7 +112,7 @@ def test_a_recipe_runs_once_and_tells_what_it_took(recipes: Path, given: Given, 
     [
         ("refuses", "ValueError: no such operator"),
         ("forgets", "it wrote no model.onnx"),
-        ("spins", "it took longer than 2 s of the processor"),
+        ("spins", "it took longer than 2 s of the processor; its last line: layer 2"),
         ("ends", "the quantizer ended with status 3 and without a word"),
         ("absent", "AttributeError: module 'peer_recipe' has no attribute 'absent'"),
     ],
@@ -204,6 +204,10 @@ def test_quantizers_are_chosen_by_environment_and_left_out_by_name() -> None:
         (["--only", "nobody"], "nothing is called 'nobody'"),
         (["--skip", "nobody's"], 'nothing is called "nobody\'s"'),
         (["-o", "/nowhere/results.json"], "cannot be written"),
+        (["--rounds", "0"], "--rounds 0: give 1 or more"),
+        (["--limit-s", "-1"], "--limit-s -1: give 1 or more"),
+        (["--source", "/nowhere"], "/nowhere"),
+        (["--source", str(DATA / "dynamic.onnx")], "which the recipes open"),
     ],
 )
 def test_what_cannot_be_compared_is_refused_with_one_sentence(

@@ -8,7 +8,7 @@ Each quantizer is installed with pip into an environment of its own and does its
 reason. Every file then runs in the engines that it is for, one thread, one image, in processes of their own
 that wait for their turn, so that what slows the machine slows all of them. Environments, models and answers
 are kept in --work: a second call goes on where the first ended. An output that exists keeps its results of
-other kinds of CPU.
+other kinds of CPU and, of the same images and machine, those of quantizers that a run leaves out.
 """
 
 import argparse
@@ -21,11 +21,12 @@ from tools.peers.catalogue import ENVIRONMENTS, VARIANTS, Variant
 from tools.peers.comparison import compare
 from tools.peers.environments import prepare
 from tools.peers.making import LIMIT_S
-from tools.peers.record import joined, kind_of
+from tools.peers.record import before_it, joined, kind_of
 from tools.peers.report import rounded
 from tools.peers.table import markdown
 from vit_edge.errors import UsageError, VitEdgeError
 from vit_edge.files import write_file
+from vit_edge.host.sources import Source, SourceKind, SourceOptions, resolve
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -33,13 +34,8 @@ def main(words: Sequence[str] | None = None) -> int:
     try:
         if given.prepare:
             return prepared(given.work / "environments")
-        if None in (given.source, given.calib, given.data, given.output):
-            raise UsageError("name --source, --calib, --data and -o, or pass --prepare")
-        if given.output.exists():
-            joined(given.output, {"machine": {"flags": []}})  # told before hours of work
-        elif not given.output.parent.is_dir():
-            raise UsageError(f"{given.output} cannot be written: name a JSON file in a folder that exists")
-        result = rounded(compare(given, chosen(given.only, given.skip)))
+        variants = chosen(given.only, given.skip)
+        result = rounded(compare(given, wanted(given), variants))
         record = joined(given.output, result)
         write_file(given.output, (json.dumps(record, indent=1, allow_nan=False) + "\n").encode())
     except VitEdgeError as error:
@@ -47,6 +43,29 @@ def main(words: Sequence[str] | None = None) -> int:
         return 2
     print(markdown(record[kind_of(result["machine"]["flags"])]))
     return 0
+
+
+def wanted(given: argparse.Namespace) -> Source:
+    """The model, once nothing speaks against hours of work.
+
+    Raises:
+        UsageError: an option that is missing or cannot be, or an output for something else.
+        VitEdgeError: no model there.
+    """
+    if None in (given.source, given.calib, given.data, given.output):
+        raise UsageError("name --source, --calib, --data and -o, or pass --prepare")
+    for option in ("rounds", "limit_s"):
+        if getattr(given, option) < 1:
+            raise UsageError(f"--{option.replace('_', '-')} {getattr(given, option)}: give 1 or more")
+    if not given.output.parent.is_dir():
+        raise UsageError(f"{given.output} cannot be written: name a JSON file in a folder that exists")
+    source = resolve(str(given.source), SourceOptions(crop_pct=given.crop_pct))
+    if source.huggingface_config.get("model_type") != "vit" or source.kind is not SourceKind.HUGGINGFACE:
+        raise UsageError(
+            f"{given.source} is no Hugging Face folder of a ViTForImageClassification, which the recipes open"
+        )
+    before_it(given.output, source.sha256)
+    return source
 
 
 def chosen(environments: Sequence[str], skipped: Sequence[str] = ()) -> list[Variant]:

@@ -22,20 +22,20 @@ from tools.peers.lines import lines_of
 from tools.peers.making import RECIPES, Given, quantized
 from tools.peers.measure import Floats
 from tools.peers.onnxruntime_tools import Calibration
+from tools.peers.record import SKIPPED
 from tools.peers.report import Measured, rows
 from tools.peers.serving import Served, times_in_turn
 from tools.peers.workshop import Made, Workshop, basis_of
 from vit_edge.errors import ModelError
 from vit_edge.host.bundling.images import BuildImages
 from vit_edge.host.convert.onnx_io import read_metadata
-from vit_edge.host.sources import Source, SourceOptions, resolve
+from vit_edge.host.sources import Source
 from vit_edge.runtime.device.machine import describe_machine
 from vit_edge.runtime.session.placement import as_this_cpu_needs
 from vit_edge.spec import InputForm
 
 FLOAT = "float32 as exported"
 YARDSTICK = "NNCF, for transformers"
-SKIPPED = "left out of this run"
 LOGITS, INPUTS = "logits.npy", "inputs.npy"
 
 
@@ -75,17 +75,17 @@ class Stage:
         return Served(python, engine.module, entry.model, self.inputs, options_of(entry))
 
 
-def compare(given: argparse.Namespace, variants: Sequence[Variant]) -> dict[str, Any]:
+def compare(given: argparse.Namespace, source: Source, variants: Sequence[Variant]) -> dict[str, Any]:
     """Make every model, measure it, and say on what."""
-    source = resolve(str(given.source), SourceOptions(crop_pct=given.crop_pct))
     images = images_of(given, source)
     workshop = Workshop(given.work / "models", basis_of(source, images.calibration))
+    job = _given(given, source, images, workshop)
     folder = given.work / "environments"
     names = sorted(_environments(variants))
     installed = {name: prepare(ENVIRONMENTS[name], folder) for name in names}
     inputs = _inputs(workshop, source, images.check.paths)
     stage = Stage(folder, installed, workshop, inputs, given.limit_s)
-    entries, absent = entries_of(_given(given, source, images, workshop), stage, variants)
+    entries, absent = entries_of(job, stage, variants)
     answered, refused = answers_of(entries, stage)
     times, loads = times_of([entry for entry, _ in answered], stage, given.rounds)
     measured = Measured(

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 import subprocess
 import tempfile
 from pathlib import Path
@@ -14,6 +15,8 @@ from tools.peers.workshop import Made, Workshop
 RECIPES = Path(__file__).parent / "recipes"
 RUN = RECIPES / "run.py"
 LIMIT_S = 1200  # by default, of the processor, which a busy machine does not lengthen
+_SAID = 160  # characters of a quantizer's last line
+_COLOURS = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 _PATIENCE, _START_S = 8, 600  # so many times as long, and a start, may pass on a machine that others use
 
 
@@ -60,18 +63,22 @@ def quantized(
     source = (RECIPES / f"{variant.recipe}.py").read_text(encoding="utf-8")
     recipe = {"name": f"{variant.recipe}-{variant.function}", "source": source, "versions": versions}
     late = recipe | {"limit_s": limit_s}  # another limit may be kept
+    reason = f"it took longer than {limit_s} s of the processor"
     if not workshop.has(late):
         try:
             return workshop.make(recipe, lambda: _run(variant, python, given, limit_s))
-        except _TooLateError:
-            pass
-    return workshop.make(
-        late, lambda: Made({}, {"error": f"it took longer than {limit_s} s of the processor"})
-    )
+        except _TooLateError as ended:
+            reason += f"; its last line: {ended}" if str(ended) else ""
+    return workshop.make(late, lambda: Made({}, {"error": reason}))
 
 
 class _TooLateError(Exception):
-    """The limit was reached."""
+    """The limit was reached; holds the last line that the quantizer said, which may tell how far it came."""
+
+    def __init__(self, said: bytes | None) -> None:
+        text = _COLOURS.sub("", (said or b"").decode("utf-8", "replace"))
+        lines = [line.strip() for line in text.splitlines() if line.strip()]  # a bar's, too, ends with \r
+        super().__init__(lines[-1][:_SAID] if lines else "")
 
 
 def _run(variant: Variant, python: Path, given: Given, limit_s: int) -> Made:
@@ -94,12 +101,13 @@ def _run(variant: Variant, python: Path, given: Given, limit_s: int) -> Made:
                 cwd=folder,
                 env=surroundings(python),
                 stdin=subprocess.DEVNULL,
-                capture_output=True,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
                 check=False,
                 timeout=_START_S + _PATIENCE * limit_s,
             )
-        except subprocess.TimeoutExpired:
-            raise _TooLateError from None
+        except subprocess.TimeoutExpired as ended:
+            raise _TooLateError(ended.stdout) from None
         result = place.with_name("result.json")
         if not result.is_file():
             return Made(
@@ -107,7 +115,7 @@ def _run(variant: Variant, python: Path, given: Given, limit_s: int) -> Made:
             )
         info: dict[str, Any] = json.loads(result.read_text(encoding="utf-8"))
         if info.pop("late"):
-            raise _TooLateError
+            raise _TooLateError(done.stdout)
         if info["error"] is None and not (output / variant.model).is_file():
             info["error"] = f"it wrote no {variant.model}"
         if info["error"] is not None:

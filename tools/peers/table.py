@@ -1,5 +1,6 @@
 """The results of one kind of CPU as a markdown table."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -33,10 +34,10 @@ def markdown(result: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def environments(result: Mapping[str, Any]) -> str:
-    """What was installed, and what it weighs."""
+def environments(installed: Mapping[str, Any]) -> str:
+    """What was installed, and what it weighs, by name."""
     lines = [_line(SPACE), _line(["---"] * len(SPACE))]
-    for name, found in result["environments"].items():
+    for name, found in installed.items():
         asked = ", ".join(f"`{package}`" for package in found["packages"])
         if found["reason"] is None:
             import_s = f"{found['import_cpu_s']:.1f} s"
@@ -47,9 +48,17 @@ def environments(result: Mapping[str, Any]) -> str:
 
 
 def ordered(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """Those with figures: the float model, then by agreement with it."""
+    """Those with figures: the float model, then by agreement with it, then by noise."""
     measured = [row for row in rows if "note" not in row]
-    return measured[:1] + sorted(measured[1:], key=lambda row: (-row["agreement"], row["name"]))
+    return measured[:1] + sorted(
+        measured[1:], key=lambda row: (-row["agreement"], -decibels(row), row["name"])
+    )
+
+
+def decibels(row: Mapping[str, Any]) -> float:
+    """Signal to noise ratio of its logits, infinite where none differs."""
+    found = row["logit_sqnr_db"]
+    return math.inf if found is None else float(found)
 
 
 def engine_of(row: Mapping[str, Any]) -> str:

@@ -10,7 +10,7 @@ from typing import Annotated
 from vit_edge import plain
 from vit_edge.manifest import Machine
 from vit_edge.plain import Mark
-from vit_edge.spec import Verdict
+from vit_edge.spec import Tolerance, Verdict
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,6 +34,17 @@ class FileFigures:
     """Of its latency to that of float; None where it was not timed."""
     ratio_interval: tuple[float, float] | None
     """At 95 %."""
+    cosine: Annotated[float | None, Mark.OMITTED] = None
+    """Of a model of embeddings: mean cosine with float's."""
+    recall_at_10: Annotated[float | None, Mark.OMITTED] = None
+    """Of a model of embeddings: percent of float's ten nearest neighbours that are found."""
+
+    @property
+    def answers(self) -> str:
+        """How its answers agree with float's, in words; empty of the float reference."""
+        if self.cosine is not None and self.recall_at_10 is not None:
+            return f"cosine {self.cosine:.4f}, recall@10 {self.recall_at_10:.1f} %"
+        return "" if self.agreement is None else f"agreement {self.agreement:.1f} %"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,6 +59,19 @@ class Measured:
     versions: Mapping[str, str]
     files: tuple[FileFigures, ...]
     """The float reference first."""
+    tolerance: Annotated[Tolerance, Mark.OMITTED] = dataclasses.field(default_factory=Tolerance)
+    """That the verdicts hold for."""
+
+    @property
+    def asked(self) -> str:
+        """The options that set another tolerance than the default; empty where none did."""
+        usual = Tolerance()
+        return ", ".join(
+            f"--{name.replace('_', '-')} {getattr(given, name):g}"
+            for given, default in ((self.tolerance, usual), (self.tolerance.maps, usual.maps))
+            for name in (field.name for field in dataclasses.fields(given))
+            if isinstance(getattr(given, name), float) and getattr(given, name) != getattr(default, name)
+        )
 
     @property
     def on(self) -> str:
@@ -129,8 +153,9 @@ def _sentence(each: Measured, file: FileFigures) -> str:
     reference = each.files[0]
     verdict = "" if file.verdict is None else f"{file.verdict.value}: "
     if file.top1 is None or reference.top1 is None:
-        answers = f"agreement {file.agreement:.1f} %"
+        answers = file.answers
     else:
-        answers = f"top-1 {reference.top1:.1f} -> {file.top1:.1f} %, agreement {file.agreement:.1f} %"
+        answers = f"top-1 {reference.top1:.1f} -> {file.top1:.1f} %, {file.answers}"
     time = "" if file.ratio is None else f", {file.ratio:.2f} of float's time"
-    return f"{file.path}, {verdict}{answers}{time} ({each.images} images of {each.data}, {each.on})"
+    images = f"{each.images} images of {each.data}" + (f", {each.asked}" if each.asked else "")
+    return f"{file.path}, {verdict}{answers}{time} ({images}, {each.on})"

@@ -75,6 +75,12 @@ def add(commands: Commands) -> None:
         help="one of `vit-edge targets`, a .toml file, or auto, the default: what fits this machine best; "
         "may be repeated, the bundle runs the first that is good enough",
     )
+    parser.add_argument(
+        "--compiler",
+        type=Path,
+        metavar="PYTHON",
+        help="of an environment with a target's compiler: what that makes of the file is in the bundle, too",
+    )
     add_embedder(parser, "the bundle gives embeddings, too: onnx/embedder.onnx and its INT8 form")
     add_merging(parser, "taken where the INT8 file still passes and is faster for it")
     arguments.add_versions(parser)
@@ -175,6 +181,7 @@ def _details(manifest: Manifest, taken: str | None) -> Iterator[str]:
     if REPORT not in manifest.files:
         yield f"note: {REPORT} is left out: what draws its charts is missing; pip install 'vit-edge[report]'"
     yield from judged_apart(manifest.quantization.repair, manifest.accuracy.model)
+    yield from (each.summary for each in manifest.quantization.compiled)
     yield from merging_lines(manifest.quantization.merging)
     yield from embedder_lines(manifest.quantization.embedder)
     own = manifest.accuracy.report.evidence.embeddings

@@ -34,6 +34,22 @@ class CommandParser(Parser):
             help="no progress, and no details beside the result; notes of what was assumed stay",
         )
         self.set_defaults(command=self)
+        self._given: list[str] = []
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """As argparse does; what was given is kept for `error`."""
+        self._given = list(args or ())
+        return super().parse_known_args(args, namespace)
+
+    def error(self, message: str) -> NoReturn:
+        """An option that there is not is told before one that is missing: it often is the same, misspelt."""
+        if message.startswith("the following arguments are required"):
+            known = self._option_string_actions
+            given = [word.partition("=")[0] for word in self._given if word.startswith("--") and word != "--"]
+            unknown = [name for name in given if not any(option.startswith(name) for option in known)]
+            if unknown:
+                message = f"unrecognized arguments: {' '.join(unknown)}"
+        super().error(message)
 
     def option_of(self, name: str) -> str:
         """What the user calls an argument: `--max-drop`, or SOURCE."""

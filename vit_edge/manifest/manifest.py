@@ -87,6 +87,11 @@ def compiler_name(target: str) -> str:
     return f"onnx/model_{target}.quantization.json"
 
 
+def compiled_name(target: str, suffix: str) -> str:
+    """Path in a bundle of what the compiler of a target made of its model."""
+    return f"onnx/model_{target}{suffix}"
+
+
 def output_kind(raw: object) -> OutputKind:
     """Read the value of an output kind; ValueError names the known ones."""
     return fields.member(OutputKind, raw, "output")

@@ -180,6 +180,31 @@ class EmbedderRecord:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class CompiledRecord:
+    """What a target's compiler made of its file, as its own table of layers says."""
+
+    path: str
+    """In the bundle."""
+    compiler: str
+    """With its version."""
+    macs_in_8_bits: float
+    """Percent of multiply-adds in products that it built in 8 bits throughout."""
+    otherwise: tuple[str, ...]
+    """Products that it built in other types than asked for, each with those."""
+    on_the_cpu: tuple[str, ...]
+    """Layers that the accelerator leaves to the CPU."""
+
+    @property
+    def summary(self) -> str:
+        """In one line."""
+        share = f"{self.macs_in_8_bits:.1f} % of multiply-adds in 8 bits"
+        other = f"otherwise than asked: {'; '.join(self.otherwise)}"
+        left = f"on the CPU {', '.join(self.on_the_cpu)}" if self.on_the_cpu else "no layer on the CPU"
+        asked = other if self.otherwise else "every product as asked"
+        return f"{self.path}: {self.compiler}, {share}, {asked}, {left}"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Method:
     """How the layers were quantized, whatever the file."""
 
@@ -219,3 +244,5 @@ class Recipe:
     """Where tokens were asked to merge."""
     embedder: Annotated[EmbedderRecord | None, Mark.OMITTED] = None
     """Of a bundle with embedders."""
+    compiled: Annotated[tuple[CompiledRecord, ...], Mark.OMITTED] = ()
+    """Where the compiler of a target was at hand."""

@@ -17,6 +17,7 @@ class Role(enum.Enum):
     LOWERED = "lowered"  # model: for one target
     EMBEDDER_FLOAT = "embedder_float"  # embeddings instead of logits: float32
     EMBEDDER = "embedder"  # embeddings instead of logits: portable INT8
+    COMPILED = "compiled"  # what the compiler of a target made of its model
     CONFIG = "config"
     GOLDEN = "golden"  # input or expected output of the self-test
     DOCUMENT = "document"

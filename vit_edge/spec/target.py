@@ -99,7 +99,7 @@ class ProviderSpec:
     def install(self) -> str:
         """The command that brings it to this machine, or where else it is to be had."""
         if self.packaging is Packaging.ELSEWHERE:
-            return f"it is part of {self.package}, not of a Python wheel"
+            return f"it comes with {self.package}, not with a wheel of onnxruntime"
         if self.packaging is Packaging.REPLACEMENT:
             return f"run: pip uninstall onnxruntime && pip install {self.package}"
         return f"run: pip install {repr(f'vit-edge[{self.extra}]') if self.extra else self.package}"

@@ -29,6 +29,7 @@ from vit_edge.targets import load_target
 __all__ = ["given_costs"]  # a fixture
 
 TARGET = "rknn-rk3588"
+SIBLING = "rknn-rk3576"  # of the same file
 MODEL, TOLD = lowered_name(TARGET), compiler_name(TARGET)
 
 
@@ -42,7 +43,7 @@ def bundle(folder: Path) -> Bundle:
     settings = BuildSettings(
         folder / "calibration",
         folder / "check",
-        targets=(load_target(TARGET), load_target("coreml")),
+        targets=(load_target(TARGET), load_target(SIBLING), load_target("coreml")),
         quantize=QuantizeSettings(Preset.STATIC, 20),
         tolerance=Tolerance(max_drop=90.0, max_changed=95.0),
         bench=timed_as(lambda _: 0.5),
@@ -60,6 +61,20 @@ def test_it_is_one_of_the_bundles_files(bundle: Bundle) -> None:
 def test_a_target_whose_compiler_does_not_quantize_is_told_nothing(bundle: Bundle) -> None:
     assert compiler_name("coreml") not in bundle.manifest.files
     assert not (bundle.path / compiler_name("coreml")).exists()
+
+
+def test_a_sibling_is_told_the_same(bundle: Bundle) -> None:
+    assert bundle.read(lowered_name(SIBLING)) == bundle.read(MODEL)
+    assert bundle.read(compiler_name(SIBLING)) == bundle.read(TOLD)
+
+
+def test_what_the_verdict_does_not_tell_is_said(bundle: Bundle) -> None:
+    accuracy = bundle.manifest.accuracy
+    assert accuracy is not None
+    told = json.loads((bundle.path / TOLD).read_text())
+    (note,) = [each for each in accuracy.notes if each.startswith(MODEL)]
+    assert f"expects {told['expected_db'][told['found_by']]:.1f} dB, and no image was run" in note
+    assert note in (bundle.path / "README.md").read_text()
 
 
 def test_most_multiply_adds_of_the_file_are_in_8_bits(bundle: Bundle) -> None:

@@ -18,6 +18,7 @@ from vit_edge.host.bundling.settings import FLOAT_MODEL, QUANTIZED_MODEL, BuildS
 from vit_edge.host.bundling.trial import Tester, on_disk
 from vit_edge.host.bundling.wanted import check_merging, preferred_file, settled, wanted_files
 from vit_edge.host.bundling.write import Built, write
+from vit_edge.host.compilers.known import check_compiler
 from vit_edge.host.convert.int8 import mend_of
 from vit_edge.host.convert.optimize import natural_pixels
 from vit_edge.host.doctor.brief import outer_findings
@@ -64,6 +65,8 @@ def build_bundle(
             "its tokens"
         )
     check_merging(settings)
+    if settings.compiler is not None:
+        check_compiler(settings.compiler, settings.targets)
     images = images_for(source, settings)
     few = too_few(source, settings, images.check)
     if few is not None and note is not None:
@@ -113,8 +116,9 @@ def _build(
         wanted,
         converted.search,
         source.preprocess,
-        settings.quantize.limits,
+        settings,
         progress,
+        folder,
     )
     built = Built(converted, wanted, selected, {}, {}, embedders, measured, proof, beside, findings)
     gate.remember([model for name, model in built.models.items() if name != FLOAT_MODEL])

@@ -11,6 +11,7 @@ from vit_edge.host.quantize.types import Quantization
 from vit_edge.manifest import (
     AccuracyRecord,
     CheckData,
+    CompiledRecord,
     EmbedderRecord,
     FileRecipe,
     Narrowed,
@@ -67,7 +68,10 @@ def _data(comparison: Comparison, images: BuildImages) -> CheckData:
 
 
 def recipe_record(
-    selected: Selected, wanted: Sequence[FileWanted], embedder: EmbedderRecord | None
+    selected: Selected,
+    wanted: Sequence[FileWanted],
+    embedder: EmbedderRecord | None,
+    compiled: tuple[CompiledRecord, ...],
 ) -> Recipe:
     """How the INT8 files were made, and all that were seen.
 
@@ -75,6 +79,7 @@ def recipe_record(
         selected: what was judged.
         wanted: the files that the bundle was to hold.
         embedder: of the embedders, where it holds any.
+        compiled: what compilers of targets made.
     """
     return Recipe(
         method=selected.outcome.trial.quantization.recipe,
@@ -87,6 +92,7 @@ def recipe_record(
         repair=selected.repair,
         merging=selected.merging,
         embedder=embedder,
+        compiled=compiled,
     )
 
 

@@ -44,6 +44,8 @@ class BuildSettings:
     """Names of the outputs that the INT8 embedder's forms are chosen for; empty: all."""
     embedding_tolerance: EmbeddingTolerance = dataclasses.field(default_factory=EmbeddingTolerance)
     """Of those of INT8."""
+    compiler: Path | None = None
+    """The interpreter of an environment with the compiler of a target; None: its files are left to it."""
     threads: int | None = None
     """Of the check and of the benchmark; None leaves it to onnxruntime."""
     rounds: Rounds = dataclasses.field(default_factory=Rounds)

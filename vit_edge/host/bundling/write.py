@@ -16,6 +16,7 @@ from vit_edge.bundle import (
 )
 from vit_edge.diagnosis import Finding
 from vit_edge.errors import UsageError
+from vit_edge.host.bundling.beside import Beside
 from vit_edge.host.bundling.card import card
 from vit_edge.host.bundling.convert import Converted
 from vit_edge.host.bundling.images import BuildImages
@@ -51,8 +52,8 @@ class Built:
     """For the report."""
     proof: SourceParity
     """Source -> float."""
-    beside: Mapping[str, bytes]
-    """What compilers are told, by name."""
+    beside: Beside
+    """What compilers are told, and what they made."""
     findings: tuple[Finding, ...] = ()
     """Known pitfalls of the float model."""
 
@@ -90,21 +91,22 @@ def write(
     roles = {FLOAT_MODEL: Role.FLOAT} | {each.name: each.role for each in built.wanted}
     files = {name: (model.data, roles[name]) for name, model in built.models.items()}
     files |= {name: (data, Role.GOLDEN) for name, data in built.golden.items()}
-    files |= {name: (data, Role.CONFIG) for name, data in built.beside.items()}
+    files |= built.beside.files
     files |= built.embedders.files
     files["config.json"] = _json_bytes(source.huggingface_config), Role.CONFIG
     files["preprocessor_config.json"] = _json_bytes(source.preprocessor_config), Role.CONFIG
     selected, found = built.selected, built.selected.outcome.trial.quantization
     elsewhere = {name for name, each in selected.outcomes.items() if not each.timed_here}
+    accuracy = accuracy_record(selected, FLOAT_MODEL, built.converted.parity, images)
     manifest = Manifest(
         files={name: FileEntry.of(data, role) for name, (data, role) in files.items()},
         default_model=built.runs,
         preprocess=source.preprocess,
         source=SourceRecord(source.name, source.sha256, source.notes),
         tools=tool_versions(),
-        quantization=recipe_record(selected, built.wanted, built.embedders.record),
+        quantization=recipe_record(selected, built.wanted, built.embedders.record, built.beside.compiled),
         layers=tuple(layer.record for layer in for_target(found, built.judged.target).layers),
-        accuracy=accuracy_record(selected, FLOAT_MODEL, built.converted.parity, images),
+        accuracy=dataclasses.replace(accuracy, notes=(*accuracy.notes, *built.beside.notes)),
         latency=latency_records(list(built.models), selected.timed, elsewhere),
         providers=built.providers,
         output=source.output,

@@ -28,6 +28,7 @@ import onnx_ir as ir
 from vit_edge.arrays import Array
 from vit_edge.errors import ContractError, UsageError
 from vit_edge.host.embedder.reads import ancestors, read_ranges, rows_of
+from vit_edge.host.initializers import stored
 from vit_edge.host.lower.sizes import patches_of
 from vit_edge.host.rewrite.canonical import Canonical
 from vit_edge.host.rewrite.composites import DOMAIN, EMBED, MEAN, SELECT, composites, is_composite, is_norm
@@ -243,10 +244,7 @@ class _Builder:
         return output
 
     def constant(self, array: Array, name: str) -> ir.Value:
-        value = ir.Value(name=name, const_value=ir.tensor(array, name=name))
-        value.shape, value.dtype = ir.Shape(array.shape), ir.DataType.from_numpy(array.dtype)
-        self.graph.register_initializer(value)
-        return value
+        return stored(self.graph, array, name)
 
 
 def _constants(norm: ir.Node) -> tuple[Array, ...]:

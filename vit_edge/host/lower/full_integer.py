@@ -17,7 +17,7 @@ from onnx_ir.passes.common import CheckerPass, RemoveUnusedNodesPass, ShapeInfer
 from vit_edge.arrays import Array
 from vit_edge.errors import ModelError
 from vit_edge.host.affine import Affine, Integer
-from vit_edge.host.lower.graph import initializer
+from vit_edge.host.initializers import stored
 from vit_edge.host.lower.linear import bias_steps, with_room
 from vit_edge.host.lower.model import LowerSettings, lower
 from vit_edge.host.lower.narrow import Range, part_narrow
@@ -229,9 +229,7 @@ class _Quantizer:
 
     def constant(self, array: Array, name: str) -> ir.Value:
         self.constants += 1
-        value = initializer(array, f"{name}.{self.constants}")
-        self.graph.register_initializer(value)
-        return value
+        return stored(self.graph, array, f"{name}.{self.constants}")
 
 
 def _moved_from(value: ir.Value) -> list[ir.Value]:

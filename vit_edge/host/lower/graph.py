@@ -8,7 +8,7 @@ import onnx_ir as ir
 
 from vit_edge.arrays import Array
 from vit_edge.host.affine import Affine
-from vit_edge.host.rewrite.values import digest_of
+from vit_edge.host.initializers import digest_of, initializer
 from vit_edge.spec import PORTABLE, ActivationType, FloatType, GraphStyle, ModelForm
 
 Attributes = Mapping[str, Any]
@@ -137,11 +137,3 @@ class GraphWriter:
             candidate = f"{name}.{count}"
         self._names.add(candidate)
         return candidate
-
-
-def initializer(array: Array, name: str) -> ir.Value:
-    """A constant that is not in any graph yet."""
-    contiguous = np.asarray(array, order="C")  # unlike ascontiguousarray, keeps a scalar a scalar
-    value = ir.Value(name=name, const_value=ir.Tensor(contiguous, name=name))
-    value.shape, value.dtype = ir.Shape(contiguous.shape), ir.DataType.from_numpy(contiguous.dtype)
-    return value

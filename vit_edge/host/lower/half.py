@@ -10,7 +10,7 @@ import numpy as np
 import onnx_ir as ir
 from onnx_ir.passes.common import RemoveUnusedNodesPass, ShapeInferencePass
 
-from vit_edge.host.lower.graph import initializer
+from vit_edge.host.initializers import stored
 from vit_edge.host.rewrite.composites import is_op
 
 FULL = frozenset({"Softmax", "Sub", "Exp", "ReduceSum", "Abs", "ReduceMax", "Max", "Reciprocal"})
@@ -85,9 +85,7 @@ class _Halver:
         self.graph.remove(node, safe=True)
 
     def constant(self, array: np.ndarray, name: str) -> ir.Value:
-        value = initializer(array, name)
-        self.graph.register_initializer(value)
-        return value
+        return stored(self.graph, array, name)
 
     def restored(self, output: ir.Value) -> ir.Value:
         """A float32 output of the same name and shape."""

@@ -13,7 +13,7 @@ import onnx_ir as ir
 
 from vit_edge.arrays import Array, Float32
 from vit_edge.host.affine import Affine
-from vit_edge.host.lower.graph import initializer
+from vit_edge.host.initializers import stored
 from vit_edge.host.plan import FullIntegerPlan, LinearPlan
 from vit_edge.host.rewrite.values import static_shape, typed
 
@@ -73,20 +73,17 @@ def _linear(
     bias = np.zeros_like(scale) if layer.bias is None else layer.bias.astype(np.float32)
     low, high = (ends - bias for ends in columns)
 
-    def stored(array: Array, what: str) -> ir.Value:
-        value = initializer(array, f"{name}.{what}")
-        graph.register_initializer(value)
-        return value
-
     codes = (
-        stored(layer.weight.astype(np.int8), "codes"),
-        stored(whole, "scale"),
-        stored(np.asarray(0, np.int8), "zero"),
+        stored(graph, layer.weight.astype(np.int8), f"{name}.codes"),
+        stored(graph, whole, f"{name}.scale"),
+        stored(graph, np.asarray(0, np.int8), f"{name}.zero"),
     )
     weight = ir.node("DequantizeLinear", codes, name=f"{name}.weight.real")
     product = ir.node("MatMul", [node.inputs[0], weight.outputs[0]], name=f"{name}.product")
-    scaled = ir.node("Mul", [product.outputs[0], stored(scale / whole, "scales")], name=f"{name}.scaled")
-    total = ir.node("Add", [scaled.outputs[0], stored(bias, "offsets")], name=f"{name}.sum")
+    scaled = ir.node(
+        "Mul", [product.outputs[0], stored(graph, scale / whole, f"{name}.scales")], name=f"{name}.scaled"
+    )
+    total = ir.node("Add", [scaled.outputs[0], stored(graph, bias, f"{name}.offsets")], name=f"{name}.sum")
     for new in (product, scaled, total):
         typed(new.outputs[0], static_shape(made) or ())
         new.outputs[0].name = new.name

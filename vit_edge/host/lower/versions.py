@@ -16,7 +16,7 @@ from onnx import defs
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 
 from vit_edge.errors import ModelError
-from vit_edge.host.lower.graph import initializer
+from vit_edge.host.initializers import stored
 from vit_edge.host.rewrite.prepare import OPSET
 from vit_edge.spec import OnnxVersions
 
@@ -121,9 +121,7 @@ class _Writer:
         name = f"gelu_{array.dtype}_{number!r}"
         if name in graph.initializers:
             return graph.initializers[name]
-        value = initializer(array, name)
-        graph.register_initializer(value)
-        return value
+        return stored(graph, array, name)
 
     def replace(self, result: ir.Value) -> None:
         graph = self._graph()

@@ -15,6 +15,7 @@ import numpy as np
 import onnx_ir as ir
 
 from vit_edge.arrays import Array, Float64
+from vit_edge.host.initializers import stored
 from vit_edge.host.rewrite.composites import LINEAR, PERMUTE, RMS_NORM, ROTARY, SELECT, is_composite, is_op
 from vit_edge.host.rewrite.values import by_head, constant_of, linear_parts, users
 
@@ -138,8 +139,4 @@ def set_inputs(graph: ir.Graph, node: ir.Node, arrays: list[Array]) -> None:
         name = f"{node.name}.input{i}"
         while name in graph.initializers:
             name += "'"
-        single = np.ascontiguousarray(array, dtype=np.float32)
-        value = ir.Value(name=name, const_value=ir.tensor(single, name=name))
-        value.shape, value.dtype = ir.Shape(single.shape), ir.DataType.FLOAT
-        graph.register_initializer(value)
-        node.replace_input_with(i, value)
+        node.replace_input_with(i, stored(graph, array.astype(np.float32), name))

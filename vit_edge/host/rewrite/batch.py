@@ -7,6 +7,7 @@ import numpy as np
 import onnx_ir as ir
 
 from vit_edge.errors import ModelError
+from vit_edge.host.initializers import stored
 from vit_edge.host.rewrite.composites import is_op
 from vit_edge.host.rewrite.constants import fold_constants
 from vit_edge.host.rewrite.values import constant_of, integer, integers, static_shape
@@ -121,7 +122,5 @@ def _shrink_constants(model: ir.Model, node: ir.Node, axis: int, batch: int) -> 
             smaller = np.take(array, [0], axis=axis)
         else:
             continue
-        replaced = ir.Value(name=f"{value.name}_one_image_{node.name}", const_value=ir.tensor(smaller))
-        replaced.shape, replaced.dtype = ir.Shape(smaller.shape), ir.DataType.from_numpy(smaller.dtype)
-        model.graph.register_initializer(replaced)
-        node.replace_input_with(position, replaced)
+        one = stored(model.graph, smaller, f"{value.name}_one_image_{node.name}")
+        node.replace_input_with(position, one)

@@ -1,10 +1,10 @@
 """Evaluate what does not depend on the image, with onnxscript's optimizer."""
 
-import numpy as np
 import onnx_ir as ir
 from onnx_ir.passes.common import LiftConstantsToInitializersPass, RemoveUnusedNodesPass
 from onnxscript import optimizer
 
+from vit_edge.host.initializers import stored
 from vit_edge.host.rewrite.composites import is_op
 from vit_edge.host.rewrite.layout import moved
 from vit_edge.host.rewrite.values import constant_of
@@ -42,10 +42,7 @@ def _split_constants(graph: ir.Graph) -> bool:
             part = None if array is None else moved(node, array, i)
             if part is None:
                 return False
-            value = ir.Value(name=output.name, const_value=ir.tensor(np.ascontiguousarray(part)))
-            value.shape, value.dtype = ir.Shape(part.shape), ir.DataType.from_numpy(part.dtype)
-            output.name = f"{output.name}.cut"
-            output.replace_all_uses_with(value)
-            graph.register_initializer(value)
+            name, output.name = str(output.name), f"{output.name}.cut"
+            output.replace_all_uses_with(stored(graph, part, name))
         graph.remove(node, safe=True)
     return bool(found)

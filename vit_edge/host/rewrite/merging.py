@@ -21,6 +21,7 @@ import onnx_ir as ir
 
 from vit_edge.arrays import Float32
 from vit_edge.errors import ContractError, UsageError
+from vit_edge.host.initializers import stored
 from vit_edge.host.rewrite.canonical import Canonical, Merging, is_dense
 from vit_edge.host.rewrite.composites import (
     ATTENTION,
@@ -228,9 +229,7 @@ class _Merging:
     def constant(self, frame: KeyFrame, name: str) -> ir.Value:
         """A frame as a constant (2, heads * width)."""
         array = np.stack([frame.scale, frame.shift]).astype(np.float32)
-        value = ir.Value(name=name, const_value=ir.tensor(array, name=name))
-        self.graph.register_initializer(typed(value, array.shape))
-        return value
+        return stored(self.graph, array, name)
 
     def merge(self, added: ir.Node) -> None:
         """Merge the tokens of the stream between a block's attention and its MLP."""

@@ -4,7 +4,6 @@ The rewriter's tape does not infer shapes, and later rules rely on them, so ever
 through one of these functions.
 """
 
-import hashlib
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -13,6 +12,7 @@ import numpy as np
 import onnx_ir as ir
 
 from vit_edge.arrays import Array
+from vit_edge.host.initializers import digest_of
 from vit_edge.host.rewrite import composites
 
 LinearParts = tuple[ir.Value, Array, Array | None]  # (x, weight (in, out), bias (out) or None)
@@ -30,6 +30,12 @@ def scalar_of(value: ir.Value | None) -> float | None:
     """The single element of a constant of size one, or None."""
     array = constant_of(value)
     return float(array.reshape(-1)[0]) if array is not None and array.size == 1 else None
+
+
+def over_last(axes: ir.Value | None, rank: int) -> bool:
+    """Whether constant axes are the last one of so many."""
+    array = constant_of(axes)
+    return array is not None and array.reshape(-1).tolist() in ([-1], [rank - 1])
 
 
 def static_shape(value: ir.Value | None) -> tuple[int, ...] | None:
@@ -74,12 +80,6 @@ def constant(op: Any, array: Array, kind: str) -> ir.Value:
     contiguous = np.asarray(array, order="C")  # unlike ascontiguousarray, keeps a scalar a scalar
     value: ir.Value = op.initializer(ir.tensor(contiguous, name=f"{kind}_{digest_of(contiguous)}"))
     return value
-
-
-def digest_of(array: Array) -> str:
-    """Sixteen digits that tell an array from others of any type, shape or content."""
-    content = f"{array.dtype}{array.shape}".encode() + array.tobytes()
-    return hashlib.sha256(content).hexdigest()[:16]
 
 
 def adds_table(node: ir.Node) -> bool:

@@ -11,7 +11,7 @@ import numpy as np
 import onnx_ir as ir
 
 from vit_edge.host.rewrite.rule import Declined, PatternRule
-from vit_edge.host.rewrite.values import constant, constant_of, scalar_of, static_shape
+from vit_edge.host.rewrite.values import constant, over_last, scalar_of, static_shape
 
 
 class _Normalized(NamedTuple):
@@ -67,10 +67,8 @@ class FuseLayerNormalization(PatternRule[_Normalized]):
         shape = static_shape(x)
         if shape is None:
             return Declined("the input has no static shape")
-        for axis in (axes, axes2):
-            array = constant_of(axis)
-            if array is None or array.reshape(-1).tolist() not in ([-1], [len(shape) - 1]):
-                return Declined("the mean is not over the last axis")
+        if not (over_last(axes, len(shape)) and over_last(axes2, len(shape))):
+            return Declined("the mean is not over the last axis")
         if static_shape(mean) != (*shape[:-1], 1) or static_shape(variance) != (*shape[:-1], 1):
             return Declined("the reduced dimension is not kept")
         if power is not None and scalar_of(power) != 2.0:

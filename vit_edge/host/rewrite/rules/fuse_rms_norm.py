@@ -11,7 +11,7 @@ import onnx_ir as ir
 from vit_edge.host.rewrite.composites import is_op
 from vit_edge.host.rewrite.rule import Declined, NodeRule
 from vit_edge.host.rewrite.rules.fuse_reciprocal import root_under
-from vit_edge.host.rewrite.values import constant_of, rms_norm, scalar_of, static_shape
+from vit_edge.host.rewrite.values import over_last, rms_norm, scalar_of, static_shape
 
 
 class _Rows(NamedTuple):
@@ -86,8 +86,7 @@ def _is_mean_square(mean: ir.Value, x: ir.Value) -> bool:
     node, shape = mean.producer(), static_shape(x)
     if node is None or not is_op(node, "ReduceMean") or shape is None:
         return False
-    axes = constant_of(node.inputs[1]) if len(node.inputs) > 1 else None
-    last = axes is not None and axes.reshape(-1).tolist() in ([-1], [len(shape) - 1])
+    last = len(node.inputs) > 1 and over_last(node.inputs[1], len(shape))
     if not last or static_shape(mean) != (*shape[:-1], 1):
         return False
     square = node.inputs[0].producer() if node.inputs[0] is not None else None

@@ -1,7 +1,6 @@
 """What Rockchip's compiler built of each product, by the table of layers that it prints."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from vit_edge.host.hybrid.products import Product
 
@@ -38,11 +37,11 @@ def integer_share(layers: Sequence[Mapping[str, str]], products: Sequence[Produc
 
 def claims_of(
     layers: Sequence[Mapping[str, str]], narrow: set[str], products: Sequence[Product]
-) -> dict[str, Any]:
-    """Whether every product was built in the type that was asked for, and which was not."""
+) -> tuple[str, ...]:
+    """The products that were built in another type than was asked for, each with those that it has."""
     otherwise = []
     for product in products:
         types = sorted({row["type"] for row in layers_of(product, layers)})
         if not types or (types == [INTEGER]) is not (product.name in narrow):
             otherwise.append(f"{product.name}: {', '.join(types) or 'not in the table'}")
-    return {"as_asked": not otherwise, "otherwise": otherwise}
+    return tuple(otherwise)

@@ -1,13 +1,14 @@
 """What runs in the environment of RKNN-Toolkit2: quantizes, builds, reads the layer table back, simulates.
 
-Usage: python rknn_toolkit.py JOB.json OUT
+Usage: python rockchip_script.py JOB.json OUT
 
-Started by `python -m tools.check_rknn`; needs `rknn-toolkit2` alone, nothing of vit-edge. A job names the
-float ONNX file, calibration images and images to answer (both `.npy`, as the file takes them), the platform,
-and one case: `algorithm`, a way of the toolkit's own; or `ranges` of tensors and the `narrow` products, which
-are computed in 8 bits while all else is in half precision. Into OUT go `model.rknn`, `logits.npy`, `answers`
-(one of each image, not asked for again where a run broke off) and `case.json`: the layer table as the
-compiler printed it, and which tensors got a range of ours.
+Started by `vit-edge build --compiler` and `python -m tools.check_rknn`; needs `rknn-toolkit2` alone, nothing
+of vit-edge. A job names the float ONNX file, calibration images and images to answer (both `.npy`, as the
+file takes them; of the latter there may be none), the platform, and one case: `algorithm`, a way of the
+toolkit's own; or `ranges` of tensors and the `narrow` products, which are computed in 8 bits while all else
+is in half precision. Into OUT go `model.rknn`, where there are images `logits.npy` and `answers` (one of each
+image, not asked for again where a run broke off) and `case.json`: the layer table as the compiler printed it,
+and which tensors got a range of ours.
 """
 
 import hashlib
@@ -32,6 +33,7 @@ _CLOSE = 0.05  # of the span: how far extremes of two runs of the same images ma
 
 
 def main() -> int:
+    """Build what the job asks for."""
     from rknn.api import RKNN
 
     job, out = json.loads(Path(sys.argv[1]).read_text()), Path(sys.argv[2]).resolve()
@@ -50,9 +52,10 @@ def main() -> int:
             automatic = job["algorithm"] == "auto_hybrid"
             _must(toolkit.build(do_quantization=True, dataset="images.txt", auto_hybrid=automatic), "build")
         _must(toolkit.export_rknn("model.rknn"), "export_rknn")
-        _must(toolkit.init_runtime(), "init_runtime")
-        logits = answers(toolkit, job, Path("answers") / key_of(job))
-    np.save("logits.npy", np.concatenate(logits).astype(np.float32))
+        if job["images"]:
+            _must(toolkit.init_runtime(), "init_runtime")
+            logits = answers(toolkit, job, Path("answers") / key_of(job))
+            np.save("logits.npy", np.concatenate(logits).astype(np.float32))
     found = {"layers": layer_table(printed.read_text(errors="replace")), "applied": applied}
     Path("case.json").write_text(json.dumps(found))
     return 0
