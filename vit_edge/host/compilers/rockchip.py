@@ -44,7 +44,7 @@ def build(job: CompilerJob, version: str) -> tuple[bytes, CompiledRecord]:
         np.save(path, next(iter(feed.values())))
     onnx.save(job.graph, model)
     told = job_of(model, platform_of(job.target), calibration) | asked_of(job.choice)
-    layers = run_toolkit(job.python, told, made, "leave --compiler out for what it takes")
+    layers = run_toolkit(job.python, told, made, "without --compiler the bundle holds what the toolkit takes")
     name = compiled_name(job.target.name, SUFFIX)
     record = record_of(name, version, layers, job.choice.narrow, products_of(job.graph))
     return (made / "model.rknn").read_bytes(), record
@@ -105,10 +105,10 @@ def run_toolkit(python: Path, job: Mapping[str, Any], out: Path, mend: str) -> L
     try:
         done = _run([str(python), str(SCRIPT), str(told), str(out)], _MOST_SECONDS)
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise UsageError(f"{PACKAGE} fails on {out.name} ({error}); {mend}") from None
+        raise UsageError(f"{PACKAGE} fails ({error}); {mend}") from None
     if done.returncode != 0 or not (out / "case.json").is_file():
         last = (done.stderr.strip().splitlines() or ["it printed nothing"])[-1]
-        raise UsageError(f"{PACKAGE} fails on {out.name} ({last[:200]}); {mend}")
+        raise UsageError(f"{PACKAGE} fails ({last[:200]}); {mend}")
     layers: Layers = json.loads((out / "case.json").read_text())["layers"]
     return layers
 
