@@ -1,7 +1,6 @@
 """The comparison with everybody's quantizers: what is told of each, without network and on tiny models."""
 
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,13 +10,13 @@ from tools.peers import __main__ as peers
 from tools.peers import comparison, making
 from tools.peers.catalogue import ENGINES, ENVIRONMENTS, VARIANTS, Variant
 from tools.peers.comparison import FLOAT, Stage, answers_of, entries_of, times_of
-from tools.peers.environments import Environment, Installed, prepare
+from tools.peers.environments import Installed
 from tools.peers.lines import lines_of
 from tools.peers.making import Given, quantized
 from tools.peers.measure import Onnx
 from tools.peers.serving import SERVE, Served, times_in_turn
 from tools.peers.workshop import Workshop
-from vit_edge.errors import ModelError, UsageError
+from vit_edge.errors import ModelError
 
 DATA = Path(__file__).parent.parent / "data"
 PYTHON = Path(sys.executable)
@@ -36,6 +35,7 @@ def twice(image):
 
 
 def unused(): return 0
+
 
 def good(job):
     """Not counted."""
@@ -126,58 +126,6 @@ def test_a_recipe_that_makes_nothing_leaves_a_reason(
     assert not (place / "model.onnx").exists()
 
 
-def linked(place: Path, packages: Sequence[str]) -> None:
-    """In place of pip: an environment that is this Python."""
-    assert packages
-    (place / "bin").mkdir()
-    (place / "bin" / "python").write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n', encoding="utf-8")
-    (place / "bin" / "python").chmod(0o755)
-
-
-def test_an_environment_is_made_once_for_the_same_packages(tmp_path: Path) -> None:
-    calls: list[Sequence[str]] = []
-
-    def make(place: Path, packages: Sequence[str]) -> None:
-        calls.append(packages)
-        linked(place, packages)
-
-    first = Environment("peer", ("peer[onnx]==1.0",), "json")
-    found = [prepare(first, tmp_path, make) for _ in range(2)]
-    assert found[0] == found[1]
-    assert found[0].reason is None
-    assert found[0].import_cpu_s is not None
-    assert found[0].import_cpu_s > 0
-    assert found[0].size_mb > 0
-    assert "numpy" in found[0].of_named()
-    assert "pytest" not in found[0].of_named()
-    for other in (
-        Environment("peer", ("peer==2.0",), "json"),
-        Environment("peer", ("peer==2.0",), "json", "a"),
-    ):
-        prepare(other, tmp_path, make)
-    assert calls == [("peer[onnx]==1.0",), ("peer==2.0",), ("peer==2.0",)]
-
-
-def test_what_cannot_be_installed_says_why_and_is_not_tried_again(tmp_path: Path) -> None:
-    calls: list[int] = []
-
-    def make(place: Path, packages: Sequence[str]) -> None:
-        assert place.is_dir()
-        calls.append(1)
-        raise UsageError(f"python failed with status 1: No matching distribution found for {packages[0]}")
-
-    for _ in range(2):
-        found = prepare(Environment("peer", ("peer==9",), "peer"), tmp_path, make)
-        assert found.reason == "python failed with status 1: No matching distribution found for peer==9"
-    assert calls == [1]
-
-
-def test_what_cannot_be_imported_is_not_there(tmp_path: Path) -> None:
-    found = prepare(Environment("peer", ("peer==1",), "no_such_module_of_anybody"), tmp_path, linked)
-    assert found.reason is not None
-    assert "No module named 'no_such_module_of_anybody'" in found.reason
-
-
 def test_every_quantizer_has_its_environment_its_recipe_and_its_engines() -> None:
     assert len({entry.name for entry in VARIANTS}) == len(VARIANTS)
     for entry in VARIANTS:
@@ -253,6 +201,13 @@ def test_a_model_that_an_engine_does_not_take_is_refused_in_its_words(
     place = tmp_path / model if model == "labels.txt" else DATA / model
     with pytest.raises(ModelError, match=reason):
         Served(PYTHON, engine, place, tmp_path / "inputs.npy")
+
+
+def test_of_a_long_refusal_both_ends_are_told(tmp_path: Path) -> None:
+    np.save(tmp_path / "inputs.npy", np.zeros((1, 3, 8, 8), np.float32))
+    with pytest.raises(ModelError, match=r"^No module named 'eee.+e \.\.\. e.+eee'$") as refused:
+        Served(PYTHON, "e" * 400, DATA / "dynamic.onnx", tmp_path / "inputs.npy")
+    assert len(str(refused.value)) == 305
 
 
 @pytest.fixture

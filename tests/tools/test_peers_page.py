@@ -62,6 +62,12 @@ def test_the_table_has_the_closest_first_and_the_reason_of_what_has_no_figures()
     assert {line.count("|") for line in lines[:5]} == {lines[0].count("|")}
 
 
+def test_a_file_that_no_engine_runs_has_the_seconds_that_it_took() -> None:
+    absent = {"name": "broken", "note": "no engine runs it", "made": {"cpu_seconds": 491.8}}
+    last = markdown(result() | {"rows": [*result()["rows"], absent]}).splitlines()[-1]
+    assert last == "| broken | `no engine runs it` (after 492 s of the processor) |"
+
+
 def test_environments_are_listed_with_their_weight_or_their_reason() -> None:
     lines = environments(result()["environments"]).splitlines()
     assert lines[2] == "| peer | `peer==1` | not there: `no / such package` |  |"

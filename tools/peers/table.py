@@ -28,10 +28,15 @@ def markdown(result: Mapping[str, Any]) -> str:
     without = [row for row in result["rows"] if "note" in row]
     if without:
         lines += ["", _line(("quantizer", "no figures, because")), _line(["---"] * 2)]
-        lines += [
-            _line((row["name"], f"`{row['note'].replace('|', '/').replace('`', '')}`")) for row in without
-        ]
+        lines += [_line((row["name"], _reason(row))) for row in without]
     return "\n".join(lines)
+
+
+def _reason(row: Mapping[str, Any]) -> str:
+    """Its note, and how much its recipe took, where it was run."""
+    seconds = row.get("made", {}).get("cpu_seconds")
+    after = "" if seconds is None else f" (after {seconds:.0f} s of the processor)"
+    return f"`{row['note'].replace('|', '/').replace('`', '')}`{after}"
 
 
 def environments(installed: Mapping[str, Any]) -> str:

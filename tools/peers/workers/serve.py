@@ -18,6 +18,8 @@ from pathlib import Path
 
 import numpy as np
 
+KEPT = 150  # characters of either end of an error
+
 
 def main() -> None:
     engine, model, inputs, options = sys.argv[1:]
@@ -36,7 +38,7 @@ def main() -> None:
         answer({"version": module.version()})
     except Exception as problem:  # whatever the engine raises is its answer
         lines = str(problem).strip().splitlines() or [type(problem).__name__]
-        answer({"error": lines[0][:300]})
+        answer({"error": shortened(lines[0])})
         return
     gc.collect()
     gc.disable()
@@ -48,6 +50,11 @@ def main() -> None:
             answer({"logits": len(rows)})
         else:
             answer({"ms": _timed(run, first, asked["runs"])})
+
+
+def shortened(line: str) -> str:
+    """Its beginning and its end, where what went wrong often stands."""
+    return line if len(line) <= 2 * KEPT else f"{line[:KEPT]} ... {line[-KEPT:]}"
 
 
 def _timed(run, first: np.ndarray, count: int) -> list[float]:
