@@ -137,7 +137,7 @@ def _section(subject: Subject, kind: str, result: Mapping[str, Any]) -> str:
 
 def _minutes(rows: Sequence[Mapping[str, Any]]) -> float:
     """Of the processor, for all recipes that made something; each once, however many engines run it."""
-    seconds = {row["name"]: row.get("made", {}).get("cpu_seconds", 0.0) for row in rows}
+    seconds = {row["name"]: float(row.get("made", {}).get("cpu_seconds", 0.0)) for row in rows}
     return sum(seconds.values()) / 60
 
 
