@@ -112,9 +112,7 @@ def test_it_is_said_in_a_line(record: CompiledRecord, said: str) -> None:
 
 def test_a_compiler_that_fails_leaves_no_bundle(folder: Path, products: list[str], tmp_path: Path) -> None:
     python = fake_toolkit(tmp_path / "toolkit", products, fails=True)
-    with pytest.raises(
-        UsageError, match=r"rknn-toolkit2 fails \(E build: Unsupported layer\)"
-    ) as told:
+    with pytest.raises(UsageError, match=r"rknn-toolkit2 fails \(E build: Unsupported layer\)") as told:
         build(folder, python, tmp_path / "bundle")
     assert "--compiler" in str(told.value)
     assert not (tmp_path / "bundle").exists()

@@ -1,6 +1,7 @@
 """The noise of single layers: what the estimate is worth, and when it is believed."""
 
 import dataclasses
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from vit_edge.host.plan import QuantPlan
 from vit_edge.host.quantize import estimate as estimate_module
 from vit_edge.host.quantize.calibration import calibrate, fold
 from vit_edge.host.quantize.estimate import Estimate, LayerForm, Noises, estimated
-from vit_edge.host.quantize.noises import AGREEING, noises, refined
+from vit_edge.host.quantize.noises import AGREEING, Ahead, noises, refined
 from vit_edge.host.quantize.plan_set import plan_set
 from vit_edge.host.quantize.probe import decibels
 from vit_edge.host.quantize.search import Search
@@ -99,15 +100,17 @@ KIND: list[LayerForm] = [(f"layer.{i}", Form.STATIC) for i in range(20)]
 TRUE: Noises = {which: 10.0 ** (-2 - 0.1 * i) for i, which in enumerate(KIND)}  # the noisiest first
 
 
-def asked(guess: dict[LayerForm, Estimate]) -> tuple[Noises, list[LayerForm]]:
-    """What is found, and what was measured for it."""
+def asked(guess: dict[LayerForm, Estimate], at_once: int = 1) -> tuple[Noises, list[LayerForm]]:
+    """What is found, and what was measured for it, in the order of `KIND`."""
     looked: list[LayerForm] = []
 
     def measure(which: LayerForm) -> float:
         looked.append(which)
         return TRUE[which]
 
-    return refined(KIND, guess, measure, lambda _: None), looked
+    with ThreadPoolExecutor(at_once) as pool:
+        found = refined(KIND, guess, Ahead(measure, pool, at_once), lambda _: None)
+    return found, sorted(looked, key=KIND.index)
 
 
 def off_by(decibel: float, count: int = len(KIND)) -> dict[LayerForm, Estimate]:
@@ -116,6 +119,32 @@ def off_by(decibel: float, count: int = len(KIND)) -> dict[LayerForm, Estimate]:
         which: Estimate(TRUE[which] * 10 ** ((decibel if i < count else 0.2) / 10))
         for i, which in enumerate(KIND)
     }
+
+
+@pytest.mark.parametrize("decibel", [0.3, 3.0])
+@pytest.mark.parametrize("wrong", [1, 7, len(KIND)])
+@pytest.mark.parametrize("at_once", [2, 3])
+def test_measuring_several_at_once_finds_the_same_and_hardly_more_is_measured(
+    decibel: float, wrong: int, at_once: int
+) -> None:
+    guess = off_by(decibel, wrong)
+    found, looked = asked(guess)
+    same, more = asked(guess, at_once)
+    assert same == found
+    assert list(same) == list(found)
+    assert set(looked) <= set(more)
+    assert len(looked) <= len(more) <= len(looked) + at_once - 1
+    assert len(set(more)) == len(more)
+
+
+def test_what_a_measurement_raises_is_raised_where_it_is_asked_for() -> None:
+    def measure(which: LayerForm) -> float:
+        if which == KIND[1]:
+            raise RuntimeError("the second")
+        return TRUE[which]
+
+    with ThreadPoolExecutor(2) as pool, pytest.raises(RuntimeError, match="the second"):
+        refined(KIND, {}, Ahead(measure, pool, 2), lambda _: None)
 
 
 def test_where_estimates_hold_only_the_noisiest_are_measured() -> None:

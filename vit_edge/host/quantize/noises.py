@@ -8,16 +8,20 @@ layer is also measured where it spoils whole rows of its own output, whatever th
 
 import functools
 from collections.abc import Callable, Sequence
+from concurrent.futures import Executor, Future
 
 from vit_edge.host.operators import NoGradientError
 from vit_edge.host.plan import QuantPlan
+from vit_edge.host.quantize.cores import shared_cores
 from vit_edge.host.quantize.estimate import Estimate, LayerForm, Noises, estimated
 from vit_edge.host.quantize.plans import LayerPlans
 from vit_edge.host.quantize.probe import Probe, decibels
 from vit_edge.progress import Step
+from vit_edge.runtime.device.machine import usable_cores
 
 AGREE_DB = 1.5  # between an estimate and a measurement; the signs of the estimate alone make half a dB
 AGREEING = 3  # measurements in a row that must agree
+AT_ONCE = 2  # models measured, each with its share of the cores; more would take more memory
 SPOILT = 0.1  # share of the power of a row of a layer's output that its error may have
 
 
@@ -34,6 +38,8 @@ def noises(plans: LayerPlans, probe: Probe, progress: Step) -> Noises:
         for planned in (plans.linears, plans.attentions)
     ]
     count = len(probe.images) + sum(map(len, kinds))
+    at_once = min(AT_ONCE, usable_cores())
+    threads = max(1, usable_cores() // at_once)
 
     def tell(before: int, done: int) -> None:
         progress(before + done, count)
@@ -41,8 +47,8 @@ def noises(plans: LayerPlans, probe: Probe, progress: Step) -> Noises:
     def measure(which: LayerForm) -> float:
         name, form = which
         if name in plans.linears:
-            return probe.noise(QuantPlan({name: plans.linears[name][form]}))
-        return probe.noise(QuantPlan(attentions={name: plans.attentions[name][form]}))
+            return probe.noise(QuantPlan({name: plans.linears[name][form]}), threads)
+        return probe.noise(QuantPlan(attentions={name: plans.attentions[name][form]}), threads)
 
     try:
         guess = estimated(
@@ -56,16 +62,40 @@ def noises(plans: LayerPlans, probe: Probe, progress: Step) -> Noises:
     except NoGradientError:
         guess = {}
     found: Noises = {}
-    for kind in kinds:
-        found |= refined(kind, guess, measure, functools.partial(tell, len(probe.images) + len(found)))
+    _ = probe.reference, probe.weights  # once, before several threads ask for them
+    with shared_cores() as pool:
+        for kind in kinds:
+            told = functools.partial(tell, len(probe.images) + len(found))
+            found |= refined(kind, guess, Ahead(measure, pool, at_once), told)
     progress(count, count)
     return found
+
+
+class Ahead:
+    """Measures one after the other, the next few meanwhile: what is found does not depend on how many.
+
+    Args:
+        measure: what one form of one layer really does.
+        pool: whose threads measure.
+        count: how many at a time.
+    """
+
+    def __init__(self, measure: Callable[[LayerForm], float], pool: Executor, count: int) -> None:
+        self._measure, self._pool, self._count = measure, pool, count
+        self._coming: dict[LayerForm, Future[float]] = {}
+
+    def measured(self, queue: Sequence[LayerForm]) -> float:
+        """Of the first of a queue; those behind it are begun, and may never be asked for."""
+        for which in queue[: self._count]:
+            if which not in self._coming:
+                self._coming[which] = self._pool.submit(self._measure, which)
+        return self._coming[queue[0]].result()
 
 
 def refined(
     kind: Sequence[LayerForm],
     guess: dict[LayerForm, Estimate],
-    measure: Callable[[LayerForm], float],
+    ahead: Ahead,
     tell: Callable[[int], None],
 ) -> Noises:
     """Estimates where they hold, measurements elsewhere.
@@ -73,17 +103,22 @@ def refined(
     Args:
         kind: forms of layers that are alike.
         guess: what was estimated; what it lacks is measured.
-        measure: what one form of one layer really does.
+        ahead: measures what one form of one layer really does.
         tell: called with how many were measured.
     """
     found: Noises = {}
     agreed = 0
-    for which in sorted(kind, key=lambda which: -guess[which].noise if which in guess else 0.0):
+    loudest = sorted(kind, key=lambda which: -guess[which].noise if which in guess else 0.0)
+
+    def holds(which: LayerForm) -> bool:
+        return agreed >= AGREEING and which in guess and guess[which].spoilt < SPOILT
+
+    for place, which in enumerate(loudest):
         estimate = guess.get(which)
-        if estimate is not None and agreed >= AGREEING and estimate.spoilt < SPOILT:
+        if estimate is not None and holds(which):
             found[which] = estimate.noise
             continue
-        found[which] = measure(which)
+        found[which] = ahead.measured([each for each in loudest[place:] if not holds(each)])
         tell(len(found))
         if estimate is not None and estimate.spoilt < SPOILT:
             right = abs(decibels(found[which]) - decibels(estimate.noise)) <= AGREE_DB

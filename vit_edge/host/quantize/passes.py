@@ -4,15 +4,17 @@ import contextlib
 import dataclasses
 from collections import deque
 from collections.abc import Callable, Collection, Generator, Iterator, Sequence
-from concurrent.futures import Executor, ThreadPoolExecutor
+from concurrent.futures import Executor
 from pathlib import Path
+
+from threadpoolctl import threadpool_limits
 
 from vit_edge.arrays import Pixels
 from vit_edge.host.quantize.cache import CalibrationFile, key_of
+from vit_edge.host.quantize.cores import shared_cores
 from vit_edge.host.quantize.observe import Observer
 from vit_edge.host.quantize.tally import Activation, Tallies
 from vit_edge.progress import Step
-from vit_edge.runtime.device.machine import usable_cores
 from vit_edge.runtime.image.limits import DEFAULT_LIMITS, DecodeLimits
 from vit_edge.runtime.image.preprocess import load_pixels
 from vit_edge.runtime.spread.results import results_of
@@ -118,6 +120,7 @@ class ObserveTask:
 
     def opened(self) -> Callable[[Chunk], Tallies]:
         """The float model loaded."""
+        threadpool_limits(self.threads, "blas")  # of this process, which is one of several
         self.observer.open(self.threads)
         read = Reader(self.preprocess, (), self.limits)
 
@@ -143,7 +146,7 @@ def _parts(
         task = ObserveTask(observer, read.preprocess, read.limits)
         yield from results_of(task, cuts, spread, Place.of(images))
         return
-    with ThreadPoolExecutor(usable_cores()) as pool:
+    with shared_cores() as pool:
         decoded = _one_ahead(pool, read, images)
         for paths in cuts:
             part = Tallies()

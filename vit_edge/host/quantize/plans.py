@@ -2,7 +2,6 @@
 
 import dataclasses
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import onnx_ir as ir
@@ -16,6 +15,7 @@ from vit_edge.host.lower.sizes import patches_of
 from vit_edge.host.plan import AttentionPlan, ConvPlan, EmbedPlan, LinearPlan, QuantPlan
 from vit_edge.host.quantize.balance import signed_range
 from vit_edge.host.quantize.conv_plans import conv_plan
+from vit_edge.host.quantize.cores import shared_cores
 from vit_edge.host.quantize.observe import PATCHES
 from vit_edge.host.quantize.ranges import probability_scale, row_range, search_static
 from vit_edge.host.quantize.tally import Activation
@@ -24,7 +24,6 @@ from vit_edge.host.quantize.weights import column_scales, gptq_rounded
 from vit_edge.host.rewrite.composites import image_embed
 from vit_edge.host.rewrite.values import linear_parts
 from vit_edge.progress import Step
-from vit_edge.runtime.device.machine import usable_cores
 
 GELU = "gelu"  # the name under which all GELUs together are decided
 
@@ -71,7 +70,7 @@ def plan_layers(
     """
     plans: dict[str, dict[Form, LinearPlan]] = {}
     methods: dict[str, str] = {}
-    with ThreadPoolExecutor(usable_cores()) as pool:
+    with shared_cores() as pool:
         found = pool.map(lambda name: _linear_plans(linears[name], seen[name]), linears)
         for done, (name, made) in enumerate(zip(linears, found, strict=True), 1):
             plans[name], methods[name] = made

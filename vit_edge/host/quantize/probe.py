@@ -48,22 +48,27 @@ class Probe:
         """What the errors of each output are multiplied by, see `yardsticks`."""
         return yardsticks(self.settings.outputs, self.reference)
 
-    def noise(self, plan: QuantPlan) -> float:
-        """Noise power over signal power, the mean over the outputs; of boxes see `yardsticks`."""
-        return self.noise_of(self._lowered(plan))
+    def noise(self, plan: QuantPlan, threads: int = 0) -> float:
+        """Noise power over signal power, the mean over the outputs; of boxes see `yardsticks`.
 
-    def noise_of(self, model: onnx.ModelProto) -> float:
+        Args:
+            plan: what to compare with the float model.
+            threads: for the model; 0: one for each core.
+        """
+        return self.noise_of(self._lowered(plan), threads)
+
+    def noise_of(self, model: onnx.ModelProto, threads: int = 0) -> float:
         """The same of any model that takes what the settings say."""
-        return sum(self._noises_of(model))
+        return sum(self._noises_of(model, threads))
 
     def reached(self, plan: QuantPlan) -> float:
         """What a goal is compared with: the noise, or where it is for each output, that of the worst."""
         found = self._noises_of(self._lowered(plan))
         return max(found) * len(found) if self.each else sum(found)
 
-    def _noises_of(self, model: onnx.ModelProto) -> list[float]:
+    def _noises_of(self, model: onnx.ModelProto, threads: int = 0) -> list[float]:
         """What each output adds to the mean."""
-        each = zip(self.run(model), self.reference, self.weights, strict=True)
+        each = zip(self.run(model, threads), self.reference, self.weights, strict=True)
         return [_power((found - exact) * weights) for found, exact, weights in each]
 
     def outputs(self, plan: QuantPlan) -> list[Float32]:
@@ -73,9 +78,9 @@ class Probe:
     def _lowered(self, plan: QuantPlan) -> onnx.ModelProto:
         return lower(self.canonical, self.settings, plan, check=False)
 
-    def run(self, model: onnx.ModelProto) -> list[Float32]:
+    def run(self, model: onnx.ModelProto, threads: int = 0) -> list[Float32]:
         """Each output of a model for all images, float32 (N, ...)."""
-        session, name = load(model.SerializeToString()), self.settings.form.input.value
+        session, name = load(model.SerializeToString(), threads=threads), self.settings.form.input.value
         rows = [session.run(None, {name: pixels[None]}) for pixels in self.images]
         return [np.concatenate(output) for output in zip(*rows, strict=True)]
 

@@ -8,7 +8,6 @@ keeps its 127 steps, any other gets as many as fit, 64 at the worst. See `satura
 import dataclasses
 import functools
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import onnx_ir as ir
@@ -19,6 +18,7 @@ from vit_edge.host.lower.sizes import patches_of
 from vit_edge.host.plan import AttentionPlan, EmbedPlan, LinearPlan, QuantPlan
 from vit_edge.host.quantize.attention_reach import AttentionReach
 from vit_edge.host.quantize.conv_plans import SAFE_STEPS, safe_weight
+from vit_edge.host.quantize.cores import shared_cores
 from vit_edge.host.quantize.observe import PATCHES
 from vit_edge.host.quantize.plans import LayerPlans, table_for
 from vit_edge.host.quantize.saturation import CODE, LIMIT, box_corners, pair_reach, seen_corners
@@ -27,7 +27,6 @@ from vit_edge.host.quantize.types import Form, LayerDecision, Reduced
 from vit_edge.host.quantize.weights import STEPS, Compensation
 from vit_edge.host.rewrite.composites import EMBED, LINEAR, composites
 from vit_edge.host.rewrite.values import linear_parts
-from vit_edge.runtime.device.machine import usable_cores
 
 ATTENTION_MARGIN = 0.15  # of the largest pair sum that was seen in an attention
 LEAST_GROWTH = 1.01  # of a scale; rounding may leave a sum just above the limit
@@ -56,7 +55,7 @@ def reduced_plans(
         forms = plans.linears[name]
         return {form: reduced_linear(plan, weights[name], seen[name]) for form, plan in forms.items()}
 
-    with ThreadPoolExecutor(usable_cores()) as pool:
+    with shared_cores() as pool:
         linears = dict(zip(plans.linears, pool.map(reduced, plans.linears), strict=True))
     attentions = {
         name: {form: reduced_attention(plan, reaches[name]) for form, plan in cores.items()}
