@@ -31,6 +31,8 @@ from vit_edge.host.rewrite.values import linear_parts
 ATTENTION_MARGIN = 0.15  # of the largest pair sum that was seen in an attention
 LEAST_GROWTH = 1.01  # of a scale; rounding may leave a sum just above the limit
 
+Recode = Callable[[Array, Float32], Int8]  # (indices of columns, their scales) -> their codes
+
 
 def reduced_plans(
     plans: LayerPlans,
@@ -52,8 +54,8 @@ def reduced_plans(
     weights = {str(node.name): linear_parts(node)[1] for node in composites(graph, LINEAR)}
 
     def reduced(name: str) -> dict[Form, LinearPlan]:
-        forms = plans.linears[name]
-        return {form: reduced_linear(plan, weights[name], seen[name]) for form, plan in forms.items()}
+        recode = _recode_of(weights[name], seen[name])  # the same for every form
+        return {form: _reduced(plan, recode, seen[name]) for form, plan in plans.linears[name].items()}
 
     with shared_cores() as pool:
         linears = dict(zip(plans.linears, pool.map(reduced, plans.linears), strict=True))
@@ -101,11 +103,18 @@ def with_notes(layers: Sequence[LayerDecision], found: Sequence[Reduced]) -> tup
 
 def reduced_linear(plan: LinearPlan, weight: Array, activation: Activation) -> LinearPlan:
     """A linear layer whose pair sums stay within int16 for all codes that calibration leads to expect."""
-    moment, rows = activation.moment, activation.rows
-    if moment is None:
+    return _reduced(plan, _recode_of(weight, activation), activation)
+
+
+def _recode_of(weight: Array, activation: Activation) -> Recode:
+    """Codes columns of a linear layer's weight anew."""
+    if activation.moment is None:
         raise ValueError("the layer was observed without its second moment")
+    return _recoder(weight, activation.moment, activation.rows)
+
+
+def _reduced(plan: LinearPlan, recode: Recode, activation: Activation) -> LinearPlan:
     corners = seen_corners(activation, plan.activation)
-    recode = _recoder(weight, moment, rows)
     coded, scale = fitted(plan.weight, plan.weight_scale, recode, lambda codes: pair_reach(codes, corners))
     return dataclasses.replace(plan, weight=coded, weight_scale=scale)
 
@@ -144,7 +153,7 @@ def _growth(largest: float) -> float:
     return min(max(1.0, largest * (1 + ATTENTION_MARGIN) / LIMIT), worst)
 
 
-def _recoder(weight: Array, moment: Float64, rows: int) -> Callable[[Array, Float32], Int8]:
+def _recoder(weight: Array, moment: Float64, rows: int) -> Recode:
     """Codes columns of a weight anew; what that needs of the inputs is found at the first call, and once."""
     compensation = functools.cache(lambda: Compensation(moment, rows))
     return lambda columns, scales: compensation().rounded(weight[:, columns], scales)
@@ -153,7 +162,7 @@ def _recoder(weight: Array, moment: Float64, rows: int) -> Callable[[Array, Floa
 def fitted(
     coded: Int8,
     scale: Float32,
-    recode: Callable[[Array, Float32], Int8],
+    recode: Recode,
     reach: Callable[[Int8], Float64],
 ) -> tuple[Int8, Float32]:
     """Codes (in, out) and scales (out,) with larger steps in the columns whose pair sums pass the limit.
