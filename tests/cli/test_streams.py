@@ -1,5 +1,6 @@
 """Files, pipes and signals of the command line: nothing is destroyed, nothing is left, nothing is shouted."""
 
+import contextlib
 import json
 import os
 import shlex
@@ -7,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -109,11 +111,25 @@ sys.exit(main(["selftest", "x"]))
 """
 
 
+@contextlib.contextmanager
+def _signals_as_usual() -> Iterator[None]:
+    """For what is started meanwhile: what ignores a signal, as `nohup` does, hands that on."""
+    kept = {each: signal.signal(each, signal.SIG_DFL) for each in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for each, handler in kept.items():
+            signal.signal(each, handler)
+
+
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP", "SIGINT"])
 def test_a_signal_ends_it_with_one_line_and_no_temporary_folder(name: str) -> None:
     words = [sys.executable, "-c", _WAIT]
     pipe = subprocess.PIPE
-    with subprocess.Popen(words, cwd=ROOT, stdout=pipe, stderr=pipe, text=True) as process:
+    with (
+        _signals_as_usual(),
+        subprocess.Popen(words, cwd=ROOT, stdout=pipe, stderr=pipe, text=True) as process,
+    ):
         assert process.stdout is not None
         folder = Path(process.stdout.readline().strip())
         assert folder.is_dir()

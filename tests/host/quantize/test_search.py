@@ -63,8 +63,8 @@ def test_making_a_search_runs_nothing(paths: list[Path], monkeypatch: pytest.Mon
     folded = fold(small(1), calibrate(small(1), paths[:3], PREPROCESS, SETTINGS))
     plans = plan_set(folded, SETTINGS.arithmetics)
 
-    def ran(_: bytes) -> None:
-        raise AssertionError("a model was run")
+    def ran(_: bytes, threads: int) -> None:
+        raise AssertionError(f"a model was run with {threads} threads")
 
     monkeypatch.setattr(probe_module, "load", ran)
     search = Search(folded, plans, SETTINGS)
