@@ -34,7 +34,7 @@ from vit_edge.errors import ModelError, VitEdgeError
 from vit_edge.host.convert.export import export
 from vit_edge.host.convert.optimize import normalisation_of
 from vit_edge.host.hybrid.reaches import Feeds
-from vit_edge.host.hybrid.rounding import logits_of
+from vit_edge.host.hybrid.rounding import logits_of, noise
 from vit_edge.host.lower.model import LowerSettings, lower
 from vit_edge.host.ort import cpu_session
 from vit_edge.host.quantize.probe import decibels
@@ -169,9 +169,7 @@ def measure(given: argparse.Namespace) -> dict[str, Any]:
         made = with_registers(model, registers[:count], first, clip)
         reached = peaks_of(made, feeds, widest)
         logits = logits_of(made, feeds)
-        lost = float(
-            np.square(logits - exact, dtype=np.float64).sum() / np.square(exact, dtype=np.float64).sum()
-        )
+        lost = noise(exact, logits)
         rows.append(
             {
                 "registers": count,

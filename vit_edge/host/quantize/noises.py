@@ -62,7 +62,6 @@ def noises(plans: LayerPlans, probe: Probe, progress: Step) -> Noises:
     except NoGradientError:
         guess = {}
     found: Noises = {}
-    _ = probe.reference, probe.weights  # once, before several threads ask for them
     with shared_cores() as pool:
         for kind in kinds:
             told = functools.partial(tell, len(probe.images) + len(found))
