@@ -5,6 +5,7 @@ kernels; real ones would describe the machine that emulates. The root is entered
 only redirects paths lets onnxruntime read that machine's CPU caches, and crash.
 """
 
+import contextlib
 import dataclasses
 import json
 import re
@@ -12,7 +13,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -97,8 +98,7 @@ def run_emulated(root: Path, core: Core, job: Job) -> Answers:
     Raises:
         RunFailedError: the script failed there.
     """
-    with locked(root), tempfile.TemporaryDirectory(prefix="job-", dir=root) as folder:
-        place = Path(folder)
+    with job_folder(root) as place:
         pretend(root, core)
         seen = Path("/") / place.name  # as seen from within the root
         inside = _laid_out(place, job, seen)
@@ -107,10 +107,22 @@ def run_emulated(root: Path, core: Core, job: Job) -> Answers:
         return _run(python, inside, place, {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"})
 
 
-def _laid_out(place: Path, job: Job, seen: Path) -> list[str]:
-    """Copy package, script, model and images to `place`; the script's words, with paths below `seen`."""
+@contextlib.contextmanager
+def job_folder(root: Path) -> Iterator[Path]:
+    """A folder in the root for one job, while no other works there."""
+    with locked(root), tempfile.TemporaryDirectory(prefix="job-", dir=root) as folder:
+        yield Path(folder)
+
+
+def copy_package(place: Path) -> None:
+    """The device's part of vit_edge, into `place / "package"`."""
     package = Path(vit_edge.__file__).parent
     shutil.copytree(package, place / "package/vit_edge", ignore=shutil.ignore_patterns("__pycache__", "host"))
+
+
+def _laid_out(place: Path, job: Job, seen: Path) -> list[str]:
+    """Copy package, script, model and images to `place`; the script's words, with paths below `seen`."""
+    copy_package(place)
     shutil.copy2(on_device.__file__, place / "on_device.py")
     shutil.copy2(job.model, place / "model.onnx")
     (place / "images").mkdir()

@@ -11,13 +11,11 @@ import re
 import shutil
 import subprocess
 import sys
-import tempfile
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-import vit_edge
-from tools.arm64_parity.emulator import TIMEOUT_S, Core, RunFailedError, pretend
+from tools.arm64_parity.emulator import TIMEOUT_S, Core, RunFailedError, copy_package, job_folder, pretend
 from tools.arm64_parity.root import SITE, ensure_root, locked, python_of, run
 from tools.arm64_parity.root import missing as missing_root
 from tools.arm_prediction.networks import LARGEST_WEIGHTS
@@ -161,8 +159,7 @@ def count_ncnn(root: Path, core: Core, network: str) -> Runs:
     Raises:
         RunFailedError: it failed there.
     """
-    with locked(root), tempfile.TemporaryDirectory(prefix="job-", dir=root) as folder:
-        place = Path(folder)
+    with job_folder(root) as place:
         (place / "network.param").write_text(network, encoding="ascii")
         with (place / "weights.bin").open("wb") as weights:
             weights.truncate(LARGEST_WEIGHTS)  # zeros that take no space
@@ -177,19 +174,15 @@ def count_plain(root: Path, core: Core, model: Path) -> Runs:
     Raises:
         RunFailedError: it failed there.
     """
-    with locked(root), tempfile.TemporaryDirectory(prefix="job-", dir=root) as folder:
-        place = Path(folder)
+    with job_folder(root) as place:
         shutil.copy2(model, place / "model.onnx")
         sections, _ = _count(root, core, place, _WITH_ORT, ("model.onnx",), f"/{SITE}")
     return total(sections)
 
 
 def _count_onnx(root: Path, core: Core, model: Path, how: str) -> tuple[list[Section], list[str]]:
-    with locked(root), tempfile.TemporaryDirectory(prefix="job-", dir=root) as folder:
-        place = Path(folder)
-        package = Path(vit_edge.__file__).parent
-        ignored = shutil.ignore_patterns("__pycache__", "host")
-        shutil.copytree(package, place / "package/vit_edge", ignore=ignored)
+    with job_folder(root) as place:
+        copy_package(place)
         shutil.copy2(model, place / "model.onnx")
         path = f"/{place.name}/package:/{SITE}"
         return _count(root, core, place, _WITH_ONNX, ("model.onnx", how), path)
