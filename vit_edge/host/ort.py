@@ -48,7 +48,9 @@ def cpu_session(
         options.optimized_model_filepath = str(optimised)
     for key, value in entries:
         options.add_session_config_entry(key, value)
-    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    session._model_bytes = None  # kept to fall back with, which nothing asks for; it is as large as the model
+    return session
 
 
 def runner(model: onnx.ModelProto, name: str, output: str | None = None) -> Run:

@@ -19,7 +19,7 @@ from vit_edge.host.quantize.walk import Values, in_stages, needed_for
 from vit_edge.host.rewrite.canonical import Canonical
 from vit_edge.progress import silent
 
-COUNT = 6
+COUNT = 24
 SETTINGS = QuantizeSettings(Preset.STATIC, COUNT)
 Made = tuple[Canonical, LowerSettings, QuantPlan]
 
@@ -62,15 +62,18 @@ def small_names(canonical: Canonical) -> list[str]:
 
 
 def test_the_mean_error_of_every_layer_is_taken_out(made: Made) -> None:
-    """On the images that it was taken over; a code that flips elsewhere leaves a tenth at most."""
+    """On the images that it was taken over; codes that flip in another engine leave a twentieth of all of it."""
     canonical, settings, plan = made
     told: list[tuple[int, int]] = []
     better = correct_biases(canonical, settings, plan, list(images(COUNT)), lambda *step: told.append(step))
     exact, before, after = (means(canonical, settings, each) for each in (FLOAT, plan, better))
     assert set(exact) == set(before) == set(after)
+    shares = {}
     for name, wanted in exact.items():
         left, was = (float(np.abs(found[name] - wanted).mean()) for found in (after, before))
-        assert left < 0.1 * was, name
+        shares[name] = left / was
+    assert np.mean(list(shares.values())) < 0.05, shares
+    assert max(shares.values()) < 0.2, shares
     assert told == [(i, len(plan.linears)) for i in range(1, len(plan.linears) + 1)]
 
 

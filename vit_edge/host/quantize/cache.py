@@ -23,7 +23,7 @@ from vit_edge.host.quantize.sample import RowSample
 from vit_edge.host.quantize.tally import Tallies, Tally
 from vit_edge.spec import PreprocessSpec
 
-VERSION = 3  # of the file and of what is collected
+VERSION = 4  # of the file and of what is collected
 
 _MAX_BYTES = 2**31  # of an image or of the file
 

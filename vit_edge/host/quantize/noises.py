@@ -7,6 +7,7 @@ layer is also measured where it spoils whole rows of its own output, whatever th
 """
 
 import functools
+import gc
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, Future
 
@@ -61,6 +62,7 @@ def noises(plans: LayerPlans, probe: Probe, progress: Step) -> Noises:
         )
     except NoGradientError:
         guess = {}
+    gc.collect()  # graphs hold themselves, and with them weights that the models to be measured need room for
     found: Noises = {}
     with shared_cores() as pool:
         for kind in kinds:

@@ -95,7 +95,7 @@ class Observer:
             try:
                 if tap not in calibration.tallies:
                     moment = not (_is_operand(tap) or tap in self.maps)
-                    return Tally.of(seen[tap], key, moment=moment)
+                    return Tally.of(seen[tap], key, moment=moment, each=calibration.sampled)
                 calibration.tallies[tap].add(seen[tap], key)
             except ValueError as error:
                 raise ModelError(

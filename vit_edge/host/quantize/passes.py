@@ -13,6 +13,7 @@ from vit_edge.arrays import Pixels
 from vit_edge.host.quantize.cache import CalibrationFile, key_of
 from vit_edge.host.quantize.cores import shared_cores
 from vit_edge.host.quantize.observe import Observer
+from vit_edge.host.quantize.sample import rows_of_each
 from vit_edge.host.quantize.tally import Activation, Tallies
 from vit_edge.progress import Step
 from vit_edge.runtime.image.limits import DEFAULT_LIMITS, DecodeLimits
@@ -93,7 +94,8 @@ def observed(
     alone = spread.engine is None and (
         spread.alone or len(images) - start <= PART
     )  # one part is no work to share
-    parts = _parts(observer, images[start:], read, told, ALONE if alone else spread)
+    sampled = rows_of_each(len(images))
+    parts = _parts(observer, images[start:], sampled, read, told, ALONE if alone else spread)
     with contextlib.closing(parts):
         for part in parts:
             calibration.take(part)
@@ -111,6 +113,7 @@ class ObserveTask:
     observer: Observer
     preprocess: PreprocessSpec
     limits: DecodeLimits
+    sampled: int
     threads: int = 1
 
     @property
@@ -125,7 +128,7 @@ class ObserveTask:
         read = Reader(self.preprocess, (), self.limits)
 
         def observed_part(paths: Chunk) -> Tallies:
-            made = Tallies()
+            made = Tallies(sampled=self.sampled)
             for path in paths:
                 self.observer.add(made, read(Path(path)), name=str(path))
             return made
@@ -139,17 +142,22 @@ def _told_from(progress: Step, calibration: Tallies, count: int) -> Callable[[in
 
 
 def _parts(
-    observer: Observer, images: Sequence[Path], read: Reader, told: Callable[[int], None], spread: Spread
+    observer: Observer,
+    images: Sequence[Path],
+    sampled: int,
+    read: Reader,
+    told: Callable[[int], None],
+    spread: Spread,
 ) -> Generator[Tallies, None, None]:
     cuts = [images[start : start + PART] for start in range(0, len(images), PART)]
     if not spread.alone:
-        task = ObserveTask(observer, read.preprocess, read.limits)
+        task = ObserveTask(observer, read.preprocess, read.limits, sampled)
         yield from results_of(task, cuts, spread, Place.of(images))
         return
     with shared_cores() as pool:
         decoded = _one_ahead(pool, read, images)
         for paths in cuts:
-            part = Tallies()
+            part = Tallies(sampled=sampled)
             for path, pixels in zip(paths, decoded, strict=False):  # which go on in the next part
                 observer.add(part, pixels, pool.map, str(path))
                 told(part.done)

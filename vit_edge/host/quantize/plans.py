@@ -104,7 +104,7 @@ def _attention_plans(name: str, seen: Mapping[str, Activation]) -> dict[Form, At
     """The static and the row form; they differ in how probabilities are quantized."""
     q, k, v = (seen[f"{name}.{letter}"] for letter in "qkv")
     queries = Affine.of(float(q.low.min()), float(q.high.max()))
-    row = AttentionPlan(queries, signed_range(k).scale, signed_range(v).scale)
+    row = AttentionPlan(queries, signed_range(k.low, k.high).scale, signed_range(v.low, v.high).scale)
     scale = probability_scale(seen[f"{name}.p"])
     return {Form.STATIC: dataclasses.replace(row, probability_scale=scale), Form.PER_TOKEN: row}
 

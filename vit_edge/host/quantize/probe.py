@@ -2,10 +2,12 @@
 
 import functools
 import math
+import threading
 from collections.abc import Sequence
 
 import numpy as np
 import onnx
+import onnxruntime
 
 from vit_edge.arrays import Float32, Pixels
 from vit_edge.host.lower.model import LowerSettings, lower
@@ -36,7 +38,7 @@ class Probe:
         each: bool = False,
     ) -> None:
         self.canonical, self.settings, self.images, self.each = canonical, settings, images, each
-        self._reference = reference
+        self._reference, self._opening = reference, threading.Lock()
 
     @functools.cached_property
     def reference(self) -> Sequence[Float32]:
@@ -55,32 +57,38 @@ class Probe:
             plan: what to compare with the float model.
             threads: for the model; 0: one for each core.
         """
-        return self.noise_of(self._lowered(plan), threads)
+        return sum(self._noises_of(self._opened(plan, threads)))
 
-    def noise_of(self, model: onnx.ModelProto, threads: int = 0) -> float:
+    def noise_of(self, model: onnx.ModelProto) -> float:
         """The same of any model that takes what the settings say."""
-        return sum(self._noises_of(model, threads))
+        return sum(self._noises_of(load(model.SerializeToString())))
 
     def reached(self, plan: QuantPlan) -> float:
         """What a goal is compared with: the noise, or where it is for each output, that of the worst."""
-        found = self._noises_of(self._lowered(plan))
+        found = self._noises_of(self._opened(plan))
         return max(found) * len(found) if self.each else sum(found)
 
-    def _noises_of(self, model: onnx.ModelProto, threads: int = 0) -> list[float]:
+    def _noises_of(self, session: onnxruntime.InferenceSession) -> list[float]:
         """What each output adds to the mean."""
-        each = zip(self.run(model, threads), self.reference, self.weights, strict=True)
+        each = zip(self._run(session), self.reference, self.weights, strict=True)
         return [_power((found - exact) * weights) for found, exact, weights in each]
 
     def outputs(self, plan: QuantPlan) -> list[Float32]:
         """Each output for all images, float32 (N, ...)."""
-        return self.run(self._lowered(plan))
+        return self._run(self._opened(plan))
 
-    def _lowered(self, plan: QuantPlan) -> onnx.ModelProto:
-        return lower(self.canonical, self.settings, plan, check=False)
+    def _opened(self, plan: QuantPlan, threads: int = 0) -> onnxruntime.InferenceSession:
+        """A session of its own; nothing is left of the model beside it, which is as large.
 
-    def run(self, model: onnx.ModelProto, threads: int = 0) -> list[Float32]:
-        """Each output of a model for all images, float32 (N, ...)."""
-        session, name = load(model.SerializeToString(), threads=threads), self.settings.form.input.value
+        One after the other: to open a model takes several times the memory that it needs afterwards.
+        """
+        with self._opening:
+            model = lower(self.canonical, self.settings, plan, check=False).SerializeToString()
+            return load(model, threads=threads)
+
+    def _run(self, session: onnxruntime.InferenceSession) -> list[Float32]:
+        """Each output for all images, float32 (N, ...)."""
+        name = self.settings.form.input.value
         rows = [session.run(None, {name: pixels[None]}) for pixels in self.images]
         return [np.concatenate(output) for output in zip(*rows, strict=True)]
 

@@ -28,7 +28,6 @@ from vit_edge.host.quantize.weights import STEPS, Compensation
 from vit_edge.host.rewrite.composites import EMBED, LINEAR, composites
 from vit_edge.host.rewrite.values import linear_parts
 
-ATTENTION_MARGIN = 0.15  # of the largest pair sum that was seen in an attention
 LEAST_GROWTH = 1.01  # of a scale; rounding may leave a sum just above the limit
 
 Recode = Callable[[Array, Float32], Int8]  # (indices of columns, their scales) -> their codes
@@ -138,22 +137,16 @@ def reduced_embed(plan: EmbedPlan, node: ir.Node, normal: Normalisation, seen: A
 
 
 def reduced_attention(plan: AttentionPlan, reach: AttentionReach) -> AttentionPlan:
-    """Keys and values whose products with neighbouring queries and probabilities stay within int16."""
+    """Keys and values with so much larger steps that saturation hardly adds to what rounding does."""
     values = reach.row_values if plan.probability_scale is None else reach.values
     return dataclasses.replace(
         plan,
-        key_scale=float(np.float32(plan.key_scale * _growth(reach.keys))),
-        value_scale=float(np.float32(plan.value_scale * _growth(values))),
+        key_scale=float(np.float32(plan.key_scale * reach.keys.growth)),
+        value_scale=float(np.float32(plan.value_scale * values.growth)),
     )
 
 
-def _growth(largest: float) -> float:
-    """Of a scale, so that the sums seen stay within int16 with a margin, and at the worst all sums do."""
-    worst = 2 * CODE * STEPS / LIMIT
-    return min(max(1.0, largest * (1 + ATTENTION_MARGIN) / LIMIT), worst)
-
-
-def _recoder(weight: Array, moment: Float64, rows: int) -> Recode:
+def _recoder(weight: Array, moment: Float32 | Float64, rows: int) -> Recode:
     """Codes columns of a weight anew; what that needs of the inputs is found at the first call, and once."""
     compensation = functools.cache(lambda: Compensation(moment, rows))
     return lambda columns, scales: compensation().rounded(weight[:, columns], scales)

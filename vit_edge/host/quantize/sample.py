@@ -3,7 +3,8 @@
 Which rows of an image come first is decided by the image alone: its first row (the CLS token), its most
 extreme row, then a random order seeded by its hash. Every image gives equally many rows. Of more images than
 MOST_IMAGES those with the smallest hashes take part, so a part never drops what the whole would have kept.
-This needs every image to have the same number of rows, which holds for a ViT of one input size.
+This needs every image to have the same number of rows, which holds for a ViT of one input size. Where it is
+known how many images there will be, no more rows are kept of each than will be left in the end.
 """
 
 import dataclasses
@@ -22,18 +23,19 @@ class RowSample:
     """Rows by image, each image's in their order of preference."""
 
     blocks: list[tuple[int, Float32]] = dataclasses.field(default_factory=list)  # (hash, (rows, channels))
+    each: int | None = None  # rows of an image that are kept at most; None: as many as all images may
 
     def add(self, key: int, values: Float32) -> None:
         """Take in the activation (rows, channels) of the image with this 63 bit hash."""
         if len(self.blocks) >= MOST_IMAGES and key > max(block[0] for block in self.blocks):
             return
-        self.blocks.append((key, values[_preferred(key, values)]))
+        self.blocks.append((key, values[_preferred(key, values)[: self.each]]))
         if sum(len(rows) for _, rows in self.blocks) > 2 * SAMPLE_ROWS or len(self.blocks) > MOST_IMAGES:
             self.blocks = self.trimmed()
 
     def merged(self, other: "RowSample") -> "RowSample":
         """The sample of the images of both."""
-        return RowSample(RowSample([*self.blocks, *other.blocks]).trimmed())
+        return RowSample(RowSample([*self.blocks, *other.blocks]).trimmed(), self.each)
 
     def trimmed(self) -> list[tuple[int, Float32]]:
         """At most SAMPLE_ROWS rows of at most MOST_IMAGES images, in the order of their hashes."""
@@ -47,6 +49,11 @@ class RowSample:
     def rows(self) -> Float32:
         """All of it, (rows, channels)."""
         return np.concatenate([rows for _, rows in self.trimmed()])
+
+
+def rows_of_each(images: int) -> int:
+    """How many rows of an image a sample of so many images can hold in the end."""
+    return -(-SAMPLE_ROWS // min(max(images, 1), MOST_IMAGES))
 
 
 def _preferred(key: int, values: Float32) -> npt.NDArray[np.int64]:

@@ -16,9 +16,8 @@ class Activation:
     low: Float64  # (channels,)
     high: Float64  # (channels,)
     mean: Float64  # (channels,)
-    moment: (
-        Float64 | None
-    )  # (channels, channels), mean of the outer products; None where it was not asked for
+    moment: Float32 | None
+    """(channels, channels), mean of the outer products; None where it was not asked for."""
     rows: int  # rows seen
     sample: Float32  # (at most SAMPLE_ROWS, channels)
     histogram: Histogram  # of all values seen; once folded, of the sample, for channels cannot be told apart
@@ -28,14 +27,15 @@ class Activation:
         """(channels, channels), of an activation whose second moment was asked for."""
         if self.moment is None:
             raise ValueError("the activation was observed without its second moment")
-        return self.moment - np.outer(self.mean, self.mean)
+        return self.moment.astype(np.float64) - np.outer(self.mean, self.mean)
 
     def folded(self, scale: Float64, shift: Float64) -> "Activation":
         """The same of (x - shift) / scale, both (channels,); exact but for the histogram: no second pass."""
         moment = self.moment
         if moment is not None:
             cross = np.outer(self.mean, shift)
-            moment = (moment - cross - cross.T + np.outer(shift, shift)) / np.outer(scale, scale)
+            shifted = moment - cross - cross.T + np.outer(shift, shift)
+            moment = (shifted / np.outer(scale, scale)).astype(np.float32)
         low, high, mean = ((values - shift) / scale for values in (self.low, self.high, self.mean))
         sample = ((self.sample - shift) / scale).astype(np.float32)
         return Activation(low, high, mean, moment, self.rows, sample, Histogram.of(sample))
@@ -48,25 +48,25 @@ class Tally:
     low: Float64  # (channels,)
     high: Float64  # (channels,)
     sum: Float64  # (channels,)
-    outer: Float64 | None  # (channels, channels), sum of the outer products
+    outer: Float32 | None  # (channels, channels), sum of the outer products; half of what all of it takes
     rows: int
     histogram: Histogram
     sample: RowSample
 
     @classmethod
-    def of(cls, values: Float32, key: int, moment: bool) -> "Tally":
-        """The activation (rows, channels) of one image.
+    def of(cls, values: Float32, key: int, moment: bool, each: int | None = None) -> "Tally":
+        """The activation (rows, channels) of one image; `each` rows of an image at most go into the sample.
 
         Raises:
             ValueError: a value is not finite.
         """
-        sample = RowSample()
+        sample = RowSample(each=each)
         sample.add(key, values)
         return cls(
             values.min(axis=0).astype(np.float64),
             values.max(axis=0).astype(np.float64),
             values.sum(axis=0, dtype=np.float64),
-            (values.T @ values).astype(np.float64) if moment else None,
+            values.T @ values if moment else None,
             len(values),
             Histogram.of(values),
             sample,
@@ -102,7 +102,7 @@ class Tally:
 
     def finished(self) -> Activation:
         """Means in place of sums."""
-        moment = None if self.outer is None else self.outer / self.rows
+        moment = None if self.outer is None else self.outer / np.float32(self.rows)
         mean = self.sum / self.rows
         return Activation(self.low, self.high, mean, moment, self.rows, self.sample.rows(), self.histogram)
 
@@ -113,6 +113,7 @@ class Tallies:
 
     done: int = 0
     tallies: dict[str, Tally] = dataclasses.field(default_factory=dict)
+    sampled: int | None = None  # rows of each image that are kept at most, see `RowSample.each`
 
     def take(self, other: "Tallies") -> None:
         """Take in a pass over other images that has the same taps, in place; nothing is left of that one."""

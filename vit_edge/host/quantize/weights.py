@@ -6,6 +6,7 @@ onto the rows that are still to come, by the second moment of the inputs.
 """
 
 import numpy as np
+import torch
 
 from vit_edge.arrays import Array, Float32, Float64, Int8
 
@@ -19,7 +20,7 @@ def nearest(weight: Array, scale: Array) -> Int8:
     return np.clip(np.rint(weight / scale), -STEPS, STEPS).astype(np.int8)
 
 
-def column_scales(weight: Array, moment: Float64 | None = None) -> Float32:
+def column_scales(weight: Array, moment: Float32 | Float64 | None = None) -> Float32:
     """Scales (out,) that clip where this lowers the error.
 
     Args:
@@ -40,7 +41,7 @@ def column_scales(weight: Array, moment: Float64 | None = None) -> Float32:
     return np.asarray(best, np.float32)
 
 
-def gptq_rounded(weight: Array, scale: Float32, moment: Float64, rows: int) -> Int8:
+def gptq_rounded(weight: Array, scale: Float32, moment: Float32 | Float64, rows: int) -> Int8:
     """Error-compensated rounding of float (in, out) to the steps of `scale` (out,); see `Compensation`."""
     return Compensation(moment, rows).rounded(weight, scale)
 
@@ -54,11 +55,13 @@ class Compensation:
             so the moment is drawn towards a multiple of the identity by 1 % and by in / rows.
     """
 
-    def __init__(self, moment: Float64, rows: int) -> None:
+    def __init__(self, moment: Float32 | Float64, rows: int) -> None:
         size = len(moment)
-        damping = (0.01 + size / rows) * float(np.trace(moment)) / size
-        self.order = np.argsort(-np.diag(moment), kind="stable")
-        self.factor = _inverse_factor(moment[np.ix_(self.order, self.order)], max(damping, 1e-12))
+        power = np.diag(moment).astype(np.float64)
+        damping = (0.01 + size / rows) * float(power.sum()) / size
+        self.order = np.argsort(-power, kind="stable")
+        ordered = moment[np.ix_(self.order, self.order)].astype(np.float64)
+        self.factor = _inverse_factor(ordered, max(damping, 1e-12))
 
     def rounded(self, weight: Array, scale: Float32) -> Int8:
         """Error-compensated rounding of float (in, out) to the steps of `scale` (out,)."""
@@ -79,7 +82,10 @@ class Compensation:
 
 
 def _inverse_factor(moment: Float64, damping: float) -> Float64:
-    """Upper triangular factor of the damped moment's inverse: row i says where the error of i goes.
+    """Upper triangular F with F^T F the damped moment's inverse: row i says where the error of i goes.
+
+    The moment is taken apart from its last row on, so that F is the inverse of a triangle, and no other is
+    needed.
 
     A moment of very few rows that was shifted to nearly nothing is not definite in floating point, and is
     damped further until it is.
@@ -87,8 +93,11 @@ def _inverse_factor(moment: Float64, damping: float) -> Float64:
     while True:
         regular = moment + damping * np.eye(len(moment))
         try:
-            factor: Float64 = np.linalg.cholesky(np.linalg.inv(regular)).T
+            turned = np.linalg.cholesky(regular[::-1, ::-1])
         except np.linalg.LinAlgError:
             damping *= 10.0
         else:
-            return factor
+            factor = torch.from_numpy(turned[::-1, ::-1].copy())  # regular = factor @ factor.T
+            identity = torch.eye(len(moment), dtype=torch.float64)
+            inverse: Float64 = torch.linalg.solve_triangular(factor, identity, upper=True).numpy()
+            return inverse
