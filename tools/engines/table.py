@@ -27,6 +27,9 @@ def figures(found: Answers, reference: Answers) -> dict[str, Any]:
         record[name] = {"loads": mine.error is None, "error": mine.error}
         if mine.logits is not None:
             record[name] |= closeness(mine.logits, theirs)
+    exact, int8 = reference.models[FLOAT].logits, found.models[INT8].logits
+    if exact is not None and int8 is not None:
+        record["int8"]["same_class_as_float"] = closeness(int8, exact)["same_class"]
     ms = [np.asarray(model.ms) for model in found.models]
     record["int8_to_float_latency"] = None
     if all(len(each) for each in ms):
@@ -59,18 +62,21 @@ def markdown(record: Mapping[str, Any]) -> str:
         f"{record['images']} images, {cpu}, one thread; probabilities of the INT8 file "
         "against onnxruntime in exact arithmetic here",
         "",
-        "| engine | float loads | INT8 loads | same class | largest probability difference | INT8 to float |",
-        "|---|---|---|---|---|---|",
+        "| engine | float loads | INT8 loads | same class | largest probability difference | as float "
+        "| INT8 to float |",
+        "|---|---|---|---|---|---|---|",
     ]
     for name, row in record["engines"].items():
         if "skipped" in row:
-            lines.append(f"| {name} | not run: {row['skipped']} | | | | |")
+            lines.append(f"| {name} | not run: {row['skipped']} | | | | | |")
             continue
         int8, ratio = row["int8"], row["int8_to_float_latency"]
         loads = ["yes" if row[kind]["loads"] else f"no: {row[kind]['error']}" for kind in ("float", "int8")]
-        close = ["", ""]
+        close = ["", "", ""]
         if int8["loads"]:
+            as_float = int8.get("same_class_as_float")  # which older records lack
             close = [f"{int8['same_class']} %", f"{int8['largest_probability_difference']}"]
+            close.append("" if as_float is None else f"{as_float} %")
         cells = [*loads, *close, "" if ratio is None else f"{ratio:.2f}"]
         cells = [cell.replace("|", "/") for cell in cells]
         lines.append(f"| {row['version']} ({name}) | {' | '.join(cells)} |")

@@ -14,7 +14,7 @@ def activation_of(values: Float32) -> Activation:
         exact.min(axis=0),
         exact.max(axis=0),
         exact.mean(axis=0),
-        exact.T @ exact / len(exact),
+        (exact.T @ exact / len(exact)).astype(np.float32),
         len(exact),
         values,
         Histogram.of(values),

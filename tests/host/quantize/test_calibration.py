@@ -18,7 +18,7 @@ from vit_edge.host.quantize.cache import CalibrationFile, key_of
 from vit_edge.host.quantize.histogram import Histogram
 from vit_edge.host.quantize.observe import Observer
 from vit_edge.host.quantize.passes import Reader, observed
-from vit_edge.host.quantize.sample import RowSample
+from vit_edge.host.quantize.sample import RowSample, rows_of_each
 from vit_edge.host.quantize.tally import Activation, Tallies
 from vit_edge.host.quantize.types import Preset, QuantizeSettings
 
@@ -121,6 +121,23 @@ def test_a_sample_is_bounded_and_holds_the_first_and_the_extreme_row_of_every_im
         assert len(rows) == 3
         np.testing.assert_array_equal(rows[0], blocks[key][0])
         assert (rows == blocks[key][extreme]).all(axis=1).any()
+
+
+@pytest.mark.parametrize("images", [1, 7, 30, 31, 200])
+def test_a_sample_keeps_of_each_image_what_is_left_of_it_in_the_end(
+    images: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sample_module, "SAMPLE_ROWS", 90)
+    monkeypatch.setattr(sample_module, "MOST_IMAGES", 30)
+    rng = np.random.default_rng(images)
+    whole, bounded, most = RowSample(), RowSample(each=rows_of_each(images)), 0
+    for _ in range(images):
+        key, values = int(rng.integers(2**63)), rng.standard_normal((97, 4)).astype(np.float32)
+        whole.add(key, values)
+        bounded.add(key, values)
+        most = max(most, sum(len(rows) for _, rows in bounded.blocks))
+    np.testing.assert_array_equal(bounded.rows(), whole.rows())
+    assert most <= 90 + min(images, 30)  # a share that is no whole number is rounded up
 
 
 def test_activations_that_are_not_finite_are_refused() -> None:

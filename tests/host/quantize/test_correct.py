@@ -62,7 +62,7 @@ def small_names(canonical: Canonical) -> list[str]:
 
 
 def test_the_mean_error_of_every_layer_is_taken_out(made: Made) -> None:
-    """On the images that it was taken over; codes that flip in another engine leave a twentieth of all of it."""
+    """On the images that it was taken over; codes that flip in another engine leave a twentieth."""
     canonical, settings, plan = made
     told: list[tuple[int, int]] = []
     better = correct_biases(canonical, settings, plan, list(images(COUNT)), lambda *step: told.append(step))

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import gc
 import importlib.util
 from pathlib import Path
 
@@ -36,6 +37,15 @@ def test_logits_are_those_of_onnxruntime_on_normalised_input(data: Path) -> None
     result = Session(model, CPU_ONLY).run(pixels(5))
     assert result.dtype == np.float32
     np.testing.assert_array_equal(result, expected)
+
+
+def test_a_loaded_model_keeps_no_copy_of_its_file_in_memory(data: Path) -> None:
+    model = read_model(data / "dynamic.onnx")
+    session = Session(model, CPU_ONLY)
+    assert session.model == dataclasses.replace(model, data=b"")
+    kept = [each for each in gc.get_objects() if isinstance(each, onnxruntime.InferenceSession)]
+    assert not any(model.data is value for each in kept for value in vars(each).values())
+    assert model.data  # the caller's own
 
 
 @pytest.mark.parametrize("name", ["fixed4.onnx", "pixels.onnx", "function.onnx", "session_options.onnx"])

@@ -6,8 +6,8 @@ only (no pickle). Whatever is wrong with a file, it is as if it were not there.
 
 import dataclasses
 import hashlib
-import io
 import json
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vit_edge.errors import ImageError, UsageError
-from vit_edge.files import read_file, write_file
+from vit_edge.files import draft_beside, open_regular, read_file
 from vit_edge.host.quantize.histogram import BINS, Histogram
 from vit_edge.host.quantize.observe import Observer
 from vit_edge.host.quantize.sample import RowSample
@@ -25,7 +25,8 @@ from vit_edge.spec import PreprocessSpec
 
 VERSION = 4  # of the file and of what is collected
 
-_MAX_BYTES = 2**31  # of an image or of the file
+_MAX_BYTES = 2**31  # of an image
+_MAX_KEPT = 2**34  # of the file: a model of ViT-Large's shape takes 4 GB
 
 Arrays = dict[str, npt.NDArray[Any]]
 
@@ -45,8 +46,11 @@ class CalibrationFile:
     def load(self) -> Tallies:
         """What was kept; nothing done where there is no such file, or it is damaged or another's."""
         try:
-            with np.load(io.BytesIO(read_file(self.path, _MAX_BYTES)), allow_pickle=False) as stored:
-                if sum(each.file_size for each in stored.zip.infolist()) > _MAX_BYTES:
+            with (
+                os.fdopen(open_regular(self.path), "rb") as file,  # array by array: it may be large
+                np.load(file, allow_pickle=False) as stored,
+            ):
+                if sum(each.file_size for each in stored.zip.infolist()) > _MAX_KEPT:
                     return Tallies()  # it would inflate to more than was ever written
                 return _restored({name: stored[name] for name in stored.files}, self.key)
         except Exception:  # a damaged file may raise anything, and it always means that there is none
@@ -60,9 +64,13 @@ class CalibrationFile:
         """
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            content = io.BytesIO()
-            np.savez(content, **_arrays(calibration, self.key))  # type: ignore[arg-type]
-            write_file(self.path, content.getvalue())
+            target = Path(os.path.realpath(self.path))
+            with draft_beside(target) as draft:
+                with draft.open("r+b") as file:
+                    np.savez(file, **_arrays(calibration, self.key))  # type: ignore[arg-type]
+                    file.flush()
+                    os.fsync(file.fileno())
+                draft.replace(target)
         except OSError as error:
             raise UsageError(
                 f"{self.folder}: the calibration cannot be kept there ({error.strerror}); name another folder"

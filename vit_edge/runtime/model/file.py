@@ -85,6 +85,10 @@ class ModelFile:
     own_kernels: bool = False  # whether it needs the operators of vit-edge-kernels
     instead_of: str | None = None  # which file of the bundle it runs for, and why that one does not
 
+    def loaded(self) -> "ModelFile":
+        """What it says of itself, without its bytes: onnxruntime needs them no longer than it loads them."""
+        return dataclasses.replace(self, data=b"")
+
     @property
     def input_size(self) -> tuple[int, int] | None:
         """Pixels (height, width) by the input or else by the preprocessing; None where neither tells."""

@@ -215,7 +215,7 @@ def _open(
         if place.devices:
             session_options.add_provider_for_devices(list(place.devices), options)
         names = [] if place.devices else list(dict.fromkeys([provider, CPU]))
-        return onnxruntime.InferenceSession(
+        session = onnxruntime.InferenceSession(
             model.data,
             session_options,
             # A plugin is named through its devices; naming providers as well would override them.
@@ -223,6 +223,8 @@ def _open(
             enable_fallback=0,  # onnxruntime would print a banner and quietly run on the CPU
             read_config_from_model=0,  # only entries that read_model has checked
         )
+        session._model_bytes = None  # kept for falling back, which is off; a device misses the memory
+        return session
     except Exception as error:  # onnxruntime's exceptions share no base
         if provider != CPU:
             raise ProviderError(

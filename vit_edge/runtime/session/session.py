@@ -49,7 +49,7 @@ class Session:
             )
 
             settings = tuned(model, settings)
-        self.model = model
+        self.model = model.loaded()
         self.settings = settings  # with the number of threads that auto found
         self._shapes = model.outputs
         self._answers_as = model.output.output_name
