@@ -87,7 +87,7 @@ def test_figures_compare_classes_probabilities_and_times() -> None:
         1 / (1 + np.exp(-3)) - 0.475, abs=1e-3
     )
     assert found["int8_to_float_latency"] == 0.5
-    assert found["int8"]["same_class_as_float"] == 100  # the float file says 1 for both, and so it does
+    assert found["int8"]["same_class_as_float"] == 50
 
 
 def test_an_engine_that_refuses_a_file_gets_a_row_with_its_words() -> None:
