@@ -114,8 +114,8 @@ sys.exit(main(["selftest", "x"]))
 @contextlib.contextmanager
 def _signals_as_usual() -> Iterator[None]:
     """For what is started meanwhile: what ignores a signal, as `nohup` does, hands that on."""
-    usual = {each: signal.SIG_DFL for each in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)}
-    kept = {each: signal.signal(each, handler) for each, handler in usual.items()}
+    every = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
+    kept = {each: signal.signal(each, signal.SIG_DFL) for each in every}
     try:
         yield
     finally:
