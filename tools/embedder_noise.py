@@ -24,9 +24,8 @@ from typing import Any
 import onnx
 
 from tools.peers.ours import tell
-from vit_edge.cli.console import write_json
+from tools.told import told
 from vit_edge.embedding_report import Fidelity
-from vit_edge.errors import VitEdgeError
 from vit_edge.host.convert.apart import canonical_of
 from vit_edge.host.convert.export import export
 from vit_edge.host.convert.for_target import settings_for
@@ -62,14 +61,7 @@ TOOLS = ("vit-edge", "onnxruntime", "torch", "numpy")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, print and write."""
     given = _parser().parse_args(arguments)
-    try:
-        result = measured(given)
-        write_json(given.out, result)
-    except VitEdgeError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    print(table(result))
-    return 0
+    return told(lambda: measured(given), given.out, table)
 
 
 def measured(given: argparse.Namespace) -> dict[str, Any]:
@@ -174,7 +166,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--source", required=True)
     parser.add_argument("--calib", type=Path, required=True)
     parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("-o", "--out", required=True)
+    parser.add_argument("-o", "--out", type=Path, required=True)
     parser.add_argument("--target", default="cpu-x86-vnni")
     parser.add_argument("--preset", default="balanced", choices=[each.value for each in Preset])
     parser.add_argument("--aims", nargs="+", choices=AIMS, default=["cls", "patches", "all"])

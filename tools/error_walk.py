@@ -25,9 +25,9 @@ import numpy.typing as npt
 import onnx
 import onnxruntime
 
+from tools.told import told
 from tools.walk_graph import Tensor, alone, shown, tensors_of
-from vit_edge.cli.console import check_json, write_json
-from vit_edge.errors import ModelError, ProviderError, VitEdgeError
+from vit_edge.errors import ModelError, ProviderError
 from vit_edge.host.convert.onnx_io import read_onnx
 from vit_edge.host.ort import cpu_session
 from vit_edge.runtime.device.machine import describe_machine, version_of
@@ -113,15 +113,7 @@ def _decibels_of(ratio: float) -> float:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     given = _parser().parse_args(arguments)
-    try:
-        check_json(given.output)
-        result = walk(given)
-        write_json(given.output, result)
-    except VitEdgeError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    print(_table(result))
-    return 0
+    return told(lambda: walk(given), given.output, _table)
 
 
 def walk(given: argparse.Namespace) -> dict[str, Any]:

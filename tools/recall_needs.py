@@ -20,10 +20,9 @@ from typing import Any
 import numpy as np
 
 from tools.peers.ours import tell
+from tools.told import told
 from vit_edge.arrays import Float32
-from vit_edge.cli.console import write_json
 from vit_edge.embedding_report import NEIGHBOURS
-from vit_edge.errors import VitEdgeError
 from vit_edge.host.convert.apart import canonical_of
 from vit_edge.host.convert.export import export
 from vit_edge.host.plan import FLOAT
@@ -48,14 +47,7 @@ TOOLS = ("vit-edge", "onnxruntime", "torch", "numpy")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, print and write."""
     given = _parser().parse_args(arguments)
-    try:
-        result = measured(given)
-        write_json(given.out, result)
-    except VitEdgeError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    print(table(result))
-    return 0
+    return told(lambda: measured(given), given.out, table)
 
 
 def measured(given: argparse.Namespace) -> dict[str, Any]:

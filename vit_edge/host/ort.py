@@ -10,7 +10,7 @@ import onnx
 import onnxruntime
 
 from vit_edge.errors import ModelError
-from vit_edge.runtime.session.providers import cause
+from vit_edge.runtime.session.providers import cause, without_file
 
 Floats = npt.NDArray[np.float32]
 Images = npt.NDArray[Any]  # whatever a form takes: normalised float32 (N, 3, H, W) or uint8 (N, H, W, 3)
@@ -48,9 +48,7 @@ def cpu_session(
         options.optimized_model_filepath = str(optimised)
     for key, value in entries:
         options.add_session_config_entry(key, value)
-    session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-    session._model_bytes = None  # kept to fall back with, which nothing asks for; it is as large as the model
-    return session
+    return without_file(onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"]))
 
 
 def runner(model: onnx.ModelProto, name: str, output: str | None = None) -> Run:

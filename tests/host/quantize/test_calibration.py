@@ -247,6 +247,16 @@ def test_a_file_that_is_something_else_is_ignored(
     assert kept.load().done == 6
 
 
+def test_a_file_that_would_inflate_is_ignored(observer: Observer, paths: list[Path], tmp_path: Path) -> None:
+    counted([], paths, observer, tmp_path)
+    kept = CalibrationFile(tmp_path, key_of(observer, paths, PREPROCESS))
+    assert kept.load().done == 6
+    with np.load(kept.path) as stored:
+        arrays = {name: stored[name] for name in stored.files}
+    np.savez_compressed(kept.path, **arrays)
+    assert kept.load().done == 0
+
+
 def test_the_key_depends_on_model_taps_preprocessing_and_image_bytes(
     observer: Observer, paths: list[Path], tmp_path: Path
 ) -> None:

@@ -26,7 +26,6 @@ from vit_edge.spec import PreprocessSpec
 VERSION = 4  # of the file and of what is collected
 
 _MAX_BYTES = 2**31  # of an image
-_MAX_KEPT = 2**34  # of the file: a model of ViT-Large's shape takes 4 GB
 
 Arrays = dict[str, npt.NDArray[Any]]
 
@@ -50,7 +49,7 @@ class CalibrationFile:
                 os.fdopen(open_regular(self.path), "rb") as file,  # array by array: it may be large
                 np.load(file, allow_pickle=False) as stored,
             ):
-                if sum(each.file_size for each in stored.zip.infolist()) > _MAX_KEPT:
+                if sum(each.file_size for each in stored.zip.infolist()) > os.fstat(file.fileno()).st_size:
                     return Tallies()  # it would inflate to more than was ever written
                 return _restored({name: stored[name] for name in stored.files}, self.key)
         except Exception:  # a damaged file may raise anything, and it always means that there is none

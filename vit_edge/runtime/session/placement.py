@@ -32,6 +32,7 @@ from vit_edge.runtime.session.providers import (
     installed_providers,
     known_providers,
     short_name,
+    without_file,
 )
 from vit_edge.runtime.session.wheels import with_clash
 from vit_edge.spec import ProviderSpec, session_options
@@ -223,8 +224,7 @@ def _open(
             enable_fallback=0,  # onnxruntime would print a banner and quietly run on the CPU
             read_config_from_model=0,  # only entries that read_model has checked
         )
-        session._model_bytes = None  # kept for falling back, which is off; a device misses the memory
-        return session
+        return without_file(session)
     except Exception as error:  # onnxruntime's exceptions share no base
         if provider != CPU:
             raise ProviderError(

@@ -122,6 +122,16 @@ def _have() -> str:
     return f"there is {', '.join(map(short_name, installed_providers()))}"
 
 
+def without_file(session: onnxruntime.InferenceSession) -> onnxruntime.InferenceSession:
+    """The session, which keeps the file that it was made of no longer.
+
+    onnxruntime keeps it to fall back to another provider with, which is never asked for here, and it is as
+    large as the model.
+    """
+    session._model_bytes = None
+    return session
+
+
 def cause(error: BaseException) -> str:
     """What a foreign error says in its first line, without onnxruntime's codes, for use inside a sentence."""
     line = (str(error).splitlines() or [type(error).__name__])[0]
