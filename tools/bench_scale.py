@@ -7,7 +7,8 @@ random weights: what a layer takes does not depend on them, though which forms a
 exported, and then quantized with the preset `balanced` in a process of its own, whose time, processor time
 and peak memory are the build's. Both files are timed in turn for every batch and number of threads; their
 memory is that of a process of its own. Beside every figure stands what it should grow with: multiply-adds for
-time, weights for memory.
+time, weights for memory. An output that exists keeps its rows of other shapes and sizes, if it is of this
+machine.
 """
 
 import argparse
@@ -15,11 +16,13 @@ import dataclasses
 import functools
 import itertools
 import json
+import multiprocessing
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -122,6 +125,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     wrong = [size for size in given.sizes if size < PATCH or size % PATCH]
     if wrong:
         parser.error(f"--sizes {wrong[0]} is no multiple of {PATCH}")
+    earlier = kept(given.out) if given.out and given.out.exists() else None
+    if earlier and earlier["machine"] != describe_machine().to_json():
+        parser.error(f"{given.out} holds figures of another machine; choose another file with -o")
     builds: list[Built] = []
     times: list[Timed] = []
     for name, size in itertools.product(given.shapes, given.sizes):
@@ -133,11 +139,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 times += found
                 print("\n".join(map(line_of_time, found)), flush=True)
     if given.out:
-        given.out.write_text(json.dumps(results(builds, times), indent=1) + "\n")
+        given.out.write_text(json.dumps(joined(earlier, results(builds, times)), indent=1) + "\n")
 
 
 def results(builds: Sequence[Built], times: Sequence[Timed]) -> dict[str, Any]:
-    """What is written, with the machine and the growth from the smallest case to each other one."""
+    """What is written of one run, with the machine."""
     return {
         "machine": describe_machine().to_json(),
         "builds": [dataclasses.asdict(each) for each in builds],
@@ -145,9 +151,31 @@ def results(builds: Sequence[Built], times: Sequence[Timed]) -> dict[str, Any]:
     }
 
 
+def joined(earlier: dict[str, Any] | None, found: dict[str, Any]) -> dict[str, Any]:
+    """New results with the rows that earlier ones have of other shapes and sizes, small models first."""
+    new = {(row["shape"], row["image_size"]) for row in found["builds"]}
+    order = list(SHAPES)
+    rows = {
+        part: sorted(
+            [row for row in (earlier or {}).get(part, []) if (row["shape"], row["image_size"]) not in new]
+            + found[part],
+            key=lambda row: (order.index(row["shape"]), row["image_size"]),
+        )
+        for part in ("builds", "latency")
+    }
+    return {**found, **rows}
+
+
+def kept(path: Path) -> dict[str, Any]:
+    """Results that were written before."""
+    results: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return results
+
+
 def build(name: str, size: int, images: int, folder: Path) -> Built:
     """A random model of a shape, as `float.onnx`, and its INT8 form, as `int8.onnx`."""
-    exported(SHAPES[name], size, folder)
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as own:  # whose memory ends with it
+        own.submit(exported, SHAPES[name], size, folder).result()
     rng = np.random.default_rng(0)
     (folder / "calibration").mkdir()
     for i in range(images):  # smooth colours, with noise on them

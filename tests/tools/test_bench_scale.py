@@ -2,11 +2,12 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tools import bench_scale
-from tools.bench_scale import SHAPES, Shape, main
+from tools.bench_scale import SHAPES, Shape, joined, main
 from vit_edge.host.vit import VisionTransformer, VitConfig
 
 
@@ -35,6 +36,27 @@ def test_a_size_that_is_no_multiple_of_the_patch_is_refused(capsys: pytest.Captu
     with pytest.raises(SystemExit):
         main(["--sizes", "100"])
     assert "--sizes 100 is no multiple of 16" in capsys.readouterr().err
+
+
+def test_an_output_of_another_machine_is_refused_before_anything_is_built(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "scale.json"
+    out.write_text(json.dumps({"machine": {"cpu": "another"}, "builds": [], "latency": []}))
+    monkeypatch.setattr(bench_scale, "build", lambda *_: pytest.fail("something was built"))
+    with pytest.raises(SystemExit):
+        main(["--shapes", "tiny", "-o", str(out)])
+    assert "holds figures of another machine; choose another file with -o" in capsys.readouterr().err
+
+
+def test_rows_of_other_shapes_and_sizes_are_kept_small_models_first() -> None:
+    def rows(*cases: tuple[str, int, int]) -> dict[str, Any]:
+        made = [{"shape": shape, "image_size": size, "value": value} for shape, size, value in cases]
+        return {"machine": {}, "builds": made, "latency": made}
+
+    found = joined(rows(("base", 224, 1), ("tiny", 384, 1), ("tiny", 224, 1)), rows(("tiny", 384, 2)))
+    assert found == rows(("tiny", 224, 1), ("tiny", 384, 2), ("base", 224, 1))
+    assert joined(None, found) == found
 
 
 def test_everything_is_measured_and_written(
