@@ -4,15 +4,18 @@ import json
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
+from onnx import numpy_helper
 
 from tests.package.digits import FLOAT as FLOAT_FILE
 from tests.package.digits import INT8 as INT8_FILE
 from tests.package.digits import Digits
-from tools.engines.__main__ import joined, main
+from tools.engines.__main__ import ROUNDINGS, joined, main
 from tools.engines.catalogue import ENGINES, Engine, default_cache
 from tools.engines.job import Answer, Answers, Floats, lay_out, run
-from tools.engines.table import FLOAT, INT8, closeness, figures, markdown, read_record
+from tools.engines.rounding import LAST_BIT, Rounding
+from tools.engines.table import FLOAT, INT8, closeness, figures, markdown, read_record, sqnr_db
 from vit_edge.errors import ModelError, UsageError
 from vit_edge.runtime.evaluate.dataset import list_images
 from vit_edge.runtime.image.preprocess import load_pixels
@@ -99,6 +102,46 @@ def test_an_engine_that_refuses_a_file_gets_a_row_with_its_words() -> None:
     table = markdown({"images": 1, "machine": {"cpu": "a CPU", "flags": ["avx2"]}, "engines": rows})
     assert "no: no such / operator" in table
     assert "not run: needs node" in table
+
+
+def test_noise_is_told_in_decibels_and_same_bits_as_such() -> None:
+    """1 of 100 in power are 20 dB."""
+    exact = np.asarray([[10.0, 0.0]], np.float32)
+    assert sqnr_db(exact + np.asarray([[0.0, 1.0]], np.float32), exact) == 20
+    assert sqnr_db(exact, exact) is None
+    same = figures(answers(ran([3.0, 0.0]), ran([1.0, 0.0])), answers(ran([3.0, 0.0]), ran([2.0, 0.0])))
+    table = markdown({"images": 1, "machine": {"cpu": "a CPU", "flags": []}, "engines": {"toy": same}})
+    assert "| same bits | 6.0 dB |" in table
+
+
+@pytest.mark.parametrize("place", [FLOAT, INT8])
+def test_other_roundings_move_gains_and_shifts_by_last_bits_and_nothing_else(
+    place: int, models: tuple[list[ModelFile], np.ndarray]
+) -> None:
+    file = models[0][place]
+    before, after = (onnx.load_from_string(each.data) for each in (file, Rounding(4.0, 0).of(file)))
+    norms = {
+        name for node in before.graph.node if node.op_type == "LayerNormalization" for name in node.input[1:]
+    }
+    assert len(norms) > 2
+    for old, new in zip(before.graph.initializer, after.graph.initializer, strict=True):
+        ours, theirs = numpy_helper.to_array(old), numpy_helper.to_array(new)
+        if old.name not in norms:
+            np.testing.assert_array_equal(theirs, ours)
+            continue
+        assert not np.array_equal(theirs, ours)
+        np.testing.assert_allclose(theirs, ours, rtol=6 * 4 * LAST_BIT)  # six standard deviations
+    assert before.graph.node == after.graph.node
+
+
+def test_a_model_without_normalizations_has_no_other_roundings() -> None:
+    with pytest.raises(ModelError, match="has no normalization whose gains could be off"):
+        Rounding(1.0, 0).of(read_model(DATA / "plain.onnx"))
+
+
+def test_every_engine_and_rounding_has_a_name_of_its_own() -> None:
+    names = [*(engine.name for engine in ENGINES), *(each.name for each in ROUNDINGS)]
+    assert len(set(names)) == len(names)
 
 
 TOY = {"files": {"a": "1"}, "images": 2, "engines": {"toy": {"skipped": "x"}, "tract": {"skipped": "y"}}}

@@ -9,6 +9,10 @@ exact arithmetic (on x86-64 that is session.x64quantprecision), by how much does
 and how long does INT8 take against float (one thread, one image, rounds in turn). Each engine runs in an
 environment of its own, made by --prepare with pip or npm in the user's cache. An output that exists keeps its
 rows of other engines.
+
+The last rows are onnxruntime here once more, with gains and shifts of normalizations off by a few last bits
+of float32: what float operators that round otherwise do by themselves. An engine whose float logits lie as
+far away cannot answer closer in INT8.
 """
 
 import argparse
@@ -20,19 +24,22 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import onnxruntime
 
 from tools.engines.catalogue import ENGINES, WORKERS, Engine, default_cache
-from tools.engines.job import lay_out, run
+from tools.engines.job import Answers, lay_out, run
+from tools.engines.rounding import Rounding
 from tools.engines.table import figures, markdown, read_record
 from vit_edge.bundle import Role, read_bundle
 from vit_edge.errors import ModelError, UsageError, VitEdgeError
 from vit_edge.runtime.device.machine import describe_machine
 from vit_edge.runtime.evaluate.dataset import list_images
 from vit_edge.runtime.image.preprocess import load_pixels
-from vit_edge.runtime.model.file import read_model
+from vit_edge.runtime.model.file import ModelFile, read_model
 
 EXACT = {"session.x64quantprecision": "1"}
+ROUNDINGS = tuple(Rounding(bits, seed) for bits in (1.0, 4.0, 16.0) for seed in (0, 1))
 
 
 def main(words: list[str] | None = None) -> int:
@@ -102,25 +109,54 @@ def compared(given: argparse.Namespace, engines: Sequence[Engine]) -> dict[str, 
     if given.output.exists():
         record = joined(read_record(given.output), record)
     pixels = np.stack([load_pixels(path, spec) for path in paths])
-    rows: dict[str, Any] = {}
     with tempfile.TemporaryDirectory(prefix="engines-") as work:
-        place = Path(work, "reference")
-        place.mkdir()
-        lay_out(place, models, pixels, given.rounds, EXACT)
-        reference = run([sys.executable, str(WORKERS / "onnxruntime_wheel.py")], place)
-        if any(model.error is not None for model in reference.models):
-            raise ModelError(f"onnxruntime here: {next(m.error for m in reference.models if m.error)}")
-        for index, engine in enumerate(engines):
-            reason = engine.missing(given.cache)
-            if reason is not None:
-                rows[engine.name] = {"skipped": reason}
-                continue
-            print(f"{engine.name}: {len(paths)} images", file=sys.stderr, flush=True)
-            place = Path(work, str(index))
-            place.mkdir()
-            lay_out(place, models, pixels, given.rounds)
-            rows[engine.name] = figures(run(engine.command(given.cache), place), reference)
+        rows = measured(models, pixels, engines, given, Path(work))
     return joined(record, {**record, "engines": rows})
+
+
+def measured(
+    models: Sequence[ModelFile],
+    pixels: npt.NDArray[np.uint8],
+    engines: Sequence[Engine],
+    given: argparse.Namespace,
+    work: Path,
+) -> dict[str, Any]:
+    """The row of each engine, and of onnxruntime here with other roundings."""
+
+    def here(files: Sequence[ModelFile], name: str) -> Answers:
+        print(f"{name}: {len(pixels)} images", file=sys.stderr, flush=True)
+        command = [sys.executable, str(WORKERS / "onnxruntime_wheel.py")]
+        return answered(command, files, pixels, given.rounds, work / name.replace(" ", "-"), EXACT)
+
+    reference = here(models, "reference")
+    if any(model.error is not None for model in reference.models):
+        raise ModelError(f"onnxruntime here: {next(m.error for m in reference.models if m.error)}")
+    rows: dict[str, Any] = {}
+    for index, engine in enumerate(engines):
+        reason = engine.missing(given.cache)
+        if reason is not None:
+            rows[engine.name] = {"skipped": reason}
+            continue
+        print(f"{engine.name}: {len(pixels)} images", file=sys.stderr, flush=True)
+        found = answered(engine.command(given.cache), models, pixels, given.rounds, work / str(index))
+        rows[engine.name] = figures(found, reference)
+    for each in () if given.engine else ROUNDINGS:
+        rows[each.name] = figures(here([each.of(model) for model in models], each.name), reference)
+    return rows
+
+
+def answered(
+    command: Sequence[str],
+    models: Sequence[ModelFile],
+    pixels: npt.NDArray[np.uint8],
+    rounds: int,
+    place: Path,
+    extra: Mapping[str, str] | None = None,
+) -> Answers:
+    """What a worker makes of these files and images, in a folder of its own that is made."""
+    place.mkdir()
+    lay_out(place, models, pixels, rounds, extra)
+    return run(command, place)
 
 
 def joined(earlier: Mapping[str, Any], record: Mapping[str, Any]) -> dict[str, Any]:
@@ -133,8 +169,8 @@ def joined(earlier: Mapping[str, Any], record: Mapping[str, Any]) -> dict[str, A
         if earlier.get(key) != record[key]:
             raise UsageError(f"the output holds figures of another {key}; choose another output")
     rows = {**earlier["engines"], **record["engines"]}
-    known = [engine.name for engine in ENGINES if engine.name in rows]
-    return {**record, "engines": {name: rows[name] for name in dict.fromkeys([*known, *rows])}}
+    order = [*(engine.name for engine in ENGINES), *(each.name for each in ROUNDINGS), *rows]
+    return {**record, "engines": {name: rows[name] for name in dict.fromkeys(order) if name in rows}}
 
 
 def _parser() -> argparse.ArgumentParser:

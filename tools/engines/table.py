@@ -26,7 +26,7 @@ def figures(found: Answers, reference: Answers) -> dict[str, Any]:
             raise UsageError(f"the reference does not run the {name} model: {reference.models[place].error}")
         record[name] = {"loads": mine.error is None, "error": mine.error}
         if mine.logits is not None:
-            record[name] |= closeness(mine.logits, theirs)
+            record[name] |= closeness(mine.logits, theirs) | {"sqnr_db": sqnr_db(mine.logits, theirs)}
     exact, int8 = reference.models[FLOAT].logits, found.models[INT8].logits
     if exact is not None and int8 is not None:
         record["int8"]["same_class_as_float"] = closeness(int8, exact)["same_class"]
@@ -47,6 +47,13 @@ def closeness(found: Floats, reference: Floats) -> dict[str, float]:
     }
 
 
+def sqnr_db(found: Floats, reference: Floats) -> float | None:
+    """Signal to noise ratio of logits, dB; None where every bit is the same."""
+    noise = np.square(found.astype(np.float64) - reference).sum()
+    signal = np.square(reference, dtype=np.float64).sum()
+    return round(float(10 * np.log10(signal / noise)), 1) if noise else None
+
+
 def probabilities(logits: Floats) -> np.ndarray:
     """Softmax in float64, (N, C)."""
     shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
@@ -60,15 +67,15 @@ def markdown(record: Mapping[str, Any]) -> str:
     cpu = f"{machine['cpu']} ({', '.join(machine['flags'])})"
     lines = [
         f"{record['images']} images, {cpu}, one thread; probabilities of the INT8 file "
-        "against onnxruntime in exact arithmetic here",
+        "against onnxruntime in exact arithmetic here; dB of the logits against the same",
         "",
-        "| engine | float loads | INT8 loads | same class | largest probability difference | as float "
-        "| INT8 to float |",
-        "|---|---|---|---|---|---|---|",
+        "| engine | float loads | INT8 loads | float | INT8 | same class | largest probability difference "
+        "| as float | INT8 to float |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     for name, row in record["engines"].items():
         if "skipped" in row:
-            lines.append(f"| {name} | not run: {row['skipped']} | | | | | |")
+            lines.append(f"| {name} | not run: {row['skipped']} | | | | | | | |")
             continue
         int8, ratio = row["int8"], row["int8_to_float_latency"]
         loads = ["yes" if row[kind]["loads"] else f"no: {row[kind]['error']}" for kind in ("float", "int8")]
@@ -77,10 +84,18 @@ def markdown(record: Mapping[str, Any]) -> str:
             as_float = int8.get("same_class_as_float")  # which older records lack
             close = [f"{int8['same_class']} %", f"{int8['largest_probability_difference']}"]
             close.append("" if as_float is None else f"{as_float} %")
-        cells = [*loads, *close, "" if ratio is None else f"{ratio:.2f}"]
+        noise = [_noise(row[kind]) for kind in ("float", "int8")]
+        cells = [*loads, *noise, *close, "" if ratio is None else f"{ratio:.2f}"]
         cells = [cell.replace("|", "/") for cell in cells]
         lines.append(f"| {row['version']} ({name}) | {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def _noise(form: Mapping[str, Any]) -> str:
+    """Decibels of one file's logits; older records have none."""
+    if not form["loads"] or "sqnr_db" not in form:
+        return ""
+    return "same bits" if form["sqnr_db"] is None else f"{form['sqnr_db']:.1f} dB"
 
 
 def read_record(path: Path) -> dict[str, Any]:
