@@ -98,7 +98,7 @@ def seen(name: str, verdict: Verdict | None, latency_ratio: float, chosen: bool,
 
 def recipe(method: Method = METHOD) -> Recipe:
     """Of a search that saw the float model and one quantization, which runs."""
-    why = "the only quantization that passes"
+    why = "the only quantization of this file that passes"
     return Recipe(
         method=method,
         models={},

@@ -28,10 +28,20 @@ def chosen(*seen: tuple[Standing, float, float], noise: float = 0.0) -> Choice:
 @pytest.mark.parametrize(
     ("seen", "integer", "runs", "reason"),
     [
-        ([(PASS, 0.9, 0.4)], 1, True, "the only quantization that passes"),
+        ([(PASS, 0.9, 0.4)], 1, True, "the only quantization of this file that passes"),
         ([(FAIL, 9.0, 0.3), (PASS, 0.5, 0.5), (PASS, 0.9, 0.4)], 3, True, "the fastest that passes"),
-        ([(PLAUSIBLE, 0.1, 0.3), (PASS, 0.9, 0.4)], 2, True, "the only quantization that passes"),
-        ([(PLAUSIBLE, 1.5, 0.4)], 1, True, "the only quantization with a tolerable estimate"),
+        (
+            [(PLAUSIBLE, 0.1, 0.3), (PASS, 0.9, 0.4)],
+            2,
+            True,
+            "the only quantization of this file that passes",
+        ),
+        (
+            [(PLAUSIBLE, 1.5, 0.4)],
+            1,
+            True,
+            "the only quantization of this file with a tolerable estimate",
+        ),
         ([(PASS, 0.9, 1.0)], 1, False, "integers are not faster than float"),
         ([(PASS, 0.9, 1.3)], 1, False, "integers are not faster than float"),
         ([(FAIL, 9.0, 0.3), (FAIL, 5.0, 0.4)], 2, False, "no quantization keeps the accuracy"),

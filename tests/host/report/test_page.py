@@ -236,7 +236,7 @@ def test_every_form_and_every_candidate_is_named(page: str) -> None:
     for words in (
         "INT8, one scale per token: 4",
         "new form: 4",
-        "the only quantization that passes",
+        "the only quantization of this file that passes",
         "fast (chosen)",
     ):
         assert words in text

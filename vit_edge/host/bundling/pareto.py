@@ -106,7 +106,7 @@ def _reason(index: int, candidates: Sequence[Candidate], timings: Timings, good:
     passes = candidates[index].standing is Standing.PASS
     known = "that passes" if passes else "with a tolerable estimate"
     if not others:
-        return f"the only quantization {known}"
+        return f"the only quantization of this file {known}"
     if all(timings.ratio(index) <= timings.ratio(i) for i in others):
         return f"the fastest {known}"
     those = "that pass and" if passes else "with a tolerable estimate that"
