@@ -14,7 +14,7 @@ from tests.package.digits import Digits
 from tools.engines.__main__ import ROUNDINGS, joined, main
 from tools.engines.catalogue import ENGINES, Engine, default_cache
 from tools.engines.job import Answer, Answers, Floats, lay_out, run
-from tools.engines.rounding import LAST_BIT, Rounding
+from tools.engines.rounding import ULP, Rounding
 from tools.engines.table import FLOAT, INT8, closeness, figures, markdown, read_record, sqnr_db
 from vit_edge.errors import ModelError, UsageError
 from vit_edge.runtime.evaluate.dataset import list_images
@@ -130,7 +130,7 @@ def test_other_roundings_move_gains_and_shifts_by_last_bits_and_nothing_else(
             np.testing.assert_array_equal(theirs, ours)
             continue
         assert not np.array_equal(theirs, ours)
-        np.testing.assert_allclose(theirs, ours, rtol=6 * 4 * LAST_BIT)  # six standard deviations
+        np.testing.assert_allclose(theirs, ours, rtol=6 * 4 * ULP)  # six standard deviations
     assert before.graph.node == after.graph.node
 
 

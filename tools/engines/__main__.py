@@ -10,9 +10,9 @@ and how long does INT8 take against float (one thread, one image, rounds in turn
 environment of its own, made by --prepare with pip or npm in the user's cache. An output that exists keeps its
 rows of other engines.
 
-The last rows are onnxruntime here once more, with gains and shifts of normalizations off by a few last bits
-of float32: what float operators that round otherwise do by themselves. An engine whose float logits lie as
-far away cannot answer closer in INT8.
+The last rows are onnxruntime here once more, with gains and shifts of normalizations off by a few units in
+the last place of float32: what float operators that round otherwise do by themselves. An engine whose float
+logits lie as far away cannot answer closer in INT8.
 """
 
 import argparse
@@ -39,7 +39,7 @@ from vit_edge.runtime.image.preprocess import load_pixels
 from vit_edge.runtime.model.file import ModelFile, read_model
 
 EXACT = {"session.x64quantprecision": "1"}
-ROUNDINGS = tuple(Rounding(bits, seed) for bits in (1.0, 4.0, 16.0) for seed in (0, 1))
+ROUNDINGS = tuple(Rounding(ulp, seed) for ulp in (1.0, 4.0, 16.0) for seed in (0, 1))
 
 
 def main(words: list[str] | None = None) -> int:
@@ -123,12 +123,12 @@ def measured(
 ) -> dict[str, Any]:
     """The row of each engine, and of onnxruntime here with other roundings."""
 
-    def here(files: Sequence[ModelFile], name: str) -> Answers:
+    def here(files: Sequence[ModelFile], name: str, rounds: int) -> Answers:
         print(f"{name}: {len(pixels)} images", file=sys.stderr, flush=True)
         command = [sys.executable, str(WORKERS / "onnxruntime_wheel.py")]
-        return answered(command, files, pixels, given.rounds, work / name.replace(" ", "-"), EXACT)
+        return answered(command, files, pixels, rounds, work / name.replace(" ", "-"), EXACT)
 
-    reference = here(models, "reference")
+    reference = here(models, "reference", given.rounds)
     if any(model.error is not None for model in reference.models):
         raise ModelError(f"onnxruntime here: {next(m.error for m in reference.models if m.error)}")
     rows: dict[str, Any] = {}
@@ -141,7 +141,8 @@ def measured(
         found = answered(engine.command(given.cache), models, pixels, given.rounds, work / str(index))
         rows[engine.name] = figures(found, reference)
     for each in () if given.engine else ROUNDINGS:
-        rows[each.name] = figures(here([each.of(model) for model in models], each.name), reference)
+        untimed = here([each.of(model) for model in models], each.name, 0)
+        rows[each.name] = figures(untimed, reference)
     return rows
 
 

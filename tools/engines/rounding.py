@@ -9,21 +9,21 @@ from onnx import numpy_helper
 from vit_edge.errors import ModelError
 from vit_edge.runtime.model.file import ModelFile
 
-LAST_BIT = 2.0**-23  # of a float32, relative
+ULP = 2.0**-23  # of a float32, relative
 NORMS = frozenset({"LayerNormalization", "SimplifiedLayerNormalization", "RMSNormalization"})
 
 
 @dataclasses.dataclass(frozen=True)
 class Rounding:
-    """Gains and shifts of normalizations off by a number of last bits (standard deviation)."""
+    """Gains and shifts of normalizations off by some units in the last place (standard deviation)."""
 
-    bits: float
+    ulp: float
     seed: int
 
     @property
     def name(self) -> str:
         """Of the row in the table."""
-        return f"normalizations off by {self.bits:g} last bits, {self.seed}"
+        return f"normalizations off by {self.ulp:g} ulp, seed {self.seed}"
 
     def of(self, model: ModelFile) -> ModelFile:
         """The file with this error.
@@ -39,6 +39,6 @@ class Rounding:
             raise ModelError(f"{model.path} has no normalization whose gains could be off")
         for tensor in hit:
             exact = numpy_helper.to_array(tensor)
-            off = exact.astype(np.float64) * (1 + self.bits * LAST_BIT * rng.standard_normal(exact.shape))
+            off = exact.astype(np.float64) * (1 + self.ulp * ULP * rng.standard_normal(exact.shape))
             tensor.CopyFrom(numpy_helper.from_array(off.astype(exact.dtype), tensor.name))
         return dataclasses.replace(model, data=graph.SerializeToString())
