@@ -7,7 +7,8 @@ Here they get copies of their libraries in which that instruction traps and is a
 and AMX; /proc/cpuinfo says the same, and that it was done. Both are bind mounts that only the command and its
 children see. So what AVX2 kernels answer (they add pairs of products in int16) and how fast they are against
 each other is seen on a newer machine; an older one differs in caches and clock. PyTorch keeps to its AVX2
-kernels by a variable of its own.
+kernels by a variable of its own. What the command starts must keep LD_PRELOAD in its environment, and cannot
+be a sanitizer or another emulator.
 
 Needs Linux on x86-64, root, and objdump, cc, unshare and mount.
 """
