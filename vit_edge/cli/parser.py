@@ -35,11 +35,20 @@ class CommandParser(Parser):
         )
         self.set_defaults(command=self)
         self._given: list[str] = []
+        self._mixing = False
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """As argparse does; what was given is kept for `error`."""
-        self._given = list(args or ())
-        return super().parse_known_args(args, namespace)
+        """As argparse does, with options among the positional arguments, too: `classify MODEL --top 2 IMAGE`.
+
+        What was given is kept for `error`.
+        """
+        if self._mixing:  # argparse calls this for the options, and again for the rest
+            return super().parse_known_args(args, namespace)
+        self._given, self._mixing = list(args or ()), True
+        try:
+            return self.parse_known_intermixed_args(args, namespace)
+        finally:
+            self._mixing = False
 
     def error(self, message: str) -> NoReturn:
         """An option that there is not is told before one that is missing: it often is the same, misspelt."""
