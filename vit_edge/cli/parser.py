@@ -1,6 +1,7 @@
 """The parser of a command, and how its arguments become settings."""
 
 import argparse
+import copy
 import dataclasses
 import re
 from typing import Any, ClassVar, NoReturn, Protocol, TypeVar
@@ -44,9 +45,13 @@ class CommandParser(Parser):
         """
         if self._mixing:  # argparse calls this for the options, and again for the rest
             return super().parse_known_args(args, namespace)
-        self._given, self._mixing = list(args or ()), True
+        self._given = list(args or ())
+        found, left = super().parse_known_args(self._given, copy.copy(namespace))
+        if all(word.startswith("-") and word != "--" for word in left):
+            return found, left
+        self._mixing = True
         try:
-            return self.parse_known_intermixed_args(args, namespace)
+            return self.parse_known_intermixed_args(self._given, namespace)
         finally:
             self._mixing = False
 
