@@ -41,7 +41,7 @@ def presets(
     """(name, ONNX file, info) of every preset in every form."""
     made = []
     for preset in wanted:
-        recipe = {"name": f"vit-edge-{preset.value}", "package": package_digest()}
+        recipe = {"name": f"vit-edge-{preset.value}", "package": package_digest(), "forms": list(forms())}
 
         def build(preset: Preset = preset) -> Made:
             return _build(source, images, preset)
