@@ -6,6 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from vit_edge.errors import UsageError
+from vit_edge.runtime.device.user_cache import cache_folder
+
+
+def cache_of(tool: str) -> Path:
+    """Where a tool keeps what takes long to make: the user's cache, or `build` without a home."""
+    return (cache_folder() or Path("build")) / tool
 
 
 def run(command: Sequence[str], environment: dict[str, str], timeout_s: float | None = None) -> None:

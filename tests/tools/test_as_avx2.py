@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.tools.refusal import Refusal
 from tools.as_avx2 import __main__ as as_avx2
 from tools.as_avx2.__main__ import NOTE, main, without_flags
 from tools.as_avx2.libraries import CPUID, TRAP, cpuid_addresses, default_cache, shared_libraries, trapping
@@ -183,13 +184,8 @@ def test_cpuinfo_loses_what_is_hidden_and_tells_so() -> None:
     ],
 )
 @here
-def test_bad_words_are_refused_in_one_line(
-    words: list[str], said: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert main(words) == 2
-    lines = capsys.readouterr().err.splitlines()
-    assert len(lines) == 1
-    assert said in lines[0]
+def test_bad_words_are_refused_in_one_line(words: list[str], said: str, refusal: Refusal) -> None:
+    assert said in refusal(main, words)
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from onnx import numpy_helper
 from tests.package.digits import FLOAT as FLOAT_FILE
 from tests.package.digits import INT8 as INT8_FILE
 from tests.package.digits import Digits
+from tests.tools.refusal import Refusal
 from tools.engines.__main__ import ROUNDINGS, joined, main
 from tools.engines.catalogue import ENGINES, Engine, default_cache
 from tools.engines.job import Answer, Answers, Floats, lay_out, run
@@ -179,13 +180,24 @@ def test_an_output_of_other_files_is_refused_before_an_engine_runs(
 
 def test_a_reference_that_does_not_run_is_refused() -> None:
     with pytest.raises(UsageError, match="does not run the int8 model: broken"):
-        figures(answers(ran([1.0]), ran([1.0])), answers(ran([1.0]), Answer("broken", None, ())))
+        figures(
+            answers(ran([1.0, 0.0]), ran([1.0, 0.0])), answers(ran([1.0, 0.0]), Answer("broken", None, ()))
+        )
 
 
 def test_a_worker_that_ends_early_is_the_answer_for_every_model(tmp_path: Path) -> None:
     (tmp_path / "job.json").write_text(json.dumps({"models": ["a", "b"], "shape": [1, 3]}))
     found = run(["sh", "-c", "echo first >&2; echo it broke >&2; exit 3"], tmp_path)
     assert [answer.error for answer in found.models] == ["it broke", "it broke"]
+
+
+def test_logits_that_are_not_finite_are_an_answer_of_their_own(tmp_path: Path) -> None:
+    (tmp_path / "job.json").write_text(json.dumps({"models": ["a"], "shape": [1, 2]}))
+    np.asarray([[1.0, np.nan]], np.float32).tofile(tmp_path / "logits.0.bin")
+    made = {"version": "toy 1", "models": [{"error": None, "ms": [1.0]}]}
+    (tmp_path / "result.json").write_text(json.dumps(made))
+    (answer,) = run(["true"], tmp_path).models
+    assert (answer.error, answer.logits, answer.ms) == ("its logits are not finite", None, ())
 
 
 def test_models_of_different_inputs_make_no_job(tmp_path: Path) -> None:
@@ -213,13 +225,8 @@ def test_without_its_program_or_environment_an_engine_says_what_is_missing(tmp_p
         (["absent", "--images", ".", "-o", "x.json"], "absent"),
     ],
 )
-def test_bad_words_are_refused_in_one_line(
-    words: list[str], said: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert main(words) == 2
-    lines = capsys.readouterr().err.splitlines()
-    assert len(lines) == 1
-    assert said in lines[0]
+def test_bad_words_are_refused_in_one_line(words: list[str], said: str, refusal: Refusal) -> None:
+    assert said in refusal(main, words)
 
 
 @pytest.mark.parametrize("name", ["engines_vnni", "engines_as_avx2"])

@@ -16,6 +16,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from tools.environments import cache_of
 from vit_edge.errors import UsageError
 
 PACKAGES = ("python3", "libstdc++6", "libgomp1")
@@ -44,7 +45,7 @@ def missing() -> str | None:
 
 def default_cache() -> Path:
     """Where roots are kept."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "vit-edge" / "arm64"
+    return cache_of("arm64")
 
 
 def existing_root(cache: Path) -> Path | None:

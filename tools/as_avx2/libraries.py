@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from tools.environments import cache_of
 from vit_edge.errors import UsageError
 
 CPUID, TRAP = b"\x0f\xa2", b"\xf4\x90"  # the trap: hlt; nop
@@ -16,7 +17,7 @@ _LOAD = 1  # PT_LOAD
 
 def default_cache() -> Path:
     """Where the copies are kept."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "vit-edge" / "as-avx2"
+    return cache_of("as-avx2")
 
 
 def shared_libraries(places: Iterable[Path]) -> list[Path]:

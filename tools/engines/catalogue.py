@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from tools.environments import make_venv, run
+from tools.environments import cache_of, make_venv, run
 from vit_edge.errors import UsageError
 
 WORKERS = Path(__file__).resolve().parent / "workers"
@@ -109,4 +109,4 @@ ENGINES = (
 
 def default_cache() -> Path:
     """Where environments are kept."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "vit-edge" / "engines"
+    return cache_of("engines")

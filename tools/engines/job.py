@@ -100,4 +100,6 @@ def _answer(folder: Path, index: int, made: Mapping[str, Any], count: int) -> An
     if made["error"] is not None:
         return Answer(str(made["error"]).splitlines()[0], None, ())
     logits = np.fromfile(folder / f"logits.{index}.bin", np.float32).reshape(count, -1)
+    if not np.isfinite(logits).all():
+        return Answer("its logits are not finite", None, ())
     return Answer(None, logits, tuple(map(float, made["ms"])))

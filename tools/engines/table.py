@@ -1,6 +1,7 @@
 """Figures of one engine, and the table of all of them."""
 
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ import numpy as np
 
 from tools.engines.job import Answers, Floats
 from vit_edge.errors import UsageError
+from vit_edge.verify.metrics import logit_sqnr_db
 
 FLOAT, INT8 = 0, 1  # places of the models in a job
 
@@ -49,9 +51,8 @@ def closeness(found: Floats, reference: Floats) -> dict[str, float]:
 
 def sqnr_db(found: Floats, reference: Floats) -> float | None:
     """Signal to noise ratio of logits, dB; None where every bit is the same."""
-    noise = np.square(found.astype(np.float64) - reference).sum()
-    signal = np.square(reference, dtype=np.float64).sum()
-    return round(float(10 * np.log10(signal / noise)), 1) if noise else None
+    ratio = logit_sqnr_db(reference, found)
+    return round(ratio, 1) if math.isfinite(ratio) else None
 
 
 def probabilities(logits: Floats) -> np.ndarray:
@@ -81,9 +82,8 @@ def markdown(record: Mapping[str, Any]) -> str:
         loads = ["yes" if row[kind]["loads"] else f"no: {row[kind]['error']}" for kind in ("float", "int8")]
         close = ["", "", ""]
         if int8["loads"]:
-            as_float = int8.get("same_class_as_float")  # which older records lack
             close = [f"{int8['same_class']} %", f"{int8['largest_probability_difference']}"]
-            close.append("" if as_float is None else f"{as_float} %")
+            close.append(f"{int8['same_class_as_float']} %")
         noise = [_noise(row[kind]) for kind in ("float", "int8")]
         cells = [*loads, *noise, *close, "" if ratio is None else f"{ratio:.2f}"]
         cells = [cell.replace("|", "/") for cell in cells]
@@ -92,8 +92,8 @@ def markdown(record: Mapping[str, Any]) -> str:
 
 
 def _noise(form: Mapping[str, Any]) -> str:
-    """Decibels of one file's logits; older records have none."""
-    if not form["loads"] or "sqnr_db" not in form:
+    """Decibels of one file's logits, where it runs."""
+    if not form["loads"]:
         return ""
     return "same bits" if form["sqnr_db"] is None else f"{form['sqnr_db']:.1f} dB"
 
