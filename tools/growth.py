@@ -44,6 +44,7 @@ def page(text: str, results: Mapping[str, Any]) -> str:
         f"\n{machine['cores']} cores of an {machine['cpu']} ({', '.join(machine['flags'])}), onnxruntime "
         f"{machine['onnxruntime']}.\n",
         "![Latency against multiply-adds](images/growth-latency.svg)\n",
+        "![Latency of larger images against multiply-adds](images/growth-image.svg)\n",
         latency_table(results["latency"]),
         "\n![What quantizing takes, against weights](images/growth-build.svg)\n",
         build_table(results["builds"]),
@@ -54,10 +55,26 @@ def page(text: str, results: Mapping[str, Any]) -> str:
 
 def drawn(results: Mapping[str, Any]) -> dict[str, str]:
     """File name -> SVG."""
+    latency, builds = results["latency"], results["builds"]
+    models = "Latency of larger models"
     return {
-        "growth-latency.svg": latency_chart(results["latency"]),
-        "growth-build.svg": build_chart(results["builds"]),
+        "growth-latency.svg": latency_chart("growth-latency", models, of_one_image(latency)),
+        "growth-image.svg": latency_chart("growth-image", "Latency of larger images", of_one_shape(latency)),
+        "growth-build.svg": build_chart(of_one_image(builds)),
     }
+
+
+def of_one_image(rows: Rows) -> Rows:
+    """Models of every shape, for the smallest image."""
+    smallest = min(row["image_size"] for row in rows)
+    return [row for row in rows if row["image_size"] == smallest]
+
+
+def of_one_shape(rows: Rows) -> Rows:
+    """Images of every size, in the model that took most of them."""
+    shapes = dict.fromkeys(row["shape"] for row in rows)
+    most = max(shapes, key=lambda shape: len({row["image_size"] for row in rows if row["shape"] == shape}))
+    return [row for row in rows if row["shape"] == most]
 
 
 def latency_table(rows: Rows) -> str:
@@ -99,7 +116,7 @@ def build_table(rows: Rows) -> str:
     return _table([*titles, "float to INT8"], lines)
 
 
-def latency_chart(rows: Rows) -> str:
+def latency_chart(name: str, title: str, rows: Rows) -> str:
     """Milliseconds of a single image on the fewest threads against its multiply-adds, both logarithmic."""
     threads = min(row["threads"] for row in rows)
     single = [row for row in rows if row["batch"] == 1 and row["threads"] == threads]
@@ -117,7 +134,7 @@ def latency_chart(rows: Rows) -> str:
         f"{row['giga_multiply_adds']:.2f} times 10^9 multiply-adds"
         for row in single
     )
-    return svg_file("growth-latency", SIZE, draw, f"Latency against multiply-adds. {words}")
+    return svg_file(name, SIZE, draw, f"{title} against multiply-adds. {words}")
 
 
 def build_chart(rows: Rows) -> str:

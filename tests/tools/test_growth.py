@@ -5,7 +5,17 @@ from typing import Any
 
 import pytest
 
-from tools.growth import BEGIN, PAGE, RESULTS, build_table, drawn, latency_table, page
+from tools.growth import (
+    BEGIN,
+    PAGE,
+    RESULTS,
+    build_table,
+    drawn,
+    latency_table,
+    of_one_image,
+    of_one_shape,
+    page,
+)
 from tools.written_page import END
 
 TIMED = {
@@ -66,12 +76,19 @@ def test_charts_tell_their_figures_in_words() -> None:
     assert "5.0 million weights: 60 s" in charts["growth-build.svg"]
 
 
+def test_larger_models_and_larger_images_are_drawn_apart() -> None:
+    larger_image, larger_model = TIMED | {"image_size": 384}, TIMED | {"shape": "small"}
+    rows = [TIMED, larger_image, larger_model]
+    assert of_one_image(rows) == [TIMED, larger_model]
+    assert of_one_shape(rows) == [TIMED, larger_image]
+
+
 def test_the_page_is_that_of_the_recorded_figures() -> None:
     text = PAGE.read_text(encoding="utf-8")
     assert page(text, json.loads(RESULTS.read_text(encoding="utf-8"))) == text
 
 
-@pytest.mark.parametrize("name", ["growth-latency.svg", "growth-build.svg"])
+@pytest.mark.parametrize("name", ["growth-latency.svg", "growth-image.svg", "growth-build.svg"])
 def test_the_charts_are_beside_the_page(name: str) -> None:
     assert f"images/{name}" in PAGE.read_text(encoding="utf-8")
     assert (PAGE.parent / "images" / name).is_file()

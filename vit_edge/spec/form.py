@@ -39,9 +39,10 @@ class FloatType(enum.Enum):
 
 
 class GraphStyle(enum.Enum):
-    """For which reader the INT8 graph is written; the numbers are the same, but for queries."""
+    """For which reader the INT8 graph is written; the numbers are the same, but for a compiler's queries."""
 
     KERNELS = "kernels"  # onnxruntime's own: flat token stream, uint8 queries, keys transposed as integers
+    CODES = "codes"  # as kernels, and queries, keys and values leave their one product as codes
     COMPILER = "compiler"  # an engine that fuses by itself: token stream per image, signed queries and keys
     NATIVE = "native"  # the operators of vit-edge-kernels, in place of most of onnxruntime's
 

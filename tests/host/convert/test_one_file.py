@@ -49,6 +49,8 @@ from vit_edge.runtime.session.session import Session
 from vit_edge.spec import (
     ActivationType,
     Arithmetic,
+    FloatType,
+    GraphStyle,
     InputForm,
     Interpolation,
     ModelForm,
@@ -225,6 +227,14 @@ def test_the_record_speaks_of_the_file_and_not_of_what_was_possible(integer: boo
             "activation_type uint16, but only uint8 or int8",
         ),
         ({"quantized_operators": QuantizedOperators.ALL}, "row_scales True, but only False"),
+        (
+            {"form": ModelForm(activations=ActivationType.INT8, style=GraphStyle.CODES)},
+            "graph_style codes, which takes activation_type uint8",
+        ),
+        (
+            {"form": ModelForm(float_type=FloatType.FLOAT16, style=GraphStyle.CODES)},
+            "graph_style codes, which takes .* float_type float32",
+        ),
     ],
 )
 def test_a_target_that_asks_for_what_cannot_be_written_is_refused(

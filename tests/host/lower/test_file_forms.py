@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import itertools
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -15,7 +16,8 @@ from tests.host.quantize.small_vit import NORMAL, PREPROCESS, images, written
 from vit_edge.arrays import Float32
 from vit_edge.host.affine import Affine
 from vit_edge.host.lower.model import LowerSettings, lower
-from vit_edge.host.plan import FLOAT, AttentionPlan, QuantPlan
+from vit_edge.host.ort import cpu_session
+from vit_edge.host.plan import FLOAT, AttentionPlan, QuantPlan, RowRange
 from vit_edge.host.quantize.types import QuantizeSettings
 from vit_edge.host.rewrite.canonical import Canonical
 from vit_edge.host.rewrite.composites import ATTENTION, composites
@@ -25,6 +27,7 @@ from vit_edge.verify.metrics import logit_sqnr_db
 
 INT8 = onnx.TensorProto.INT8
 HALF = onnx.TensorProto.FLOAT16
+CODES = ModelForm(style=GraphStyle.CODES)
 SYMMETRIC = ModelForm(1, activations=ActivationType.INT8, symmetric=True)
 
 PLANS = pytest.mark.parametrize("costs", [STATIC_FIRST, ROW_FIRST], ids=["static ranges", "row ranges"])
@@ -106,6 +109,74 @@ def test_the_form_for_compilers_gives_nearly_the_same_logits(
     kernels = written_as(canonical, ModelForm(batch, form), plan)
     compiler = written_as(canonical, ModelForm(batch, form, style=GraphStyle.COMPILER), plan)
     assert sqnr(canonical, compiler) > sqnr(canonical, kernels) - 2
+
+
+@PLANS
+@FORMS
+def test_parts_that_leave_their_product_as_codes_give_the_same_logits(
+    made: Made, costs: Costs, batch: int | None, form: InputForm
+) -> None:
+    """Steps are rounded from the same sums, which floating point scales otherwise: a tie may fall apart."""
+    canonical, plan = made(costs)
+    plan = with_products(canonical, plan)
+    kernels = logits_of(written_as(canonical, ModelForm(batch, form), plan))
+    codes = logits_of(written_as(canonical, ModelForm(batch, form, style=GraphStyle.CODES), plan))
+    assert logit_sqnr_db(kernels, codes) > 40
+
+
+def test_in_codes_the_product_is_a_conv_and_no_part_is_moved_as_float(made: Made, tmp_path: Path) -> None:
+    canonical, plan = made(STATIC_FIRST)
+    model = written_as(canonical, CODES, with_products(canonical, plan))
+    packed = {
+        name
+        for name, layer in plan.linears.items()
+        if name.endswith(("qkv", "kv")) and isinstance(layer.activation, Affine)
+    }
+    assert {node.name for node in nodes(model, "Conv")} == packed
+    assert len(packed) > 1
+    cpu_session(model.SerializeToString(), threads=1, optimised=tmp_path / "runs.onnx")
+    runs = onnx.load(tmp_path / "runs.onnx")
+    assert len(nodes(runs, "QLinearConv")) == len(packed)
+    types = {info.name: info.type.tensor_type.elem_type for info in model.graph.value_info}
+    moved = [output for node in nodes(model, "Split") for output in node.output]
+    assert sum(types[output] == onnx.TensorProto.UINT8 for output in moved) >= 2 * len(packed)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        lambda plan: dataclasses.replace(plan, attentions={}),
+        lambda plan: dataclasses.replace(plan, linears={}),
+        lambda plan: dataclasses.replace(
+            plan,
+            linears={
+                name: dataclasses.replace(linear, activation=RowRange())
+                for name, linear in plan.linears.items()
+            },
+        ),
+    ],
+    ids=["attentions in float", "products in float", "products with a range for each row"],
+)
+def test_what_has_no_one_range_for_product_and_attention_is_written_as_ever(
+    made: Made, changed: Callable[[QuantPlan], QuantPlan]
+) -> None:
+    canonical, plan = made(STATIC_FIRST)
+    plan = changed(with_products(canonical, plan))
+    assert written_as(canonical, CODES, plan) == written_as(canonical, ModelForm(), plan)
+
+
+def test_a_part_with_a_bias_far_beyond_its_range_ends_at_the_end_of_its_codes(made: Made) -> None:
+    canonical, plan = made(STATIC_FIRST)
+    plan = with_products(canonical, plan)
+    far = {
+        name: dataclasses.replace(linear, bias=linear.bias + np.float32(50))
+        for name, linear in plan.linears.items()
+        if linear.bias is not None and name.endswith(("qkv", "kv"))
+    }
+    assert far
+    plan = dataclasses.replace(plan, linears=dict(plan.linears) | far)
+    kernels, codes = (logits_of(written_as(canonical, form, plan)) for form in (ModelForm(), CODES))
+    assert logit_sqnr_db(kernels, codes) > 40
 
 
 def test_the_form_for_compilers_has_what_they_fuse(made: Made) -> None:

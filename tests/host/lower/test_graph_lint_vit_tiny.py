@@ -18,7 +18,7 @@ from vit_edge.host.quantize.weights import nearest
 from vit_edge.host.rewrite.canonical import canonicalise
 from vit_edge.host.rewrite.composites import ATTENTION, LINEAR, composites
 from vit_edge.host.sources import SourceOptions, resolve
-from vit_edge.spec import InputForm, ModelForm, ResizeMode
+from vit_edge.spec import GraphStyle, InputForm, ModelForm, ResizeMode
 
 DATA = Path(__file__).resolve().parents[4] / "shared" / "data"
 
@@ -48,8 +48,11 @@ def test_every_product_of_vit_tiny_runs_in_an_integer_kernel(
     apart = sum(len(found.channels) for found in search.folded.outliers)
     assert (linears, attentions) == (4 * 12 + 2 + apart, 12)
     assert (len(found.plan.linears), len(found.plan.attentions)) == (linears, attentions)
-    for batch, form in ((1, InputForm.PIXELS), (None, InputForm.PIXEL_VALUES)):
-        model = lower(
-            canonical, LowerSettings(ModelForm(batch, form), normalisation_of(source.preprocess)), found.plan
-        )
-        assert_integer(optimised(model, tmp_path).graph, found.plan, linears, attentions)
+    forms = {
+        ModelForm(1, InputForm.PIXELS): 0,
+        ModelForm(None, InputForm.PIXEL_VALUES): 0,
+        ModelForm(None, InputForm.PIXELS, style=GraphStyle.CODES): attentions,
+    }
+    for form, in_codes in forms.items():
+        model = lower(canonical, LowerSettings(form, normalisation_of(source.preprocess)), found.plan)
+        assert_integer(optimised(model, tmp_path).graph, found.plan, linears, attentions, in_codes)

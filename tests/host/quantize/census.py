@@ -19,7 +19,8 @@ PRODUCTS = (
     "MultiHeadAttention",
 )
 # QLinearMatMul is the mix of a static attention that writes the uint8 input of its projection itself.
-INTEGER = {"QGemm": 3, "MatMulIntegerToFloat": 1, "QLinearMatMul": 3}  # with the place of the second operand
+# With the place of the second operand.
+INTEGER = {"QGemm": 3, "MatMulIntegerToFloat": 1, "QLinearMatMul": 3, "QLinearConv": 3}
 
 
 def optimised(model: onnx.ModelProto, folder: Path) -> onnx.ModelProto:
@@ -28,7 +29,9 @@ def optimised(model: onnx.ModelProto, folder: Path) -> onnx.ModelProto:
     return onnx.load(folder / "optimised.onnx")
 
 
-def assert_integer(graph: onnx.GraphProto, plan: QuantPlan, linears: int, attentions: int) -> None:
+def assert_integer(
+    graph: onnx.GraphProto, plan: QuantPlan, linears: int, attentions: int, in_codes: int = 0
+) -> None:
     """Every planned product runs in an integer kernel with a signed second operand, and nothing is left over.
 
     Args:
@@ -36,6 +39,7 @@ def assert_integer(graph: onnx.GraphProto, plan: QuantPlan, linears: int, attent
         plan: what was quantized.
         linears: how many Linears the model has.
         attentions: how many attentions.
+        in_codes: how many products the operands of an attention leave as codes.
     """
     count = collections.Counter(node.op_type for node in graph.node)
     integer = len(plan.linears) + 2 * len(plan.attentions) + (plan.embed is not None)
@@ -43,8 +47,9 @@ def assert_integer(graph: onnx.GraphProto, plan: QuantPlan, linears: int, attent
     floats = linears - len(plan.linears) + 2 * (attentions - len(plan.attentions)) + (plan.embed is None)
     assert sum(count[kind] for kind in PRODUCTS) == floats, count
     assert count["QLinearMatMul"] <= len(plan.attentions), count  # their mix only
-    assert count["DequantizeLinear"] == 0, count
-    for kind in ("QLinearSoftmax", "SkipLayerNormalization", "MatMulInteger", "QLinearConv"):
+    assert count["DequantizeLinear"] == 2 * in_codes, count  # of keys and values, on their way to int8
+    assert count["QLinearConv"] == in_codes, count
+    for kind in ("QLinearSoftmax", "SkipLayerNormalization", "MatMulInteger"):
         assert count[kind] == 0, count
     for node in graph.node:
         if node.op_type in INTEGER:

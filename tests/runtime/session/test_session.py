@@ -245,6 +245,12 @@ def test_threads_spinning_and_options_are_accepted(data: Path) -> None:
     assert Session(read_model(data / "session_options.onnx"), settings_).run(pixels(2)).shape == (2, 3)
 
 
+@pytest.mark.parametrize("name", ["dynamic", "fixed4"])
+def test_on_the_cpu_no_tensor_is_given_memory_that_the_cache_has_lost(data: Path, name: str) -> None:
+    opened = open_session(read_model(data / f"{name}.onnx"), SessionSettings("cpu"))
+    assert not opened.session.get_session_options().enable_mem_reuse
+
+
 @pytest.mark.parametrize(
     ("settings", "expected"),
     [

@@ -59,10 +59,11 @@ def check_target(target: TargetSpec) -> None:
                 f"target {target.name} asks for {key} {wanted}, but only {' or '.join(map(str, possible))} "
                 "can be written: choose another target"
             )
-    if target.form.style is GraphStyle.NATIVE and not _is_native(target):
+    style = target.form.style
+    if style in (GraphStyle.NATIVE, GraphStyle.CODES) and not _has_their_numbers(target):
         raise TargetError(
-            f"target {target.name} asks for graph_style native, which takes activation_type uint8 without "
-            "symmetric_activations, float_type float32 and quantized_operators linear or products"
+            f"target {target.name} asks for graph_style {style.value}, which takes activation_type uint8 "
+            "without symmetric_activations, float_type float32 and quantized_operators linear or products"
         )
     least, why = _least_opset(target)
     if target.form.versions.opset < least:
@@ -72,8 +73,8 @@ def check_target(target: TargetSpec) -> None:
         )
 
 
-def _is_native(target: TargetSpec) -> bool:
-    """Whether the operators of vit-edge-kernels take such numbers."""
+def _has_their_numbers(target: TargetSpec) -> bool:
+    """Whether the operators of vit-edge-kernels, and products with codes behind them, take such numbers."""
     form, operators = target.form, target.quantized_operators
     numbers = form.activations is ActivationType.UINT8 and not form.symmetric
     some = operators in (QuantizedOperators.LINEAR, QuantizedOperators.PRODUCTS)

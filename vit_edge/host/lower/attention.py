@@ -13,6 +13,7 @@ from vit_edge.arrays import Array
 from vit_edge.host.affine import Affine
 from vit_edge.host.lower.graph import GraphWriter
 from vit_edge.host.plan import EXPONENTIALS, AttentionPlan
+from vit_edge.host.rewrite.values import attention_bias, number
 from vit_edge.spec import GraphStyle
 
 
@@ -36,6 +37,11 @@ class Added:
     """((windows,) heads, queries, keys)"""
     of_keys: ir.Value | None = None
     """(batch, 1, 1, keys): the same for each query and head."""
+
+
+def added_in(node: ir.Node) -> Added:
+    """What an Attention composite does to the products of queries and keys."""
+    return Added(number(node, "scale"), attention_bias(node))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -101,6 +101,12 @@ class GraphWriter:
         """DequantizeLinear of `x` (per tensor)."""
         return self.op("DequantizeLinear", [x, *self._range(reach)], f"{name}.dequantized")
 
+    def restored(self, codes: ir.Value, reach: Affine, name: str) -> ir.Value:
+        """DequantizeLinear of codes; quantizing the result in that range gives them back."""
+        real = self.dequantized(codes, reach, name)
+        self._quantized[str(real.name), reach] = codes
+        return real
+
     def fake(self, x: ir.Value, reach: Affine, name: str) -> ir.Value:
         """QuantizeLinear followed by DequantizeLinear: what a fused integer kernel reads."""
         return self.dequantized(self.quantized(x, reach, name), reach, name)

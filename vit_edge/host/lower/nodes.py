@@ -1,6 +1,7 @@
 """Lowering node by node: each composite becomes the operators that its plan says."""
 
 import dataclasses
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,6 +17,7 @@ from vit_edge.host.lower.conv import activation_behind, int8_conv, is_plain_conv
 from vit_edge.host.lower.embed import Normalisation, Patches
 from vit_edge.host.lower.graph import GraphWriter
 from vit_edge.host.lower.heads import treated
+from vit_edge.host.lower.in_codes import packed_in_codes, split_in_codes
 from vit_edge.host.lower.linear import float_linear, int8_linear
 from vit_edge.host.lower.several import followed
 from vit_edge.host.lower.sizes import (
@@ -41,20 +43,14 @@ from vit_edge.host.rewrite.composites import (
 )
 from vit_edge.host.rewrite.values import (
     adds_table,
-    attention_bias,
     by_head,
     constant_of,
     integer,
     linear_parts,
-    number,
+    only_user,
     static_shape,
 )
 from vit_edge.spec import GraphStyle, InputForm, ModelForm
-
-
-def added_in(node: ir.Node) -> attentions.Added:
-    """What an Attention composite does to the products of queries and keys."""
-    return attentions.Added(number(node, "scale"), attention_bias(node))
 
 
 class NodeWriter:
@@ -74,7 +70,7 @@ class NodeWriter:
     ) -> None:
         self.canonical, self.form, self.normalisation, self.plan = canonical, form, normalisation, plan
         self.image, self.given = canonical.model.graph.inputs[0], given
-        self.w = GraphWriter(form)
+        self.w, self.in_codes = GraphWriter(form), functools.partial(packed_in_codes, plan, form.style)
         self.made: dict[ir.Value, ir.Value] = {}
         self.taps: dict[str, ir.Value] = {}
         self.coded: dict[ir.Value, Affine] = {}  # what was just restored from codes, and from which
@@ -85,7 +81,8 @@ class NodeWriter:
     def node(self, node: ir.Node) -> None:
         """One node, with what only it needs."""
         if is_composite(node, LINEAR):
-            self.made[node.outputs[0]] = self.linear(node)
+            if self.in_codes(only_user(node.outputs[0])) is None:  # else its attention writes it
+                self.made[node.outputs[0]] = self.linear(node)
         elif is_composite(node, ATTENTION):
             self.made[node.outputs[0]] = self.attention(node)
         elif is_composite(node, EMBED):
@@ -148,7 +145,7 @@ class NodeWriter:
         heads = heads_of(node)
         q, k, v = self.operands(node, heads, name)
         self.taps.update({f"{name}.{letter}": value for letter, value in zip("qkv", (q, k, v), strict=True)})
-        plan, added = self.plan.attentions.get(name), added_in(node)
+        plan, added = self.plan.attentions.get(name), attentions.added_in(node)
         if len(node.inputs) > 4 and node.inputs[4] is not None:
             added = merging.sized(self.w, added, self.value(node.inputs[4]), heads.keys, name)
         if plan is None:
@@ -184,15 +181,20 @@ class NodeWriter:
             split = value.producer() if value is not None else None
             if value is not None and split is not None and is_packed_split(split):
                 if split.outputs[0] not in self.made:
-                    packed = self.value(split.inputs[0])
-                    made = attentions.split_packed(self.w, packed, len(split.outputs), heads, name)
-                    self.made.update(zip(split.outputs, made, strict=True))
+                    self.made.update(zip(split.outputs, self.packed(split, heads, name), strict=True))
                 part = self.made[value]
             else:
                 rows = heads.queries if i == 0 else heads.keys
                 part = attentions.split_heads(self.w, self.value(value), rows, heads, f"{name}.{letter}")
             parts.append(self.by_head(part, chain, f"{name}.{letter}"))
         return parts
+
+    def packed(self, split: ir.Node, heads: attentions.Heads, name: str) -> list[ir.Value]:
+        """The parts of one Linear that an attention reads, (batch, heads, rows, width)."""
+        layer = self.in_codes(split)
+        if layer is not None:
+            return split_in_codes(self.w, self.value(layer.given), layer, heads, name)
+        return attentions.split_packed(self.w, self.value(split.inputs[0]), len(split.outputs), heads, name)
 
     def by_head(self, x: ir.Value, chain: Sequence[ir.Node], name: str) -> ir.Value:
         """What is done to each head of an operand (batch, heads, rows, width) by itself."""

@@ -72,7 +72,7 @@ def images_apart(node: ir.Node, style: GraphStyle) -> tuple[int, ...]:
         return ()
     readers = [use.node for output in node.outputs for use in output.uses()]
     by_image = any(is_composite(reader, kind) for reader in readers for kind in (SELECT, MEAN, PERMUTE))
-    if style is GraphStyle.KERNELS and not by_image:
+    if style is not GraphStyle.COMPILER and not by_image:
         return ()
     shape = static_shape(node.inputs[0]) or ()
     return shape if len(shape) == 2 and shape[0] > 1 and len(node.outputs) == 1 else ()

@@ -19,11 +19,10 @@ import torch
 from torch import Tensor
 
 from vit_edge.arrays import Float32, Pixels
-from vit_edge.host.lower.attention import int8_core, join_heads
+from vit_edge.host.lower.attention import added_in, int8_core, join_heads
 from vit_edge.host.lower.graph import GraphWriter
 from vit_edge.host.lower.linear import int8_linear
 from vit_edge.host.lower.model import Lowered, LowerSettings, lower_nodes
-from vit_edge.host.lower.nodes import added_in
 from vit_edge.host.lower.sizes import heads_of
 from vit_edge.host.quantize.plans import LayerPlans
 from vit_edge.host.quantize.types import Form

@@ -210,7 +210,7 @@ def _open(
     """A session of onnxruntime; `entries` are more of its config entries."""
     provider, options = place.provider, dict(place.options)
     try:
-        session_options = _session_options(model, settings)
+        session_options = _session_options(model, settings, provider == CPU)
         for key, value in (entries or {}).items():
             session_options.add_session_config_entry(key, value)
         if place.devices:
@@ -264,9 +264,10 @@ def as_this_cpu_needs(options: Iterable[tuple[str, str]]) -> dict[str, str]:
     return entries
 
 
-def _session_options(model: ModelFile, settings: SessionSettings) -> onnxruntime.SessionOptions:
+def _session_options(model: ModelFile, settings: SessionSettings, on_cpu: bool) -> onnxruntime.SessionOptions:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = _LOG_ERRORS
+    options.enable_mem_reuse = not on_cpu  # memory that the cache has lost: a fixed batch took 4 % longer
     if model.own_kernels:
         options.register_custom_ops_library(kernels_library())
     if settings.trace is not None:
