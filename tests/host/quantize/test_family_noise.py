@@ -41,7 +41,7 @@ LEAST = {
 SETTINGS = QuantizeSettings(Preset.STATIC, images=96, arithmetics=(Arithmetic.EXACT,))
 FORM = LowerSettings(ModelForm(None, InputForm.PIXELS), NORMAL)
 CODES = LowerSettings(ModelForm(None, InputForm.PIXELS, style=GraphStyle.CODES), NORMAL)
-# Whose queries and keys are turned or normed before they are coded, and so leave their product as real numbers.
+# Whose queries and keys are turned or normed before they are coded, and so leave their product in float.
 TREATED = {"dinov3", "dinov3-gated", "eva", "normed-rotary", "swin-v2"}
 
 
