@@ -155,11 +155,10 @@ def of_range(name: str, behind: Affine, values: Values) -> Found:
     """The range in front of a GELU that leaves the least error behind it."""
     exact = values * (1 + erf(values / np.sqrt(2))) / 2
     ranges = [Affine.of(values.min() * low, values.max() * high) for low in SHARES for high in SHARES]
-    errors = [error_of(exact, in_codes(values, before, behind)) for before in ranges]
-    least = int(np.argmin(errors))
-    power = float(np.sum(exact**2))
-    direct = error_of(exact, behind.values(behind.codes(exact)))
-    return Found(name, behind, ranges[least], decibels(power, direct), decibels(power, errors[least]))
+    ratios = [decibels(exact, in_codes(values, before, behind)) for before in ranges]
+    best = int(np.argmax(ratios))
+    direct = decibels(exact, behind.values(behind.codes(exact)))
+    return Found(name, behind, ranges[best], direct, ratios[best])
 
 
 def in_codes(values: Values, before: Affine, behind: Affine) -> Values:
@@ -169,14 +168,9 @@ def in_codes(values: Values, before: Affine, behind: Affine) -> Values:
     return np.asarray(behind.values(behind.codes(coded * gate)))
 
 
-def error_of(exact: Values, made: Values) -> float:
-    """The power of the error."""
-    return float(np.sum((made - exact) ** 2))
-
-
-def decibels(power: float, error: float) -> float:
-    """Signal to noise."""
-    return float(10 * np.log10(power / error))
+def decibels(exact: Values, made: Values) -> float:
+    """Signal to noise of values (count,), as that of logits is."""
+    return logit_sqnr_db(exact[None], made[None])
 
 
 def with_codes(model: onnx.ModelProto, chosen: Sequence[Found]) -> onnx.ModelProto:

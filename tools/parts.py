@@ -5,12 +5,16 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import onnx_ir as ir
+from onnx_ir.passes.common import RemoveUnusedNodesPass
 
 from vit_edge.arrays import Array, Float32, Int8
 from vit_edge.host.affine import Affine
-from vit_edge.host.lower.attention import Heads, split_packed
+from vit_edge.host.lower.attention import Heads, split_heads, split_packed
 from vit_edge.host.lower.graph import GraphWriter
+from vit_edge.host.lower.in_codes import Packed, product_in_codes, split_in_codes
 from vit_edge.host.lower.linear import weight_and_bias
+from vit_edge.host.lower.tokens import rms_normed
+from vit_edge.host.plan import ConvPlan, LinearPlan
 from vit_edge.spec import WRITTEN
 
 INPUT = Affine(0.02, 128)
@@ -20,11 +24,6 @@ QUERIES = Affine(0.05, 128)
 REACH = Affine(0.05, 0, np.int8)  # of keys and values
 STEEPNESS = 1.702  # of the sigmoid that is nearest to GELU (Hendrycks and Gimpel 2016)
 EPSILON = 1e-6
-ELEMENTS = {
-    np.dtype(np.uint8): ir.DataType.UINT8,
-    np.dtype(np.int8): ir.DataType.INT8,
-    np.dtype(np.float32): ir.DataType.FLOAT,
-}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,12 +98,14 @@ def _written(w: GraphWriter, x: ir.Value, made: Sequence[tuple[ir.Value, ir.Data
         opset_imports={"": WRITTEN.opset},
         name="part",
     )
-    return bytes(ir.to_proto(ir.Model(graph, ir_version=WRITTEN.ir)).SerializeToString())
+    model = ir.Model(graph, ir_version=WRITTEN.ir)
+    RemoveUnusedNodesPass()(model)  # onnxruntime would run them
+    return bytes(ir.to_proto(model).SerializeToString())
 
 
 def _coded_input(w: GraphWriter, sizes: Sizes) -> tuple[ir.Value, ir.Value]:
     x = _input((sizes.tokens, sizes.dim), ir.DataType.UINT8)
-    return x, w.dequantized(x, INPUT, "input")
+    return x, w.restored(x, INPUT, "input")
 
 
 def _product(w: GraphWriter, restored: ir.Value, layer: _Layer, name: str) -> ir.Value:
@@ -135,11 +136,13 @@ def integer_gelu(sizes: Sizes) -> bytes:
 
 def integer_gelu_behind_conv(sizes: Sizes) -> bytes:
     """The same with a 1x1 Conv for the product."""
-    w, x = GraphWriter(), _input((sizes.tokens, sizes.dim), ir.DataType.UINT8)
-    hidden = _conv_in_codes(w, x, sizes, _Layer.random(sizes, 4 * sizes.dim), HIDDEN)
-    return _written(
-        w, x, [(_sigmoid_of_codes(w, w.reshape(hidden, (-1, 4 * sizes.dim), "flat")), ir.DataType.UINT8)]
-    )
+    w = GraphWriter()
+    x, restored = _coded_input(w, sizes)
+    layer = _Layer.random(sizes, 4 * sizes.dim)
+    weight = np.ascontiguousarray(layer.weight.T)[:, :, None, None]
+    coded = product_in_codes(w, restored, ConvPlan(INPUT, HIDDEN, weight, layer.scale, layer.bias), "fc1")
+    hidden = w.reshape(w.transpose(coded, (0, 2, 3, 1), "rows"), (-1, 4 * sizes.dim), "flat")
+    return _written(w, x, [(_sigmoid_of_codes(w, hidden), ir.DataType.UINT8)])
 
 
 def _sigmoid_of_codes(w: GraphWriter, hidden: ir.Value) -> ir.Value:
@@ -149,25 +152,12 @@ def _sigmoid_of_codes(w: GraphWriter, hidden: ir.Value) -> ir.Value:
     return w.quantized(w.op("Mul", both, "act"), ACTIVATED, "act")
 
 
-def _conv_in_codes(w: GraphWriter, x: ir.Value, sizes: Sizes, layer: _Layer, reach: Affine) -> ir.Value:
-    """Codes (1, tokens, 1, out) of a product of codes (tokens, in)."""
-    image = w.transpose(w.reshape(x, (1, -1, 1, sizes.dim), "image"), (0, 3, 1, 2), "channels")
-    weight = np.ascontiguousarray(layer.weight.T)[:, :, None, None]
-    constants = weight_and_bias(w, weight, layer.scale, layer.bias, INPUT.scale, "product", axis=0)
-    inputs = [w.dequantized(image, INPUT, "input"), *constants]
-    made = w.op("Conv", inputs, "product", {"kernel_shape": [1, 1]})
-    return w.transpose(w.quantized(made, reach, "product"), (0, 2, 3, 1), "rows")
-
-
 def packed_product(sizes: Sizes) -> bytes:
     """One product for queries, keys and values, in real numbers; each is coded by itself."""
     w = GraphWriter()
     x, restored = _coded_input(w, sizes)
     packed = _product(w, restored, _Layer.random(sizes, 3 * sizes.dim), "qkv")
-    q, k, v = split_packed(w, packed, 3, sizes.apart, "attention")
-    return _attended(
-        w, x, w.quantized(q, QUERIES, "q"), w.quantized(k, REACH, "k"), w.quantized(v, REACH, "v")
-    )
+    return _attended(w, x, *split_packed(w, packed, 3, sizes.apart, "attention"))
 
 
 def two_products(sizes: Sizes) -> bytes:
@@ -180,32 +170,27 @@ def two_products(sizes: Sizes) -> bytes:
     whole, heads = _Layer.random(sizes, 3 * sizes.dim), sizes.apart
     first, others = whole.columns(slice(sizes.dim)), whole.columns(slice(sizes.dim, None))
     queries = w.quantized(_product(w, restored, first, "q"), QUERIES, "q")
-    apart = w.reshape(queries, (-1, sizes.tokens, sizes.heads, heads.width), "q.rows")
-    k, v = split_packed(w, _product(w, restored, others, "kv"), 2, heads, "attention")
-    q = w.transpose(apart, (0, 2, 1, 3), "q.heads")
-    return _attended(w, x, q, w.quantized(k, REACH, "k"), w.quantized(v, REACH, "v"))
+    q = w.restored(split_heads(w, queries, sizes.tokens, heads, "q"), QUERIES, "q")
+    return _attended(w, x, q, *split_packed(w, _product(w, restored, others, "kv"), 2, heads, "attention"))
 
 
-def product_in_codes(sizes: Sizes) -> bytes:
-    """One product with codes of one range behind it: bytes are moved, signs of keys and values change last.
-
-    It is a 1x1 Conv, whose integer kernel is onnxruntime's fastest with codes behind it. That there is one
-    range costs nothing: the scales of the columns can take up that of each part.
-    """
-    w, x, width = GraphWriter(), _input((sizes.tokens, sizes.dim), ir.DataType.UINT8), sizes.apart.width
-    stored = _conv_in_codes(w, x, sizes, _Layer.random(sizes, 3 * sizes.dim), QUERIES)
-    apart = w.reshape(stored, (-1, sizes.tokens, 3 * sizes.heads, width), "apart")
-    parts = w.shared(np.asarray([sizes.heads] * 3, np.int64), "sizes")
-    q, k, v = w.ops("Split", [apart, parts], "parts", {"axis": 2}, 3)
-    signed = [
-        w.quantized(w.dequantized(part, QUERIES, name), REACH, name) for part, name in ((k, "k"), (v, "v"))
-    ]
-    return _attended(w, x, *(w.transpose(part, (0, 2, 1, 3), "heads") for part in (q, *signed)))
+def one_product_in_codes(sizes: Sizes) -> bytes:
+    """One product with codes of one range behind it: bytes are moved, as files for VNNI have it."""
+    w = GraphWriter()
+    x, restored = _coded_input(w, sizes)
+    layer = _Layer.random(sizes, 3 * sizes.dim)
+    plan = LinearPlan(INPUT, layer.weight, layer.scale, layer.bias)
+    packed = Packed("qkv", plan, INPUT, restored, (QUERIES, REACH, REACH))
+    return _attended(w, x, *split_in_codes(w, restored, packed, sizes.apart, "attention"))
 
 
 def _attended(w: GraphWriter, x: ir.Value, q: ir.Value, k: ir.Value, v: ir.Value) -> bytes:
-    keys = w.transpose(k, (0, 1, 3, 2), "keys")
-    return _written(w, x, [(q, ir.DataType.UINT8), (keys, ir.DataType.INT8), (v, ir.DataType.INT8)])
+    """The codes that an attention reads of real operands (1, heads, tokens, width)."""
+    keys = w.transpose(w.quantized(k, REACH, "k"), (0, 1, 3, 2), "keys")
+    coded = [w.quantized(q, QUERIES, "q"), keys, w.quantized(v, REACH, "v")]
+    return _written(
+        w, x, list(zip(coded, (ir.DataType.UINT8, ir.DataType.INT8, ir.DataType.INT8), strict=True))
+    )
 
 
 def layer_normalization(sizes: Sizes) -> bytes:
@@ -219,12 +204,7 @@ def layer_normalization(sizes: Sizes) -> bytes:
 def rms_in_parts(sizes: Sizes) -> bytes:
     """What it is of rows without a mean: division by the root of the mean square, which onnxruntime fuses."""
     w, x = GraphWriter(), _input((sizes.tokens, sizes.dim), ir.DataType.FLOAT)
-    square = w.op("Pow", [x, w.shared(np.asarray(2, np.float32), "two")], "square")
-    mean = w.op("ReduceMean", [square, w.shared(np.asarray([-1], np.int64), "axes")], "mean", {"keepdims": 1})
-    root = w.op(
-        "Sqrt", [w.op("Add", [mean, w.shared(np.asarray(EPSILON, np.float32), "epsilon")], "sum")], "root"
-    )
-    made = w.op("Mul", [w.op("Div", [x, root], "unit"), w.constant(_scale(sizes), "scale")], "y")
+    made = rms_normed(w, x, w.constant(_scale(sizes), "scale"), EPSILON, "y")
     return _written(w, x, [(made, ir.DataType.FLOAT)])
 
 
@@ -259,7 +239,7 @@ PARTS = {
         {
             "one product, three quantizers": packed_product,
             "two products, codes behind the queries' one": two_products,
-            "one product in codes, bytes are moved": product_in_codes,
+            "one product in codes, bytes are moved": one_product_in_codes,
         },
     ),
     "normalization": Part(

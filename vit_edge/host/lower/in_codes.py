@@ -12,11 +12,11 @@ import numpy as np
 import onnx_ir as ir
 
 from vit_edge.host.affine import Affine
-from vit_edge.host.lower.attention import Heads
+from vit_edge.host.lower.attention import Heads, split_packed
+from vit_edge.host.lower.conv import int8_conv
 from vit_edge.host.lower.graph import GraphWriter
-from vit_edge.host.lower.linear import weight_and_bias
 from vit_edge.host.lower.sizes import is_packed_split
-from vit_edge.host.plan import AttentionPlan, LinearPlan, QuantPlan
+from vit_edge.host.plan import AttentionPlan, ConvPlan, LinearPlan, QuantPlan
 from vit_edge.host.rewrite.composites import ATTENTION, LINEAR, is_composite
 from vit_edge.host.rewrite.values import only_user
 from vit_edge.spec import GraphStyle
@@ -78,38 +78,46 @@ def split_in_codes(w: GraphWriter, x: ir.Value, packed: Packed, heads: Heads, na
         heads: the sizes of the attention.
         name: of the attention.
     """
-    count = len(packed.ranges)
-    stored = w.transpose(_product(w, x, packed), (0, 2, 3, 1), f"{name}.rows")
-    apart = w.reshape(stored, (-1, heads.keys, count * heads.heads, heads.width), f"{name}.apart")
-    sizes = w.shared(np.asarray([heads.heads] * count, np.int64), "sizes")
-    parts = w.ops("Split", [apart, sizes], f"{name}.parts", {"axis": 2}, count)
+    plan = _as_conv(packed)
+    stored = w.transpose(product_in_codes(w, x, plan, packed.name), (0, 2, 3, 1), f"{name}.columns")
+    parts = split_packed(w, stored, len(packed.ranges), heads, name)
     return [
         _restored(w, part, reach, f"{name}.{i}")
         for i, (part, reach) in enumerate(zip(parts, packed.ranges, strict=True))
     ]
 
 
-def _product(w: GraphWriter, x: ir.Value, packed: Packed) -> ir.Value:
-    """Codes of all columns, uint8 (1, out, batch * rows, 1)."""
-    plan, name, reach = packed.plan, packed.name, packed.activation
-    inputs, outputs = plan.weight.shape
-    each = outputs // len(packed.ranges)
-    step = np.repeat([part.scale for part in packed.ranges], each)
-    # int8 zero is the code 128
-    shift = np.repeat(
-        [part.zero_point - 128 if part.dtype is np.uint8 else 0 for part in packed.ranges], each
-    )
-    bias = (0.0 if plan.bias is None else plan.bias.astype(np.float64)) / step + shift
-    scale = (plan.weight_scale / step).astype(np.float32)
-    weight = np.ascontiguousarray(plan.weight.T).reshape(outputs, inputs, 1, 1)
+def product_in_codes(w: GraphWriter, x: ir.Value, plan: ConvPlan, name: str) -> ir.Value:
+    """The codes of a linear layer's result, uint8 (1, out, rows, 1).
+
+    Args:
+        w: writes the nodes.
+        x: what the layer reads, (rows, in), real numbers.
+        plan: of the layer as a 1x1 Conv, its weight (out, in, 1, 1).
+        name: of the layer.
+    """
+    inputs, reach = plan.weight.shape[1], plan.activation
     image = w.reshape(w.quantized(x, reach, f"{name}.input"), (1, -1, 1, inputs), f"{name}.image")
     coded = w.dequantized(w.transpose(image, (0, 3, 1, 2), f"{name}.channels"), reach, f"{name}.input")
-    constants = weight_and_bias(w, weight, scale, bias, reach.scale, name, axis=0)
-    return w.quantized(w.op("Conv", [coded, *constants], name, {"kernel_shape": [1, 1]}), _STEPS, name)
+    return w.quantized(int8_conv(w, coded, plan, reach, {}, name), plan.result, name)
+
+
+def _as_conv(packed: Packed) -> ConvPlan:
+    """The layer with all parts in one range, of which a step is one of each part's own."""
+    plan, ranges = packed.plan, packed.ranges
+    inputs, outputs = plan.weight.shape
+    each = outputs // len(ranges)
+    step = np.repeat([part.scale for part in ranges], each)
+    # int8 zero is the code 128
+    shift = np.repeat([part.zero_point - 128 if part.dtype is np.uint8 else 0 for part in ranges], each)
+    bias = (0.0 if plan.bias is None else plan.bias.astype(np.float64)) / step + shift
+    weight = np.ascontiguousarray(plan.weight.T).reshape(outputs, inputs, 1, 1)
+    scale = (plan.weight_scale / step).astype(np.float32)
+    return ConvPlan(packed.activation, _STEPS, weight, scale, bias.astype(np.float32))
 
 
 def _restored(w: GraphWriter, part: ir.Value, reach: Affine, name: str) -> ir.Value:
-    """One part in head order, real numbers, from codes (batch, rows, heads, width)."""
+    """One part, real numbers, from its codes in steps of the common range."""
     signed = reach.dtype is not np.uint8
     codes = w.quantized(w.dequantized(part, _STEPS, name), _SIGNED, f"{name}.signed") if signed else part
-    return w.restored(w.transpose(codes, (0, 2, 1, 3), f"{name}.heads"), reach, name)
+    return w.restored(codes, reach, name)
